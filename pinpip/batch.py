@@ -1,0 +1,278 @@
+"""Partitions, positions and batches, and the borders between the rooms.
+
+A position travels with the rows it belongs to; "+1" is decided in `Coordinates` and nowhere else.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import polars as pl
+
+TIMESTAMP = pl.Datetime("us", "UTC")
+VALUE = "_value"
+HEADERS = "_headers"
+RESCUED = "_rescued"
+HEADERS_DTYPE = pl.List(pl.Struct({"key": pl.String, "value": pl.Binary}))
+
+
+class Partition(NamedTuple):
+    """One ordered log: a partition of a topic or a shard of a stream."""
+
+    source: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """Where to read next in one partition.
+
+    Kafka: `number` is the next offset, `sub` is 0.
+    Kinesis: the sequence number and sub-sequence of the last record read; reading goes on after.
+    """
+
+    number: int
+    sub: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of one partition: `records` records were read between `start` and `end`.
+
+    `start` is None when nothing was held before. Offsets are not dense, so `records` may be less
+    than the difference of the ends (compaction, transaction markers).
+    """
+
+    start: Position | None
+    end: Position
+    records: int
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """How one kind of source names a record, and what a position means in those columns.
+
+    `metadata` are the columns, in table order, that each row of such a source carries.
+    """
+
+    kind: str
+    source: str
+    partition: str
+    number: str
+    sub: str | None
+    key: str
+    metadata: Mapping[str, pl.DataType]
+
+    @property
+    def identity(self) -> list[str]:
+        """The columns that together name one record."""
+        own = [self.source, self.partition, self.number]
+        return own if self.sub is None else [*own, self.sub]
+
+    def after(self, number: int | str, sub: int | None) -> Position:
+        """The position after the record with these coordinates."""
+        return Position(int(number) + 1) if sub is None else Position(int(number), sub)
+
+    def column_value(self, position: Position) -> int | str:
+        """`position.number` as its column holds it: a sequence number is text of 64 digits."""
+        return position.number if self.sub is None else f"{position.number:064d}"
+
+    def of(self, partition: Partition) -> pl.Expr:
+        """The rows of `partition`."""
+        dtype = self.metadata[self.partition]
+        source = pl.col(self.source) == pl.lit(partition.source)
+        return source & (pl.col(self.partition) == pl.lit(partition.id).cast(dtype))
+
+    def unread(self, position: Position | None) -> pl.Expr:
+        """The rows that a reader at `position` has not read; None has read nothing."""
+        if position is None:
+            return pl.lit(value=True)
+        number = pl.lit(self.column_value(position))
+        if self.sub is None:
+            return pl.col(self.number) >= number
+        later = pl.col(self.number) > number
+        return later | ((pl.col(self.number) == number) & (pl.col(self.sub) > position.sub))
+
+    def beyond(self, positions: Mapping[Partition, Position | None]) -> pl.Expr:
+        """The rows of any partition in `positions` that lie beyond its position."""
+        rows = [self.of(p) & self.unread(position) for p, position in positions.items()]
+        return pl.any_horizontal(rows) if rows else pl.lit(value=False)
+
+    def counts(self, frame: pl.DataFrame) -> dict[Partition, int]:
+        """Rows per partition."""
+        grouped = frame.lazy().group_by(self.source, self.partition).len().collect()
+        return {Partition(source, str(part)): n for source, part, n in grouped.iter_rows()}
+
+
+KAFKA = Coordinates(
+    kind="kafka",
+    source="_topic",
+    partition="_partition",
+    number="_offset",
+    sub=None,
+    key="_key",
+    metadata={
+        "_topic": pl.String(),
+        "_partition": pl.Int32(),
+        "_offset": pl.Int64(),
+        "_key": pl.String(),
+        "_timestamp": TIMESTAMP,
+    },
+)
+
+KINESIS = Coordinates(
+    kind="kinesis",
+    source="_stream",
+    partition="_shard",
+    number="_sequence",
+    sub="_subsequence",
+    key="_partition_key",
+    metadata={
+        "_stream": pl.String(),
+        "_shard": pl.String(),
+        "_sequence": pl.String(),
+        "_subsequence": pl.Int64(),
+        "_partition_key": pl.String(),
+        "_timestamp": TIMESTAMP,
+    },
+)
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a source read, undecoded.
+
+    `frame`: the metadata columns of `coordinates`, `_value` (Binary, null for a tombstone) and,
+    where an archive wants them, `_headers` (List[Struct[key String, value Binary]]).
+    Rows of one partition are in its order.
+    """
+
+    frame: pl.DataFrame
+    spans: Mapping[Partition, Span]
+    coordinates: Coordinates
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the frame holds."""
+        return int(self.frame.estimated_size())
+
+    def without(self, partitions: Collection[Partition]) -> "Records":
+        """The same records less those of `partitions`."""
+        gone = [self.coordinates.of(p) for p in partitions if p in self.spans]
+        frame = self.frame.remove(pl.any_horizontal(gone)) if gone else self.frame
+        spans = {p: span for p, span in self.spans.items() if p not in partitions}
+        return Records(frame, spans, self.coordinates)
+
+
+def _follow(before: Span | None, after: Span) -> Span:
+    if before is None:
+        return after
+    if after.start != before.end:
+        raise ValueError(f"{after} does not start where {before} ends")
+    return Span(before.start, after.end, before.records + after.records)
+
+
+def merge(parts: Iterable[Records]) -> Records:
+    """Consecutive reads of the same source as one; at least one is needed."""
+    held = list(parts)
+
+    frame = pl.concat([part.frame for part in held], rechunk=False)
+    spans: dict[Partition, Span] = {}
+    for part in held:
+        spans |= {p: _follow(spans.get(p), span) for p, span in part.spans.items()}
+    return Records(frame, spans, held[0].coordinates)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Decoded and cleaned records on their way to the sinks, with the spans they cover.
+
+    Three frames, all with the metadata columns of `coordinates`:
+    `raw`: what was read (with `_value` only when a sink archives it),
+    `clean`: the table's columns, the metadata columns, `_rescued`,
+    `rejected`: the metadata columns, `_value`, `reason`, `detail`, `transform_version`.
+    """
+
+    raw: pl.DataFrame
+    clean: pl.DataFrame
+    rejected: pl.DataFrame
+    spans: Mapping[Partition, Span]
+    coordinates: Coordinates
+
+
+Positions = Mapping[Partition, Position | None]
+
+
+class Listener(Protocol):
+    """What a source tells the loop about its partitions; called from inside `poll`."""
+
+    def assigned(self, partitions: Collection[Partition]) -> Positions:
+        """These partitions are ours from now on; answers where to start each (None: its first)."""
+        ...
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """These partitions are no longer ours: their buffered records must be dropped."""
+        ...
+
+
+class Source(Protocol):
+    """Where records come from. The loop calls it from one thread only."""
+
+    coordinates: Coordinates
+
+    def open(self, listener: Listener) -> None:
+        """Start reading; `listener` hears of partitions from inside `poll`."""
+        ...
+
+    def poll(self, timeout: float) -> Records | None:
+        """The next records, or None when none came within `timeout` seconds.
+
+        Each span starts where the last one of its partition ended, or where `assigned` or
+        `seek` put it (None when that answered None).
+        """
+        ...
+
+    def seek(self, positions: Positions) -> None:
+        """Read each of these assigned partitions from its position (None: from its first)."""
+        ...
+
+    def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
+        """Tell the broker how far the sinks are: a hint for lag tools, never the truth."""
+        ...
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a bounded source has given everything; a live one never has."""
+        ...
+
+    def close(self) -> None:
+        """Leave cleanly."""
+        ...
+
+
+class Sink(Protocol):
+    """Where batches go. Each sink is exactly once by its own positions."""
+
+    name: str
+
+    def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
+        """The truth about how far this sink is, read afresh; None: it holds nothing.
+
+        Raises PositionLost when rows are there but their position is not.
+        """
+        ...
+
+    def write(self, batch: Batch) -> None:
+        """Make the batch's rows beyond the own positions durable, and the positions with them.
+
+        Raises StalePosition when another writer has moved a position since `positions` or the
+        last `write`, TransientError when the same call may be tried again, FatalError otherwise.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish what was put off."""
+        ...

@@ -1,0 +1,194 @@
+"""What config.yaml may say, as frozen models; `configfile` reads it."""
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    model_validator,
+)
+
+from pinpip.errors import ConfigError
+
+
+class Model(BaseModel):
+    """A frozen section of the configuration that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Kafka(BaseModel):
+    """Any librdkafka property, as librdkafka names it; values are handed on untouched."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+    bootstrap_servers: str = Field(alias="bootstrap.servers")
+
+    def properties(self) -> dict[str, Any]:
+        """The section as a confluent-kafka configuration."""
+        return self.model_dump(by_alias=True)
+
+
+class Aws(Model):
+    """Where Kinesis, S3 and DynamoDB are; credentials come from AWS's own chain when not given."""
+
+    region: str = "us-east-1"
+    endpoint_url: str | None = None
+    access_key_id: SecretStr | None = None
+    secret_access_key: SecretStr | None = None
+
+
+class Lake(Model):
+    """Where the tables are: a folder or `s3://bucket/prefix`."""
+
+    root: str = ".pinpip/lake"
+
+    def uri(self, path: str) -> str:
+        """`path` below the root, unless it is absolute or a URL itself."""
+        absolute = "://" in path or path.startswith("/")
+        return path if absolute else f"{self.root.rstrip('/')}/{path}"
+
+
+class Gateway(Model):
+    """The HTTP front."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8082, ge=0, le=65535)
+    stage: str = "test"
+    api_keys: tuple[SecretStr, ...] = ()
+    max_body: ByteSize = ByteSize(10 * 1024 * 1024)
+
+
+class Producer(Model):
+    """How the emulator's records are sent."""
+
+    gateway_url: str = "http://127.0.0.1:8082/test"
+    api_key: SecretStr | None = None
+    batch: int = Field(500, ge=1, le=500)
+    timeout: float = Field(35.0, gt=0)
+    retries: int = Field(5, ge=0)
+    seed: int = 1
+
+
+class Batching(Model):
+    """When a batch is written, and how much memory a consumer may hold."""
+
+    max_records: int = Field(50_000, ge=1)
+    max_bytes: ByteSize = ByteSize(64 * 1024 * 1024)
+    max_wait: float = Field(1.0, gt=0)
+    memory: ByteSize = ByteSize(256 * 1024 * 1024)
+    reject_ratio: float = Field(0.5, gt=0, le=1)
+    reject_window: int = Field(10_000, ge=1)
+
+
+class KafkaSource(Model):
+    """Topics that one consumer group reads."""
+
+    topics: tuple[str, ...] = Field(min_length=1)
+    group: str | None = None
+    start: Literal["earliest", "latest"] = "earliest"
+
+
+class KinesisSource(Model):
+    """One stream."""
+
+    stream: str
+    start: Literal["trim_horizon", "latest"] = "trim_horizon"
+
+
+class DeltaSink(Model):
+    """A Delta table below the lake's root, its quarantine beside it."""
+
+    delta: str
+
+
+class ParquetSink(Model):
+    """A chain of Parquet objects: `raw` is an archive to replay from, `clean` the table's rows."""
+
+    parquet: str
+    stage: Literal["raw", "clean"] = "raw"
+
+
+def _kind_of_source(section: object) -> str:
+    keys = section if isinstance(section, dict) else vars(section)
+    return "kinesis" if "stream" in keys else "kafka"
+
+
+def _kind_of_sink(section: object) -> str:
+    keys = section if isinstance(section, dict) else vars(section)
+    return "parquet" if "parquet" in keys else "delta"
+
+
+SinkChoice = Annotated[
+    Annotated[DeltaSink, Tag("delta")] | Annotated[ParquetSink, Tag("parquet")],
+    Discriminator(_kind_of_sink),
+]
+
+
+class Pipeline(Model):
+    """One flow: source, schema on the wire, transform, sinks."""
+
+    source: Annotated[
+        Annotated[KafkaSource, Tag("kafka")] | Annotated[KinesisSource, Tag("kinesis")],
+        Discriminator(_kind_of_source),
+    ]
+    schema_: str = Field(alias="schema")
+    transform: str
+    sinks: tuple[SinkChoice, ...] = Field(min_length=1)
+    incarnation: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "1"
+
+    @model_validator(mode="after")
+    def _one_table(self) -> "Pipeline":
+        if len([s for s in self.sinks if isinstance(s, DeltaSink)]) != 1:
+            raise ValueError("a pipeline has exactly one delta sink: its quarantine hangs on it")
+        return self
+
+    @property
+    def table(self) -> str:
+        """The Delta table's path below the lake."""
+        return next(s.delta for s in self.sinks if isinstance(s, DeltaSink))
+
+
+class Config(Model):
+    """All of config.yaml."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9]+$")
+    kafka: Kafka
+    aws: Aws = Aws()
+    lake: Lake = Lake()
+    gateway: Gateway = Gateway()
+    producer: Producer = Producer()
+    batching: Batching = Batching()
+    pipelines: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Pipeline]
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """What delta-rs needs to read and write `s3://` tables with conditional puts."""
+        options = {"aws_region": self.aws.region, "aws_conditional_put": "etag"}
+        if self.aws.endpoint_url:
+            options |= {"aws_endpoint_url": self.aws.endpoint_url, "aws_allow_http": "true"}
+        if self.aws.access_key_id and self.aws.secret_access_key:
+            options["aws_access_key_id"] = self.aws.access_key_id.get_secret_value()
+            options["aws_secret_access_key"] = self.aws.secret_access_key.get_secret_value()
+        return options
+
+    def pipeline(self, name: str) -> Pipeline:
+        """The pipeline called `name`; raises ConfigError with the nearest name otherwise."""
+        if name not in self.pipelines:
+            known = ", ".join(self.pipelines)
+            raise ConfigError(
+                f"no pipeline is called {name!r}{nearest(name, list(self.pipelines))}",
+                f"config.yaml has: {known}",
+            )
+        return self.pipelines[name]
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A guess at what `name` should have been, as an ending for a message."""
+    match = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {match[0]!r}?)" if match else ""

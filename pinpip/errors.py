@@ -1,0 +1,63 @@
+"""Errors, sorted by what the loop does next.
+
+PinpipError
+├── TransientError      try the same step again, with jitter, inside a budget
+├── StalePosition       drop the buffer, read the positions again and seek: the table wins
+└── FatalError          stop with a non-zero exit code; nothing is lost, a person is needed
+    ├── ConfigError
+    ├── SourceError         broker, topic or stream cannot be read as configured
+    ├── RecordsExpired      the source no longer holds records that a table still needs
+    ├── SinkError           table, bucket or folder cannot be written as configured
+    ├── PositionLost        a table holds rows of a partition but not where they end
+    └── TooManyRejects      so much is bad that the schema must have changed
+
+Bad records are not errors: they are rows with a reason in the quarantine.
+"""
+
+
+class PinpipError(Exception):
+    """What happened and where; `hint` is the operator's next step."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class TransientError(PinpipError):
+    """A fault that goes by itself: the same step is tried again."""
+
+
+class StalePosition(PinpipError):
+    """Another writer moved the sink's position: drop what is buffered and seek to the sink's."""
+
+
+class FatalError(PinpipError):
+    """A fault that no retry mends: the process stops and says what a person should do."""
+
+
+class ConfigError(FatalError):
+    """The configuration cannot be used."""
+
+
+class SourceError(FatalError):
+    """A topic or stream cannot be read as configured."""
+
+
+class RecordsExpired(FatalError):
+    """The source's retention has passed what a table still needs."""
+
+
+class SinkError(FatalError):
+    """A table, bucket or folder cannot be written as configured."""
+
+
+class PositionLost(FatalError):
+    """A table holds rows of a partition but no longer says where they end."""
+
+
+class TooManyRejects(FatalError):
+    """More of the recent records were rejected than the limit allows."""
