@@ -1,0 +1,44 @@
+# Every target installs what it needs first: `make demo` alone works on a fresh clone.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types bench lock
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s  %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## Make .venv from requirements.lock (the other targets do it by themselves)
+
+demo: $(READY) ## Run the whole main job on the embedded stack
+	$(BIN)/pinpip demo
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## Check the types of every file
+	.ci/types $(BIN)/mypy
+
+bench: $(READY) ## Measure; what and how is in benchmarks/
+	$(BIN)/python -m benchmarks
+
+lock: ## Resolve requirements.lock anew
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet pip-tools==7.6.2
+	CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --upgrade \
+		--generate-hashes --all-extras --strip-extras --no-emit-index-url \
+		--no-emit-find-links --no-emit-trusted-host \
+		--output-file requirements.lock pyproject.toml
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("pinpip needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "\nname another one: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

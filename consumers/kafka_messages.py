@@ -1,0 +1,89 @@
+"""Kafka messages as columns: no Python object per record outlives the call."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import polars as pl
+import pyarrow as pa
+from confluent_kafka import Message
+
+from pinpip.batch import HEADERS, HEADERS_DTYPE, KAFKA, TIMESTAMP, VALUE, Partition
+from pinpip.errors import SourceError
+
+
+def frame_of(messages: Sequence[Message], *, headers: bool) -> pl.DataFrame:
+    """Error-free messages as the frame of `pinpip.batch.Records`, `_headers` when wanted."""
+    columns = [
+        pl.Series("_topic", list(map(Message.topic, messages)), pl.String),
+        pl.Series("_partition", list(map(Message.partition, messages)), pl.Int32),
+        pl.Series("_offset", list(map(Message.offset, messages)), pl.Int64),
+        _keys(list(map(Message.key, messages))),
+        _timestamps([time for _, time in map(Message.timestamp, messages)]),
+        pl.Series(VALUE, list(map(Message.value, messages)), pl.Binary),
+    ]
+    if headers:
+        columns.append(_headers([own or [] for own in map(Message.headers, messages)]))
+    return pl.DataFrame(columns)
+
+
+class Range(NamedTuple):
+    """The stretch of one partition that a frame holds; `end` is the offset after its last."""
+
+    first: int
+    end: int
+    records: int
+
+
+def ranges(frame: pl.DataFrame) -> dict[Partition, Range]:
+    """The stretch of each partition in `frame`; SourceError when its offsets do not ascend."""
+    offset = pl.col(KAFKA.number)
+    own = frame.group_by(KAFKA.source, KAFKA.partition).agg(
+        offset.first().alias("first"),
+        offset.last().alias("last"),
+        pl.len(),
+        (offset.diff().drop_nulls() > 0).all().alias("ascends"),
+    )
+    if not own["ascends"].all():
+        raise SourceError(f"offsets of {own['_topic'][0]} came out of order", "start again")
+    return {
+        Partition(topic, str(partition)): Range(first, KAFKA.after(last, None).number, count)
+        for topic, partition, first, last, count, _ in own.iter_rows()
+    }
+
+
+def _keys(keys: list[bytes | None]) -> pl.Series:
+    try:
+        return pl.Series("_key", keys, pl.Binary).cast(pl.String)
+    except pl.exceptions.ComputeError:
+        return pl.Series("_key", [_text(key) for key in keys], pl.String)
+
+
+def _text(key: bytes | None) -> str | None:
+    """The key as text; bytes that are not UTF-8 in hex, so that nothing is lost."""
+    if key is None:
+        return None
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return "0x" + key.hex()
+
+
+def _timestamps(milliseconds: list[int]) -> pl.Series:
+    """Times of the records; negative numbers are a broker's way to say it has none."""
+    raw = pl.Series("_timestamp", milliseconds, pl.Int64)
+    return raw.set(raw < 0, None).cast(pl.Datetime("ms", "UTC")).cast(TIMESTAMP)
+
+
+def _headers(headers: list[list[tuple[str, bytes | None]]]) -> pl.Series:
+    flat = [header for own in headers for header in own]
+    items = pa.StructArray.from_arrays(
+        [
+            pa.array([key for key, _ in flat], pa.large_string()),
+            pa.array([value for _, value in flat], pa.large_binary()),
+        ],
+        names=["key", "value"],
+    )
+    ends = pl.Series(list(map(len, headers)), dtype=pl.Int64).cum_sum()
+    bounds = pa.array([0, *ends], pa.int64())
+    lists = pl.from_arrow(pa.LargeListArray.from_arrays(bounds, items))
+    return pl.Series(HEADERS, lists, HEADERS_DTYPE)

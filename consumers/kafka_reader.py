@@ -1,0 +1,124 @@
+"""Reading Kafka from given offsets: shared by the group's member and the bounded source."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from consumers.kafka_client import client, outside, report, topic_partition, watermarks
+from consumers.kafka_messages import frame_of, ranges
+from pinpip.batch import KAFKA, Partition, Position, Positions, Records, Span
+from pinpip.errors import SourceError
+
+LONGEST_WAIT = 1.0
+_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001  # librdkafka's own codes are spelt so
+_STATE = KafkaError._STATE  # noqa: SLF001
+_OUT_OF_RANGE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
+_ABSENT = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001
+_log = structlog.get_logger()
+
+
+class Reader:
+    """A client and where it reads in each of its partitions.
+
+    `from_end` says where a partition without a position begins: at its end or at its first.
+    """
+
+    def __init__(
+        self, configuration: Mapping[str, Any], *, headers: bool, chunk: int, from_end: bool = False
+    ) -> None:
+        self._errors: list[KafkaError] = []
+        self.consumer = client(configuration, self._errors)
+        self.next: dict[Partition, int] = {}
+        self._start: dict[Partition, Position | None] = {}
+        self._absent: set[str] = set()
+        self._headers, self._chunk, self._from_end = headers, chunk, from_end
+
+    def place(self, partition: Partition, position: Position | None) -> TopicPartition:
+        """Expect `partition` from `position` on; answers the explicit offset to read from.
+
+        Raises RecordsExpired or SourceError when the partition does not reach there.
+        """
+        low, high = watermarks(self.consumer, partition)
+        offset = position.number if position else high if self._from_end else low
+        wrong = outside(partition, offset, low, high)
+        if wrong is not None:
+            raise wrong
+        self.next[partition], self._start[partition] = offset, position
+        return topic_partition(partition, offset)
+
+    def drop(self, partitions: Iterable[Partition]) -> None:
+        """Records of `partitions` are no longer wanted."""
+        for partition in partitions:
+            self.next.pop(partition, None)
+            self._start.pop(partition, None)
+
+    def seek(self, positions: Positions) -> None:
+        """Read on from `positions` in those partitions that are still ours."""
+        for partition, position in positions.items():
+            if partition in self.next:
+                self._seek(self.place(partition, position))
+
+    def _seek(self, target: TopicPartition) -> None:
+        try:
+            self.consumer.seek(target)
+        except KafkaException as error:
+            if error.args[0].code() != _STATE:
+                raise SourceError(f"{target} cannot be sought: {error.args[0].str()}") from error
+            self.consumer.incremental_unassign([target])  # not fetching yet: nothing to seek in
+            self.consumer.incremental_assign([target])
+
+    def read(self, timeout: float) -> Records | None:
+        """The next records that are due; waits `timeout` seconds, one at most."""
+        messages = self.consumer.consume(self._chunk, min(timeout, LONGEST_WAIT))
+        good = [message for message in messages if message.error() is None]
+        ends = self._hear(m for m in messages if m.error() is not None) if messages else {}
+        while self._errors:
+            report(self._errors.pop(0))
+        return self._take(good, ends) if good or ends else None
+
+    def _hear(self, messages: Iterable[Message]) -> dict[Partition, int]:
+        """Ends of partitions that were reached; raises for what no waiting mends."""
+        ends = {}
+        for message in messages:
+            error = message.error()
+            partition = Partition(message.topic() or "", str(message.partition()))
+            if error.code() == _EOF:
+                ends[partition] = message.offset()
+            elif error.code() in _OUT_OF_RANGE:
+                self._restart(partition)
+            elif error.code() in _ABSENT:
+                self._await_topic(partition.source)
+            else:
+                report(error)
+        return ends
+
+    def _restart(self, partition: Partition) -> None:
+        """Retention overtook the reader: an error, unless nothing of the partition was held yet."""
+        if partition in self.next:
+            position = Position(self.next[partition])
+            self.seek({partition: position if self._start[partition] else None})
+
+    def _await_topic(self, topic: str) -> None:
+        if topic not in self._absent:
+            self._absent.add(topic)
+            _log.warning("kafka_awaits_topic", topic=topic)
+
+    def _take(self, messages: Sequence[Message], ends: Mapping[Partition, int]) -> Records | None:
+        """What is due of `messages`: leaves out what was fetched before a seek or revocation."""
+        frame = frame_of(messages, headers=self._headers)
+        found = ranges(frame)
+        if any(p not in self.next or found[p].first < self.next[p] for p in found):
+            frame = frame.filter(KAFKA.beyond({p: Position(n) for p, n in self.next.items()}))
+            found = ranges(frame)
+        spans: dict[Partition, Span] = {}
+        for partition in self.next.keys() & (found.keys() | ends.keys()):
+            own = found.get(partition)
+            end = max(own.end if own else 0, ends.get(partition, 0), self.next[partition])
+            pins = self._from_end and self._start[partition] is None
+            if own or pins or end > self.next[partition]:
+                count = own.records if own else 0
+                spans[partition] = Span(self._start[partition], Position(end), count)
+                self.next[partition], self._start[partition] = end, Position(end)
+        return Records(frame, spans, KAFKA) if spans else None

@@ -1,0 +1,252 @@
+"""The Kinesis source: all shards of one stream, parents before their children.
+
+Protocol: Kinesis Data Streams API, GetRecords: five calls per second and shard at most. An iterator
+lives five minutes, so the position is the state and an iterator is made anew from it.
+
+What cannot be known: Kinesis does not tell how far retention has trimmed a shard. When the record
+at a resumed position is gone, records after it may be gone too: that is logged as a warning. With
+`latest`, a shard of which no record was read yet has no position: after a restart it begins at
+the latest record again.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from consumers import kinesis_faults as faults
+from consumers.kinesis_calls import SPACING, Calls
+from consumers.kinesis_shard import Answer, Begin, Cursor
+from consumers.kinesis_window import Window
+from consumers.shards import Shard, list_shards, readable
+from pinpip.batch import KINESIS, Listener, Partition, Position, Positions, Records, Span, merge
+from pinpip.clock import Clock
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
+
+# The source retries by itself, shard by shard; a hanging call must not outlast a SIGTERM.
+CLIENT_CONFIG = Config(
+    retries={"total_max_attempts": 1},
+    connect_timeout=3,
+    read_timeout=5,
+    max_pool_connections=16,
+)
+IDLE_SPACING = 0.5
+RELIST = 30.0
+
+Start = Literal["trim_horizon", "latest"]
+Ownership = Callable[[Collection[Partition]], Collection[Partition]]
+_log = structlog.get_logger(__name__)
+
+
+def every_shard(shards: Collection[Partition]) -> Collection[Partition]:
+    """The ownership of a process that reads the stream alone."""
+    return shards
+
+
+class KinesisSource:
+    """A pinpip.batch.Source that reads all shards of `stream`.
+
+    `client`: a boto3 Kinesis client, best made with `CLIENT_CONFIG`. `start`: where a shard begins
+    that the sinks know nothing of; a child of a shard that was read always begins at its first
+    record. `memory`: bytes that answers not yet handed over may hold. `window` makes the source
+    bounded. `ours` answers which shards this process reads.
+
+    Raises SourceError when the stream cannot be read as configured or a fault lasts longer than
+    five minutes, RecordsExpired when Kinesis does not know a position.
+    """
+
+    coordinates = KINESIS
+
+    def __init__(
+        self,
+        client: "KinesisClient",
+        stream: str,
+        *,
+        clock: Clock,
+        start: Start = "trim_horizon",
+        memory: int = 64 * 1024 * 1024,
+        window: Window | None = None,
+        ours: Ownership = every_shard,
+    ) -> None:
+        self._client = client
+        self._stream = stream
+        self._clock = clock
+        self._start = start
+        self._window = window
+        self._ours = ours
+        self._calls = Calls(client, stream, clock, memory)
+        self._shards: dict[str, Shard] = {}
+        self._cursors: dict[str, Cursor] = {}
+        self._drained: set[str] = set()
+        self._relist_at = 0.0
+        self._listing = faults.Backoff()
+
+    def open(self, listener: Listener) -> None:
+        """List the shards; SourceError at once when there is no such stream or no answer."""
+        self._listener = listener
+        self._opened = self._clock.now()
+        self._list()
+        while self._listing.failures:
+            self._clock.sleep(self._relist_at - self._clock.monotonic())
+            self._list()
+
+    def poll(self, timeout: float) -> Records | None:
+        """The next records of any shard, or None; see pinpip.batch.Source."""
+        deadline = self._clock.monotonic() + timeout
+        while True:
+            self._release()
+            self._admit()
+            self._calls.ask(self._reading())
+            over = self._calls.finished(self._reading(), min(deadline, self._relist_at))
+            taken = [self._take(cursor, answer) for cursor, answer in over]
+            parts = [records for records in taken if records is not None]
+            if parts:
+                return merge(parts)
+            if self.exhausted or self._clock.monotonic() >= deadline:
+                return None
+
+    def seek(self, positions: Positions) -> None:
+        """Read these shards again from their positions; their children wait for them."""
+        for partition, position in positions.items():
+            old = self._cursors.get(partition.id)
+            if old is not None:
+                # A new cursor: what is on its way for the old one will be dropped.
+                self._cursors[partition.id] = Cursor(old.shard, old.begin, position, old.due)
+                self._drained.discard(partition.id)
+
+    def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
+        """Nothing yet: Kinesis stores no positions."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a bounded source has read every shard to its end or past its window."""
+        if self._window is None or len(self._calls) or not self._shards:
+            return False
+        held = [self._cursors.get(shard.id) for shard in self._turn()]
+        return all(cursor is not None and cursor.finished for cursor in held)
+
+    def close(self) -> None:
+        """Wait for the calls on their way, a few seconds at most."""
+        self._calls.close()
+
+    def _list(self) -> Mapping[str, Shard]:
+        """The shards as listed now, or as known when Kinesis cannot say now."""
+        now = self._clock.monotonic()
+        try:
+            listed = list_shards(self._client, self._stream)
+        except (BotoCoreError, ClientError) as error:
+            unreachable = faults.is_network(error) and not self._shards
+            if unreachable or not faults.is_passing(error):
+                raise faults.explain(error, self._where()) from error
+            self._relist_at = now + self._listing.delay(now, error, self._where())
+            return self._shards
+        self._listing.over()
+        self._relist_at = now + RELIST
+        self._shards |= listed
+        return listed
+
+    def _turn(self) -> list[Shard]:
+        """The shards of ours whose turn it is."""
+        turn = readable(self._shards, self._drained)
+        ours = set(self._ours([self._partition(shard) for shard in turn]))
+        return [shard for shard in turn if self._partition(shard) in ours]
+
+    def _release(self) -> None:
+        """Let go of the shards that are no longer ours."""
+        held = [self._partition(cursor.shard) for cursor in self._cursors.values()]
+        gone = set(held) - set(self._ours(held))
+        if gone:
+            self._listener.revoked(gone)
+        for partition in gone:
+            del self._cursors[partition.id]
+
+    def _admit(self) -> None:
+        """Announce the shards whose turn has come and take up their positions."""
+        if self._clock.monotonic() >= self._relist_at:
+            self._list()
+        while fresh := [shard for shard in self._turn() if shard.id not in self._cursors]:
+            positions = self._listener.assigned([self._partition(shard) for shard in fresh])
+            for shard in fresh:
+                self._begin(shard, positions.get(self._partition(shard)))
+
+    def _begin(self, shard: Shard, position: Position | None) -> None:
+        begin: Begin = "TRIM_HORIZON"
+        if self._window is not None:
+            begin = self._window.since or begin
+        elif self._start == "latest" and not shard.parents & self._cursors.keys():
+            begin = "LATEST"
+        if begin == "LATEST" and shard.closed and position is None:
+            self._drained.add(shard.id)
+        else:
+            self._cursors[shard.id] = Cursor(shard, begin, position)
+
+    def _reading(self) -> list[Cursor]:
+        held = [self._cursors[s.id] for s in self._turn() if s.id in self._cursors]
+        return [cursor for cursor in held if not cursor.finished]
+
+    def _take(self, cursor: Cursor, answer: Future[Answer]) -> Records | None:
+        """What came for a cursor, unless a seek or another owner has taken its turn away."""
+        if all(cursor is not reading for reading in self._reading()):
+            return None
+        try:
+            return self._accept(cursor, answer.result())
+        except (BotoCoreError, ClientError) as error:
+            self._failed(cursor, error)
+            return None
+
+    def _failed(self, cursor: Cursor, error: BotoCoreError | ClientError) -> None:
+        """Put the shard off, or raise what stops the process."""
+        now, where = self._clock.monotonic(), self._where(cursor.shard)
+        if faults.code(error) == faults.NOT_FOUND and cursor.shard.id not in self._list():
+            _log.warning("shard expired before its end was read", where=where)
+            self._drained.add(cursor.shard.id)
+        elif cursor.position is not None and faults.is_unknown_position(error):
+            raise faults.position_lost(error, where) from error
+        elif not faults.is_passing(error) and faults.code(error) != faults.NOT_FOUND:
+            raise faults.explain(error, where) from error
+        else:
+            expired = faults.code(error) == faults.EXPIRED_ITERATOR
+            cursor.iterator = None if expired else cursor.iterator
+            cursor.due = max(cursor.due, now + cursor.backoff.delay(now, error, where))
+
+    def _accept(self, cursor: Cursor, answer: Answer) -> Records | None:
+        cursor.backoff.over()
+        cursor.iterator = answer.iterator
+        if not answer.behind and not answer.full:
+            cursor.due = max(cursor.due, self._clock.monotonic() + IDLE_SPACING - SPACING)
+        if answer.lost_anchor is not None:
+            _log.warning(
+                "records may have expired unread",
+                where=self._where(cursor.shard),
+                position=answer.lost_anchor,
+            )
+        if answer.iterator is None:
+            self._drained.add(cursor.shard.id)
+            self._shards = {**answer.children, **self._shards, **self._list()}
+        return self._records(cursor, answer)
+
+    def _records(self, cursor: Cursor, answer: Answer) -> Records | None:
+        """The answer's records that are new and wanted; the cursor moves past them."""
+        rows = answer.frame.filter(KINESIS.unread(cursor.position))
+        if self._window is not None:
+            cursor.finished = self._window.passed_by(answer.frame, answer.behind, self._opened)
+            rows = self._window.head(rows)
+        if rows.is_empty():
+            return None
+        end = KINESIS.after(rows.item(-1, KINESIS.number), rows.item(-1, "_subsequence"))
+        rows = rows if self._window is None else self._window.inside(rows)
+        span = Span(cursor.position, end, rows.height)
+        cursor.position = end
+        return Records(rows, {self._partition(cursor.shard): span}, KINESIS)
+
+    def _partition(self, shard: Shard) -> Partition:
+        return Partition(self._stream, shard.id)
+
+    def _where(self, shard: Shard | None = None) -> str:
+        place = f"stream {self._stream} in {self._client.meta.region_name}"
+        return f"{place}, {shard.id}" if shard else place

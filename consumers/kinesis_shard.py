@@ -1,0 +1,130 @@
+"""Reading one shard: the calls to Kinesis, and an answer as a frame."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+
+from consumers.aggregation import split
+from consumers.kinesis_faults import Backoff
+from consumers.shards import Shard, children
+from pinpip.batch import KINESIS, VALUE, Partition, Position
+from pinpip.errors import SourceError
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
+
+LIMIT = 10_000
+DIGITS = 64
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_ROW = ("_sequence", "_subsequence", "_partition_key", "_timestamp", VALUE)
+_SCHEMA = {name: KINESIS.metadata.get(name, pl.Binary()) for name in _ROW}
+
+Begin = Literal["TRIM_HORIZON", "LATEST"] | datetime
+
+
+@dataclass
+class Cursor:
+    """Where the reading of one shard is. The truth is `position`; the iterator is disposable.
+
+    `begin` says where to start while there is no position. `anchor` is the record that the next
+    answer should begin with: the one already read. `finished`: a bounded reader has enough.
+    """
+
+    shard: Shard
+    begin: Begin
+    position: Position | None
+    due: float = 0.0
+    iterator: str | None = None
+    anchor: int | None = None
+    finished: bool = False
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one GetRecords gave; `lost_anchor` is the record that should have come first."""
+
+    frame: pl.DataFrame
+    full: bool
+    behind: int
+    iterator: str | None
+    children: Mapping[str, Shard]
+    lost_anchor: int | None
+
+
+def get_records(client: "KinesisClient", stream: str, cursor: Cursor, now: datetime) -> Answer:
+    """The next answer of the cursor's shard; botocore's errors pass through."""
+    if cursor.iterator is None:
+        _new_iterator(client, stream, cursor, now)
+    answer = client.get_records(ShardIterator=cursor.iterator or "", Limit=LIMIT)
+    records = answer["Records"]
+    return Answer(
+        to_frame(Partition(stream, cursor.shard.id), records),
+        len(records) == LIMIT,
+        answer.get("MillisBehindLatest", 0),
+        answer.get("NextShardIterator"),
+        children(answer.get("ChildShards", [])),
+        _lost_anchor(cursor, records),
+    )
+
+
+def _new_iterator(client: "KinesisClient", stream: str, cursor: Cursor, now: datetime) -> None:
+    where: dict[str, Any] = {"StreamName": stream, "ShardId": cursor.shard.id}
+    if cursor.position is not None:
+        # AT, not AFTER: an aggregate may have been read in part; what was read is dropped.
+        number = str(cursor.position.number)
+        where |= {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "StartingSequenceNumber": number}
+    elif isinstance(cursor.begin, datetime):
+        where |= {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": cursor.begin}
+    else:
+        where |= {"ShardIteratorType": cursor.begin}
+    cursor.iterator = client.get_shard_iterator(**where)["ShardIterator"]
+    cursor.anchor = cursor.position.number if cursor.position else None
+    if cursor.begin == "LATEST":
+        cursor.begin = now  # a second LATEST, after an outage, would skip what came meanwhile
+
+
+def _lost_anchor(cursor: Cursor, records: Sequence[Mapping[str, Any]]) -> int | None:
+    """The anchor, when `records` begin after it: it has expired, and maybe others with it."""
+    anchor = cursor.anchor
+    if anchor is None or not records:
+        return None
+    cursor.anchor = None
+    return anchor if int(records[0]["SequenceNumber"]) > anchor else None
+
+
+def to_frame(partition: Partition, records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Kinesis records as user records with the metadata columns and `_value`, in order.
+
+    Raises SourceError for a sequence number of more than 64 digits.
+    """
+    rows = [row for record in records for row in _rows(record)]
+    columns = dict(zip(_ROW, zip(*rows, strict=True), strict=True)) if rows else {}
+    frame = pl.DataFrame(columns, schema=_SCHEMA)
+    if (frame["_sequence"].str.len_bytes() > DIGITS).any():
+        raise SourceError(
+            f"{partition}: a sequence number has more than {DIGITS} digits",
+            "this version of pinpip cannot hold it: report it",
+        )
+    return frame.select(
+        pl.lit(partition.source).alias("_stream"),
+        pl.lit(partition.id).alias("_shard"),
+        pl.col("_sequence").str.zfill(DIGITS),
+        *_ROW[1:],
+    )
+
+
+def _rows(record: Mapping[str, Any]) -> Iterator[tuple[str, int, str, int, bytes]]:
+    """Sequence number, sub-sequence, partition key, arrival (µs since 1970) and data of each."""
+    number, data = record["SequenceNumber"], record["Data"]
+    arrival = (record["ApproximateArrivalTimestamp"] - _EPOCH) // _MICROSECOND
+    packed = split(data)
+    if packed is None:
+        yield number, 0, record["PartitionKey"], arrival, data
+        return
+    for sub, user in enumerate(packed):
+        yield number, sub, user.partition_key, arrival, user.data

@@ -1,0 +1,52 @@
+"""The shards of a stream, and whose turn it is to be read.
+
+A reshard closes shards and opens their children. A child's records come after those of its
+parents (two after a merge), so a child waits until they are drained.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard; `closed` means that it takes no more records."""
+
+    id: str
+    parents: frozenset[str] = frozenset()
+    closed: bool = False
+
+
+def list_shards(client: "KinesisClient", stream: str) -> dict[str, Shard]:
+    """All shards that still hold records or take them, by id; botocore's errors pass through."""
+    found: dict[str, Shard] = {}
+    page: Mapping[str, Any] = client.list_shards(StreamName=stream)
+    while True:
+        found |= {entry["ShardId"]: _listed(entry) for entry in page["Shards"]}
+        if not page.get("NextToken"):
+            return found
+        page = client.list_shards(NextToken=page["NextToken"])
+
+
+def _listed(entry: Mapping[str, Any]) -> Shard:
+    parents = {entry.get("ParentShardId"), entry.get("AdjacentParentShardId")} - {None}
+    closed = "EndingSequenceNumber" in entry["SequenceNumberRange"]
+    return Shard(entry["ShardId"], frozenset(map(str, parents)), closed)
+
+
+def children(entries: Iterable[Mapping[str, Any]]) -> dict[str, Shard]:
+    """The shards in GetRecords' `ChildShards`, by id."""
+    return {e["ShardId"]: Shard(e["ShardId"], frozenset(e["ParentShards"])) for e in entries}
+
+
+def readable(shards: Mapping[str, Shard], drained: Collection[str]) -> list[Shard]:
+    """The shards whose turn it is: not drained, and all parents are.
+
+    A parent that is not listed has expired: nothing of it is left to wait for.
+    """
+    waiting = shards.keys() - set(drained)
+    return [shards[name] for name in sorted(waiting) if not shards[name].parents & waiting]

@@ -1,0 +1,53 @@
+"""What the gateway says: JSON answers and refusals."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+JSON = "application/json"
+KAFKA_JSON = "application/vnd.kafka.v2+json"
+
+Handler = Callable[[Request, bytes], Awaitable[Response]]
+Routes = Mapping[str, Mapping[str, Handler]]
+"""Path, then method, then what answers it with the request and its body."""
+
+
+class Refusal(Exception):
+    """A request that is not served; `code` is a number on the Kafka routes, a type on Kinesis's.
+
+    `headers` go out with the answer.
+    """
+
+    def __init__(
+        self, status: int, code: int | str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = headers or {}
+
+    @property
+    def body(self) -> dict[str, int | str]:
+        """The error object of the protocol in hand."""
+        name = "error_code" if isinstance(self.code, int) else "__type"
+        return {name: self.code, "message": self.message}
+
+    def response(self) -> Response:
+        """The answer to send."""
+        media_type = KAFKA_JSON if isinstance(self.code, int) else JSON
+        return reply(self.body, self.status, media_type, self.headers)
+
+
+def reply(
+    body: Any,
+    status: int = 200,
+    media_type: str = JSON,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """`body` as compact JSON; ASCII only, for a message may quote a lone surrogate."""
+    text = json.dumps(body, separators=(",", ":"))
+    return Response(text, status, headers, media_type)

@@ -1,0 +1,182 @@
+"""The Kafka side of the gateway: records in, acknowledged coordinates or failures out."""
+
+import asyncio
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from starlette.concurrency import run_in_threadpool
+
+from gateway.answers import Refusal
+from gateway.envelope import KafkaRecord
+from pinpip.clock import Clock
+from pinpip.errors import ConfigError
+
+KAFKA_FAILED = 50002
+KAFKA_RETRIABLE = 50003
+UNAUTHENTICATED = 40101
+FORBIDDEN = 40301
+DELIVERY_SECONDS = 25  # an answer must come before API Gateway gives up after 29
+METADATA_SECONDS = 5.0
+_DEFAULTS = {
+    "compression.type": "lz4",
+    "linger.ms": 5,
+    "partitioner": "murmur2_random",  # as Java producers, so that a key keeps its partition
+    "queue.buffering.max.kbytes": 128 * 1024,
+    "topic.metadata.propagation.max.ms": 5000,
+    "log_level": 2,  # errors arrive at _report
+}
+_PROMISES = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "delivery.timeout.ms": DELIVERY_SECONDS * 1000,
+}
+_CODES = {
+    KafkaError.SASL_AUTHENTICATION_FAILED: UNAUTHENTICATED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: FORBIDDEN,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: FORBIDDEN,
+    KafkaError._MSG_TIMED_OUT: KAFKA_RETRIABLE,  # noqa: SLF001  # librdkafka's own codes
+    KafkaError._QUEUE_FULL: KAFKA_RETRIABLE,  # noqa: SLF001
+    KafkaError._TRANSPORT: KAFKA_RETRIABLE,  # noqa: SLF001
+    KafkaError._ALL_BROKERS_DOWN: KAFKA_RETRIABLE,  # noqa: SLF001
+    KafkaError.LEADER_NOT_AVAILABLE: KAFKA_RETRIABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION: KAFKA_RETRIABLE,
+    KafkaError.REQUEST_TIMED_OUT: KAFKA_RETRIABLE,
+    KafkaError.NOT_ENOUGH_REPLICAS: KAFKA_RETRIABLE,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND: KAFKA_RETRIABLE,
+}
+_log = structlog.get_logger("gateway")
+
+
+class Stored(NamedTuple):
+    """The broker acknowledged the record here."""
+
+    partition: int
+    offset: int
+
+
+class Failed(NamedTuple):
+    """The REST Proxy's code for a record that was not acknowledged, and Kafka's words for it."""
+
+    code: int
+    message: str
+
+
+Outcome = Stored | Failed
+
+
+def failure(error: KafkaError) -> Failed:
+    """`error` as the REST Proxy numbers it: 50003 may be tried again, 50002 may not."""
+    return Failed(_CODES.get(error.code(), KAFKA_FAILED), error.str())
+
+
+class _Delivery:
+    """The outcomes of one request's records; `done` gets them when the last is known."""
+
+    def __init__(self, records: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[list[Outcome]] = self._loop.create_future()
+        self._outcomes: list[Outcome] = [Failed(KAFKA_FAILED, "")] * records
+        self._left = records
+        self._lock = threading.Lock()
+
+    def settle(self, index: int, outcome: Outcome) -> None:
+        """Note one record's outcome; the poller's thread and the event loop both call it."""
+        self._outcomes[index] = outcome
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            self._loop.call_soon_threadsafe(self._finish)
+
+    def delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
+        """Take one delivery report."""
+        if error is None:
+            self.settle(index, Stored(message.partition() or 0, message.offset() or 0))
+        else:
+            self.settle(index, failure(error))
+
+    def _finish(self) -> None:
+        if not self.done.cancelled():
+            self.done.set_result(self._outcomes)
+
+
+class KafkaProducer:
+    """One idempotent producer with acks=all; its `kafka` section's properties may tune the rest.
+
+    Raises ConfigError when librdkafka does not take the properties.
+    """
+
+    def __init__(self, properties: Mapping[str, Any], clock: Clock) -> None:
+        merged = {**_DEFAULTS, **properties, **_PROMISES, "error_cb": _report}
+        try:
+            self._producer = Producer(merged)
+        except KafkaException as error:
+            raise ConfigError(
+                f"the gateway's Kafka producer cannot start: {error.args[0].str()}",
+                "mend the kafka section of config.yaml",
+            ) from error
+        self._clock = clock
+        self._topics: Collection[str] = ()
+        self._topics_until = clock.monotonic()
+        self._metadata = asyncio.Lock()
+        self._stopping = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="kafka-poller", daemon=True)
+
+    def open(self) -> None:
+        """Start hearing of deliveries."""
+        self._poller.start()
+
+    def close(self) -> None:
+        """Wait for what is under way, DELIVERY_SECONDS at most, then stop."""
+        self._producer.flush(DELIVERY_SECONDS)
+        self._stopping.set()
+        self._poller.join()
+
+    async def produce(self, topic: str, records: Sequence[KafkaRecord]) -> list[Outcome]:
+        """Outcomes in the order of `records`, when the broker has answered for the last one."""
+        delivery = _Delivery(len(records))
+        for index, record in enumerate(records):
+            rejected = self._enqueue(topic, record, partial(delivery.delivered, index))
+            if rejected is not None:
+                delivery.settle(index, rejected)
+        return await delivery.done
+
+    def _enqueue(self, topic: str, record: KafkaRecord, report: Any) -> Failed | None:
+        where = -1 if record.partition is None else record.partition
+        try:
+            self._producer.produce(topic, record.value, record.key, where, report)
+        except BufferError:
+            return Failed(KAFKA_RETRIABLE, "The gateway's queue is full")
+        except KafkaException as error:
+            return failure(error.args[0])
+        return None
+
+    async def topics(self) -> Collection[str]:
+        """The cluster's topics, at most METADATA_SECONDS old.
+
+        Raises Refusal with status 503 when no broker answers.
+        """
+        async with self._metadata:
+            if self._clock.monotonic() >= self._topics_until:
+                self._topics = await run_in_threadpool(self._list_topics)
+                self._topics_until = self._clock.monotonic() + METADATA_SECONDS
+            return self._topics
+
+    def _list_topics(self) -> Collection[str]:
+        try:
+            return frozenset(self._producer.list_topics(timeout=METADATA_SECONDS).topics)
+        except KafkaException as error:
+            message = f"Kafka cannot be reached: {error.args[0].str()}"
+            raise Refusal(503, KAFKA_RETRIABLE, message, {"Retry-After": "1"}) from None
+
+    def _poll(self) -> None:
+        while not self._stopping.is_set():
+            self._producer.poll(0.1)
+
+
+def _report(error: KafkaError) -> None:
+    _log.warning("kafka", error=error.str(), fatal=error.fatal())

@@ -1,0 +1,127 @@
+"""The process: from the configuration to a listening gateway, and its graceful end."""
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import boto3
+import uvicorn
+from botocore.config import Config as BotoConfig
+from pydantic import SecretStr
+
+from gateway.app import create_app
+from gateway.producer import KafkaProducer
+from pinpip.clock import SystemClock
+from pinpip.config import Aws, Config, Gateway, KafkaSource
+from pinpip.errors import FatalError
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
+
+DRAIN_SECONDS = 30
+BACKLOG = 2048
+THREADS = 40  # as many calls to Kinesis as starlette's thread pool makes at once
+
+
+def serve(config: Config, ready: Callable[[], None]) -> None:
+    """Serve in the foreground until SIGTERM or SIGINT; `ready` is called once it listens.
+
+    What is under way then gets its answer, DRAIN_SECONDS at most. `config` is resolved.
+    Raises FatalError when the address cannot be listened on, ConfigError for bad properties.
+    """
+    with _listen(config.gateway) as listener:
+        app = create_app(
+            config.gateway,
+            KafkaProducer(config.kafka.properties(), SystemClock()),
+            kinesis_client(config.aws),
+            served_topics(config),
+        )
+        server = _Server(_settings(app), ready)
+        with _signals_end(server):
+            server.run(sockets=[listener])
+
+
+def served_topics(config: Config) -> Collection[str]:
+    """The topics that the pipelines read: known even before their first record."""
+    sources = [pipeline.source for pipeline in config.pipelines.values()]
+    return {topic for s in sources if isinstance(s, KafkaSource) for topic in s.topics}
+
+
+def kinesis_client(aws: Aws) -> "KinesisClient":
+    """A client that tries once, in less time than API Gateway waits: callers decide to retry."""
+    own = BotoConfig(
+        connect_timeout=3,
+        read_timeout=20,
+        max_pool_connections=THREADS,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+    )
+    return boto3.session.Session().client(
+        "kinesis",
+        region_name=aws.region,
+        endpoint_url=aws.endpoint_url,
+        aws_access_key_id=_revealed(aws.access_key_id),
+        aws_secret_access_key=_revealed(aws.secret_access_key),
+        config=own,
+    )
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, telling when it listens."""
+
+    def __init__(self, settings: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(settings)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
+def _settings(app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        lifespan="on",
+        ws="none",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+
+
+def _listen(settings: Gateway) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise FatalError(
+            f"the gateway cannot listen on {settings.host}:{settings.port}: {error.strerror}",
+            "stop what listens there, or change gateway.host or gateway.port in config.yaml",
+        ) from error
+
+
+@contextmanager
+def _signals_end(server: uvicorn.Server) -> Iterator[None]:
+    """SIGTERM and SIGINT end the server and nothing more: uvicorn raises them again at its end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_signal: int, _frame: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Where records come from: the emulator, files and databases, and the ways to send them."""

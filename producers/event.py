@@ -1,0 +1,35 @@
+"""What producers send: events, one row per record type, all with the same key."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]
+
+KEY = {"pin": "index", "geo": "ind", "user": "ind"}
+FIELDS = {
+    "pin": (
+        "index",
+        "unique_id",
+        "title",
+        "description",
+        "poster_name",
+        "follower_count",
+        "tag_list",
+        "is_image_or_video",
+        "image_src",
+        "downloaded",
+        "save_location",
+        "category",
+    ),
+    "geo": ("ind", "timestamp", "latitude", "longitude", "country"),
+    "user": ("ind", "first_name", "last_name", "age", "date_joined"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Rows by record type (pin, geo, user), all with the key `key`; rows must not be changed."""
+
+    key: int
+    rows: Mapping[str, Row]

@@ -1,0 +1,1 @@
+"""The eight questions of the reports, answered from the clean tables."""

@@ -1,0 +1,102 @@
+"""Answering the eight questions with DuckDB; each is a file of standard SQL in `questions/`.
+
+The queries see three views, each with one row per key (`ind`), the latest:
+pin (ind, category, poster_name, follower_count), geo (ind, country, timestamp) and
+users (ind, user_name, age, date_joined). Their timestamps are UTC without a zone, so that the
+year of a timestamp depends on no session's settings.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import polars as pl
+from polars import selectors as cs
+
+from pinpip.batch import KAFKA, KINESIS
+from pinpip.errors import ConfigError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+KEY = "ind"
+VIEWS = {
+    "pin": ("pin", ["category", "poster_name", "follower_count"]),
+    "geo": ("geo", ["country", "timestamp"]),
+    "users": ("user", ["user_name", "age", "date_joined"]),
+}
+_AGE = ["_timestamp", *KAFKA.identity, *KINESIS.identity]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One query of one question; questions 2 and 3 have two. The title is its first comment."""
+
+    number: int
+    title: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one query found, in its own order and with DATA's column names."""
+
+    number: int
+    title: str
+    frame: pl.DataFrame
+
+
+def questions() -> list[Question]:
+    """All queries, in the order of the questions."""
+    paths = sorted(files("reports").joinpath("questions").iterdir(), key=lambda path: path.name)
+    return [
+        Question(int(path.name[1]), sql.splitlines()[0].removeprefix("-- "), sql)
+        for path in paths
+        for sql in path.read_text(encoding="utf-8").strip().removesuffix(";").split(";\n\n")
+    ]
+
+
+def answers(
+    tables: Mapping[str, Sequence[pl.LazyFrame]], only: Collection[int] | None = None
+) -> list[Answer]:
+    """Answers to the questions numbered in `only` (all when None) over the clean tables.
+
+    `tables`: the clean tables "pin", "geo" and "user" with their metadata columns; each may be
+    in several parts, of Kafka and of Kinesis. Raises ConfigError when one is missing.
+    """
+    chosen = [q for q in questions() if only is None or q.number in only]
+    with _database() as database:
+        for view, (table, columns) in VIEWS.items():
+            if not tables.get(table):
+                raise ConfigError(
+                    f"there is no table of {table} rows to report on",
+                    f"fill one first: pinpip consume {table}",
+                )
+            database.register(view, latest(tables[table], columns).collect().to_arrow())
+        return [Answer(q.number, q.title, database.sql(q.sql).pl()) for q in chosen]
+
+
+def latest(parts: Sequence[pl.LazyFrame], columns: Sequence[str]) -> pl.LazyFrame:
+    """One row per key, the key and `columns`: the row that reached its broker last.
+
+    Rows of one instant are told apart by where they are, so that the answer is always the same.
+    """
+    rows = pl.concat(parts, how="diagonal")
+    held = set(rows.collect_schema().names())
+    age = [name for name in _AGE if name in held]
+    newest = rows.select(KEY, *columns, *age).sort(age).unique(KEY, keep="last")
+    naive = cs.datetime(time_zone="*").dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return newest.select(KEY, *columns).with_columns(naive)
+
+
+def _database() -> "DuckDBPyConnection":
+    """A database in memory that reaches neither files nor the network."""
+    try:
+        import duckdb  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise ConfigError(
+            "reports are made with DuckDB, which is not installed",
+            "install it: pip install 'pinpip[report]'",
+        ) from error
+    return duckdb.connect(config={"enable_external_access": "false"})

@@ -1,0 +1,1 @@
+"""Where batches become durable: Delta tables, Parquet chains, quarantine, and their proof."""

@@ -1,0 +1,83 @@
+"""The ledger: what each Delta commit covered, kept in the commit's own metadata.
+
+An entry is evidence for `verify`, not the truth: that is the `txn` actions. It lives as long as
+the table's log does (`delta.logRetentionDuration`).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import polars as pl
+from deltalake import DeltaTable
+from pydantic import BaseModel, ConfigDict, Field
+
+from pinpip.batch import Partition, Position
+
+KEY = "pinpip"
+_TIME = "_timestamp"
+
+
+class Range(BaseModel):
+    """One partition's stretch of a commit: `read` records became clean and quarantined rows.
+
+    What is in neither was filtered out by the transform.
+    """
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    source: str
+    partition: str
+    start: Position | None
+    end: Position
+    read: int = Field(alias="in")
+    clean: int
+    quarantined: int
+
+    @property
+    def of(self) -> Partition:
+        """The partition that the range is a stretch of."""
+        return Partition(self.source, self.partition)
+
+
+class Entry(BaseModel):
+    """One commit: its ranges, the broker's first and last timestamp, the code that wrote it."""
+
+    model_config = ConfigDict(frozen=True)
+    app: str
+    version: str
+    event_time: tuple[datetime, datetime] | None
+    ranges: tuple[Range, ...]
+
+
+def joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """The ranges with consecutive ones of a partition made one."""
+    whole: dict[Partition, Range] = {}
+    for r in ranges:
+        before = whole.get(r.of)
+        whole[r.of] = r if before is None else _extended(before, r)
+    return tuple(whole.values())
+
+
+def _extended(before: Range, after: Range) -> Range:
+    counts = {n: getattr(before, n) + getattr(after, n) for n in ("read", "clean", "quarantined")}
+    return before.model_copy(update=counts | {"end": after.end})
+
+
+def event_time(rows: pl.DataFrame) -> tuple[datetime, datetime] | None:
+    """The first and last broker timestamp of the rows."""
+    low, high = rows.select(low=pl.col(_TIME).min(), high=pl.col(_TIME).max()).row(0)
+    return None if low is None else (low, high)
+
+
+def encode(entry: Entry) -> str:
+    """The entry as the text that a commit carries under `KEY`."""
+    return entry.model_dump_json(by_alias=True)
+
+
+def decode(text: str) -> Entry:
+    """The entry in `text`; raises pydantic's ValidationError (a ValueError) when it is damaged."""
+    return Entry.model_validate_json(text)
+
+
+def texts(table: DeltaTable) -> Iterable[tuple[int, str]]:
+    """(version, text) of every commit in the log that carries an entry, newest first."""
+    return ((c["version"], c[KEY]) for c in table.history() if KEY in c)

@@ -1,0 +1,124 @@
+"""Opening, creating and checkpointing one Delta table, its faults sorted by reaction."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import polars as pl
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import (
+    CommitFailedError,
+    DeltaError,
+    DeltaProtocolError,
+    SchemaMismatchError,
+    TableNotFoundError,
+)
+
+from pinpip.errors import SinkError, StalePosition, TransientError
+
+RETENTION = "delta.setTransactionRetentionDuration"
+_REFUSED = re.compile(
+    r"NoSuchBucket|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken"
+    r"|not provide credentials|Permission denied|Read-only file system"
+)
+_FENCED = "oncurrent transaction"
+
+
+def find(uri: str, options: dict[str, str]) -> DeltaTable | None:
+    """The table at `uri` without its file list, or None when there is none."""
+    with sorted_errors(uri):
+        try:
+            return DeltaTable(uri, storage_options=options, without_files=True)
+        except TableNotFoundError:
+            return None
+
+
+def find_or_create(uri: str, options: dict[str, str], schema: pl.Schema) -> DeltaTable:
+    """The table at `uri`, made with `schema` when there is none; SinkError when it has another."""
+    table = find(uri, options)
+    if table is None:
+        with sorted_errors(uri):
+            arrow = pl.DataFrame(schema=schema).to_arrow().schema
+            DeltaTable.create(uri, Schema.from_arrow(arrow), "ignore", storage_options=options)
+        table = find(uri, options)
+    if table is None:
+        raise TransientError(f"table {uri} was made but cannot be seen yet")
+    check(table, uri, schema)
+    return table
+
+
+def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
+    """Refuse a table that cannot hold rows of `schema`, or that forgets positions."""
+    wanted = _types(Schema.from_arrow(pl.DataFrame(schema=schema).to_arrow().schema))
+    held = _types(table.schema())
+    if wanted != held:
+        differing = sorted(n for n in wanted.keys() | held if wanted.get(n) != held.get(n))
+        said = [f"{n}: {held.get(n, 'absent')}, not {wanted.get(n, 'absent')}" for n in differing]
+        raise SinkError(
+            f"table {uri} has another schema ({'; '.join(said)})",
+            "name another table in config.yaml, or move this one away",
+        )
+    if RETENTION in table.metadata().configuration:
+        raise SinkError(
+            f"table {uri} sets {RETENTION}: it would forget the positions of quiet partitions",
+            f"unset it: ALTER TABLE … UNSET TBLPROPERTIES ('{RETENTION}')",
+        )
+
+
+def checkpoint(uri: str, options: dict[str, str]) -> None:
+    """Write a checkpoint of the newest version, so that opening the table stays cheap."""
+    with sorted_errors(uri):
+        DeltaTable(uri, storage_options=options).create_checkpoint()
+
+
+@contextmanager
+def sorted_errors(uri: str) -> Iterator[None]:
+    """Delta's and the object store's faults, told apart by what the loop should do."""
+    try:
+        yield
+    except CommitFailedError as error:
+        if _FENCED in str(error):
+            raise StalePosition(f"another writer committed to {uri}: {_first(error)}") from error
+        raise TransientError(f"commit to {uri} failed: {_first(error)}") from error
+    except (SchemaMismatchError, DeltaProtocolError) as error:
+        raise SinkError(
+            f"table {uri} cannot be written: {_first(error)}",
+            "name another table in config.yaml, or move this one away",
+        ) from error
+    except TableNotFoundError as error:
+        raise SinkError(
+            f"table {uri} cannot be made or opened: {_first(error)}",
+            "check lake.root in config.yaml: the folder must be writable, the bucket must exist",
+        ) from error
+    except DeltaError as error:
+        raise _damaged(uri, error) from error
+    except OSError as error:
+        raise _unreachable(uri, error) from error
+
+
+def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
+    if "Kernel error" not in str(error):
+        return TransientError(f"table {uri}: {_first(error)}")
+    return SinkError(
+        f"the log of table {uri} is damaged: {_first(error)}",
+        f"restore the file in {uri}/_delta_log from a backup; no row was read or written",
+    )
+
+
+def _unreachable(uri: str, error: OSError) -> SinkError | TransientError:
+    if _REFUSED.search(str(error)):
+        return SinkError(
+            f"table {uri} cannot be written: {_first(error)}",
+            "check that the bucket or folder exists and that the credentials may write there",
+        )
+    return TransientError(f"storage of {uri} does not answer: {_first(error)}")
+
+
+def _first(error: Exception) -> str:
+    """delta-rs's message without colours, arrows and backtrace."""
+    lines = re.sub(r"\x1b\[\d+m|↳", "", str(error)).split("\n   0:")[0].splitlines()
+    return " ".join(" ".join(lines).split())[:400]
+
+
+def _types(schema: Schema) -> dict[str, str]:
+    return {field.name: str(field.type) for field in schema.fields}

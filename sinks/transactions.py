@@ -1,0 +1,78 @@
+"""Positions as Delta `txn` actions.
+
+A version is a signed 64-bit integer. A Kafka offset fits; a Kinesis sequence number (186 bits
+today) is split over 62-bit limbs, each a `txn` of the same commit. Limbs are not monotone, and an
+engine that keeps the highest version of an id, against the protocol's "latest wins", would mix
+two commits: a counter tells commits apart and a checksum over all parts proves they belong
+together. Source: Delta transaction protocol, "Transaction Identifiers".
+"""
+
+import hashlib
+from collections.abc import Callable
+
+from deltalake import Transaction
+
+from pinpip.batch import Coordinates, Partition, Position
+from pinpip.errors import PositionLost
+
+LIMBS = 4
+_BITS = 62
+_MASK = (1 << _BITS) - 1
+_PARTS = [*(f"limb{i}" for i in range(LIMBS)), "sub", "counter", "checksum"]
+
+Lookup = Callable[[str], int | None]
+
+
+def app_id(app: str, partition: Partition) -> str:
+    """The id of `partition`'s position; `app` names the pipeline and its incarnation."""
+    return f"{app}/{partition.source}/{partition.id}"
+
+
+def read(
+    lookup: Lookup, app: str, partition: Partition, coordinates: Coordinates
+) -> Position | None:
+    """The stored position; `lookup` answers the version of an app id.
+
+    Raises PositionLost when the parts of a Kinesis position do not belong together.
+    """
+    own = app_id(app, partition)
+    if coordinates.sub is None:
+        offset = lookup(own)
+        return None if offset is None else Position(offset)
+    parts = [lookup(f"{own}/{part}") for part in _PARTS]
+    if all(part is None for part in parts):
+        return None
+    values = [-1 if part is None else part for part in parts]
+    if _checksum(values[:-1]) != values[-1]:
+        raise PositionLost(
+            f"the position of {partition} ({own}) is damaged: its parts are of different commits",
+            "another engine rewrote the table's checkpoint; restore an earlier version of it",
+        )
+    number = sum(limb << (_BITS * i) for i, limb in enumerate(values[:LIMBS]))
+    return Position(number, values[LIMBS])
+
+
+def write(
+    lookup: Lookup,
+    own: str,
+    position: Position,
+    coordinates: Coordinates,
+    now_ms: int,
+) -> list[Transaction]:
+    """The `txn` actions that store `position` under the app id `own`.
+
+    `last_updated` is always given: Spark's checkpoints drop ids without it.
+    """
+    if coordinates.sub is None:
+        return [Transaction(own, position.number, now_ms)]
+    counter = lookup(f"{own}/counter") or 0
+    limbs = [(position.number >> (_BITS * i)) & _MASK for i in range(LIMBS)]
+    values = [*limbs, position.sub, counter + 1]
+    values.append(_checksum(values))
+    named = zip(_PARTS, values, strict=True)
+    return [Transaction(f"{own}/{part}", value, now_ms) for part, value in named]
+
+
+def _checksum(values: list[int]) -> int:
+    digest = hashlib.sha256(",".join(map(str, values)).encode()).digest()
+    return int.from_bytes(digest[:8]) & _MASK

@@ -1,0 +1,56 @@
+"""Brokers and clouds for the tests, started once per run."""
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.register_assert_rewrite("tests.contracts.source_contract", "tests.contracts.sink_contract")
+
+from pinpip.local.embedded import embedded_aws  # noqa: E402  # after the rewrite is registered
+from tests.support import brokers  # noqa: E402
+from tests.support.aws import TestAws  # noqa: E402
+from tests.support.brokers import Broker  # noqa: E402
+
+_BROKER = pytest.StashKey[str]()
+
+
+@pytest.fixture(scope="session")
+def broker(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[Broker]:
+    """The best Kafka there is: see tests/support/brokers.py."""
+    with brokers.best_broker(tmp_path_factory.mktemp("kafka")) as best:
+        pytestconfig.stash[_BROKER] = best.name
+        yield best
+
+
+@pytest.fixture(scope="session")
+def mock_broker() -> Iterator[Broker]:
+    """librdkafka's mock cluster, whatever else there is."""
+    with brokers.mock_broker() as mock:
+        yield mock
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[TestAws]:
+    """moto's server: S3, Kinesis, DynamoDB."""
+    with embedded_aws() as endpoint:
+        yield TestAws(endpoint)
+
+
+@pytest.fixture(autouse=True)
+def _real_broker_if_marked(request: pytest.FixtureRequest) -> None:
+    if not request.node.get_closest_marker("real_broker"):
+        return
+    best: Broker = request.getfixturevalue("broker")
+    if not best.real:
+        pytest.skip("needs a real Apache Kafka: install Java and Maven, or set PINPIP_TEST_KAFKA")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say which broker the run stood on."""
+    name = config.stash.get(_BROKER, None)
+    if name is not None:
+        terminalreporter.write_line(f"broker of this run: {name}")

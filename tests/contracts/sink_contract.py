@@ -1,0 +1,263 @@
+"""What every sink must do; a backend's test module subclasses `SinkContract`.
+
+class TestParquetInAFolder(SinkContract):
+    @pytest.fixture
+    def fresh(self, tmp_path): return lambda: ParquetBackend(...)
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from contextlib import closing
+from typing import Protocol
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from pinpip.batch import Batch, Coordinates, Partition, Position, Sink
+from pinpip.errors import StalePosition
+from tests.support.batches import Log
+
+A, B = 0, 1
+
+
+class Backend(Protocol):
+    """An empty table or folder of its own, and the sinks that write it."""
+
+    coordinates: Coordinates
+
+    def sink(self) -> Sink:
+        """A new instance, as another process would make it."""
+        ...
+
+    def kept(self, batch: Batch) -> pl.DataFrame:
+        """The rows of `batch` that this kind of sink keeps."""
+        ...
+
+    def rows(self) -> pl.DataFrame:
+        """All that is durable now, read back."""
+        ...
+
+
+def opened(backend: Backend, *indices: int) -> Sink:
+    """A new sink that has read the positions of these partitions, or of A and B."""
+    sink = backend.sink()
+    sink.positions(partitions(backend, indices or (A, B)))
+    return sink
+
+
+def partitions(backend: Backend, indices: Iterable[int] = (A, B)) -> list[Partition]:
+    """The partitions of these numbers."""
+    return [Log(backend.coordinates).partition(i) for i in indices]
+
+
+def ends(batch: Batch) -> dict[Partition, Position | None]:
+    """Where the batch's partitions end."""
+    return {p: span.end for p, span in batch.spans.items()}
+
+
+def assert_holds(backend: Backend, wanted: Batch) -> None:
+    """The backend holds the rows of `wanted`, each once and unchanged."""
+    kept, found = backend.kept(wanted), backend.rows()
+    assert_frame_equal(found.select(kept.columns), kept, check_row_order=False)
+
+
+class Consumer:
+    """Writes a log as a consumer's loop does: the sink's positions say where to go on."""
+
+    def __init__(self, backend: Backend, log: Log) -> None:
+        self._backend = backend
+        self._log = log
+        self.restart()
+
+    def restart(self) -> None:
+        """Lose all memory, as after kill -9."""
+        self._sink = self._backend.sink()
+        self.resume()
+
+    def resume(self) -> None:
+        """Read on from the sink's positions."""
+        found = self._sink.positions(partitions(self._backend))
+        self._next = [self._log.count(found[self._log.partition(i)]) for i in (A, B)]
+
+    def write(self, indices: Collection[int], until: int) -> None:
+        """The records of these partitions up to `until`; when stale, go back to the positions."""
+        parts = {i: (self._next[i], until) for i in indices if self._next[i] < until}
+        try:
+            self._sink.write(self._log.batch(parts))
+        except StalePosition:
+            self.resume()
+        else:
+            self._next = [until if i in parts else n for i, n in enumerate(self._next)]
+
+
+Step = tuple[int, Callable[[Consumer], None]]
+_WRITES = st.builds(
+    lambda indices, until: lambda consumer: consumer.write(indices, until),
+    st.sampled_from([(A,), (B,), (A, B)]),
+    st.integers(1, 12),
+)
+_STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 1),
+        st.one_of(_WRITES, _WRITES, st.just(Consumer.restart), st.just(Consumer.resume)),
+    ),
+    max_size=12,
+)
+
+
+class SinkContract:
+    """The behaviours; `fresh` is the subclass's fixture. `examples` of interleavings are tried."""
+
+    examples = 10
+
+    @pytest.fixture
+    def fresh(self) -> Callable[[], Backend]:
+        """What makes an empty backend; overridden by each subclass."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def backend(self, fresh: Callable[[], Backend]) -> Backend:
+        """An empty backend."""
+        return fresh()
+
+    @pytest.fixture
+    def log(self, backend: Backend) -> Log:
+        """What there is to write."""
+        return Log(backend.coordinates)
+
+    def test_a_fresh_sink_holds_nothing(self, backend: Backend) -> None:
+        wanted = partitions(backend)
+        assert backend.sink().positions(wanted) == dict.fromkeys(wanted)
+
+    def test_rows_come_back_as_they_were_written(self, backend: Backend, log: Log) -> None:
+        batch = log.batch({A: (0, 20), B: (0, 7)})
+        opened(backend).write(batch)
+        assert_holds(backend, batch)
+
+    def test_positions_are_the_ends_of_what_was_written(self, backend: Backend, log: Log) -> None:
+        batch = log.batch({A: (0, 20), B: (0, 7)})
+        sink = opened(backend)
+        sink.write(batch)
+        assert sink.positions(partitions(backend)) == ends(batch)
+        assert backend.sink().positions(partitions(backend)) == ends(batch)
+
+    def test_batches_follow_each_other(self, backend: Backend, log: Log) -> None:
+        sink = opened(backend)
+        for first in range(0, 40, 10):
+            sink.write(log.batch({A: (first, first + 10), B: (first, first + 10)}))
+        everything = log.batch({A: (0, 40), B: (0, 40)})
+        assert_holds(backend, everything)
+        assert backend.sink().positions(partitions(backend)) == ends(everything)
+
+    def test_a_batch_written_again_writes_nothing(self, backend: Backend, log: Log) -> None:
+        batch = log.batch({A: (0, 10), B: (0, 10)})
+        sink = opened(backend)
+        sink.write(batch)
+        sink.write(batch)
+        opened(backend).write(batch)
+        assert_holds(backend, batch)
+
+    def test_of_an_overlapping_batch_only_the_rest_is_written(
+        self, backend: Backend, log: Log
+    ) -> None:
+        opened(backend).write(log.batch({A: (0, 10), B: (0, 4)}))
+        everything = log.batch({A: (0, 21), B: (0, 13)})
+        opened(backend).write(everything)
+        assert_holds(backend, everything)
+
+    def test_one_more_partition_may_join(self, backend: Backend, log: Log) -> None:
+        sink = opened(backend, A)
+        sink.write(log.batch({A: (0, 5)}))
+        sink.positions(partitions(backend, [B]))
+        sink.write(log.batch({A: (5, 9), B: (0, 4)}))
+        assert_holds(backend, log.batch({A: (0, 9), B: (0, 4)}))
+
+    def test_a_batch_beyond_a_gap_is_stale(self, backend: Backend, log: Log) -> None:
+        sink = opened(backend)
+        sink.write(log.batch({A: (0, 5)}))
+        with pytest.raises(StalePosition):
+            sink.write(log.batch({A: (6, 9)}))
+        assert_holds(backend, log.batch({A: (0, 5)}))
+
+    def test_a_zombie_is_stale_and_leaves_no_rows(self, backend: Backend, log: Log) -> None:
+        zombie, owner = opened(backend), opened(backend)
+        owner.write(log.batch({A: (0, 10)}))
+        with pytest.raises(StalePosition):
+            zombie.write(log.batch({A: (0, 7)}))
+        assert_holds(backend, log.batch({A: (0, 10)}))
+
+    def test_a_zombie_that_wrote_before_is_stale(self, backend: Backend, log: Log) -> None:
+        zombie = opened(backend)
+        zombie.write(log.batch({A: (0, 6)}))
+        opened(backend).write(log.batch({A: (6, 12)}))
+        with pytest.raises(StalePosition):
+            zombie.write(log.batch({A: (6, 9)}))
+        assert_holds(backend, log.batch({A: (0, 12)}))
+
+    def test_a_write_to_another_partition_does_not_unfence_a_zombie(
+        self, backend: Backend, log: Log
+    ) -> None:
+        zombie, owner = opened(backend), opened(backend)
+        owner.write(log.batch({A: (0, 10)}))
+        zombie.write(log.batch({B: (0, 4)}))
+        with pytest.raises(StalePosition):
+            zombie.write(log.batch({A: (0, 10)}))
+        assert_holds(backend, log.batch({A: (0, 10), B: (0, 4)}))
+
+    def test_a_stale_sink_goes_on_after_it_read_the_positions(
+        self, backend: Backend, log: Log
+    ) -> None:
+        stale = opened(backend)
+        opened(backend).write(log.batch({A: (0, 10)}))
+        with pytest.raises(StalePosition):
+            stale.write(log.batch({A: (0, 4), B: (0, 4)}))
+        stale.positions(partitions(backend))
+        stale.write(log.batch({A: (4, 16), B: (0, 4)}))
+        assert_holds(backend, log.batch({A: (0, 16), B: (0, 4)}))
+
+    def test_owners_of_different_partitions_do_not_disturb_each_other(
+        self, backend: Backend, log: Log
+    ) -> None:
+        one, two = opened(backend, A), opened(backend, B)
+        for first in (0, 5, 10):
+            one.write(log.batch({A: (first, first + 5)}))
+            two.write(log.batch({B: (first, first + 5)}))
+        assert_holds(backend, log.batch({A: (0, 15), B: (0, 15)}))
+
+    def test_a_batch_without_rows_advances(self, backend: Backend, log: Log) -> None:
+        nothing = log.without_rows({A: (0, 5), B: (0, 5)})
+        with closing(opened(backend)) as sink:
+            sink.write(nothing)
+        assert backend.sink().positions(partitions(backend)) == ends(nothing)
+
+    def test_rows_around_a_batch_without_rows_are_there_once(
+        self, backend: Backend, log: Log
+    ) -> None:
+        sink = opened(backend)
+        sink.write(log.batch({A: (0, 6)}))
+        sink.write(log.without_rows({A: (6, 9)}))
+        sink.write(log.batch({A: (9, 15)}))
+        found = backend.rows().select(backend.coordinates.identity)
+        kept = [backend.kept(log.batch({A: part})) for part in [(0, 6), (9, 15)]]
+        wanted = pl.concat(kept).select(backend.coordinates.identity)
+        assert_frame_equal(found, wanted, check_row_order=False)
+        assert opened(backend).positions(partitions(backend, [A])) == ends(log.batch({A: (0, 15)}))
+
+    def test_any_interleaving_of_two_consumers_writes_each_row_once(
+        self, fresh: Callable[[], Backend]
+    ) -> None:
+        @settings(max_examples=self.examples, deadline=None)
+        @given(_STEPS)
+        def run(steps: list[Step]) -> None:
+            backend = fresh()
+            log = Log(backend.coordinates)
+            consumers = [Consumer(backend, log), Consumer(backend, log)]
+            for index, step in steps:
+                step(consumers[index])
+            last = Consumer(backend, log)
+            last.write((A, B), until=13)
+            assert_holds(backend, log.batch({A: (0, 13), B: (0, 13)}))
+
+        run()

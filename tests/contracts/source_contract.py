@@ -1,0 +1,265 @@
+"""What every source must do. A backend's test module subclasses `SourceContract`:
+
+    class TestMockKafka(SourceContract):
+        @pytest.fixture
+        def backend(self, mock_broker): return KafkaBackend(mock_broker)
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Protocol
+
+import polars as pl
+import pytest
+
+from pinpip.batch import (
+    VALUE,
+    Coordinates,
+    Partition,
+    Position,
+    Positions,
+    Records,
+    Source,
+    merge,
+)
+
+PATIENCE = 30.0
+
+
+class Backend(Protocol):
+    """An empty topic or stream of its own for each test, and sources that read it."""
+
+    coordinates: Coordinates
+    partitions: Collection[Partition]
+    keeps_nulls: bool
+
+    def fill(self, values: Sequence[bytes | None]) -> None:
+        """Store `values`, spread over the partitions, in order within each; durable on return."""
+        ...
+
+    def source(self) -> Source:
+        """A new, unopened source; several of one backend are the same consumer."""
+        ...
+
+
+class Recorder:
+    """A listener that starts partitions where it is told and remembers what it heard."""
+
+    def __init__(self, positions: Positions | None = None) -> None:
+        self.positions = dict(positions or {})
+        self.held: set[Partition] = set()
+        self.lost: list[Partition] = []
+
+    def assigned(self, partitions: Collection[Partition]) -> Positions:
+        """Answer the known positions."""
+        self.held |= set(partitions)
+        return {p: self.positions.get(p) for p in partitions}
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """Remember them as lost."""
+        self.held -= set(partitions)
+        self.lost += partitions
+
+
+@contextmanager
+def opened(source: Source, listener: Recorder) -> Iterator[Source]:
+    """`source`, open, and closed at the end."""
+    with closing(source):
+        source.open(listener)
+        yield source
+
+
+def poll_until(source: Source, done: Callable[[list[Records]], bool]) -> list[Records]:
+    """Poll until `done` says so of what came."""
+    deadline = time.monotonic() + PATIENCE
+    parts: list[Records] = []
+    while not done(parts):
+        assert time.monotonic() < deadline, f"only {rows(parts)} records came in {PATIENCE} s"
+        part = source.poll(0.2)
+        parts += [part] if part is not None else []
+    return parts
+
+
+def rows(parts: Sequence[Records]) -> int:
+    """How many records `parts` hold."""
+    return sum(part.frame.height for part in parts)
+
+
+def read(source: Source, count: int) -> Records:
+    """The next records, `count` at least; one more poll shows that no others follow."""
+    parts = poll_until(source, lambda parts: rows(parts) >= count)
+    after = source.poll(0.2)
+    return merge([*parts, after] if after is not None else parts)
+
+
+def values(records: Records) -> list[bytes | None]:
+    """All values."""
+    return records.frame[VALUE].to_list()
+
+
+def numbered(count: int, since: int = 0) -> list[bytes]:
+    """Values whose order is their content."""
+    return [b'{"index": %06d}' % n for n in range(since, since + count)]
+
+
+def ends(records: Records) -> dict[Partition, Position]:
+    """Where each partition's next read starts."""
+    return {p: span.end for p, span in records.spans.items()}
+
+
+def middles(records: Records) -> dict[Partition, Position]:
+    """A position in the midst of each partition that has records."""
+    coordinates = records.coordinates
+    found = {}
+    for partition in records.spans:
+        own = records.frame.filter(coordinates.of(partition))
+        if own.height:
+            row = own.row(own.height // 2, named=True)
+            sub = None if coordinates.sub is None else row[coordinates.sub]
+            found[partition] = coordinates.after(row[coordinates.number], sub)
+    return found
+
+
+def later(records: Records, positions: Positions) -> list[bytes | None]:
+    """The values at or beyond `positions`, sorted."""
+    frame = records.frame.filter(records.coordinates.beyond(positions))
+    return sorted(frame[VALUE].to_list())
+
+
+class SourceContract:
+    """The behaviours; `backend` is the subclass's fixture."""
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        """Overridden by each subclass."""
+        raise NotImplementedError
+
+    def test_everything_is_read_once(self, backend: Backend) -> None:
+        backend.fill(numbered(300))
+        with opened(backend.source(), Recorder()) as source:
+            assert sorted(values(read(source, 300))) == numbered(300)
+
+    def test_records_of_a_partition_keep_their_order(self, backend: Backend) -> None:
+        backend.fill(numbered(300))
+        with opened(backend.source(), Recorder()) as source:
+            got = read(source, 300)
+        for partition in got.spans:
+            own = got.frame.filter(got.coordinates.of(partition))
+            assert own[VALUE].is_sorted()
+            assert own[got.coordinates.number].is_sorted()
+
+    def test_the_frame_has_the_columns_of_its_coordinates(self, backend: Backend) -> None:
+        backend.fill(numbered(10))
+        with opened(backend.source(), Recorder()) as source:
+            got = read(source, 10)
+        wanted = {**backend.coordinates.metadata, VALUE: pl.Binary()}
+        assert dict(got.frame.schema) == wanted
+        assert got.frame.select(backend.coordinates.identity).null_count().sum_horizontal()[0] == 0
+        assert got.frame["_timestamp"].null_count() == 0
+
+    def test_every_partition_is_announced_before_its_records(self, backend: Backend) -> None:
+        backend.fill(numbered(50))
+        listener = Recorder()
+        with opened(backend.source(), listener) as source:
+            parts = poll_until(source, lambda parts: rows(parts) >= 50)
+            assert listener.held == set(backend.partitions)
+        assert all(set(part.spans) <= set(backend.partitions) for part in parts)
+
+    def test_spans_chain_and_count_their_records(self, backend: Backend) -> None:
+        backend.fill(numbered(200))
+        with opened(backend.source(), Recorder()) as source:
+            first = read(source, 200)
+            backend.fill(numbered(100, since=200))
+            second = read(source, 100)
+        both = merge([first, second])
+        assert {p: s.records for p, s in both.spans.items() if s.records} == (
+            both.coordinates.counts(both.frame)
+        )
+
+    def test_no_record_lies_beyond_its_span(self, backend: Backend) -> None:
+        backend.fill(numbered(100))
+        with opened(backend.source(), Recorder()) as source:
+            got = read(source, 100)
+        assert later(got, ends(got)) == []
+        assert all(span.start is None for span in got.spans.values() if span.records)
+
+    def test_it_starts_where_the_listener_says(self, backend: Backend) -> None:
+        backend.fill(numbered(200))
+        with opened(backend.source(), Recorder()) as source:
+            everything = read(source, 200)
+        start = middles(everything)
+        wanted = later(everything, dict.fromkeys(backend.partitions) | start)
+        with opened(backend.source(), Recorder(start)) as source:
+            got = read(source, len(wanted))
+        assert sorted(values(got)) == wanted
+        assert all(got.spans[p].start == start[p] for p in start if p in got.spans)
+
+    def test_an_acknowledged_position_is_only_a_hint(self, backend: Backend) -> None:
+        backend.fill(numbered(60))
+        with opened(backend.source(), Recorder()) as source:
+            source.acknowledge(ends(read(source, 60)))
+        with opened(backend.source(), Recorder()) as source:
+            assert sorted(values(read(source, 60))) == numbered(60)
+
+    def test_reopened_at_its_end_it_has_no_gap_and_no_double(self, backend: Backend) -> None:
+        backend.fill(numbered(100))
+        with opened(backend.source(), Recorder()) as source:
+            first = read(source, 100)
+        backend.fill(numbered(100, since=100))
+        with opened(backend.source(), Recorder(ends(first))) as source:
+            second = read(source, 100)
+        assert sorted(values(second)) == numbered(100, since=100)
+
+    def test_seek_reads_again_from_exactly_there(self, backend: Backend) -> None:
+        backend.fill(numbered(200))
+        with opened(backend.source(), Recorder()) as source:
+            everything = read(source, 200)
+            start = middles(everything)
+            source.seek(start)
+            wanted = later(everything, start)
+            got = read(source, len(wanted))
+        assert sorted(values(got)) == wanted
+        assert {p: got.spans[p].start for p in start if p in got.spans} == (
+            {p: start[p] for p in start if p in got.spans}
+        )
+
+    def test_seek_to_none_reads_from_the_first(self, backend: Backend) -> None:
+        backend.fill(numbered(80))
+        listener = Recorder()
+        with opened(backend.source(), listener) as source:
+            read(source, 80)
+            source.seek(dict.fromkeys(listener.held))
+            again = read(source, 80)
+        assert sorted(values(again)) == numbered(80)
+        assert {s.start for s in again.spans.values()} == {None}
+
+    def test_bytes_come_back_as_they_were(self, backend: Backend) -> None:
+        odd = [b"\x00\xff\xfe", "κόσμε 🎉".encode(), b" ", bytes(range(256)), b"x" * 100_000]
+        backend.fill(odd)
+        with opened(backend.source(), Recorder()) as source:
+            assert sorted(values(read(source, len(odd)))) == sorted(odd)
+
+    def test_a_null_value_is_null(self, backend: Backend) -> None:
+        if not backend.keeps_nulls:
+            pytest.skip("this kind of source has no null values")
+        backend.fill([None, b"after"])
+        with opened(backend.source(), Recorder()) as source:
+            assert set(values(read(source, 2))) == {None, b"after"}
+
+    def test_a_poll_without_records_is_none(self, backend: Backend) -> None:
+        backend.fill(numbered(1))
+        with opened(backend.source(), Recorder()) as source:
+            read(source, 1)
+            started = time.monotonic()
+            assert source.poll(0.1) is None
+            assert time.monotonic() - started < 5
+            assert not source.exhausted
+
+    def test_acknowledging_a_partition_that_is_not_held_is_harmless(
+        self, backend: Backend
+    ) -> None:
+        backend.fill(numbered(5))
+        with opened(backend.source(), Recorder()) as source:
+            read(source, 5)
+            source.acknowledge({Partition("elsewhere", "0"): Position(7)})

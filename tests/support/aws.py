@@ -1,0 +1,59 @@
+"""An AWS of the test's own: moto's server, with fresh buckets and streams."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import boto3
+
+from pinpip.config import Aws
+
+
+@dataclass(frozen=True)
+class TestAws:
+    """A running moto server."""
+
+    __test__ = False
+    endpoint: str
+
+    @property
+    def config(self) -> Aws:
+        """The section of config.yaml that names it."""
+        keys = {"access_key_id": "local", "secret_access_key": "local"}
+        return Aws.model_validate({"endpoint_url": self.endpoint, **keys})
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """What delta-rs and polars need for its S3."""
+        return {
+            "aws_endpoint_url": self.endpoint,
+            "aws_allow_http": "true",
+            "aws_region": "us-east-1",
+            "aws_access_key_id": "local",
+            "aws_secret_access_key": "local",
+            "aws_conditional_put": "etag",
+        }
+
+    def client(self, service: str) -> Any:
+        """A boto3 client."""
+        return boto3.session.Session().client(
+            service,  # type: ignore[call-overload]  # any service's name
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="local",
+            aws_secret_access_key="local",  # noqa: S106  # moto takes any
+        )
+
+    def bucket(self) -> str:
+        """A new, empty bucket's name."""
+        name = f"b-{uuid4().hex[:12]}"
+        self.client("s3").create_bucket(Bucket=name)
+        return name
+
+    def stream(self, shards: int = 2) -> str:
+        """A new, active stream's name."""
+        name = f"s-{uuid4().hex[:12]}"
+        kinesis = self.client("kinesis")
+        kinesis.create_stream(StreamName=name, ShardCount=shards)
+        kinesis.get_waiter("stream_exists").wait(StreamName=name, WaiterConfig={"Delay": 1})
+        return name

@@ -1,0 +1,127 @@
+"""The best Kafka there is for tests, in DESIGN's order, and what tests do to it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from pinpip.local.embedded import embedded_kafka
+from pinpip.local.java import real_kafka
+
+IMAGE = "apache/kafka:4.1.0"
+MOCK_PARTITIONS = 4
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A running broker; `real` is False for librdkafka's mock cluster."""
+
+    bootstrap: str
+    name: str
+    real: bool
+    _producers: dict[str, Producer] = field(default_factory=dict)
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """The start of any client's configuration."""
+        return {"bootstrap.servers": self.bootstrap, "log_level": 2}
+
+    @property
+    def consumer_properties(self) -> dict[str, Any]:
+        """The start of a group member's: the mock cluster lets a successor wait for a session."""
+        fast = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 300}
+        return self.properties | ({} if self.real else fast)
+
+    def create_topic(self, partitions: int = MOCK_PARTITIONS, **config: str) -> str:
+        """A topic of its own; the mock cluster knows only topics of four partitions."""
+        topic = f"t{uuid4().hex[:12]}"
+        if self.real:
+            config = {name.replace("_", "."): value for name, value in config.items()}
+            made = AdminClient(self.properties).create_topics(
+                [NewTopic(topic, partitions, 1, config=config)]
+            )
+            made[topic].result(30)
+        elif partitions != MOCK_PARTITIONS:
+            raise ValueError("the mock cluster makes topics of four partitions")
+        else:
+            self._producer().list_topics(topic, timeout=10)
+        return topic
+
+    def produce(
+        self,
+        topic: str,
+        values: Sequence[bytes | None],
+        *,
+        partition: int | None = None,
+        **message: Any,
+    ) -> None:
+        """Store `values`, round the partitions unless one is named; durable on return."""
+        producer = self._producer()
+        width = len(producer.list_topics(topic, timeout=10).topics[topic].partitions)
+        for n, value in enumerate(values):
+            where = n % width if partition is None else partition
+            producer.produce(topic, value, partition=where, **message)
+        if producer.flush(60):
+            raise TimeoutError(f"{self.name} did not store {len(values)} records in 60 s")
+
+    def _producer(self) -> Producer:
+        if "plain" not in self._producers:
+            own = {"linger.ms": 5, "queue.buffering.max.messages": 1_000_000}
+            self._producers["plain"] = Producer(self.properties | own)
+        return self._producers["plain"]
+
+
+@contextmanager
+def mock_broker() -> Iterator[Broker]:
+    """librdkafka's mock cluster in this process."""
+    with embedded_kafka() as bootstrap:
+        yield Broker(bootstrap, "librdkafka's mock cluster", real=False)
+
+
+def docker_answers() -> bool:
+    """Whether a Docker daemon can start containers here."""
+    docker = shutil.which("docker")
+    if docker is None:
+        return False
+    return subprocess.run([docker, "info"], capture_output=True, check=False).returncode == 0
+
+
+@contextmanager
+def docker_broker() -> Iterator[Broker]:
+    """Kafka in a container."""
+    from testcontainers.kafka import KafkaContainer  # noqa: PLC0415  # slow import
+
+    with KafkaContainer(IMAGE).with_kraft() as container:
+        yield Broker(container.get_bootstrap_server(), IMAGE, real=True)
+
+
+@contextmanager
+def java_broker(folder: Path) -> Iterator[Broker]:
+    """Apache Kafka from Maven Central's jars."""
+    with real_kafka(folder) as kafka:
+        yield Broker(kafka.bootstrap, "Apache Kafka, jars of Maven Central", real=True)
+
+
+@contextmanager
+def best_broker(folder: Path) -> Iterator[Broker]:
+    """The first rung of the ladder that holds."""
+    given = os.environ.get("PINPIP_TEST_KAFKA")
+    if given:
+        yield Broker(given, f"PINPIP_TEST_KAFKA={given}", real=True)
+        return
+    if docker_answers():
+        rung = docker_broker()
+    elif shutil.which("java") and shutil.which("mvn"):
+        rung = java_broker(folder)
+    else:
+        rung = mock_broker()
+    with rung as broker:
+        yield broker

@@ -1,0 +1,161 @@
+"""Kinesis in memory, for what moto cannot do, and a clock that only sleeping moves.
+
+Closed shards end, sequence numbers look real, iterators expire, any call can fail.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
+
+STREAM = "clicks"
+FIRST_SEQUENCE = 49659153221408023584729436374587651943206788234657521666
+ITERATOR_LIFE = 300.0
+_START = datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+
+class FakeClock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds slept so far."""
+        return self.seconds
+
+    def now(self) -> datetime:
+        """The same as a time of day."""
+        return _START + timedelta(seconds=self.seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.seconds += max(0.0, seconds)
+
+
+def fault(code: str, operation: str = "GetRecords", status: int = 400) -> ClientError:
+    """An error as botocore raises it."""
+    error: Any = {
+        "Error": {"Code": code, "Message": f"{code} was asked for"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(error, operation)
+
+
+@dataclass
+class FakeShard:
+    """Records of one shard, oldest first."""
+
+    parents: tuple[str, ...] = ()
+    records: list[dict[str, Any]] = field(default_factory=list)
+    closed: bool = False
+
+
+class FakeKinesis:
+    """One stream. `faults[operation, shard]` are raised first, one per call; `calls` is the log."""
+
+    def __init__(self, clock: FakeClock, shards: int = 1, limit: int = 10_000) -> None:
+        self.clock = clock
+        self.limit = limit
+        self.shards = {f"shardId-{n:012d}": FakeShard() for n in range(shards)}
+        self.faults: defaultdict[tuple[str, str], list[Exception]] = defaultdict(list)
+        self.calls: list[tuple[str, str, float]] = []
+        self.meta = SimpleNamespace(region_name="eu-north-1")
+        self._next = FIRST_SEQUENCE
+
+    @property
+    def client(self) -> "KinesisClient":
+        """This, as boto3's type."""
+        return cast("KinesisClient", self)
+
+    def put(self, shard: str, *values: bytes, key: str = "k") -> list[int]:
+        """Store `values`; their sequence numbers are 56 digits long and not dense."""
+        numbers = [self._number() for _ in values]
+        self.shards[shard].records += [
+            {
+                "SequenceNumber": str(number),
+                "ApproximateArrivalTimestamp": self.clock.now(),
+                "Data": value,
+                "PartitionKey": key,
+            }
+            for number, value in zip(numbers, values, strict=True)
+        ]
+        return numbers
+
+    def _number(self) -> int:
+        self._next += 2**35 + 16
+        return self._next
+
+    def reshard(self, parents: tuple[str, ...], children: int) -> list[str]:
+        """Close `parents` and open `children` shards in their place."""
+        names = [f"shardId-{len(self.shards) + n:012d}" for n in range(children)]
+        for parent in parents:
+            self.shards[parent].closed = True
+        self.shards |= {name: FakeShard(parents) for name in names}
+        return names
+
+    def list_shards(self, **request: Any) -> dict[str, Any]:
+        """ListShards, two shards a page."""
+        self._called("ListShards", "")
+        names = sorted(self.shards)
+        at = int(request.get("NextToken", 0))
+        answer: dict[str, Any] = {"Shards": [self._entry(name) for name in names[at : at + 2]]}
+        return answer | ({"NextToken": str(at + 2)} if at + 2 < len(names) else {})
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        shard = self.shards[name]
+        parents = dict(zip(("ParentShardId", "AdjacentParentShardId"), shard.parents, strict=False))
+        ending = {"EndingSequenceNumber": str(self._next)} if shard.closed else {}
+        numbers = {"StartingSequenceNumber": str(FIRST_SEQUENCE), **ending}
+        return {"ShardId": name, "SequenceNumberRange": numbers, **parents}
+
+    def get_shard_iterator(self, **request: Any) -> dict[str, str]:
+        """GetShardIterator; the iterator is readable text."""
+        name, kind = request["ShardId"], request["ShardIteratorType"]
+        self._called("GetShardIterator", name)
+        records = self.shards[name].records
+        if kind == "LATEST":
+            after = int(records[-1]["SequenceNumber"]) if records else 0
+        elif kind == "AT_TIMESTAMP":
+            earlier = [
+                r for r in records if r["ApproximateArrivalTimestamp"] < request["Timestamp"]
+            ]
+            after = int(earlier[-1]["SequenceNumber"]) if earlier else 0
+        else:
+            after = int(request.get("StartingSequenceNumber", 1)) - 1
+        return {"ShardIterator": self._iterator(name, after)}
+
+    def _iterator(self, name: str, after: int) -> str:
+        return f"{name} {after} {self.clock.monotonic()}"
+
+    def get_records(self, **request: Any) -> dict[str, Any]:
+        """GetRecords, with the end of a closed shard as Kinesis tells it."""
+        name, after, issued = request["ShardIterator"].split()
+        self._called("GetRecords", name)
+        if self.clock.monotonic() - float(issued) > ITERATOR_LIFE:
+            raise fault("ExpiredIteratorException")
+        shard = self.shards[name]
+        rest = [r for r in shard.records if int(r["SequenceNumber"]) > int(after)]
+        page = rest[: min(request["Limit"], self.limit)]
+        answer = {"Records": page, "MillisBehindLatest": 1000 * (len(rest) > len(page))}
+        if shard.closed and not page:
+            return answer | {"NextShardIterator": None, "ChildShards": self._children(name)}
+        last = int(page[-1]["SequenceNumber"]) if page else int(after)
+        return answer | {"NextShardIterator": self._iterator(name, last)}
+
+    def _children(self, name: str) -> list[dict[str, Any]]:
+        found = {n: s.parents for n, s in self.shards.items() if name in s.parents}
+        return [{"ShardId": n, "ParentShards": list(parents)} for n, parents in found.items()]
+
+    def _called(self, operation: str, shard: str) -> None:
+        self.calls.append((operation, shard, self.clock.monotonic()))
+        if self.faults[operation, shard]:
+            raise self.faults[operation, shard].pop(0)
+        if shard and shard not in self.shards:
+            raise fault("ResourceNotFoundException", operation)

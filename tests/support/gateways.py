@@ -1,0 +1,76 @@
+"""The gateway as it runs, on a free port, and what tests read back from its brokers."""
+
+import socket
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from confluent_kafka import Consumer, TopicPartition
+
+from gateway.app import create_app
+from gateway.kafka import Port
+from gateway.producer import KafkaProducer
+from gateway.server import _Server, _settings, kinesis_client
+from pinpip.clock import SystemClock
+from pinpip.config import Aws, Gateway
+
+JSON_FORMAT = {"Content-Type": "application/vnd.kafka.json.v2+json"}
+BINARY_FORMAT = {"Content-Type": "application/vnd.kafka.binary.v2+json"}
+NOWHERE = Aws.model_validate(
+    {"endpoint_url": "http://127.0.0.1:9", "access_key_id": "x", "secret_access_key": "x"}
+)
+
+
+class Read(NamedTuple):
+    """One record as a consumer got it."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+@contextmanager
+def running(
+    kafka: Port | Mapping[str, Any],
+    *,
+    settings: Gateway | None = None,
+    kinesis: Any = None,
+    served: Collection[str] = (),
+) -> Iterator[str]:
+    """A gateway on loopback; its URL without a stage."""
+    port = KafkaProducer(kafka, SystemClock()) if isinstance(kafka, Mapping) else kafka
+    streams = kinesis or kinesis_client(NOWHERE)
+    app = create_app(settings or Gateway(), port, streams, served)
+    listens = threading.Event()
+    server = _Server(_settings(app), listens.set)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            assert listens.wait(10)
+            yield url
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def read(bootstrap: str, topic: str, count: int, partitions: int = 4) -> list[Read]:
+    """The first `count` records of the topic, by partition and offset; fails when fewer come."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": uuid4().hex,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.assign([TopicPartition(topic, n, 0) for n in range(partitions)])
+    messages = consumer.consume(count, timeout=15)
+    consumer.close()
+    assert len(messages) == count
+    assert [message.error() for message in messages] == [None] * count
+    return sorted(Read(m.partition(), m.offset(), m.key(), m.value()) for m in messages)

@@ -1,0 +1,29 @@
+"""Kafka behind the source contract."""
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+from consumers.kafka import KafkaSource
+from pinpip.batch import KAFKA, Partition
+from tests.support.brokers import Broker
+
+
+class KafkaBackend:
+    """A new topic of four partitions and a group of its own."""
+
+    coordinates = KAFKA
+    keeps_nulls = True
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.topic = broker.create_topic()
+        self.group = f"g{uuid4().hex[:12]}"
+        self.partitions = [Partition(self.topic, str(n)) for n in range(4)]
+
+    def fill(self, values: Sequence[bytes | None]) -> None:
+        """Round the partitions."""
+        self.broker.produce(self.topic, values)
+
+    def source(self, **options: object) -> KafkaSource:
+        """A member of the group."""
+        return KafkaSource(self.broker.consumer_properties, [self.topic], self.group, **options)  # type: ignore[arg-type]  # options of the tests

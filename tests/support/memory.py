@@ -1,0 +1,200 @@
+"""A broker, a source, a table and a sink in memory, for driving the loop step by step."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from pinpip.batch import (
+    KAFKA,
+    VALUE,
+    Batch,
+    Listener,
+    Partition,
+    Position,
+    Positions,
+    Records,
+    Span,
+)
+from pinpip.errors import StalePosition
+
+_TIME = datetime(2026, 1, 1, tzinfo=UTC)
+SCHEMA = pl.Schema({**KAFKA.metadata, VALUE: pl.Binary()})
+BAD = b"bad"
+
+
+def frame_of(partition: Partition, offsets: range, values: list[bytes | None]) -> pl.DataFrame:
+    """Undecoded records of one partition."""
+    rows = [
+        (partition.source, int(partition.id), offset, None, _TIME, value)
+        for offset, value in zip(offsets, values, strict=True)
+    ]
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+@dataclass
+class MemoryBroker:
+    """Partitions as lists of values; the offset is the index."""
+
+    logs: dict[Partition, list[bytes | None]] = field(default_factory=lambda: defaultdict(list))
+
+
+class MemorySource:
+    """A member of a group whose rebalances the test decides."""
+
+    coordinates = KAFKA
+
+    def __init__(self, broker: MemoryBroker, chunk: int = 3) -> None:
+        self.broker = broker
+        self.chunk = chunk
+        self.acknowledged: dict[Partition, Position] = {}
+        self.closed = False
+        self._listener: Listener | None = None
+        self._next: dict[Partition, Position | None] = {}
+        self._calls: list[tuple[str, list[Partition]]] = []
+
+    def open(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def assign(self, *partitions: Partition) -> None:
+        self._calls.append(("assigned", list(partitions)))
+
+    def revoke(self, *partitions: Partition) -> None:
+        self._calls.append(("revoked", list(partitions)))
+
+    @property
+    def assigned(self) -> set[Partition]:
+        return set(self._next)
+
+    def poll(self, timeout: float) -> Records | None:
+        del timeout
+        self._rebalance()
+        spans: dict[Partition, Span] = {}
+        frames = []
+        for partition, start in self._next.items():
+            first = 0 if start is None else start.number
+            values = self.broker.logs[partition][first : first + self.chunk]
+            if values:
+                end = first + len(values)
+                frames.append(frame_of(partition, range(first, end), values))
+                spans[partition] = Span(start, Position(end), len(values))
+        self._next |= {p: span.end for p, span in spans.items()}
+        return Records(pl.concat(frames), spans, KAFKA) if spans else None
+
+    def _rebalance(self) -> None:
+        assert self._listener is not None
+        calls, self._calls = self._calls, []
+        for call, partitions in calls:
+            if call == "assigned":
+                self._next |= self._listener.assigned(partitions)
+            else:
+                self._listener.revoked(partitions)
+                self._next = {p: n for p, n in self._next.items() if p not in partitions}
+
+    def seek(self, positions: Positions) -> None:
+        self._next |= {p: position for p, position in positions.items() if p in self._next}
+
+    def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
+        self.acknowledged |= positions
+
+    @property
+    def exhausted(self) -> bool:
+        ends = {p: len(self.broker.logs[p]) for p in self._next}
+        held = {p: 0 if n is None else n.number for p, n in self._next.items()}
+        return not self._calls and held == ends
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class MemoryTable:
+    """Rows and positions that several sinks share, as writers share a table."""
+
+    rows: list[tuple[Partition, int]] = field(default_factory=list)
+    held: dict[Partition, Position] = field(default_factory=dict)
+
+
+class MemorySink:
+    """The sink contract, with faults on demand: `before` and `after` run around the commit."""
+
+    def __init__(self, table: MemoryTable, stage: str = "clean") -> None:
+        self.name = stage
+        self.table = table
+        self.stage = stage
+        self.before: Callable[[], None] = lambda: None
+        self.after: Callable[[], None] = lambda: None
+        self._own: dict[Partition, Position | None] = {}
+
+    def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
+        found = {p: self.table.held.get(p) for p in partitions}
+        self._own |= found
+        return found
+
+    def write(self, batch: Batch) -> None:
+        news = {p: s for p, s in batch.spans.items() if s.end > (self._own[p] or Position(0))}
+        self.before()
+        for p, span in news.items():
+            own = self._own[p]
+            if self.table.held.get(p) != own or (span.start or Position(0)) > (own or Position(0)):
+                raise StalePosition(f"{p}")
+        frame: pl.DataFrame = getattr(batch, self.stage)
+        rows = frame.filter(KAFKA.beyond({p: self._own[p] for p in news}))
+        names = rows.select(KAFKA.identity).rows()
+        self.table.rows += [(Partition(t, str(n)), offset) for t, n, offset in names]
+        ends = {p: span.end for p, span in news.items()}
+        self.table.held |= ends
+        self.after()
+        self._own |= ends
+
+    def close(self) -> None:
+        """Nothing is put off."""
+
+
+def process(records: Records) -> Batch:
+    """Values that are `BAD` are rejected, the others are clean."""
+    bad = pl.col(VALUE) == pl.lit(BAD)
+    rejected = records.frame.filter(bad).with_columns(reason=pl.lit("bad"))
+    clean = records.frame.remove(bad)
+    raw = records.frame.drop(VALUE)
+    return Batch(raw, clean, rejected, records.spans, records.coordinates)
+
+
+class LazyFuture(Future[Any]):
+    """Runs when it is told to, or when somebody waits for it."""
+
+    def __init__(self, step: Callable[[], object]) -> None:
+        super().__init__()
+        self._step = step
+
+    def run(self) -> None:
+        if self.done():
+            return
+        try:
+            self.set_result(self._step())
+        except Exception as error:  # noqa: BLE001  # a future keeps whatever its step raised
+            self.set_exception(error)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self.run()
+        return super().exception(timeout)
+
+
+class LazyExecutor(Executor):
+    """One slot whose work the test starts."""
+
+    def __init__(self) -> None:
+        self.pending: LazyFuture | None = None
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> LazyFuture:
+        self.pending = LazyFuture(lambda: fn(*args, **kwargs))
+        return self.pending
+
+    def run(self) -> None:
+        """Finish the write in flight, if there is one."""
+        if self.pending is not None:
+            self.pending.run()

@@ -1,0 +1,262 @@
+"""What holds for every route: keys, limits, paths, last resorts, the process's life."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+import yaml
+from structlog.testing import capture_logs
+
+from gateway.envelope import KafkaRecord
+from gateway.producer import Outcome
+from gateway.server import kinesis_client, serve, served_topics
+from pinpip import configfile
+from pinpip.config import Config, Gateway
+from pinpip.errors import ConfigError, FatalError
+from tests.support.aws import TestAws
+from tests.support.brokers import Broker
+from tests.support.gateways import JSON_FORMAT, read, running
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = Gateway.model_validate({"api_keys": ["k1", "clé-2"], "max_body": 1000})
+RECORDS = {"records": [{"value": {"index": 1}}]}
+
+
+@pytest.fixture(scope="module")
+def url(mock_broker: Broker) -> Iterator[str]:
+    settings = Gateway.model_validate({"max_body": 1000})
+    with running(mock_broker.properties, settings=settings, served=["http"]) as running_url:
+        yield running_url
+
+
+@pytest.fixture(scope="module")
+def guarded(mock_broker: Broker) -> Iterator[str]:
+    with running(mock_broker.properties, settings=SETTINGS, served=["http"]) as running_url:
+        yield running_url
+
+
+@pytest.mark.parametrize("stage", ["", "/test"])
+def test_routes_answer_under_the_stage_and_without_it(url: str, stage: str) -> None:
+    path = f"{url}{stage}/topics/http"
+
+    assert requests.post(path, json=RECORDS, headers=JSON_FORMAT, timeout=10).status_code == 200
+    assert requests.get(f"{url}{stage}/health", timeout=10).json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("path", ["", "/", "/nowhere", "/other/topics/http", "/topics/http/"])
+def test_an_unknown_path_is_404(url: str, path: str) -> None:
+    answer = requests.post(url + path, json=RECORDS, headers=JSON_FORMAT, timeout=10)
+
+    assert answer.status_code == 404
+    assert answer.json() == {"error_code": 404, "message": "HTTP 404 Not Found"}
+
+
+def test_another_method_is_405_with_those_that_are_allowed(url: str) -> None:
+    answer = requests.put(f"{url}/test/streams/s", timeout=10)
+
+    assert answer.status_code == 405
+    assert answer.json() == {"error_code": 405, "message": "HTTP 405 Method Not Allowed"}
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST", "DELETE"}
+
+
+@pytest.mark.parametrize("key", [None, "", "k", "k11", "K1", b"\xff"])
+@pytest.mark.parametrize("path", ["/test/topics/http", "/nowhere"])
+def test_without_one_of_the_keys_everything_is_forbidden(
+    guarded: str, path: str, key: str | bytes | None
+) -> None:
+    headers: Any = JSON_FORMAT | ({} if key is None else {"x-api-key": key})
+    answer = requests.post(guarded + path, json=RECORDS, headers=headers, timeout=10)
+
+    assert (answer.status_code, answer.json()) == (403, {"message": "Forbidden"})
+
+
+@pytest.mark.parametrize("key", ["k1", "clé-2"])
+def test_each_of_the_keys_opens(guarded: str, key: str) -> None:
+    headers: Any = JSON_FORMAT | {"x-api-key": key.encode()}
+    path = f"{guarded}/test/topics/http"
+
+    assert requests.post(path, json=RECORDS, headers=headers, timeout=10).status_code == 200
+
+
+def test_health_wants_no_key(guarded: str) -> None:
+    assert requests.get(f"{guarded}/health", timeout=10).status_code == 200
+
+
+def _parts() -> Iterator[bytes]:
+    for _ in range(300):
+        yield b"x" * 1000
+
+
+@pytest.mark.parametrize("body", [b"x" * 1001, _parts()], ids=["known length", "chunked"])
+@pytest.mark.parametrize("path", ["/test/topics/http", "/test/streams/s"])
+def test_a_body_over_the_limit_is_413(url: str, path: str, body: Any) -> None:
+    answer = requests.post(url + path, data=body, headers=JSON_FORMAT, timeout=10)
+
+    assert answer.status_code == 413
+    assert answer.json() == {"error_code": 413, "message": "HTTP 413 Content Too Large"}
+
+
+def test_a_body_of_just_the_limit_is_read(url: str) -> None:
+    body = json.dumps(RECORDS).encode().ljust(1000)
+
+    answer = requests.post(f"{url}/topics/http", data=body, headers=JSON_FORMAT, timeout=10)
+    assert answer.status_code == 200
+
+
+class BrokenKafka:
+    """A port with a programming error in it."""
+
+    def open(self) -> None:
+        """Start."""
+
+    def close(self) -> None:
+        """Stop."""
+
+    async def topics(self) -> Collection[str]:
+        """None."""
+        return ()
+
+    async def produce(self, topic: str, records: Sequence[KafkaRecord]) -> list[Outcome]:
+        """Fail with the record in the message."""
+        raise LookupError(topic, records)
+
+
+def test_an_unexpected_error_is_500_and_shows_no_record_to_anyone() -> None:
+    with capture_logs() as logs, running(BrokenKafka(), served=["t"]) as url:
+        body = {"records": [{"value": "a secret"}]}
+        answer = requests.post(f"{url}/topics/t", json=body, headers=JSON_FORMAT, timeout=10)
+
+    assert answer.status_code == 500
+    assert answer.json() == {"error_code": 50002, "message": "Internal Server Error"}
+    assert [(log["event"], log["error"]) for log in logs] == [("unexpected error", "LookupError")]
+    assert "secret" not in str(logs)
+
+
+def curl(*arguments: str) -> Any:
+    program = shutil.which("curl")
+    if program is None:
+        pytest.skip("curl is not installed")
+    command = [program, "--silent", "--show-error", "--max-time", "20", *arguments]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def test_curl_stores_a_record_by_the_kafka_route(mock_broker: Broker, url: str) -> None:
+    topic = mock_broker.create_topic()
+    with running(mock_broker.properties, served=[topic]) as url:
+        answer = curl(
+            "-X",
+            "POST",
+            f"{url}/test/topics/{topic}",
+            "-H",
+            "Content-Type: application/vnd.kafka.json.v2+json",
+            "-d",
+            '{"records":[{"value":{"index":1,"category":"art"}}]}',
+        )
+
+    assert answer["offsets"][0]["offset"] == 0
+    assert read(mock_broker.bootstrap, topic, 1)[0].value == b'{"index":1,"category":"art"}'
+
+
+def test_curl_stores_a_record_by_the_kinesis_route(mock_broker: Broker, aws: TestAws) -> None:
+    stream = aws.stream(shards=1)
+    kinesis = kinesis_client(aws.config)
+    with running(mock_broker.properties, kinesis=kinesis) as url:
+        answer = curl(
+            "-X",
+            "PUT",
+            f"{url}/test/streams/{stream}/record",
+            "-H",
+            "Content-Type: application/json",
+            "-d",
+            f'{{"StreamName":"{stream}","Data":{{"ind":1}},"PartitionKey":"p-1"}}',
+        )
+
+    assert answer["ShardId"] == "shardId-000000000000"
+    shard = kinesis.get_shard_iterator(
+        StreamName=stream, ShardId=answer["ShardId"], ShardIteratorType="TRIM_HORIZON"
+    )
+    (record,) = kinesis.get_records(ShardIterator=shard["ShardIterator"])["Records"]
+    assert (record["Data"], record["PartitionKey"]) == (b'{"ind":1}', "p-1")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def config(bootstrap: str, port: int, **kafka: Any) -> Config:
+    tree = yaml.safe_load((ROOT / "config.yaml").read_text())
+    tree["kafka"] = {"bootstrap.servers": bootstrap, **kafka}
+    tree["aws"] = {"endpoint_url": "http://127.0.0.1:9"}
+    tree["gateway"]["port"] = port
+    return Config.model_validate(tree)
+
+
+def test_a_port_in_use_is_one_clear_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(FatalError, match=f"listen on 127.0.0.1:{port}: Address already in use"):
+            serve(config("127.0.0.1:9", port), lambda: None)
+
+
+def test_a_bad_kafka_property_is_one_clear_error() -> None:
+    with pytest.raises(ConfigError, match="No such configuration property"):
+        serve(config("127.0.0.1:9", free_port(), **{"linger.msec": 1}), lambda: None)
+
+
+def test_the_topics_of_the_pipelines_are_served() -> None:
+    loaded = configfile.load(ROOT / "config.yaml", {})
+
+    assert served_topics(loaded) == {"demo.pin", "demo.geo", "demo.user"}
+
+
+SERVE = """
+import sys
+from pinpip.config import Config
+from gateway.server import serve
+serve(Config.model_validate_json(sys.stdin.read()), lambda: print("ready", flush=True))
+print("ended", flush=True)
+"""
+
+
+def test_sigterm_lets_a_request_under_way_end_and_the_process_returns(mock_broker: Broker) -> None:
+    port = free_port()
+    slow = config(mock_broker.bootstrap, port, **{"linger.ms": 1000})
+    name = f"demo.pin{uuid4().hex}"
+    body = b'{"records":[{"value":1}]}'
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(slow.model_dump_json(by_alias=True).encode())
+        process.stdin.close()
+        assert process.stdout.readline() == b"ready\n", name
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(
+                b"POST /test/topics/demo.pin HTTP/1.1\r\nHost: gateway\r\nExpect: 100-continue\r\n"
+                b"Content-Type: application/vnd.kafka.json.v2+json\r\n"
+                b"Content-Length: %d\r\n\r\n" % len(body)
+            )
+            assert client.recv(1000).startswith(b"HTTP/1.1 100")  # the request is under way
+            client.sendall(body)
+            process.send_signal(signal.SIGTERM)
+            answer = b"".join(iter(lambda: client.recv(1000), b""))
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"error_code":null' in answer
+        assert process.stdout.read() == b"ended\n"
+    assert process.returncode == 0

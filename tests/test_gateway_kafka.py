@@ -1,0 +1,274 @@
+"""The Kafka REST Proxy's produce route, on a broker."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from confluent_kafka import KafkaError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.answers import Refusal
+from gateway.envelope import KafkaRecord, kafka_records
+from gateway.producer import Failed, failure
+from tests.support.brokers import Broker
+from tests.support.gateways import BINARY_FORMAT, JSON_FORMAT, Read, read, running
+
+SERVED = "gateway.served"
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.fixture(scope="module")
+def url(mock_broker: Broker) -> Iterator[str]:
+    with running(mock_broker.properties, served=[SERVED]) as running_url:
+        yield f"{running_url}/test"
+
+
+@pytest.fixture
+def topic(mock_broker: Broker) -> str:
+    return mock_broker.create_topic()
+
+
+def post(url: str, topic: str, body: Any, headers: Any = JSON_FORMAT) -> requests.Response:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return requests.post(f"{url}/topics/{topic}", data=data, headers=headers, timeout=30)
+
+
+def test_success_is_the_rest_proxys_own_body(url: str, topic: str) -> None:
+    answer = post(url, topic, {"records": [{"value": {"index": 1}, "partition": 2}]})
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/vnd.kafka.v2+json"
+    assert answer.text == (
+        '{"offsets":[{"partition":2,"offset":0,"error_code":null,"error":null}],'
+        '"key_schema_id":null,"value_schema_id":null}'
+    )
+
+
+def test_the_offsets_are_those_of_the_records_in_request_order(
+    mock_broker: Broker, url: str, topic: str
+) -> None:
+    values = [{"index": n} for n in range(500)]
+    answer = post(url, topic, {"records": [{"key": n["index"], "value": n} for n in values]})
+
+    stored = {(r.partition, r.offset): r for r in read(mock_broker.bootstrap, topic, 500)}
+    found = [stored[o["partition"], o["offset"]] for o in answer.json()["offsets"]]
+    assert [json.loads(r.value or b"") for r in found] == values
+    assert len({r.partition for r in found}) == 4
+
+
+def test_json_is_stored_as_compact_text_in_utf8(mock_broker: Broker, url: str, topic: str) -> None:
+    body = (
+        b'{"records": [{"key": 7, "partition": 0, "value": {"title": "\\u00e9 \\ud83d\\ude00"}}]}'
+    )
+    assert post(url, topic, body).status_code == 200
+
+    assert read(mock_broker.bootstrap, topic, 1) == [Read(0, 0, b"7", '{"title":"é 😀"}'.encode())]
+
+
+def test_a_json_null_is_a_null_key_and_a_tombstone(
+    mock_broker: Broker, url: str, topic: str
+) -> None:
+    records: list[Any] = [{"key": None, "value": "x"}, {"key": "k", "value": None}, {"value": [0]}]
+    post(url, topic, {"records": [record | {"partition": 1} for record in records]})
+
+    assert [(r.key, r.value) for r in read(mock_broker.bootstrap, topic, 3)] == [
+        (None, b'"x"'),
+        (b'"k"', None),
+        (None, b"[0]"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/vnd.kafka.binary.v2+json",
+        "application/json; charset=utf-8",
+        "application/octet-stream",
+        None,
+    ],
+)
+def test_binary_values_are_decoded_from_base64(
+    mock_broker: Broker, url: str, topic: str, content_type: str | None
+) -> None:
+    value = base64.b64encode(b"\xff\x00{").decode()
+    body = {"records": [{"key": "aw==", "value": value}]}
+    answer = post(url, topic, body, {"Content-Type": content_type})
+
+    assert answer.json()["offsets"][0]["error_code"] is None
+    assert [(r.key, r.value) for r in read(mock_broker.bootstrap, topic, 1)] == [
+        (b"k", b"\xff\x00{")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "message"),
+    [
+        (b'{"index":1,"title":"x"}', 422, 422, "Unrecognized field: index"),
+        (b'{"records":[{"value":1,"vaule":2}]}', 422, 422, "Unrecognized field: vaule"),
+        (b'{"records":[{"value":1}],"\\ud800":1}', 422, 422, "Unrecognized field: \ud800"),
+        (b"", 422, 42206, "Payload error. Request body is empty. Data is required."),
+        (b"{}", 422, 422, "records must not be empty"),
+        (b'{"records":[]}', 422, 422, "records must not be empty"),
+        (b'{"records":{"value":1}}', 422, 422, "records must be an array"),
+        (b'{"records":[1]}', 422, 422, "records[0] must be an object"),
+        (
+            b'{"records":[{},{"partition":-1}]}',
+            422,
+            422,
+            "records[1].partition must be an integer of at least 0",
+        ),
+        (
+            b'{"records":[{"value":"\\ud800"}]}',
+            422,
+            422,
+            "records[0].value must not hold lone surrogates",
+        ),
+        (
+            b'{"records":[{"value":1e400}]}',
+            422,
+            422,
+            "records[0].value must not hold numbers beyond the range of a double",
+        ),
+        (b'{"records":[{"value":NaN}]}', 400, 400, "Malformed JSON: NaN is not JSON"),
+        (b'{"records":["\xff"]}', 400, 400, "Malformed JSON: byte 13 is not UTF-8"),
+        (b"[" * 100_000, 400, 400, "Malformed JSON: nested too deeply"),
+    ],
+)
+def test_a_bad_body_is_refused_with_the_offending_field_named(
+    url: str, body: bytes, status: int, code: int, message: str
+) -> None:
+    answer = post(url, SERVED, body)
+
+    assert (answer.status_code, answer.json()) == (status, {"error_code": code, "message": message})
+    assert answer.headers["content-type"] == "application/vnd.kafka.v2+json"
+
+
+@pytest.mark.parametrize("body", [b"{", b"'", b"1" * 5000, b'{"records":[{"value":1}]} x'])
+def test_malformed_json_is_400(url: str, body: bytes) -> None:
+    answer = post(url, SERVED, body)
+
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("Malformed JSON: ")
+
+
+@pytest.mark.parametrize("value", ['"no base64!"', '"YQ"', '"é"', "{}", "[]", "1", "true"])
+def test_a_binary_value_that_is_not_base64_is_422(url: str, value: str) -> None:
+    answer = post(url, SERVED, f'{{"records":[{{"value":{value}}}]}}'.encode(), BINARY_FORMAT)
+
+    assert answer.status_code == 422
+    assert answer.json()["message"].startswith("records[0].value must be text in valid base64")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/vnd.kafka.avro.v2+json", "application/xml"]
+)
+def test_another_content_type_is_415(url: str, content_type: str) -> None:
+    answer = post(url, SERVED, {"records": [{"value": 1}]}, {"Content-Type": content_type})
+
+    assert answer.status_code == 415
+    assert answer.json() == {"error_code": 415, "message": "HTTP 415 Unsupported Media Type"}
+
+
+def test_an_unknown_topic_is_404_and_is_not_created(mock_broker: Broker, url: str) -> None:
+    answer = post(url, "gateway.unknown", {"records": [{"value": 1}]})
+
+    assert answer.status_code == 404
+    assert answer.json() == {"error_code": 40401, "message": "Topic not found."}
+    assert "gateway.unknown" not in mock_broker._producer().list_topics(timeout=10).topics
+
+
+def test_a_served_topic_takes_records_before_the_cluster_has_it(url: str) -> None:
+    answer = post(url, SERVED, {"records": [{"value": 1}]})
+
+    assert answer.json()["offsets"][0]["error_code"] is None
+
+
+def test_one_record_that_kafka_refuses_does_not_cost_the_others(url: str, topic: str) -> None:
+    values = [1, "x" * 1_100_000, 2]
+    body = {"records": [{"value": value, "partition": 0} for value in values]}
+    answer = post(url, topic, body)
+
+    assert answer.status_code == 200
+    refused = {"partition": None, "offset": None, "error_code": 50002}
+    first, second, third = answer.json()["offsets"]
+    assert (first["offset"], third["offset"]) == (0, 1)
+    assert second == refused | {"error": "Broker: Message size too large"}
+
+
+def test_a_partition_that_the_topic_lacks_is_an_error_of_its_record(url: str, topic: str) -> None:
+    answer = post(url, topic, {"records": [{"value": 1, "partition": 99}]})
+
+    assert answer.json()["offsets"] == [
+        {
+            "partition": None,
+            "offset": None,
+            "error_code": 50002,
+            "error": "Local: Unknown partition",
+        }
+    ]
+
+
+def test_records_beyond_a_full_queue_may_be_sent_again(mock_broker: Broker, topic: str) -> None:
+    small = {"queue.buffering.max.messages": 10, "linger.ms": 200}
+    with running(mock_broker.properties | small) as url:
+        answer = post(url, topic, {"records": [{"value": n} for n in range(50)]})
+
+    codes = [offset["error_code"] for offset in answer.json()["offsets"]]
+    assert codes == [None] * 10 + [50003] * 40
+    assert len(read(mock_broker.bootstrap, topic, 10)) == 10
+
+
+def test_an_unreachable_broker_is_503_with_a_time_to_come_back() -> None:
+    with running({"bootstrap.servers": "127.0.0.1:9"}) as url:
+        answer = post(url, "any", {"records": [{"value": 1}]})
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["error_code"] == 50003
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KafkaError._MSG_TIMED_OUT, 50003),
+        (KafkaError.NOT_ENOUGH_REPLICAS, 50003),
+        (KafkaError.INVALID_RECORD, 50002),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, 40301),
+        (KafkaError.SASL_AUTHENTICATION_FAILED, 40101),
+    ],
+)
+def test_kafkas_errors_have_the_rest_proxys_numbers(error: int, code: int) -> None:
+    kafkas = KafkaError(error)
+
+    assert failure(kafkas) == Failed(code, kafkas.str())
+
+
+def parsed(body: bytes, *, binary: bool) -> list[KafkaRecord] | None:
+    """The records, or None for a refusal that is itself in order."""
+    try:
+        return kafka_records(body, binary=binary)
+    except Refusal as refusal:
+        assert refusal.status in (400, 422)
+        assert json.loads(refusal.response().body)["message"] == refusal.message
+        return None
+
+
+@given(body=st.binary() | JSON_VALUES.map(json.dumps).map(str.encode), binary=st.booleans())
+def test_any_body_ends_in_records_or_a_refusal(body: bytes, *, binary: bool) -> None:
+    parsed(body, binary=binary)
+
+
+@given(st.lists(st.fixed_dictionaries({"key": JSON_VALUES, "value": JSON_VALUES}), min_size=1))
+def test_any_json_in_the_envelope_is_stored_as_equal_json(records: list[Any]) -> None:
+    stored = parsed(json.dumps({"records": records}).encode(), binary=False)
+
+    if stored is not None:
+        values = [json.loads(r.value) if r.value is not None else None for r in stored]
+        assert values == [record["value"] for record in records]

@@ -1,0 +1,169 @@
+"""The Parquet sink beyond the contract: names, what objects say of themselves, and faults."""
+
+import io
+import json
+from itertools import repeat
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Position
+from pinpip.errors import PositionLost, StalePosition, TransientError
+from sinks.parquet import KEY, ParquetSink
+from sinks.store import FolderStore, Store, open_store
+from tests.support.aws import TestAws
+from tests.support.batches import FIRST_SEQUENCE, Log
+from tests.support.s3_faults import answer, inject, lose_the_answer
+
+A, B = 0, 1
+LOG = Log(KAFKA)
+PARTITIONS = [LOG.partition(A), LOG.partition(B)]
+
+
+def sink(store: Store, coordinates: Coordinates = KAFKA) -> ParquetSink:
+    """A raw sink that knows where A and B end."""
+    made = ParquetSink(store, "raw", coordinates, "archive")
+    made.positions([Log(coordinates).partition(i) for i in (A, B)])
+    return made
+
+
+def held(store: Store) -> pl.DataFrame:
+    """All rows, sorted."""
+    frames = [pl.read_parquet(store.read(key)) for key in store.list("")]
+    return pl.concat(frames).sort(KAFKA.identity)
+
+
+def raw(batch: Batch) -> pl.DataFrame:
+    """The rows that belong there, sorted."""
+    return batch.raw.sort(KAFKA.identity)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> FolderStore:
+    """An empty folder."""
+    return FolderStore(tmp_path)
+
+
+@pytest.fixture
+def bucket(aws: TestAws) -> Store:
+    """An empty bucket."""
+    return open_store(f"s3://{aws.bucket()}", aws.config)
+
+
+def test_an_object_is_named_by_where_the_last_one_ended(folder: FolderStore) -> None:
+    archive = sink(folder)
+    archive.write(LOG.batch({A: (0, 9)}))
+    archive.write(LOG.batch({A: (9, 12)}))
+    assert folder.list("") == [
+        "demo.pin/partition=0/demo.pin+0+00000000000000000000.parquet",
+        "demo.pin/partition=0/demo.pin+0+00000000000000000009.parquet",
+    ]
+
+
+def test_a_shard_is_named_by_sequence_and_subsequence(folder: FolderStore) -> None:
+    log = Log(KINESIS, "streaming-demo-pin")
+    archive = sink(folder, KINESIS)
+    archive.positions([log.partition(A)])
+    archive.write(log.batch({A: (0, 2)}))
+    archive.write(log.batch({A: (2, 3)}))
+    shard = "streaming-demo-pin/partition=shardId-000000000000/"
+    name = shard + "streaming-demo-pin+shardId-000000000000+"
+    assert folder.list("") == [
+        f"{name}{0:064d}.0000000000.parquet",
+        f"{name}00000000{FIRST_SEQUENCE}.0000000001.parquet",
+    ]
+
+
+def test_metadata_and_footer_both_say_what_an_object_holds(bucket: Store) -> None:
+    archive = sink(bucket)
+    archive.write(LOG.batch({A: (0, 9)}))
+    archive.write(LOG.batch({A: (9, 12)}))
+    first, second = [dict(bucket.metadata(key) or {}) for key in bucket.list("")]
+    assert json.loads(first[KEY])["end"] == json.loads(second[KEY])["start"] == f"{9:020d}"
+    assert json.loads(second[KEY])["records"] == 3
+    for key in bucket.list(""):
+        footer = pq.read_metadata(io.BytesIO(bucket.read(key))).metadata
+        assert footer[KEY.encode()].decode() == dict(bucket.metadata(key) or {})[KEY]
+
+
+def test_the_archive_is_read_with_one_pattern(folder: FolderStore) -> None:
+    archive = sink(folder)
+    archive.write(LOG.batch({A: (0, 9), B: (0, 4)}))
+    archive.write(LOG.without_rows({A: (9, 11)}))
+    archive.write(LOG.batch({A: (11, 13)}))
+    found = pl.read_parquet(f"{folder.uri}/**/*.parquet", hive_partitioning=False)
+    assert found.height == 15
+    assert found.schema == LOG.batch({A: (0, 1)}).raw.schema
+
+
+def test_positions_must_be_read_before_the_first_write(folder: FolderStore) -> None:
+    archive = ParquetSink(folder, "raw", KAFKA, "archive")
+    with pytest.raises(StalePosition, match=r"demo\.pin/0"):
+        archive.write(LOG.batch({A: (0, 9)}))
+    assert folder.list("") == []
+
+
+def test_an_object_whose_answer_was_lost_is_known_as_our_own(bucket: Store) -> None:
+    archive = sink(bucket)
+    inject(bucket, "PutObject", [lose_the_answer])
+    archive.write(LOG.batch({A: (0, 9)}))
+    archive.write(LOG.batch({A: (9, 12)}))
+    assert held(bucket).equals(raw(LOG.batch({A: (0, 12)})))
+
+
+def test_an_object_of_ours_that_landed_late_with_another_end_is_stale(bucket: Store) -> None:
+    archive = sink(bucket)
+    archive.write(LOG.batch({A: (0, 9)}))
+    archive._own[LOG.partition(A)] = None
+    with pytest.raises(StalePosition):
+        archive.write(LOG.batch({A: (0, 12)}))
+    assert archive.positions(PARTITIONS)[LOG.partition(A)] == Position(9)
+
+
+def test_after_a_fault_of_one_partition_the_same_batch_writes_the_rest(bucket: Store) -> None:
+    archive = sink(bucket)
+    inject(bucket, "PutObject", [answer(400, "RequestTimeout")] * 3, only="pin%2B1%2B")
+    batch = LOG.batch({A: (0, 9), B: (0, 9)})
+    with pytest.raises(TransientError):
+        archive.write(batch)
+    assert held(bucket).equals(raw(LOG.batch({A: (0, 9)})))
+    archive.write(batch)
+    assert held(bucket).equals(raw(batch))
+
+
+def test_a_stale_partition_outweighs_a_transient_fault(bucket: Store) -> None:
+    archive, owner = sink(bucket), sink(bucket)
+    owner.write(LOG.batch({B: (0, 4)}))
+    inject(bucket, "PutObject", repeat(answer(400, "RequestTimeout")), only="pin%2B0%2B")
+    with pytest.raises(StalePosition):
+        archive.write(LOG.batch({A: (0, 9), B: (0, 9)}))
+
+
+def test_the_footer_serves_where_a_copy_lost_the_metadata(aws: TestAws, bucket: Store) -> None:
+    sink(bucket).write(LOG.batch({A: (0, 9)}))
+    (key,) = bucket.list("")
+    name = bucket.uri.removeprefix("s3://")
+    aws.client("s3").put_object(Bucket=name, Key=key, Body=bucket.read(key))
+    assert bucket.metadata(key) == {}
+    assert sink(bucket).positions(PARTITIONS)[LOG.partition(A)] == Position(9)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", b"not parquet at all, but long enough" * 9])
+def test_a_damaged_last_object_is_never_taken_for_an_empty_chain(
+    folder: FolderStore, damage: bytes
+) -> None:
+    sink(folder).write(LOG.batch({A: (0, 9)}))
+    (key,) = folder.list("")
+    Path(folder.uri, key).write_bytes(damage)
+    with pytest.raises(PositionLost, match=r"demo\.pin/partition=0"):
+        sink(folder)
+
+
+def test_a_parquet_file_of_another_hand_is_never_taken_for_ours(folder: FolderStore) -> None:
+    sink(folder).write(LOG.batch({A: (0, 9)}))
+    (key,) = folder.list("")
+    pl.DataFrame({"a": [1]}).write_parquet(Path(folder.uri, key))
+    with pytest.raises(PositionLost):
+        sink(folder)

@@ -1,0 +1,26 @@
+"""The source contract on every kind of source."""
+
+import pytest
+
+from tests.contracts.source_contract import SourceContract
+from tests.support.brokers import Broker
+from tests.support.kafka_backend import KafkaBackend
+
+
+class TestMockKafka(SourceContract):
+    """The embedded broker."""
+
+    @pytest.fixture
+    def backend(self, mock_broker: Broker) -> KafkaBackend:
+        """A topic on the mock cluster."""
+        return KafkaBackend(mock_broker)
+
+
+@pytest.mark.real_broker
+class TestRealKafka(SourceContract):
+    """The best broker there is."""
+
+    @pytest.fixture
+    def backend(self, broker: Broker) -> KafkaBackend:
+        """A topic on it."""
+        return KafkaBackend(broker)

@@ -1,0 +1,147 @@
+"""A whole batch of JSON payloads into typed columns: fast where that is exact, else row by row.
+
+The NDJSON reader of polars drops unknown keys, takes the first of two equal keys and writes
+anything into a text column. So its rows count only where the payload proves that nothing was
+lost or guessed; every other payload goes to `record.read`.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from pinpip.batch import RESCUED, VALUE, Coordinates
+from transforms.record import Reason, Rejected, read
+from transforms.schema import Schema
+
+__all__ = ["Decoded", "Reason", "decode"]
+
+CHUNK = 8192
+SMALL = 64
+_ROW = "_row"
+_TEXT = "_text"
+_BLANKS = " \t\r\n"
+# Text as the reader also writes arrays, objects, booleans and unusually spelt numbers.
+_DOUBTFUL = (
+    r"^(?:[\[{]|(?:true|false|-0|-?[0-9]{16,}"
+    r"|-?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+))$)"
+)
+_PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_UNREADABLE = r"[\x00-\x1f]|NaN|Infinity|\\u[dD][89a-fA-F]"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Both frames are in input order; each input row is in exactly one.
+
+    `rows`: the wire fields, the metadata columns, `_rescued` (JSON text or null).
+    `rejected`: the metadata columns, `_value`, `reason`, `detail`.
+    """
+
+    rows: pl.DataFrame
+    rejected: pl.DataFrame
+
+
+def decode(frame: pl.DataFrame, schema: Schema, coordinates: Coordinates) -> Decoded:
+    """The payloads of `frame` (as in Records.frame) as rows of `schema`; no payload raises."""
+    payloads = frame.select(VALUE).with_row_index(_ROW)
+    exact = pl.concat([_no_rows(schema), *_exact_chunks(payloads, schema)])
+    doubtful = payloads.join(exact, on=_ROW, how="anti", maintain_order="left")
+    judged, rejects = _judge(doubtful, schema)
+    rows = exact if judged.is_empty() else pl.concat([exact, judged]).sort(_ROW)
+    metadata = frame.select(coordinates.metadata.keys())
+    wire = [rows.select(schema.fields.keys()), metadata[rows[_ROW]], rows.select(RESCUED)]
+    bad = [frame.select(*coordinates.metadata, VALUE)[rejects[_ROW]], rejects.drop(_ROW)]
+    return Decoded(pl.concat(wire, how="horizontal"), pl.concat(bad, how="horizontal"))
+
+
+def _no_rows(schema: Schema) -> pl.DataFrame:
+    return pl.DataFrame(schema={_ROW: pl.UInt32(), **schema.fields, RESCUED: pl.String()})
+
+
+def _judge(payloads: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Each payload by itself: the rows, and the rejects with their reasons."""
+    rows, rejects = [], []
+    for row, value in payloads.iter_rows():
+        try:
+            rows.append((row, *read(value, schema).values()))
+        except Rejected as rejected:
+            rejects.append((row, rejected.reason.value, rejected.detail))
+    columns = {_ROW: pl.UInt32(), "reason": pl.String(), "detail": pl.String()}
+    return (
+        pl.DataFrame(rows, schema=_no_rows(schema).schema, orient="row"),
+        pl.DataFrame(rejects, schema=columns, orient="row"),
+    )
+
+
+def _exact_chunks(payloads: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
+    """The rows that the batch reader decodes exactly; chunks that fit the processor's cache."""
+    for chunk in payloads.iter_slices(CHUNK):
+        text = _as_text(chunk[VALUE]).str.strip_chars(_BLANKS)
+        lines = chunk.select(_ROW, text.alias(_TEXT)).filter(_is_line())
+        for rows in _read(lines, schema):
+            yield rows.filter(_is_exact(schema)).select(
+                _ROW, *schema.fields, pl.lit(None, pl.String()).alias(RESCUED)
+            )
+
+
+def _as_text(values: pl.Series) -> pl.Series:
+    try:
+        return values.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        return pl.Series([_utf8(value) for value in values], dtype=pl.String())
+
+
+def _utf8(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_line() -> pl.Expr:
+    """Whether a payload looks like one object on one line, no blank between a key and its colon."""
+    text = pl.col(_TEXT)
+    control = [text.str.contains(c, literal=True) for c in "\n\t\r"]
+    apart = text.str.contains(" :", literal=True) & text.str.contains('" ', literal=True)
+    return text.str.starts_with("{") & text.str.ends_with("}") & ~pl.any_horizontal(*control, apart)
+
+
+def _is_exact(schema: Schema) -> pl.Expr:
+    """Whether a row holds all that its payload says.
+
+    Each key of the payload shows as `":`, and text can only add to their number: when they are as
+    many as the fields that got a value, there was no other key, no second one, and no null.
+    """
+    texts = pl.col([name for name, dtype in schema.fields.items() if dtype == pl.String()])
+    keys = pl.col(_TEXT).str.count_matches('":')
+    filled = pl.sum_horizontal(pl.col(schema.fields.keys()).is_not_null())
+    # A lone surrogate comes out of the reader as NUL.
+    doubtful = texts.str.contains(_DOUBTFUL) | texts.str.contains("\0", literal=True)
+    known = pl.col(schema.key).is_not_null() & (filled > 1) & (keys == filled)
+    return known & ~pl.any_horizontal(doubtful.fill_null(value=False))
+
+
+def _read(lines: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
+    """The lines with their fields, in order, less those in small pieces that cannot be read."""
+    if lines.is_empty():
+        return
+    buffer = io.BytesIO(b"\n".join(lines[_TEXT].cast(pl.Binary).to_list()))
+    try:
+        fields = pl.read_ndjson(buffer, schema=dict(schema.fields), ignore_errors=True)
+    except pl.exceptions.ComputeError:
+        fields = None
+    if fields is not None and len(fields) == len(lines):
+        yield pl.concat([lines, fields], how="horizontal")
+    elif len(lines) > SMALL:
+        for part in _parts(lines):
+            yield from _read(part, schema)
+
+
+def _parts(lines: pl.DataFrame) -> list[pl.DataFrame]:
+    """The lines less those that are known to stop the reader, or else two halves."""
+    unreadable = pl.col(_TEXT).str.replace_all(_PAIR, "").str.contains(_UNREADABLE)
+    readable = lines.remove(unreadable)
+    half = len(lines) // 2
+    return [readable] if len(readable) < len(lines) else [lines[:half], lines[half:]]

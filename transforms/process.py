@@ -1,0 +1,96 @@
+"""Records to batches: decode, transform, and the shape that sinks rely on."""
+
+import importlib
+from collections.abc import Callable
+
+import polars as pl
+
+from pinpip import __version__
+from pinpip.batch import HEADERS, RESCUED, VALUE, Batch, Coordinates, Records
+from pinpip.errors import ConfigError
+from transforms.decode import decode
+from transforms.schema import Schema
+
+Transform = Callable[[pl.LazyFrame], pl.LazyFrame]
+
+
+def processor(
+    schema: Schema, transform: Transform, coordinates: Coordinates, *, keep_values: bool
+) -> Callable[[Records], Batch]:
+    """What turns Records into a Batch.
+
+    `keep_values` leaves `_value` and `_headers` in the batch's raw frame. The batch's maker raises
+    ConfigError when the transform fails, loses a metadata column or makes a datetime without zone.
+    """
+    version = pl.lit(__version__).alias("transform_version")
+
+    def process(records: Records) -> Batch:
+        decoded = decode(records.frame, schema, coordinates)
+        unkept = () if keep_values else (VALUE, HEADERS)
+        return Batch(
+            raw=records.frame.drop(unkept, strict=False),
+            clean=_clean(decoded.rows, transform, coordinates),
+            rejected=decoded.rejected.with_columns(version),
+            spans=records.spans,
+            coordinates=coordinates,
+        )
+
+    return process
+
+
+def _clean(rows: pl.DataFrame, transform: Transform, coordinates: Coordinates) -> pl.DataFrame:
+    name = f"{transform.__module__}:{transform.__qualname__}"
+    try:
+        clean = transform(rows.lazy()).collect()
+    except pl.exceptions.PolarsError as error:
+        raise ConfigError(
+            f"transform {name} cannot be run: {error}", "mend the transform; nothing was written"
+        ) from error
+    last = {**coordinates.metadata, RESCUED: pl.String()}
+    _check(name, clean.schema, last)
+    return clean.select(pl.exclude(*last), *last)
+
+
+def _check(name: str, schema: pl.Schema, last: dict[str, pl.DataType]) -> None:
+    lost = [column for column, dtype in last.items() if schema.get(column) != dtype]
+    if lost:
+        raise ConfigError(
+            f"transform {name} lost or changed the columns {', '.join(lost)}",
+            "hand every column that starts with '_' on: select(..., cs.starts_with('_'))",
+        )
+    naive = [column for column, dtype in schema.items() if dtype == pl.Datetime(time_zone=None)]
+    if naive:
+        raise ConfigError(
+            f"transform {name} makes datetimes without a zone: {', '.join(naive)}",
+            "say which zone they are in: .dt.replace_time_zone('UTC')",
+        )
+
+
+def load_schema(reference: str) -> Schema:
+    """The Schema that `module:name` refers to; raises ConfigError."""
+    found = load(reference)
+    if not isinstance(found, Schema):
+        raise ConfigError(
+            f"{reference} is not a Schema", "name a transforms.schema.Schema, like the examples'"
+        )
+    return found
+
+
+def load_transform(reference: str) -> Transform:
+    """The function LazyFrame → LazyFrame that `module:name` refers to; raises ConfigError."""
+    found = load(reference)
+    if not callable(found):
+        raise ConfigError(f"{reference} is not a function", "name a function LazyFrame → LazyFrame")
+    return found
+
+
+def load(reference: str) -> object:
+    """What `module:name` refers to; raises ConfigError when there is no such thing."""
+    module, _, name = reference.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"{reference!r} cannot be loaded: {error}",
+            "write module:name, and have the module on PYTHONPATH or installed",
+        ) from error

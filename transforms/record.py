@@ -1,0 +1,209 @@
+"""One record at a time: the judge of what the batch reader cannot be trusted with."""
+
+import base64
+import json
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+import polars as pl
+
+from pinpip.batch import RESCUED
+from transforms.schema import Schema
+
+MAX_DEPTH = 100
+_INT64 = range(-(2**63), 2**63)
+_DIGITS = re.compile(r"-?[0-9]{1,19}")
+_MAX_DIGITS = 4000
+_EXACT = 1e15
+
+
+class Reason(StrEnum):
+    """Why a record is in quarantine."""
+
+    EMPTY = "empty"
+    INVALID_UTF8 = "invalid_utf8"
+    NOT_JSON = "not_json"
+    TOO_DEEP = "too_deep"
+    DUPLICATE_KEY = "duplicate_key"
+    INVALID_TEXT = "invalid_text"
+    DOUBLE_ENCODED = "double_encoded"
+    NOT_AN_OBJECT = "not_an_object"
+    WRONG_TYPE = "wrong_type"
+    MISSING_KEY = "missing_key"
+    BAD_KEY = "bad_key"
+
+
+class Rejected(Exception):
+    """A record that cannot become a row."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail.encode("utf-8", "backslashreplace").decode()[:200]
+
+
+def read(value: bytes | None, schema: Schema) -> dict[str, Any]:
+    """The fields of one JSON record and `_rescued`; raises Rejected with the reason."""
+    record = _object(_text(value))
+    fields = {name: _coerce(record.get(name), dtype) for name, dtype in schema.fields.items()}
+    fields[schema.key] = _key(record, schema)
+    rescued = {
+        name: wire
+        for name, wire in record.items()
+        if name not in fields or (wire is not None and fields[name] is None)
+    }
+    return fields | {RESCUED: json.dumps(rescued, ensure_ascii=False) if rescued else None}
+
+
+def _text(value: bytes | None) -> str:
+    if value is None:
+        raise Rejected(Reason.EMPTY, "the record has no value (a tombstone)")
+    try:
+        text = value.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise Rejected(Reason.INVALID_UTF8, f"{error.reason} at byte {error.start}") from error
+    if not text.strip():
+        raise Rejected(Reason.EMPTY, f"the value is {len(value)} bytes of nothing")
+    return text
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        record = _parse(text)
+    except Rejected as rejected:
+        if rejected.reason is Reason.NOT_JSON and _hides_object(text):
+            raise Rejected(Reason.DOUBLE_ENCODED, "base64 of a JSON object") from rejected
+        raise
+    if isinstance(record, str) and _hides_object(record):
+        raise Rejected(Reason.DOUBLE_ENCODED, "a JSON string that holds a JSON object")
+    if not isinstance(record, dict):
+        raise Rejected(Reason.NOT_AN_OBJECT, f"JSON, but {_kind(record)}")
+    return record
+
+
+def _parse(text: str) -> Any:
+    """The JSON value of `text`, when it is one that can be written again as it is."""
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError as error:
+        raise Rejected(Reason.TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels") from error
+    except ValueError as error:
+        raise Rejected(Reason.NOT_JSON, str(error)) from error
+    if _deeper_than(MAX_DEPTH, value):
+        raise Rejected(Reason.TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
+    if "\\u" in text and not _is_unicode(value):
+        raise Rejected(Reason.INVALID_TEXT, "half of a surrogate pair, which is no character")
+    return value
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Rejected(Reason.DUPLICATE_KEY, f"the key {twice!r} is there more than once")
+    return found
+
+
+def _integer(text: str) -> int | str:
+    """An integer; text when it is longer than Python reads."""
+    return int(text) if len(text) < _MAX_DIGITS else text
+
+
+def _real(text: str) -> float | str:
+    """A float; text when it is beyond what a float holds."""
+    number = float(text)
+    return text if number in {float("inf"), float("-inf")} else number
+
+
+def _constant(name: str) -> Any:
+    raise Rejected(Reason.NOT_JSON, f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_pairs, parse_int=_integer, parse_float=_real, parse_constant=_constant
+)
+
+
+def _deeper_than(room: int, value: Any) -> bool:
+    children: Iterable[Any] = ()
+    if isinstance(value, dict):
+        children = value.values()
+    elif isinstance(value, list):
+        children = value
+    return room < 0 or any(_deeper_than(room - 1, child) for child in children)
+
+
+def _is_unicode(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _hides_object(text: str) -> bool:
+    """Whether `text` is a JSON object, or the base64 of one."""
+    for inner in (text, _unbase64(text)):
+        try:
+            if inner.lstrip().startswith("{") and isinstance(_parse(inner), dict):
+                return True
+        except Rejected:
+            continue
+    return False
+
+
+def _unbase64(text: str) -> str:
+    try:
+        return base64.b64decode(text.strip(), validate=True).decode()
+    except ValueError:
+        return ""
+
+
+def _kind(value: Any) -> str:
+    names = {list: "an array", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _key(record: dict[str, Any], schema: Schema) -> int | float | str:
+    others = schema.fields.keys() - {schema.key}
+    if others and all(record.get(name) is None for name in others):
+        raise Rejected(Reason.WRONG_TYPE, f"no field of a {schema.name} record in it")
+    wire = record.get(schema.key)
+    if wire is None:
+        state = "null" if schema.key in record else "missing"
+        raise Rejected(Reason.MISSING_KEY, f"the key {schema.key!r} is {state}")
+    digits = schema.fields[schema.key] == pl.Int64 and isinstance(wire, str)
+    if digits and _DIGITS.fullmatch(wire):
+        wire = int(wire)
+    key = _coerce(wire, schema.fields[schema.key])
+    if key is None:
+        shown = json.dumps(wire, ensure_ascii=False)
+        raise Rejected(Reason.BAD_KEY, f"the key {schema.key!r} is {shown}")
+    return key
+
+
+def _coerce(wire: Any, dtype: pl.DataType) -> int | float | str | None:
+    """`wire` as `dtype`, or None when it is not of that type."""
+    if isinstance(wire, bool):
+        return None
+    if dtype == pl.String:
+        return _as_text(wire)
+    if dtype == pl.Float64:
+        return _as_float(wire)
+    return wire if isinstance(wire, int) and wire in _INT64 else None
+
+
+def _as_text(wire: Any) -> str | None:
+    if isinstance(wire, float) and wire.is_integer() and abs(wire) < _EXACT:
+        return str(int(wire))
+    return str(wire) if isinstance(wire, (str, int, float)) else None
+
+
+def _as_float(wire: Any) -> float | None:
+    try:
+        return float(wire) if isinstance(wire, (int, float)) else None
+    except OverflowError:
+        return None
