@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 HEALTH = "/health"
+TOO_LARGE = "Request Entity Too Large"  # as Jetty under the REST Proxy says it
 _log = structlog.get_logger("gateway")
 
 
@@ -95,12 +96,12 @@ def _endpoint(
 async def _body(request: Request, limit: int) -> bytes:
     """The body; raises HTTPException 413 as soon as it is known to be longer than `limit`."""
     if int(request.headers.get("content-length", 0)) > limit:
-        raise HTTPException(413)
+        raise HTTPException(413, TOO_LARGE)
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
         if size > limit:
-            raise HTTPException(413)
+            raise HTTPException(413, TOO_LARGE)
         parts.append(part)
     return b"".join(parts)
 

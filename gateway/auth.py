@@ -14,7 +14,7 @@ HEADER = "x-api-key"
 
 def key_is_valid(keys: Collection[SecretStr], given: str | None) -> bool:
     """Whether `given` is one of `keys`, in a time that does not tell how much of it is right."""
-    offered = (given or "").encode()
+    offered = (given or "").encode("latin-1")  # the bytes of the header
     matches = [hmac.compare_digest(offered, key.get_secret_value().encode()) for key in keys]
     return any(matches)
 

@@ -12,7 +12,6 @@ from starlette.concurrency import run_in_threadpool
 
 from gateway.answers import Refusal
 from gateway.envelope import KafkaRecord
-from pinpip.clock import Clock
 from pinpip.errors import ConfigError
 
 KAFKA_FAILED = 50002
@@ -69,7 +68,10 @@ Outcome = Stored | Failed
 
 
 def failure(error: KafkaError) -> Failed:
-    """`error` as the REST Proxy numbers it: 50003 may be tried again, 50002 may not."""
+    """`error` as the REST Proxy numbers it: 50003 may be tried again, 50002 may not.
+
+    After a time-out (50003, as the REST Proxy has it) the broker may still hold the record.
+    """
     return Failed(_CODES.get(error.code(), KAFKA_FAILED), error.str())
 
 
@@ -110,7 +112,7 @@ class KafkaProducer:
     Raises ConfigError when librdkafka does not take the properties.
     """
 
-    def __init__(self, properties: Mapping[str, Any], clock: Clock) -> None:
+    def __init__(self, properties: Mapping[str, Any]) -> None:
         merged = {**_DEFAULTS, **properties, **_PROMISES, "error_cb": _report}
         try:
             self._producer = Producer(merged)
@@ -119,10 +121,7 @@ class KafkaProducer:
                 f"the gateway's Kafka producer cannot start: {error.args[0].str()}",
                 "mend the kafka section of config.yaml",
             ) from error
-        self._clock = clock
         self._topics: Collection[str] = ()
-        self._topics_until = clock.monotonic()
-        self._metadata = asyncio.Lock()
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="kafka-poller", daemon=True)
 
@@ -155,16 +154,14 @@ class KafkaProducer:
             return failure(error.args[0])
         return None
 
-    async def topics(self) -> Collection[str]:
-        """The cluster's topics, at most METADATA_SECONDS old.
+    async def knows(self, topic: str) -> bool:
+        """Whether the cluster has `topic`; it is asked until it does.
 
         Raises Refusal with status 503 when no broker answers.
         """
-        async with self._metadata:
-            if self._clock.monotonic() >= self._topics_until:
-                self._topics = await run_in_threadpool(self._list_topics)
-                self._topics_until = self._clock.monotonic() + METADATA_SECONDS
-            return self._topics
+        if topic not in self._topics:
+            self._topics = await run_in_threadpool(self._list_topics)
+        return topic in self._topics
 
     def _list_topics(self) -> Collection[str]:
         try:

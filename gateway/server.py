@@ -14,7 +14,6 @@ from pydantic import SecretStr
 
 from gateway.app import create_app
 from gateway.producer import KafkaProducer
-from pinpip.clock import SystemClock
 from pinpip.config import Aws, Config, Gateway, KafkaSource
 from pinpip.errors import FatalError
 
@@ -35,7 +34,7 @@ def serve(config: Config, ready: Callable[[], None]) -> None:
     with _listen(config.gateway) as listener:
         app = create_app(
             config.gateway,
-            KafkaProducer(config.kafka.properties(), SystemClock()),
+            KafkaProducer(config.kafka.properties()),
             kinesis_client(config.aws),
             served_topics(config),
         )

@@ -82,10 +82,10 @@ def latest(parts: Sequence[pl.LazyFrame], columns: Sequence[str]) -> pl.LazyFram
 
     Rows of one instant are told apart by where they are, so that the answer is always the same.
     """
-    rows = pl.concat(parts, how="diagonal")
-    held = set(rows.collect_schema().names())
-    age = [name for name in _AGE if name in held]
-    newest = rows.select(KEY, *columns, *age).sort(age).unique(KEY, keep="last")
+    wanted = cs.by_name(KEY, *columns) | cs.by_name(_AGE, require_all=False)
+    rows = pl.concat([part.select(wanted) for part in parts], how="diagonal")
+    age = cs.by_name(_AGE, require_all=False)
+    newest = rows.sort(age).unique(KEY, keep="last")
     naive = cs.datetime(time_zone="*").dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     return newest.select(KEY, *columns).with_columns(naive)
 

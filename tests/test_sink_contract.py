@@ -9,15 +9,15 @@ from uuid import uuid4
 import polars as pl
 import pytest
 
-from pinpip.batch import KAFKA, KINESIS, RESCUED, Batch, Coordinates, Sink
+from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Sink
 from pinpip.clock import SystemClock
 from pinpip.config import Aws
-from sinks.delta import DeltaSink, Target
+from sinks.delta import DeltaSink
 from sinks.parquet import ParquetSink
 from sinks.store import open_store
 from tests.contracts.sink_contract import Backend, SinkContract
 from tests.support.aws import TestAws
-from tests.support.batches import CLEAN_SCHEMA, REJECTED_SCHEMA
+from tests.support.batches import delta_target
 
 Fresh = Callable[[], Backend]
 
@@ -57,18 +57,8 @@ class DeltaBackend:
 
     def sink(self) -> Sink:
         """A new sink with a connection of its own."""
-        metadata = dict(self.coordinates.metadata)
-        clean = CLEAN_SCHEMA | metadata | {RESCUED: pl.String()}
-        target = Target(
-            uri=self.uri,
-            options=self.options,
-            schema=pl.Schema(clean if self.stage == "clean" else metadata | REJECTED_SCHEMA),
-            coordinates=self.coordinates,
-            app="pinpip/pin/1",
-            stage=self.stage,
-            defer=0.0 if self.stage == "clean" else 60.0,
-        )
-        return DeltaSink("pin", target, open_store(self.uri, self.aws), SystemClock())
+        where = delta_target(self.uri, self.options, self.coordinates, self.stage)
+        return DeltaSink("pin", where, open_store(self.uri, self.aws), SystemClock())
 
     def kept(self, batch: Batch) -> pl.DataFrame:
         """The frame of the stage."""

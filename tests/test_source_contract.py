@@ -3,8 +3,10 @@
 import pytest
 
 from tests.contracts.source_contract import SourceContract
+from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.kafka_backend import KafkaBackend
+from tests.support.kinesis_backend import KinesisBackend
 
 
 class TestMockKafka(SourceContract):
@@ -24,3 +26,12 @@ class TestRealKafka(SourceContract):
     def backend(self, broker: Broker) -> KafkaBackend:
         """A topic on it."""
         return KafkaBackend(broker)
+
+
+class TestKinesis(SourceContract):
+    """moto's server."""
+
+    @pytest.fixture
+    def backend(self, aws: TestAws) -> KinesisBackend:
+        """A stream of two shards."""
+        return KinesisBackend(aws)

@@ -21,7 +21,6 @@ CHUNK = 8192
 SMALL = 64
 _ROW = "_row"
 _TEXT = "_text"
-_BLANKS = " \t\r\n"
 # Text as the reader also writes arrays, objects, booleans and unusually spelt numbers.
 _DOUBTFUL = (
     r"^(?:[\[{]|(?:true|false|-0|-?[0-9]{16,}"
@@ -29,6 +28,8 @@ _DOUBTFUL = (
 )
 _PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _UNREADABLE = r"[\x00-\x1f]|NaN|Infinity|\\u[dD][89a-fA-F]"
+# What would split a line or hide a key's colon, and escapes that the reader makes a NUL of.
+_UNSAFE = r"[\n\t\r]|\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]))"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _judge(payloads: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, pl.Dat
 def _exact_chunks(payloads: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
     """The rows that the batch reader decodes exactly; chunks that fit the processor's cache."""
     for chunk in payloads.iter_slices(CHUNK):
-        text = _as_text(chunk[VALUE]).str.strip_chars(_BLANKS)
+        text = _as_text(chunk[VALUE]).str.strip_suffix("\n")
         lines = chunk.select(_ROW, text.alias(_TEXT)).filter(_is_line())
         for rows in _read(lines, schema):
             yield rows.filter(_is_exact(schema)).select(
@@ -103,9 +104,9 @@ def _utf8(value: bytes | None) -> str | None:
 def _is_line() -> pl.Expr:
     """Whether a payload looks like one object on one line, no blank between a key and its colon."""
     text = pl.col(_TEXT)
-    control = [text.str.contains(c, literal=True) for c in "\n\t\r"]
     apart = text.str.contains(" :", literal=True) & text.str.contains('" ', literal=True)
-    return text.str.starts_with("{") & text.str.ends_with("}") & ~pl.any_horizontal(*control, apart)
+    whole = text.str.starts_with("{") & text.str.ends_with("}")
+    return whole & ~apart & ~text.str.contains(_UNSAFE)
 
 
 def _is_exact(schema: Schema) -> pl.Expr:
@@ -114,13 +115,12 @@ def _is_exact(schema: Schema) -> pl.Expr:
     Each key of the payload shows as `":`, and text can only add to their number: when they are as
     many as the fields that got a value, there was no other key, no second one, and no null.
     """
-    texts = pl.col([name for name, dtype in schema.fields.items() if dtype == pl.String()])
+    texts = [name for name, dtype in schema.fields.items() if dtype == pl.String()]
+    doubtful = (pl.col(name).str.contains(_DOUBTFUL) for name in texts)
     keys = pl.col(_TEXT).str.count_matches('":')
     filled = pl.sum_horizontal(pl.col(schema.fields.keys()).is_not_null())
-    # A lone surrogate comes out of the reader as NUL.
-    doubtful = texts.str.contains(_DOUBTFUL) | texts.str.contains("\0", literal=True)
     known = pl.col(schema.key).is_not_null() & (filled > 1) & (keys == filled)
-    return known & ~pl.any_horizontal(doubtful.fill_null(value=False))
+    return known & (~pl.any_horizontal(doubtful)).fill_null(value=True)
 
 
 def _read(lines: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:

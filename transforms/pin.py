@@ -43,22 +43,24 @@ _PLACEHOLDERS = [
 
 def clean(rows: pl.LazyFrame) -> pl.LazyFrame:
     """The pin table: placeholders are null, followers are numbers, text is as it was."""
-    followers = count(pl.col("follower_count"))
+    followers = count(pl.col("follower_count")).alias("_followers")
+    unread_followers = unread("follower_count", pl.col("_followers"))
     return (
         rows.with_columns(_PLACEHOLDERS)
-        .with_columns(rescue({"follower_count": unread("follower_count", followers)}))
+        .with_columns(followers)
+        .with_columns(rescue({"follower_count": unread_followers}))
         .select(
             pl.col("index").alias("ind"),
             "unique_id",
             "title",
             "description",
-            followers.alias("follower_count"),
+            pl.col("_followers").alias("follower_count"),
             "poster_name",
             "tag_list",
             "is_image_or_video",
             "image_src",
             pl.col("save_location").str.strip_prefix("Local save in "),
             "category",
-            cs.starts_with("_"),
+            cs.starts_with("_") - cs.by_name("_followers"),
         )
     )

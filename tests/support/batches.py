@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import polars as pl
 
@@ -18,6 +19,9 @@ from pinpip.batch import (
     Position,
     Span,
 )
+from sinks.delta import Target
+
+APP = "pinpip/pin/1"
 
 # As long as Kinesis makes them today: 56 digits, 186 bits.
 FIRST_SEQUENCE = 49590338271490256608559692538361571095921575989136588898
@@ -31,6 +35,26 @@ REJECTED_SCHEMA = {
     "detail": pl.String(),
     "transform_version": pl.String(),
 }
+
+
+def delta_target(
+    uri: str,
+    options: dict[str, str],
+    coordinates: Coordinates,
+    stage: Literal["clean", "rejected"],
+) -> Target:
+    """The clean table, or the quarantine, which puts commits without rows off."""
+    metadata = dict(coordinates.metadata)
+    clean = CLEAN_SCHEMA | metadata | {RESCUED: pl.String()}
+    return Target(
+        uri=uri,
+        options=options,
+        schema=pl.Schema(clean if stage == "clean" else metadata | REJECTED_SCHEMA),
+        coordinates=coordinates,
+        app=APP,
+        stage=stage,
+        defer=0.0 if stage == "clean" else 60.0,
+    )
 
 
 @dataclass(frozen=True)

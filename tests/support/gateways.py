@@ -13,7 +13,6 @@ from gateway.app import create_app
 from gateway.kafka import Port
 from gateway.producer import KafkaProducer
 from gateway.server import _Server, _settings, kinesis_client
-from pinpip.clock import SystemClock
 from pinpip.config import Aws, Gateway
 
 JSON_FORMAT = {"Content-Type": "application/vnd.kafka.json.v2+json"}
@@ -26,8 +25,8 @@ NOWHERE = Aws.model_validate(
 class Read(NamedTuple):
     """One record as a consumer got it."""
 
-    partition: int
-    offset: int
+    partition: int | None
+    offset: int | None
     key: bytes | None
     value: bytes | None
 
@@ -41,7 +40,7 @@ def running(
     served: Collection[str] = (),
 ) -> Iterator[str]:
     """A gateway on loopback; its URL without a stage."""
-    port = KafkaProducer(kafka, SystemClock()) if isinstance(kafka, Mapping) else kafka
+    port = KafkaProducer(kafka) if isinstance(kafka, Mapping) else kafka
     streams = kinesis or kinesis_client(NOWHERE)
     app = create_app(settings or Gateway(), port, streams, served)
     listens = threading.Event()

@@ -1,0 +1,5 @@
+"""`python -m pinpip` is `pinpip`."""
+
+from pinpip.cli import main
+
+main()

@@ -1,0 +1,85 @@
+"""The command line: the one place that composes the rooms.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 verify found a difference.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pinpip import __version__
+from pinpip.cli.shared import Settings, complain
+from pinpip.errors import PinpipError
+
+FAILED = 1
+_COMMANDS = (
+    "demo",
+    "local",
+    "produce",
+    "gateway",
+    "consume",
+    "replay",
+    "verify",
+    "quarantine",
+    "report",
+    "status",
+    "config",
+)
+
+app = typer.Typer(
+    help="Records from Kafka and Kinesis into clean Delta tables, each exactly once.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pinpip {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _settings(
+    context: typer.Context,
+    config: Annotated[
+        Path, typer.Option("--config", "-c", envvar="PINPIP_CONFIG", help="The configuration.")
+    ] = Path("config.yaml"),
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    del version
+    context.obj = Settings(config, debug)
+
+
+def main() -> None:
+    """Run the command line; a PinpipError becomes one or two lines and exit code 1."""
+    try:
+        app()
+    except PinpipError as error:
+        if "--debug" in sys.argv:
+            raise
+        complain(error)
+        sys.exit(FAILED)
+
+
+from pinpip.cli import (  # noqa: E402  # the commands hang themselves on `app`
+    config,
+    consume,
+    demo,
+    gateway,
+    local,
+    produce,
+    quarantine,
+    replay,
+    report,
+    status,
+    verify,
+)
+
+__all__ = ["app", "main", *_COMMANDS]

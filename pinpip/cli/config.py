@@ -1,0 +1,55 @@
+"""`pinpip config check`: what would run."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pinpip.cli import app
+from pinpip.cli.shared import settings_of, show
+
+if TYPE_CHECKING:
+    from pinpip.config import Config
+
+commands = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+app.add_typer(commands, name="config")
+
+
+@commands.command()
+def check(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Read the configuration, load its transforms, and say what would run.
+
+    Example: pinpip config check
+    """
+    from pinpip import configfile
+    from pinpip.cli.compose import process_of
+
+    config = configfile.load(settings_of(context).config_path)
+    for pipeline in config.pipelines.values():
+        process_of(pipeline, keep_values=False)
+    if as_json:
+        typer.echo(json.dumps(configfile.shown(config)))
+        return
+    show("Pipelines", [_row(config, name) for name in config.pipelines], as_json=False)
+
+
+def _row(config: "Config", name: str) -> dict[str, Any]:
+    from pinpip.cli.compose import archives, tables_of
+    from pinpip.config import KafkaSource
+
+    pipeline = config.pipeline(name)
+    source = pipeline.source
+    if isinstance(source, KafkaSource):
+        read = f"Kafka {', '.join(source.topics)} at {config.kafka.bootstrap_servers}"
+    else:
+        read = f"Kinesis {source.stream} in {config.aws.region}"
+    return {
+        "pipeline": name,
+        "reads": read,
+        "cleans with": pipeline.transform,
+        "table": tables_of(config, name).clean,
+        "archives": ", ".join(f"{a.parquet} ({a.stage})" for a in archives(pipeline)) or None,
+    }

@@ -1,0 +1,49 @@
+"""`pinpip quarantine`: what was rejected, and why."""
+
+from typing import Annotated
+
+import typer
+
+from pinpip.cli import app
+from pinpip.cli.shared import settings_of, show
+
+commands = typer.Typer(help="Look at rejected records.", no_args_is_help=True)
+app.add_typer(commands, name="quarantine")
+_VALUE_SHOWN = 120
+
+
+@commands.callback()
+def _group() -> None:
+    """Keep `list` a command of its own while it is the only one."""
+
+
+@commands.command("list")
+def list_(
+    context: typer.Context,
+    pipeline: Annotated[str, typer.Argument(help="A pipeline of config.yaml.")],
+    most: Annotated[int, typer.Option("--most", min=1, help="Newest rejects to show.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """Show the newest rejected records with reason and coordinates.
+
+    Example: pinpip quarantine list pin
+    """
+    import polars as pl
+
+    from pinpip.cli.compose import tables_of
+    from sinks.table import find
+
+    tables = tables_of(settings_of(context).config(), pipeline)
+    if find(tables.quarantine, tables.options) is None:
+        show("Quarantine", [], as_json=as_json)
+        return
+    value = pl.col("_value").bin.slice(0, _VALUE_SHOWN)
+    rows = (
+        pl.scan_delta(tables.quarantine, storage_options=tables.options)
+        .select("_timestamp", *tables.coordinates.identity, "reason", "detail", value=value)
+        .sort("_timestamp", descending=True)
+        .head(most)
+        .collect()
+    )
+    text = [r | {"value": (r["value"] or b"").decode(errors="replace")} for r in rows.to_dicts()]
+    show("Quarantine", text, as_json=as_json)

@@ -1,0 +1,106 @@
+"""What the commands share: settings, output for people and programs, stopping on signals."""
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pinpip.errors import PinpipError
+
+if TYPE_CHECKING:
+    from pinpip.config import Config
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options that every command has."""
+
+    config_path: Path
+    debug: bool
+
+    def config(self) -> "Config":
+        """The configuration with the addresses of a running embedded stack filled in."""
+        from pinpip import configfile
+
+        self.quiet_logs()
+        state = self.config_path.parent / configfile.STATE_FILE
+        return configfile.resolve(configfile.load(self.config_path), state)
+
+    def quiet_logs(self) -> None:
+        """Log warnings and worse to standard error; everything with --debug."""
+        import structlog
+
+        level = logging.DEBUG if self.debug else logging.WARNING
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
+
+
+def settings_of(context: typer.Context) -> Settings:
+    """The settings that the callback left in the context."""
+    settings = context.obj
+    if not isinstance(settings, Settings):
+        raise TypeError("the command was not called through pinpip")
+    return settings
+
+
+def complain(error: PinpipError) -> None:
+    """Say what happened and what to do next, on standard error."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(Text.assemble(("error: ", "bold red"), error.message))
+    if error.hint:
+        console.print(Text.assemble(("next:  ", "bold"), error.hint))
+
+
+def show(title: str, rows: Sequence[Row], *, as_json: bool) -> None:
+    """Rows of like keys as a table for people, or as JSON for programs."""
+    if as_json:
+        typer.echo(json.dumps(list(rows), default=str, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name in rows[0] if rows else ["nothing"]:
+        number = bool(rows) and isinstance(rows[0][name], (int, float))
+        table.add_column(str(name), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(_cell, row.values()))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
+
+
+@contextmanager
+def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` on SIGTERM and SIGINT while the block runs."""
+
+    def handle(_number: int, _frame: object) -> None:
+        stop()
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, handle) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,44 @@
+"""What a consumer counts, by pipeline; the names are the contract with dashboards."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+from pinpip.batch import Batch
+
+
+class Metrics:
+    """Counters of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.records = Counter(
+            "pinpip_records",
+            "Records durable in a table, by what became of them.",
+            ["pipeline", "outcome"],
+            registry=self.registry,
+        )
+        self.batches = Counter(
+            "pinpip_batches", "Batches durable in every sink.", ["pipeline"], registry=self.registry
+        )
+        self.position = Gauge(
+            "pinpip_position",
+            "Next offset, or last sequence number, that the sinks hold.",
+            ["pipeline", "source", "partition"],
+            registry=self.registry,
+        )
+
+    def count(self, pipeline: str, batch: Batch) -> None:
+        """Count a batch that every sink has."""
+        self.records.labels(pipeline, "clean").inc(batch.clean.height)
+        self.records.labels(pipeline, "quarantined").inc(batch.rejected.height)
+        self.batches.labels(pipeline).inc()
+        for partition, span in batch.spans.items():
+            self.position.labels(pipeline, *partition).set(span.end.number)
+
+    def total(self, pipeline: str, outcome: str) -> int:
+        """Records of the pipeline with this outcome."""
+        labels = {"pipeline": pipeline, "outcome": outcome}
+        return int(self.registry.get_sample_value("pinpip_records_total", labels) or 0)
+
+    def serve(self, port: int) -> None:
+        """Answer /metrics on `port` of loopback, in a thread that ends with the process."""
+        start_http_server(port, addr="127.0.0.1", registry=self.registry)

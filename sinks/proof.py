@@ -1,0 +1,202 @@
+"""What must hold of one partition's rows, ledger and position: pure checks that answer findings."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal
+
+import polars as pl
+
+from pinpip.batch import Coordinates, Partition, Position
+from sinks.ledger import Range
+
+
+class Kind(StrEnum):
+    """What can be wrong with a table."""
+
+    DUPLICATE = "duplicate"
+    MISSING = "missing"
+    SURPLUS = "surplus"
+    GAP = "gap"
+    LEDGER = "ledger"
+    POSITION = "position"
+    BEHIND = "behind"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One difference; `partition` is None when it concerns a whole table."""
+
+    kind: Kind
+    partition: Partition | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one table holds of one partition.
+
+    `keys`: one per row: offsets (Int64) or `sequence.subsequence` (String).
+    `ranges`: the ledger's, oldest commit first.
+    """
+
+    table: str
+    partition: Partition
+    coordinates: Coordinates
+    keys: pl.Series
+    ranges: Sequence[Range]
+    position: Position | None
+
+    def read_before(self, positions: Sequence[Position | None]) -> list[int]:
+        """How many different keys a reader at each position has read."""
+        given = [self.key(p) for p in positions if p is not None]
+        wanted = pl.Series(given, dtype=self.keys.dtype)
+        # Kafka's position is the next offset, Kinesis's the last record read.
+        side: Literal["left", "right"] = "left" if self.coordinates.sub is None else "right"
+        found = iter(self.distinct.search_sorted(wanted, side))
+        return [0 if p is None else next(found) for p in positions]
+
+    @cached_property
+    def distinct(self) -> pl.Series:
+        """Each key once, sorted."""
+        return self.keys.unique().sort()
+
+    def key(self, position: Position) -> int | str:
+        """The position as a key."""
+        number = self.coordinates.column_value(position)
+        return number if isinstance(number, int) else f"{number}.{position.sub:010d}"
+
+
+def keys(frame: pl.LazyFrame, coordinates: Coordinates) -> pl.LazyFrame:
+    """One column, `key`, that names and orders the records of one partition as text or number."""
+    key = pl.col(coordinates.number)
+    if coordinates.sub is not None:
+        sub = pl.col(coordinates.sub).cast(pl.String).str.zfill(10)
+        key = pl.concat_str([key, sub], separator=".")
+    return frame.select(key=key)
+
+
+def check(clean: Held, quarantine: Held) -> Iterator[Finding]:
+    """All checks of one partition."""
+    yield from _duplicates(clean, quarantine)
+    for held in (clean, quarantine):
+        yield from _chain(held)
+        yield from _position(held)
+    yield from _counts(clean, clean.ranges, lambda r: r.clean)
+    yield from _counts(quarantine, quarantine.ranges, lambda r: r.quarantined)
+    yield from _behind(clean, quarantine)
+    yield from _gaps(clean, quarantine)
+
+
+def _duplicates(clean: Held, quarantine: Held) -> Iterator[Finding]:
+    """Each record is in one place once."""
+    together = pl.concat([clean.keys, quarantine.keys])
+    double = together.filter(together.is_duplicated())
+    if double.is_empty():
+        return
+    surplus = double.len() - double.n_unique()
+    where = f"{clean.table} and {quarantine.table} together"
+    yield Finding(
+        Kind.DUPLICATE,
+        clean.partition,
+        f"{surplus} rows too many in {where}, the first is {double.sort()[0]}",
+    )
+
+
+def _chain(held: Held) -> Iterator[Finding]:
+    """Each commit starts where the one before it ended."""
+    for before, after in pairwise(held.ranges):
+        if after.start != before.end:
+            yield Finding(
+                Kind.LEDGER,
+                held.partition,
+                f"{held.table}: a commit ends at {_text(before.end)}, the next starts at "
+                f"{_text(after.start)}",
+            )
+
+
+def _position(held: Held) -> Iterator[Finding]:
+    """The stored position is where the ledger and the rows end."""
+    position, ranges = held.position, held.ranges
+    if ranges and position != ranges[-1].end:
+        yield Finding(
+            Kind.POSITION,
+            held.partition,
+            f"{held.table}: the position is {_text(position)}, the last commit ended at "
+            f"{_text(ranges[-1].end)}",
+        )
+    beyond = held.distinct.len() - held.read_before([position])[0]
+    if beyond:
+        yield Finding(
+            Kind.POSITION,
+            held.partition,
+            f"{held.table}: {beyond} rows lie beyond the position {_text(position)}",
+        )
+
+
+def _counts(
+    held: Held, ranges: Sequence[Range], expected: Callable[[Range], int]
+) -> Iterator[Finding]:
+    """The rows of each range are as many as the ledger says; double ones count once."""
+    starts = held.read_before([r.start for r in ranges])
+    ends = held.read_before([r.end for r in ranges])
+    for r, first, last in zip(ranges, starts, ends, strict=True):
+        rows, wanted = last - first, expected(r)
+        if rows != wanted:
+            yield Finding(
+                Kind.MISSING if rows < wanted else Kind.SURPLUS,
+                held.partition,
+                f"{held.table}: {rows} rows instead of {wanted} between {_text(r.start)} and "
+                f"{_text(r.end)}",
+            )
+
+
+def _behind(clean: Held, quarantine: Held) -> Iterator[Finding]:
+    """What the clean table's commits turned away is in the quarantine.
+
+    After a crash between the two it is not yet, and will be read again: that is being behind.
+    """
+    done = [r for r in clean.ranges if _reaches(quarantine.position, r.end)]
+    owed = sum(r.quarantined for r in clean.ranges) - sum(r.quarantined for r in done)
+    if owed:
+        yield Finding(
+            Kind.BEHIND,
+            clean.partition,
+            f"{quarantine.table}: {owed} rows are not there yet, it is at "
+            f"{_text(quarantine.position)}",
+        )
+    yield from _counts(quarantine, done, lambda r: r.quarantined)
+
+
+def _gaps(clean: Held, quarantine: Held) -> Iterator[Finding]:
+    """Where no ledger entry explains them any more, the rows must be dense up to the edge."""
+    edge = clean.ranges[0].start if clean.ranges else clean.position
+    found = pl.concat([clean.distinct, quarantine.distinct]).unique().sort()
+    if edge is None or found.is_empty():
+        return
+    if clean.coordinates.sub is None:
+        missing = _missing_offsets(found, edge.number)
+        what = f"{missing} offsets between {found[0]} and {edge.number}" if missing else ""
+    else:
+        unseen = not clean.ranges and clean.key(edge) > found[-1]
+        what = f"the records from {found[-1]} to the position {_text(edge)}" if unseen else ""
+    if what:
+        detail = f"{what} are in neither table, and no ledger entry explains them"
+        yield Finding(Kind.GAP, clean.partition, detail)
+
+
+def _missing_offsets(found: pl.Series, edge: int) -> int:
+    covered = found.filter(found < edge)
+    return edge - int(found[0]) - covered.len() if covered.len() else 0
+
+
+def _reaches(position: Position | None, end: Position) -> bool:
+    return position is not None and position >= end
+
+
+def _text(position: Position | None) -> str:
+    if position is None:
+        return "the start"
+    return f"{position.number}.{position.sub}" if position.sub else str(position.number)
