@@ -101,9 +101,17 @@ def main() -> None:
         found = consume(Path(name), kafka.bootstrap, records)
     rate = records / found["seconds"]
     after_start = records / (found["seconds"] - found["first_commit"] or 1)
-    print(json.dumps({"records": records, "records_per_s": round(rate),
-                      "records_per_s_after_first_commit": round(after_start),
-                      "cores": os.cpu_count(), **{k: round(v, 2) for k, v in found.items()}}))
+    print(
+        json.dumps(
+            {
+                "records": records,
+                "records_per_s": round(rate),
+                "records_per_s_after_first_commit": round(after_start),
+                "cores": os.cpu_count(),
+                **{k: round(v, 2) for k, v in found.items()},
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -100,12 +100,17 @@ def _settings(app: object) -> uvicorn.Config:
 def _listen(settings: Gateway) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        listener = socket.create_server(
+            (settings.host, settings.port), family=family, backlog=BACKLOG
+        )
     except OSError as error:
         raise FatalError(
             f"the gateway cannot listen on {settings.host}:{settings.port}: {error.strerror}",
             "stop what listens there, or change gateway.host or gateway.port in config.yaml",
         ) from error
+    # asyncio sets it only on sockets that name their protocol; without it answers take 40 ms more
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 @contextmanager

@@ -16,6 +16,8 @@ INTERNAL = "InternalFailure"
 
 T = TypeVar("T")
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
@@ -90,7 +92,7 @@ def _replaced(results: list[Result], renewed: dict[int, Result]) -> list[Result]
 
 def compact(value: Any) -> str:
     """`value` as JSON text without blanks."""
-    return json.dumps(value, separators=(",", ":"))
+    return _encode(value)
 
 
 def chunks(

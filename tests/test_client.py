@@ -58,6 +58,7 @@ def handler(script: Script) -> type[BaseHTTPRequestHandler]:
             text = tree if isinstance(tree, bytes) else json.dumps(tree).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
+            self.send_header("Location", "/elsewhere")
             self.end_headers()
             self.wfile.write(text)
 

@@ -3,8 +3,10 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
@@ -101,11 +103,11 @@ class Pair:
         """The JSON commits, oldest first."""
         return sorted(Path(self.uri(stage), "_delta_log").glob("*.json"))
 
-    def forget(self, stage: Stage) -> None:
-        """Expire the log: a checkpoint stays."""
-        table = self.table(stage)
-        table.create_checkpoint()
-        for path in self.logs(stage):
+    def forget(self, stage: Stage, *, but: int = 0) -> None:
+        """Expire the log but for its newest commits; a checkpoint stays."""
+        self.table(stage).create_checkpoint()
+        logs = self.logs(stage)
+        for path in logs[: len(logs) - but]:
             path.unlink()
 
 
@@ -153,7 +155,9 @@ def test_nothing_is_found_where_there_are_no_tables(empty: Pair) -> None:
 def test_sound_tables_in_a_bucket_are_read(aws: TestAws) -> None:
     pair = Pair(f"s3://{aws.bucket()}/lake", KINESIS, aws.config, aws.storage_options)
     pair.write(pair.log.batch(WHOLE))
-    report = verify(pair.tables)
+    # delta-rs reads a table's history without letting other threads run, moto's server among them.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as elsewhere:
+        report = elsewhere.submit(verify, pair.tables).result()
     assert report.findings == ()
     assert sum(t.clean + t.quarantined for t in report.tallies) == 60
 
@@ -291,9 +295,12 @@ def test_records_that_the_transform_filtered_out_are_explained_by_the_ledger(pai
 
 
 def test_dense_rows_are_sound_when_the_log_has_expired(pair: Pair) -> None:
-    pair.forget("clean")
-    assert found(pair) == set()
+    pair.forget("clean", but=1)
     pair.write(pair.log.batch({A: (30, 40)}))
+    report = verify(pair.tables)
+    assert report.findings == ()
+    assert [tally.read for tally in report.tallies] == [20, 10]
+    pair.forget("clean")
     assert found(pair) == set()
 
 

@@ -10,24 +10,23 @@ from typing import Annotated
 import typer
 
 from pinpip import __version__
+from pinpip.cli import (
+    config,
+    consume,
+    demo,
+    gateway,
+    local,
+    produce,
+    quarantine,
+    replay,
+    report,
+    status,
+    verify,
+)
 from pinpip.cli.shared import Settings, complain
 from pinpip.errors import PinpipError
 
 FAILED = 1
-_COMMANDS = (
-    "demo",
-    "local",
-    "produce",
-    "gateway",
-    "consume",
-    "replay",
-    "verify",
-    "quarantine",
-    "report",
-    "status",
-    "config",
-)
-
 app = typer.Typer(
     help="Records from Kafka and Kinesis into clean Delta tables, each exactly once.",
     no_args_is_help=True,
@@ -45,7 +44,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _settings(
     context: typer.Context,
-    config: Annotated[
+    path: Annotated[
         Path, typer.Option("--config", "-c", envvar="PINPIP_CONFIG", help="The configuration.")
     ] = Path("config.yaml"),
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
@@ -54,7 +53,26 @@ def _settings(
     ] = False,
 ) -> None:
     del version
-    context.obj = Settings(config, debug)
+    context.obj = Settings(path, debug)
+
+
+for command in (
+    demo.demo,
+    produce.produce,
+    gateway.gateway,
+    consume.consume,
+    replay.replay,
+    verify.verify,
+    report.report,
+    status.status,
+):
+    app.command()(command)
+for group, name in (
+    (local.commands, "local"),
+    (quarantine.commands, "quarantine"),
+    (config.commands, "config"),
+):
+    app.add_typer(group, name=name)
 
 
 def main() -> None:
@@ -66,20 +84,3 @@ def main() -> None:
             raise
         complain(error)
         sys.exit(FAILED)
-
-
-from pinpip.cli import (  # noqa: E402  # the commands hang themselves on `app`
-    config,
-    consume,
-    demo,
-    gateway,
-    local,
-    produce,
-    quarantine,
-    replay,
-    report,
-    status,
-    verify,
-)
-
-__all__ = ["app", "main", *_COMMANDS]

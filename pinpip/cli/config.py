@@ -5,14 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinpip.cli import app
 from pinpip.cli.shared import settings_of, show
 
 if TYPE_CHECKING:
     from pinpip.config import Config
 
 commands = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
-app.add_typer(commands, name="config")
+
+
+@commands.callback()
+def _group() -> None:
+    """Keep `check` a command of its own while it is the only one."""
 
 
 @commands.command()

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinpip.cli import app
 from pinpip.cli.shared import settings_of, stopping_on_signals
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from pinpip.metrics import Metrics
 
 
-@app.command()
 def consume(
     context: typer.Context,
     pipelines: Annotated[

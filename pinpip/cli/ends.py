@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from consumers.kafka_client import end_positions
 from consumers.kafka_ends import unread_since
+
+from consumers.kafka_client import end_positions
 from consumers.kinesis_ends import newest_unread
 from pinpip import aws
 from pinpip.batch import Partition, Position

@@ -2,11 +2,9 @@
 
 import typer
 
-from pinpip.cli import app
 from pinpip.cli.shared import settings_of
 
 
-@app.command()
 def gateway(context: typer.Context) -> None:
     """Serve both routes until SIGTERM or Ctrl-C.
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinpip.cli import app
 from pinpip.cli.shared import settings_of, show, stopping_on_signals
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ class Way(StrEnum):
     BOTH = "both"
 
 
-@app.command()
 def produce(
     context: typer.Context,
     route: Annotated[Way, typer.Option(help="Kafka, Kinesis, or both in turn.")] = Way.BOTH,

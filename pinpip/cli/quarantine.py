@@ -4,11 +4,9 @@ from typing import Annotated
 
 import typer
 
-from pinpip.cli import app
 from pinpip.cli.shared import settings_of, show
 
 commands = typer.Typer(help="Look at rejected records.", no_args_is_help=True)
-app.add_typer(commands, name="quarantine")
 _VALUE_SHOWN = 120
 
 

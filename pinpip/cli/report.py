@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinpip.cli import app
 from pinpip.cli.shared import settings_of, show
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from reports.run import Answer
 
 
-@app.command()
 def report(
     context: typer.Context,
     questions: Annotated[
@@ -46,7 +44,9 @@ def print_answer(answer: "Answer", most: int = 20) -> None:
     """An answer as a table of its first rows."""
     left = answer.frame.height - most
     more = f" (first {most} of {answer.frame.height})" if left > 0 else ""
-    show(f"{answer.number}. {answer.title}{more}", answer.frame.head(most).to_dicts(), as_json=False)
+    show(
+        f"{answer.number}. {answer.title}{more}", answer.frame.head(most).to_dicts(), as_json=False
+    )
 
 
 def _tree(answer: "Answer") -> dict[str, Any]:

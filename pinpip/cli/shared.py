@@ -84,7 +84,7 @@ def show(title: str, rows: Sequence[Row], *, as_json: bool) -> None:
 
 def _cell(value: Any) -> str:
     if value is None:
-        return "–"
+        return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)

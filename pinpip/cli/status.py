@@ -4,14 +4,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinpip.cli import app
 from pinpip.cli.shared import settings_of, show
 
 if TYPE_CHECKING:
     from pinpip.config import Config
 
 
-@app.command()
 def status(
     context: typer.Context,
     pipelines: Annotated[

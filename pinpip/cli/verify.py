@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinpip.cli import app
 from pinpip.cli.shared import settings_of, show
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ DIFFERENCE = 3
 GRACE = 60.0
 
 
-@app.command()
 def verify(
     context: typer.Context,
     pipelines: Annotated[
@@ -52,8 +50,10 @@ def examine(config: "Config", name: str, grace: float | None) -> dict[str, Any]:
     from sinks.verify import verify as compare
 
     report = compare(tables_of(config, name))
-    findings = [{"kind": str(f.kind), "where": _text(f.partition), "detail": f.detail}
-                for f in report.findings]
+    findings = [
+        {"kind": str(f.kind), "where": _text(f.partition), "detail": f.detail}
+        for f in report.findings
+    ]
     if grace is not None:
         findings += _unread(config, name, report, grace)
     return {
@@ -81,9 +81,7 @@ def print_verdict(trees: list[dict[str, Any]]) -> None:
     typer.echo(f"{len(findings)} differences found" if findings else good)
 
 
-def _unread(
-    config: "Config", name: str, report: "Report", grace: float
-) -> list[dict[str, Any]]:
+def _unread(config: "Config", name: str, report: "Report", grace: float) -> list[dict[str, Any]]:
     from pinpip.cli.ends import unread
     from pinpip.clock import SystemClock
 

@@ -6,6 +6,7 @@ Closed shards end, sequence numbers look real, iterators expire, any call can fa
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -58,7 +59,10 @@ class FakeShard:
 
 
 class FakeKinesis:
-    """One stream. `faults[operation, shard]` are raised first, one per call; `calls` is the log."""
+    """One stream. `faults[operation, shard]` are raised first, one per call; `calls` is the log.
+
+    While `open_gate` is cleared, GetRecords does not answer.
+    """
 
     def __init__(self, clock: FakeClock, shards: int = 1, limit: int = 10_000) -> None:
         self.clock = clock
@@ -66,6 +70,8 @@ class FakeKinesis:
         self.shards = {f"shardId-{n:012d}": FakeShard() for n in range(shards)}
         self.faults: defaultdict[tuple[str, str], list[Exception]] = defaultdict(list)
         self.calls: list[tuple[str, str, float]] = []
+        self.open_gate = Event()
+        self.open_gate.set()
         self.meta = SimpleNamespace(region_name="eu-north-1")
         self._next = FIRST_SEQUENCE
 
@@ -128,7 +134,9 @@ class FakeKinesis:
             ]
             after = int(earlier[-1]["SequenceNumber"]) if earlier else 0
         else:
-            after = int(request.get("StartingSequenceNumber", 1)) - 1
+            after = int(request.get("StartingSequenceNumber", 1)) - (
+                kind != "AFTER_SEQUENCE_NUMBER"
+            )
         return {"ShardIterator": self._iterator(name, after)}
 
     def _iterator(self, name: str, after: int) -> str:
@@ -143,6 +151,7 @@ class FakeKinesis:
         shard = self.shards[name]
         rest = [r for r in shard.records if int(r["SequenceNumber"]) > int(after)]
         page = rest[: min(request["Limit"], self.limit)]
+        self.open_gate.wait(10)
         answer = {"Records": page, "MillisBehindLatest": 1000 * (len(rest) > len(page))}
         if shard.closed and not page:
             return answer | {"NextShardIterator": None, "ChildShards": self._children(name)}

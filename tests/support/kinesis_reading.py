@@ -1,0 +1,52 @@
+"""Reading the fake stream with a fake clock."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from consumers.kinesis import KinesisSource
+from pinpip.batch import Partition, Records
+from pinpip.clock import Clock
+from tests.contracts.source_contract import Recorder, values
+from tests.support.fake_kinesis import STREAM, FakeKinesis
+
+A, B = "shardId-000000000000", "shardId-000000000001"
+
+
+def source_of(kinesis: FakeKinesis, **options: Any) -> KinesisSource:
+    """A source of the fake stream."""
+    return KinesisSource(kinesis.client, STREAM, clock=kinesis.clock, **options)
+
+
+@contextmanager
+def opened(source: KinesisSource, listener: Recorder) -> Iterator[KinesisSource]:
+    """`source`, open, and closed at the end."""
+    with closing(source):
+        source.open(listener)
+        yield source
+
+
+def of(shard: str) -> Partition:
+    """The partition of a shard."""
+    return Partition(STREAM, shard)
+
+
+def drain(source: KinesisSource, seconds: float = 40.0) -> list[Records]:
+    """What comes within `seconds` of the fake clock."""
+    clock: Clock = source._clock
+    deadline, parts = clock.monotonic() + seconds, list[Records]()
+    while clock.monotonic() < deadline and not source.exhausted:
+        part = source.poll(1.0)
+        parts += [part] if part is not None else []
+    return parts
+
+
+def everything(kinesis: FakeKinesis, listener: Recorder, **options: Any) -> list[Records]:
+    """All that a source gives that starts at the listener's positions."""
+    with opened(source_of(kinesis, **options), listener) as source:
+        return drain(source)
+
+
+def flat(parts: list[Records]) -> list[bytes | None]:
+    """The values of `parts` in order."""
+    return [value for part in parts for value in values(part)]
