@@ -9,15 +9,15 @@ from pydantic import SecretStr
 from pinpip.config import Aws
 
 
-def client(aws: Aws, service: str, **settings: Any) -> Any:
-    """A client of `service`; `settings` are botocore's `Config` (time-outs, retries)."""
+def client(aws: Aws, service: str, settings: BotoConfig) -> Any:
+    """A client of `service`; `settings` say its time-outs and retries."""
     return boto3.client(
         service,  # type: ignore[call-overload]  # the stubs want a literal
         region_name=aws.region,
         endpoint_url=aws.endpoint_url,
         aws_access_key_id=_revealed(aws.access_key_id),
         aws_secret_access_key=_revealed(aws.secret_access_key),
-        config=BotoConfig(**settings),
+        config=settings,
     )
 
 

@@ -250,6 +250,8 @@ TOKENS = [
     ],
     *[b'"\xc3\xa9"', b'"\xff"', b'"\x01"', b'"\n"', b'"unended', b'"a" "b"', b'"\\x"', b"'a'"],
 ]
+ANY = st.sampled_from(TOKENS)
+VALUES = {b"ind": st.just(b"1") | ANY, b"size": st.sampled_from(TOKENS[:16]) | ANY}
 NAMES = [b"ind", b"name", b"size", b"note", b"x", b"na\\u006de", b'a\\":', b"", b"\\ud800", b"ind "]
 BLANKS = st.sampled_from([b"", b"", b"", b" ", b"\t", b"  ", b"\r", b"\n", b"\x0c", b"\xc2\xa0"])
 
@@ -260,7 +262,7 @@ def objects(draw: st.DrawFn) -> bytes:
     names = draw(st.lists(st.sampled_from(NAMES[:4] * 3 + NAMES), max_size=5))
     blank = draw(st.sampled_from([st.just(b""), BLANKS]))
     member = [
-        b'"' + name + b'"' + draw(blank) + b":" + draw(blank) + draw(st.sampled_from(TOKENS))
+        b'"' + name + b'"' + draw(blank) + b":" + draw(blank) + draw(VALUES.get(name, ANY))
         for name in names
     ]
     tail = draw(st.sampled_from([b"}"] * 6 + [b"", b",}", b"} x", b"}{}", b"}\n", b"}\n{}"]))
@@ -301,6 +303,14 @@ PAYLOADS = st.none() | st.binary() | objects() | DUMPS | mutated() | st.just(GOO
 @settings(max_examples=200, deadline=None)
 def test_every_payload_ends_once_and_as_it_would_alone(values: list[bytes | None]) -> None:
     assert outcomes(values) == [alone(value) for value in values]
+
+
+@pytest.mark.parametrize("field", ["ind", "name", "size"])
+def test_each_token_is_read_alike_both_ways(field: str) -> None:
+    rest = {"ind": b'"note":"a"', "name": b'"ind":1', "size": b'"ind":1'}[field]
+    for token in TOKENS:
+        value = b'{"%s":%s,%s}' % (field.encode(), token, rest)
+        assert outcomes([value]) == [alone(value)], value
 
 
 @given(st.lists(objects() | DUMPS | mutated(), max_size=12))

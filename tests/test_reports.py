@@ -46,6 +46,14 @@ PINS: list[Row] = [
     (8, "art", "Ann", 100),
     (9, "quotes", "Fay", 800),
     (10, None, "Gus", 800),
+    (14, "travel", "Iva", 501),
+    (15, "travel", "Bob", 300),
+    (16, "art", "Hue", None),
+    (17, "travel", "Jan", 700),
+    (18, None, "Lea", 60),
+    (19, None, None, 40),
+    (20, None, None, 90),
+    (21, None, "Hal", 800),
 ]
 GEOS: list[Row] = [
     (1, "Peru", utc("2018-01-01T00:00:00")),
@@ -59,6 +67,10 @@ GEOS: list[Row] = [
     (9, "Cote d'Ivoire", utc("2020-02-02T02:02:02")),
     (10, "Cuba", utc("2020-01-01T00:00:00")),
     (11, "Chad", utc("2020-01-01T00:00:00")),
+    (14, "Chad", utc("2022-06-06T06:06:06")),
+    (15, "Peru", None),
+    (16, "Fiji", None),
+    (21, "Cuba", None),
 ]
 USERS: list[Row] = [
     (1, "Al One", 18, utc("2015-01-01T00:00:00")),
@@ -73,6 +85,13 @@ USERS: list[Row] = [
     (10, "Ida Nine", None, utc("2016-04-04T04:04:04")),
     (12, "Jo Ten", 30, utc("2019-07-07T07:07:07")),
     (13, "Al One", 19, utc("2015-01-01T00:00:00")),
+    (14, "Kai", 24, utc("2016-02-02T02:02:02")),
+    (15, "Lou", 35, utc("2017-02-02T02:02:02")),
+    (16, "Max", 50, utc("2018-08-08T08:08:08")),
+    (17, "Ned", 17, utc("2020-01-01T00:00:00")),
+    (18, "Oda", 60, utc("2020-02-02T02:02:02")),
+    (19, "Pia", 50, utc("2019-09-09T09:09:09")),
+    (20, "Quo", 51, utc("2019-09-09T09:09:09")),
 ]
 # What the same keys said before: each of these would change several answers.
 OLD_PINS: list[Row] = [(2, "quotes", "Bob", 255_000_000), (7, "art", "Eve", 1), (7, "art", "E", 2)]
@@ -83,12 +102,13 @@ BY_HAND: dict[str, tuple[list[str], list[Row]]] = {
     "Most popular category in each country": (
         ["country", "category", "category_count"],
         [
+            ("Chad", "travel", 1),
             ("Cote d'Ivoire", "quotes", 1),
             ("Cuba", "art", 1),
             ("Cuba", "quotes", 1),
             ("Cuba", "travel", 1),
-            ("Peru", "art", 2),
-            ("Peru", "travel", 2),
+            ("Fiji", "art", 1),
+            ("Peru", "travel", 3),
         ],
     ),
     "Posts of each category per year, 2018-2022": (
@@ -99,17 +119,20 @@ BY_HAND: dict[str, tuple[list[str], list[Row]]] = {
             (2020, "quotes", 2),
             (2020, "art", 1),
             (2022, "art", 1),
+            (2022, "travel", 1),
         ],
     ),
     "Most popular category per year, 2018-2022": (
         ["post_year", "category", "category_count"],
-        [(2018, "art", 2), (2020, "quotes", 2), (2022, "art", 1)],
+        [(2018, "art", 2), (2020, "quotes", 2), (2022, "art", 1), (2022, "travel", 1)],
     ),
     "User with most followers in each country": (
         ["country", "poster_name", "follower_count"],
         [
+            ("Chad", "Iva", 501),
             ("Cote d'Ivoire", "Fay", 800),
             ("Cuba", "Gus", 800),
+            ("Cuba", "Hal", 800),
             ("Peru", "Bob", 300),
             ("Peru", "Cid", 300),
         ],
@@ -122,8 +145,9 @@ BY_HAND: dict[str, tuple[list[str], list[Row]]] = {
         ["age_group", "category", "category_count"],
         [
             ("18-24", "art", 2),
-            ("25-35", "art", 1),
-            ("25-35", "travel", 1),
+            ("18-24", "travel", 2),
+            ("25-35", "travel", 2),
+            ("36-50", "art", 1),
             ("36-50", "quotes", 1),
             ("36-50", "travel", 1),
             ("50+", "art", 1),
@@ -131,23 +155,26 @@ BY_HAND: dict[str, tuple[list[str], list[Row]]] = {
     ),
     "Median follower count per age group": (
         ["age_group", "median_follower_count"],
-        [("18-24", 300.0), ("25-35", 100.0), ("36-50", 4525.5), ("50+", 100.0)],
+        [("18-24", 300.0), ("25-35", 200.0), ("36-50", 51.0), ("50+", 90.0)],
     ),
     "Users joined per year, 2015-2020": (
         ["post_year", "number_users_joined"],
-        [(2015, 3), (2016, 3), (2017, 1), (2019, 1), (2020, 1)],
+        [(2015, 3), (2016, 4), (2017, 2), (2018, 1), (2019, 3), (2020, 3)],
     ),
     "Median follower count by year joined, 2015-2020": (
         ["post_year", "median_follower_count"],
-        [(2015, 200.0), (2016, 800.0), (2017, 100.0), (2020, 9000.0)],
+        [(2015, 200.0), (2016, 650.5), (2017, 200.0), (2019, 65.0), (2020, 700.0)],
     ),
     "Median follower count by age group and year joined, 2015-2020": (
         ["age_group", "post_year", "median_follower_count"],
         [
             ("18-24", 2015, 200.0),
-            ("18-24", 2016, 300.0),
-            ("25-35", 2017, 100.0),
+            ("18-24", 2016, 400.5),
+            ("25-35", 2017, 200.0),
+            ("36-50", 2019, 40.0),
             ("36-50", 2020, 9000.0),
+            ("50+", 2019, 90.0),
+            ("50+", 2020, 60.0),
         ],
     ),
 }
@@ -234,6 +261,15 @@ def test_counts_and_years_are_whole_numbers(tables: dict[str, list[pl.LazyFrame]
 def test_empty_tables_have_empty_answers() -> None:
     empty = {table: [on_kafka(table, [], 0)] for table in SCHEMAS}
     assert [len(answer.frame) for answer in answers(empty)] == [0] * 10
+
+
+def test_a_group_without_any_follower_count_has_no_median() -> None:
+    lake = {
+        "pin": [on_kafka("pin", [(1, "art", "Ann", None)], 0)],
+        "geo": [on_kafka("geo", GEOS[:1], 0)],
+        "user": [on_kafka("user", USERS[:1], 0)],
+    }
+    assert [answer.frame.rows() for answer in answers(lake, only={5, 7, 8})] == [[], [], []]
 
 
 @pytest.mark.parametrize("missing", ["pin", "geo", "user"])

@@ -89,7 +89,7 @@ def load(reference: str) -> object:
     module, _, name = reference.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, ValueError, AttributeError) as error:
+    except (ImportError, ValueError, TypeError, AttributeError, SyntaxError) as error:
         raise ConfigError(
             f"{reference!r} cannot be loaded: {error}",
             "write module:name, and have the module on PYTHONPATH or installed",

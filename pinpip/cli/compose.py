@@ -7,7 +7,7 @@ from dataclasses import replace
 import polars as pl
 
 from consumers.kafka import KafkaSource
-from consumers.kinesis import KinesisSource
+from consumers.kinesis import CLIENT_CONFIG, KinesisSource
 from consumers.loop import Limits, Loop
 from pinpip import aws
 from pinpip import config as settings
@@ -21,7 +21,6 @@ from sinks.verify import Tables
 from transforms.process import load_schema, load_transform, processor
 
 QUARANTINE_DEFER = 10.0  # seconds that "nothing was rejected up to here" may wait for a commit
-KINESIS_ATTEMPTS = {"retries": {"total_max_attempts": 1, "mode": "standard"}}
 
 
 def tables_of(config: Config, name: str) -> Tables:
@@ -60,7 +59,7 @@ def source_of(config: Config, name: str, clock: Clock) -> Source:
     source = pipeline.source
     memory = int(config.batching.memory)
     if isinstance(source, settings.KinesisSource):
-        client = aws.client(config.aws, "kinesis", **KINESIS_ATTEMPTS)
+        client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
         return KinesisSource(
             client, source.stream, clock=clock, start=source.start, memory=memory // 4
         )

@@ -1,1 +1,216 @@
-def demo(): ...
+"""`pinpip demo`: the whole main job on this machine, in under a minute."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pinpip.cli.shared import Settings, settings_of, show
+from pinpip.errors import FatalError
+
+if TYPE_CHECKING:
+    from pinpip.config import Config
+    from producers.send import Summary
+
+EVENTS = 20_000
+FOLDER = Path(".pinpip/demo")
+PATIENCE = 60.0  # seconds without a new row until the demo gives up
+STOP_WITHIN = 15.0
+QUESTIONS = [1, 2, 3, 4]
+
+
+def demo(
+    context: typer.Context,
+    events: Annotated[
+        int, typer.Option(min=1, help="Events to send: a pin, a geo and a user record each.")
+    ] = EVENTS,
+    bad: Annotated[
+        float, typer.Option(min=0, max=1, help="Bad payloads to add, as a share of the good ones.")
+    ] = 0.0,
+) -> None:
+    """Run the main job end to end: gateway, Kafka and Kinesis, consumers, clean tables, proof.
+
+    Starts the embedded stack and a consumer process per pipeline, sends events by HTTP on both
+    routes, stops the consumers, and shows what arrived. Exit code 1 when anything is missing.
+    Example: pinpip demo --bad 0.05
+    """
+    from pinpip import configfile
+
+    path = _prepare(configfile.load(settings_of(context).config_path))
+    with ExitStack() as processes:
+        processes.enter_context(_process(path, "local", "up"))
+        config = _await_stack(path)
+        consumers = [
+            processes.enter_context(_process(path, "consume", name)) for name in config.pipelines
+        ]
+        began = time.monotonic()
+        summary = _send(config, events, bad)
+        _await_rows(config, summary, consumers)
+        took = time.monotonic() - began
+        _stop(consumers)
+        good = _tell(config, summary, took)
+    typer.echo(f"the tables are in {config.lake.root}; look again: pinpip -c {path} report")
+    if not good:
+        raise typer.Exit(1)
+
+
+def _prepare(config: "Config") -> Path:
+    """A configuration of the demo's own: an empty lake, a free port for the gateway."""
+    import yaml
+
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    tree = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    port = _free_port()
+    tree["kafka"] = {"bootstrap.servers": "local"}
+    tree["aws"] = {"region": config.aws.region, "endpoint_url": "local"}
+    tree["lake"] = {"root": str(FOLDER / "lake")}
+    tree["gateway"] = {"port": port, "stage": config.gateway.stage}
+    url = f"http://127.0.0.1:{port}/{config.gateway.stage}"
+    tree["producer"] = {"gateway_url": url, "seed": config.producer.seed}
+    path = FOLDER / "config.yaml"
+    path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _process(config: Path, *arguments: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """A pinpip of its own, as a user would start it; its output goes to a log beside the config."""
+    log = config.parent / f"{'-'.join(arguments)}.log"
+    command = [sys.executable, "-m", "pinpip", "--config", str(config), *arguments]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out)  # noqa: S603  # our own command
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(STOP_WITHIN)
+
+
+def _await_stack(path: Path) -> "Config":
+    """The configuration, once the stack and its gateway answer."""
+    import requests
+
+    from pinpip.errors import ConfigError
+
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            config = Settings(path, debug=False).config()
+            requests.get(f"http://127.0.0.1:{config.gateway.port}/health", timeout=2)
+        except (ConfigError, requests.RequestException):
+            time.sleep(0.1)
+        else:
+            return config
+    raise FatalError(
+        "the embedded stack did not come up", f"its log is {path.parent / 'local-up.log'}"
+    )
+
+
+def _send(config: "Config", events: int, bad: float) -> "Summary":
+    from pinpip.cli.produce import Way, send
+    from producers import emulator
+
+    stream = islice(emulator.events(config.producer.seed), events)
+    return send(config, stream, events, Way.BOTH, bad=bad)
+
+
+def _acknowledged(config: "Config", summary: "Summary") -> dict[str, int]:
+    """How many records the gateway acknowledged for each pipeline."""
+    from pinpip.config import KafkaSource
+
+    sources = {name: pipeline.source for name, pipeline in config.pipelines.items()}
+    return {
+        name: sum(summary.stored(t) for t in source.topics)
+        if isinstance(source, KafkaSource)
+        else summary.stored(source.stream)
+        for name, source in sources.items()
+    }
+
+
+def _rows(config: "Config", name: str) -> int:
+    """Rows in the clean table and its quarantine, by the log alone."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    from pinpip.cli.compose import tables_of
+
+    def count(uri: str) -> int:
+        try:
+            return int(DeltaTable(uri).count())
+        except TableNotFoundError:
+            return 0
+
+    tables = tables_of(config, name)
+    return count(tables.clean) + count(tables.quarantine)
+
+
+def _await_rows(
+    config: "Config", summary: "Summary", consumers: "list[subprocess.Popen[bytes]]"
+) -> None:
+    """Show each table filling; return when all is there, or nothing has come for a while."""
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    wanted = _acknowledged(config, summary)
+    columns = [*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn()]
+    with Progress(*columns) as bars:
+        tasks = {name: bars.add_task(name, total=n) for name, n in wanted.items()}
+        held, changed = {}, time.monotonic()
+        while held != wanted and time.monotonic() - changed < PATIENCE:
+            if any(consumer.poll() is not None for consumer in consumers):
+                raise FatalError("a consumer ended early", f"see the logs in {FOLDER}")
+            before, held = held, {name: _rows(config, name) for name in wanted}
+            changed = changed if held == before else time.monotonic()
+            for name, task in tasks.items():
+                bars.update(task, completed=held[name])
+            time.sleep(0.2)
+
+
+def _stop(consumers: "list[subprocess.Popen[bytes]]") -> None:
+    for consumer in consumers:
+        consumer.send_signal(signal.SIGTERM)
+    codes = [consumer.wait(STOP_WITHIN) for consumer in consumers]
+    if any(codes):
+        raise FatalError(f"consumers ended with codes {codes}", f"see the logs in {FOLDER}")
+
+
+def _tell(config: "Config", summary: "Summary", took: float) -> bool:
+    """Counts, proof and answers; whether each acknowledged record is there exactly once."""
+    from pinpip.cli.produce import outcome, summary_failed
+    from pinpip.cli.report import answers, print_answer
+    from pinpip.cli.verify import examine, print_verdict
+
+    show("Sent by HTTP", outcome(summary), as_json=False)
+    wanted = _acknowledged(config, summary)
+    trees = [examine(config, name, grace=0.0) for name in config.pipelines]
+    rows = [_arrived(tree, wanted[tree["pipeline"]]) for tree in trees]
+    show("Arrived", rows, as_json=False)
+    total = sum(wanted.values())
+    typer.echo(f"{total:,} records in {took:.1f} s: {total / took:,.0f} records/s, HTTP included")
+    print_verdict(trees)
+    for answer in answers(config, QUESTIONS):
+        print_answer(answer, most=5)
+    exact = all(not row["missing"] for row in rows) and not any(t["findings"] for t in trees)
+    return exact and not summary_failed(summary)
+
+
+def _arrived(tree: dict[str, Any], acknowledged: int) -> dict[str, Any]:
+    counts = {k: tree[k] for k in ("clean", "quarantined")}
+    missing = acknowledged - sum(counts.values())
+    return {"table": tree["pipeline"], "in": acknowledged, **counts, "missing": missing}

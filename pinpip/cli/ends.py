@@ -6,10 +6,10 @@ from datetime import datetime
 from consumers.kafka_ends import unread_since
 
 from consumers.kafka_client import end_positions
+from consumers.kinesis import CLIENT_CONFIG
 from consumers.kinesis_ends import newest_unread
 from pinpip import aws
 from pinpip.batch import Partition, Position
-from pinpip.cli.compose import KINESIS_ATTEMPTS
 from pinpip.clock import Clock
 from pinpip.config import Config, KafkaSource
 
@@ -39,5 +39,5 @@ def unread(
     source = config.pipeline(name).source
     if isinstance(source, KafkaSource):
         return unread_since(config.kafka.properties(), source.topics, positions, older_than)
-    client = aws.client(config.aws, "kinesis", **KINESIS_ATTEMPTS)
+    client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
     return newest_unread(client, source.stream, positions, older_than, clock)

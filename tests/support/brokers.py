@@ -37,7 +37,7 @@ class Broker:
     @property
     def consumer_properties(self) -> dict[str, Any]:
         """The start of a group member's: the mock cluster lets a successor wait for a session."""
-        fast = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 300}
+        fast = {"session.timeout.ms": 4500, "heartbeat.interval.ms": 300}
         return self.properties | ({} if self.real else fast)
 
     def create_topic(self, partitions: int = MOCK_PARTITIONS, **config: str) -> str:
@@ -45,10 +45,8 @@ class Broker:
         topic = f"t{uuid4().hex[:12]}"
         if self.real:
             config = {name.replace("_", "."): value for name, value in config.items()}
-            made = AdminClient(self.properties).create_topics(
-                [NewTopic(topic, partitions, 1, config=config)]
-            )
-            made[topic].result(30)
+            admin = AdminClient(self.properties)
+            admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(30)
         elif partitions != MOCK_PARTITIONS:
             raise ValueError("the mock cluster makes topics of four partitions")
         else:

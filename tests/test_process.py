@@ -1,0 +1,136 @@
+"""Records to batches, and the references of config.yaml."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from pinpip import __version__
+from pinpip.batch import (
+    HEADERS,
+    HEADERS_DTYPE,
+    KAFKA,
+    RESCUED,
+    Batch,
+    Partition,
+    Position,
+    Records,
+    Span,
+)
+from pinpip.errors import ConfigError
+from transforms import geo, user
+from transforms.process import Transform, load_schema, load_transform, processor
+
+SPANS = {Partition("demo.geo", "0"): Span(None, Position(3), 3)}
+GEO = {"ind": 1, "timestamp": "2018-03-26", "latitude": 1.5, "longitude": 2, "country": "Peru"}
+
+
+def records(*values: bytes | None) -> Records:
+    columns = {
+        "_topic": ["demo.geo"] * len(values),
+        "_partition": [0] * len(values),
+        "_offset": range(len(values)),
+        "_key": ["1"] * len(values),
+        "_timestamp": [datetime(2024, 1, 1, tzinfo=UTC)] * len(values),
+        "_value": values,
+        HEADERS: [[]] * len(values),
+    }
+    schema = {**KAFKA.metadata, "_value": pl.Binary(), HEADERS: HEADERS_DTYPE}
+    return Records(pl.DataFrame(columns, schema=schema), SPANS, KAFKA)
+
+
+def processed(transform: Transform = geo.clean, *, keep_values: bool = False) -> Batch:
+    values = [json.dumps(GEO).encode(), b"{", b'{"ind":2,"country":"Mali"}']
+    return processor(geo.SCHEMA, transform, KAFKA, keep_values=keep_values)(records(*values))
+
+
+def test_a_batch_has_clean_rows_rejects_and_the_spans_of_its_records() -> None:
+    batch = processed()
+    own = ["ind", "country", "coordinates", "timestamp"]
+    assert batch.clean.columns == [*own, *KAFKA.metadata, RESCUED]
+    assert batch.clean["_offset"].to_list() == [0, 2]
+    assert batch.rejected["_offset"].to_list() == [1]
+    assert batch.spans == SPANS
+    assert batch.coordinates is KAFKA
+
+
+def test_rejects_name_the_version_that_rejected_them() -> None:
+    rejected = processed().rejected
+    last = ["_value", "reason", "detail", "transform_version"]
+    assert rejected.columns == [*KAFKA.metadata, *last]
+    assert rejected["transform_version"].to_list() == [__version__]
+    nothing = processor(geo.SCHEMA, geo.clean, KAFKA, keep_values=False)(records()).rejected
+    assert nothing.schema == rejected.schema
+
+
+def test_the_raw_frame_keeps_values_only_for_an_archive() -> None:
+    assert processed().raw.columns == list(KAFKA.metadata)
+    assert processed(keep_values=True).raw.equals(
+        records(*processed(keep_values=True).raw["_value"]).frame
+    )
+
+
+def test_metadata_goes_last_wherever_the_transform_puts_it() -> None:
+    batch = processed(
+        lambda rows: rows.select(
+            RESCUED, "_offset", "ind", pl.col("^_.*$").exclude(RESCUED, "_offset")
+        )
+    )
+    assert batch.clean.columns == ["ind", *KAFKA.metadata, RESCUED]
+
+
+def test_a_transform_may_drop_rows() -> None:
+    batch = processed(lambda rows: geo.clean(rows.filter(pl.col("ind") == 2)))
+    assert batch.clean["_offset"].to_list() == [2]
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (lambda rows: rows.drop("_offset", RESCUED), "_offset, _rescued"),
+        (lambda rows: rows.with_columns(pl.col("_offset").cast(pl.Int32())), "_offset"),
+        (lambda rows: rows.with_columns(seen=pl.datetime(2024, 1, 1)), "seen"),
+        (lambda rows: rows.select("no_such_column"), "no_such_column"),
+        (user.clean, "transforms.user:clean"),
+    ],
+)
+def test_a_broken_transform_is_a_clear_error(transform: Transform, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        processed(transform)
+    assert caught.value.hint
+
+
+def test_config_names_a_schema_and_a_function() -> None:
+    assert load_schema("transforms.geo:SCHEMA") is geo.SCHEMA
+    assert load_transform("transforms.geo:clean") is geo.clean
+
+
+@pytest.mark.parametrize("load", [load_schema, load_transform])
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "",
+        "geo",
+        ":clean",
+        "transforms.geo:",
+        "no.such.module:clean",
+        "transforms.geo:polish",
+        ".geo:x",
+    ],
+)
+def test_a_reference_to_nothing_is_a_clear_error(
+    load: Callable[[str], object], reference: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(reference)
+    assert repr(reference) in str(caught.value)
+    assert caught.value.hint
+
+
+def test_a_reference_of_the_wrong_kind_is_a_clear_error() -> None:
+    with pytest.raises(ConfigError, match="not a Schema"):
+        load_schema("transforms.geo:clean")
+    with pytest.raises(ConfigError, match="not a function"):
+        load_transform("transforms.geo:SCHEMA")
