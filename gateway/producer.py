@@ -47,6 +47,7 @@ _CODES = {
     KafkaError.NOT_ENOUGH_REPLICAS: KAFKA_RETRIABLE,
     KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND: KAFKA_RETRIABLE,
 }
+_PER_CONNECTION = {KafkaError._TRANSPORT, KafkaError._RESOLVE}  # noqa: SLF001
 _log = structlog.get_logger("gateway")
 
 
@@ -176,4 +177,6 @@ class KafkaProducer:
 
 
 def _report(error: KafkaError) -> None:
-    _log.warning("kafka", error=error.str(), fatal=error.fatal())
+    """Log what concerns the cluster; a single connection's failure comes several times a second."""
+    if error.code() not in _PER_CONNECTION:
+        _log.warning("kafka", error=error.str(), fatal=error.fatal())

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import polars as pl
+import structlog
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.transaction import AddAction, RemoveAction
 
@@ -17,6 +18,7 @@ from sinks import datafile, ledger, table, transactions
 from sinks.store import Store
 
 CHECKPOINT_EVERY = 100
+_log = structlog.get_logger()
 _QUIET = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
@@ -177,6 +179,7 @@ class DeltaSink:
             stored = self._stored(snapshot, partition)
             held = self._progress[partition].held
             if stored != held:
+                del self._progress[partition]  # it may be another's by now: do not try it again
                 raise StalePosition(
                     f"{self.name}: another writer moved {partition} from {held} to {stored}"
                 )
@@ -221,10 +224,7 @@ class DeltaSink:
         checkpoint, which is written beside the commit path.
         """
         target = self._target
-        if self._table is None:
-            self._table = table.find_or_create(target.uri, target.options, target.schema)
-        elif self._checkpoint is not None and self._checkpoint.done():
-            self._checkpoint = None
+        if self._table is None or self._is_checkpointed():
             self._table = table.find_or_create(target.uri, target.options, target.schema)
         else:
             with table.sorted_errors(target.uri):
@@ -238,6 +238,16 @@ class DeltaSink:
             self._checkpointed = version
             submit = self._maintainer.submit
             self._checkpoint = submit(table.checkpoint, self._target.uri, self._target.options)
+
+    def _is_checkpointed(self) -> bool:
+        """Whether a checkpoint was finished since the last call."""
+        if self._checkpoint is None or not self._checkpoint.done():
+            return False
+        finished, self._checkpoint = self._checkpoint, None
+        failure = finished.exception()
+        if failure is not None:
+            _log.warning("checkpoint_failed", table=self._target.uri, error=str(failure))
+        return True
 
     def _refuse_lost(self, partitions: list[Partition]) -> None:
         """None must mean "nothing here": rows without a position would be read twice."""

@@ -19,6 +19,7 @@ from sinks.store import Store
 
 KEY = "pinpip"
 _WRITERS = 8
+_LAST_SUB = 10**10 - 1
 _Stage = Literal["raw", "clean"]
 
 
@@ -98,7 +99,7 @@ class ParquetSink:
             records=new.height,
             writer=self._writer,
         )
-        key = f"{_folder(partition)}{partition.source}+{partition.id}+{about['start']}.parquet"
+        key = _key(partition, about["start"])
         text = json.dumps(about)
         if not self._store.put_new(key, _encoded(new, text), {KEY: text}):
             self._claim(key, about)
@@ -113,8 +114,28 @@ class ParquetSink:
             )
 
     def _end(self, partition: Partition) -> Position | None:
-        keys = self._store.list(_folder(partition))
-        return _position(self._about(keys[-1])["end"]) if keys else None
+        key = self._last_key(partition)
+        return None if key is None else _position(self._about(key)["end"])
+
+    def _last_key(self, partition: Partition) -> str | None:
+        """The chain's last object, found in leaps: a chain of years has millions of them.
+
+        A leap that lands beyond the end finds nothing, and the next one is half as long.
+        """
+        folder = _folder(partition)
+        keys, more = self._store.page(folder, "")
+        leap = _start(keys[-1]).number - _start(keys[0]).number if more else 0
+        growth = 2
+        while more and leap:
+            beyond = Position(_start(keys[-1]).number + leap, _LAST_SUB)
+            found, found_more = self._store.page(folder, _key(partition, self._spelled(beyond)))
+            if found:
+                keys, more, leap = found, found_more, leap * growth
+            else:
+                growth, leap = 1, leap // 2
+        while more:
+            keys, more = self._store.page(folder, keys[-1])
+        return keys[-1] if keys else None
 
     def _about(self, key: str) -> About:
         """What the object says of itself; its footer serves where the store kept no metadata."""
@@ -141,6 +162,14 @@ class ParquetSink:
 
 def _folder(partition: Partition) -> str:
     return f"{partition.source}/partition={partition.id}/"
+
+
+def _key(partition: Partition, start: str) -> str:
+    return f"{_folder(partition)}{partition.source}+{partition.id}+{start}.parquet"
+
+
+def _start(key: str) -> Position:
+    return _position(key.rpartition("+")[2].removesuffix(".parquet"))
 
 
 def _position(text: str) -> Position:

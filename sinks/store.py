@@ -52,8 +52,12 @@ class Store(Protocol):
         """The body of `key`."""
         ...
 
+    def page(self, prefix: str, after: str) -> tuple[list[str], bool]:
+        """The first keys beyond `after` that begin with `prefix`, sorted; whether others follow."""
+        ...
+
     def list(self, prefix: str) -> list[str]:
-        """The keys that begin with `prefix`, sorted."""
+        """All keys that begin with `prefix`, sorted."""
         ...
 
 
@@ -122,6 +126,10 @@ class FolderStore:
         """The file's bytes."""
         with self._explained(key):
             return (self._root / key).read_bytes()
+
+    def page(self, prefix: str, after: str) -> tuple[list[str], bool]:
+        """A folder is always listed whole: no others follow."""
+        return [key for key in self.list(prefix) if key > after], False
 
     def list(self, prefix: str) -> list[str]:
         """The files whose path below the root begins with `prefix`; drafts are not among them."""
@@ -213,16 +221,24 @@ class S3Store:
             found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
             return found["Body"].read()
 
-    def list(self, prefix: str) -> list[str]:
-        """The keys below the prefix; S3 lists consistently and in order of bytes."""
-        pages = self._client.get_paginator("list_objects_v2")
+    def page(self, prefix: str, after: str) -> tuple[list[str], bool]:
+        """Up to 1,000 keys in order of their bytes; S3 lists what was written before, always."""
         with self._explained(prefix):
-            keys = [
-                item["Key"].removeprefix(self._prefix)
-                for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix)
-                for item in page.get("Contents", [])
-            ]
-        return sorted(keys)
+            found = self._client.list_objects_v2(
+                Bucket=self._bucket,
+                Prefix=self._prefix + prefix,
+                StartAfter=self._prefix + after,
+            )
+        keys = [item["Key"].removeprefix(self._prefix) for item in found.get("Contents", [])]
+        return keys, found["IsTruncated"]
+
+    def list(self, prefix: str) -> list[str]:
+        """Page after page."""
+        keys, more = self.page(prefix, "")
+        while more:
+            following, more = self.page(prefix, keys[-1])
+            keys += following
+        return keys
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:

@@ -25,10 +25,10 @@ _FENCED = "oncurrent transaction"
 
 
 def find(uri: str, options: dict[str, str]) -> DeltaTable | None:
-    """The table at `uri` without its file list, or None when there is none."""
+    """The table at `uri`, or None when there is none."""
     with sorted_errors(uri):
         try:
-            return DeltaTable(uri, storage_options=options, without_files=True)
+            return DeltaTable(uri, storage_options=options)
         except TableNotFoundError:
             return None
 

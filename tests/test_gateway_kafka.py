@@ -10,6 +10,7 @@ import requests
 from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from gateway.answers import Refusal
 from gateway.envelope import KafkaRecord, kafka_records
@@ -237,11 +238,12 @@ def test_records_beyond_a_full_queue_may_be_sent_again(mock_broker: Broker, topi
 
 
 def test_an_unreachable_broker_is_503_with_a_time_to_come_back() -> None:
-    with running({"bootstrap.servers": "127.0.0.1:9"}) as url:
+    with capture_logs() as logs, running({"bootstrap.servers": "127.0.0.1:9"}) as url:
         answer = post(url, "any", {"records": [{"value": 1}]})
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json()["error_code"] == 50003
+    assert {log["error"] for log in logs} <= {"1/1 brokers are down"}
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,20 @@
 
 import io
 import json
-from itertools import repeat
+from itertools import accumulate, repeat
 from pathlib import Path
+from typing import Any, cast
 
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Position
 from pinpip.errors import PositionLost, StalePosition, TransientError
 from sinks.parquet import KEY, ParquetSink
-from sinks.store import FolderStore, Store, open_store
+from sinks.store import FolderStore, S3Store, Store, open_store
 from tests.support.aws import TestAws
 from tests.support.batches import FIRST_SEQUENCE, Log
 from tests.support.s3_faults import answer, inject, lose_the_answer
@@ -167,3 +170,58 @@ def test_a_parquet_file_of_another_hand_is_never_taken_for_ours(folder: FolderSt
     pl.DataFrame({"a": [1]}).write_parquet(Path(folder.uri, key))
     with pytest.raises(PositionLost):
         sink(folder)
+
+
+class Names:
+    """A store of names alone, listed in short pages, that counts how often it was asked."""
+
+    uri = "memory"
+
+    def __init__(self, keys: list[str], size: int) -> None:
+        self.asked = 0
+        self._keys = sorted(keys)
+        self._size = size
+
+    def page(self, prefix: str, after: str) -> tuple[list[str], bool]:
+        """As S3 answers."""
+        self.asked += 1
+        found = [key for key in self._keys if key.startswith(prefix) and key > after]
+        return found[: self._size], len(found) > self._size
+
+
+def last_key(names: Names) -> str | None:
+    """What the sink takes for the last object of A."""
+    archive = ParquetSink(cast("Store", names), "raw", KAFKA, "archive")
+    return archive._last_key(LOG.partition(A))
+
+
+def name(start: int) -> str:
+    """The object of A that starts there."""
+    return f"demo.pin/partition=0/demo.pin+0+{start:020d}.parquet"
+
+
+@given(st.lists(st.integers(1, 50), max_size=60), st.integers(1, 7))
+def test_the_last_object_is_found_wherever_objects_start(steps: list[int], size: int) -> None:
+    keys = [name(start) for start in accumulate(steps, initial=0)]
+    other = name(99999).replace("partition=0", "partition=1")
+    assert last_key(Names([*keys, other], size)) == keys[-1]
+
+
+def test_the_last_of_very_many_objects_is_found_with_few_questions() -> None:
+    names = Names([name(700 * n) for n in range(50_000)], size=100)
+    assert last_key(names) == name(700 * 49_999)
+    assert names.asked < 30
+
+
+def test_a_long_chain_in_a_bucket_is_resumed_at_its_end(bucket: Store) -> None:
+    archive = sink(bucket)
+    for n in range(12):
+        archive.write(LOG.batch({A: (n, n + 1)}))
+
+    def two_at_a_time(params: dict[str, Any], **_: Any) -> None:
+        params["MaxKeys"] = 2
+
+    assert isinstance(bucket, S3Store)
+    event = "before-parameter-build.s3.ListObjectsV2"
+    bucket._client.meta.events.register(event, two_at_a_time)
+    assert archive.positions(PARTITIONS)[LOG.partition(A)] == Position(12)

@@ -27,9 +27,13 @@ _DOUBTFUL = (
     r"|-?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+))$)"
 )
 _PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_UNREADABLE = r"[\x00-\x1f]|NaN|Infinity|\\u[dD][89a-fA-F]"
-# What would split a line or hide a key's colon, and escapes that the reader makes a NUL of.
-_UNSAFE = r"[\n\t\r]|\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]))"
+_UNREADABLE = r"[\x00-\x1f]|\\u[dD][89a-fA-F]"
+_UNSAFE = (
+    r"[\n\t\r]",  # splits a line, or hides a key's colon
+    r'"[ ]+:',  # hides a key's colon
+    r"NaN|Infinity",  # stops the reader
+    r"\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]))",  # comes out as NUL
+)
 
 
 @dataclass(frozen=True)
@@ -88,25 +92,28 @@ def _exact_chunks(payloads: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFra
 
 
 def _as_text(values: pl.Series) -> pl.Series:
+    """The payloads as text; empty where they are not UTF-8."""
     try:
         return values.cast(pl.String)
     except pl.exceptions.ComputeError:
-        return pl.Series([_utf8(value) for value in values], dtype=pl.String())
+        valid = pl.Series([value is not None and _is_utf8(value) for value in values.to_list()])
+        kept = pl.when(valid).then(values).otherwise(pl.lit(b""))
+        return pl.select(kept).to_series().cast(pl.String)
 
 
-def _utf8(value: bytes | None) -> str | None:
+def _is_utf8(value: bytes) -> bool:
     try:
-        return None if value is None else value.decode()
+        value.decode()
     except UnicodeDecodeError:
-        return None
+        return False
+    return True
 
 
 def _is_line() -> pl.Expr:
-    """Whether a payload looks like one object on one line, no blank between a key and its colon."""
+    """Whether a payload looks like one object on one line that the reader reads as it is."""
     text = pl.col(_TEXT)
-    apart = text.str.contains(" :", literal=True) & text.str.contains('" ', literal=True)
-    whole = text.str.starts_with("{") & text.str.ends_with("}")
-    return whole & ~apart & ~text.str.contains(_UNSAFE)
+    unsafe = pl.any_horizontal(text.str.contains(pattern) for pattern in _UNSAFE)
+    return text.str.starts_with("{") & text.str.ends_with("}") & ~unsafe
 
 
 def _is_exact(schema: Schema) -> pl.Expr:

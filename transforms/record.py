@@ -197,6 +197,7 @@ def _coerce(wire: Any, dtype: pl.DataType) -> int | float | str | None:
 
 
 def _as_text(wire: Any) -> str | None:
+    # As the batch reader writes it, so that both ways agree.
     if isinstance(wire, float) and wire.is_integer() and abs(wire) < _EXACT:
         return str(int(wire))
     return str(wire) if isinstance(wire, (str, int, float)) else None

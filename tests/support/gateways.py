@@ -1,6 +1,5 @@
 """The gateway as it runs, on a free port, and what tests read back from its brokers."""
 
-import socket
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from confluent_kafka import Consumer, TopicPartition
 from gateway.app import create_app
 from gateway.kafka import Port
 from gateway.producer import KafkaProducer
-from gateway.server import _Server, _settings, kinesis_client
+from gateway.server import _listen, _Server, _settings, kinesis_client
 from pinpip.config import Aws, Gateway
 
 JSON_FORMAT = {"Content-Type": "application/vnd.kafka.json.v2+json"}
@@ -45,7 +44,7 @@ def running(
     app = create_app(settings or Gateway(), port, streams, served)
     listens = threading.Event()
     server = _Server(_settings(app), listens.set)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with _listen(Gateway(port=0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()

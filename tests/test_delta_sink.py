@@ -1,0 +1,149 @@
+"""What only the Delta sink promises: its log, its fences, its checkpoints."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pinpip.batch import KAFKA, KINESIS, Partition, Position
+from pinpip.clock import SystemClock
+from pinpip.errors import PositionLost, SinkError, StalePosition
+from sinks import ledger, transactions
+from sinks.delta import CHECKPOINT_EVERY, DeltaSink
+from sinks.store import FolderStore
+from tests.support.batches import Log, delta_target
+from tests.support.clock import ManualClock
+
+LOG = Log(KAFKA)
+P0, P1 = LOG.partition(0), LOG.partition(1)
+
+
+def clean(folder: Path) -> DeltaSink:
+    target = delta_target(str(folder), {}, KAFKA, "clean")
+    return DeltaSink("clean", target, FolderStore(folder), SystemClock())
+
+
+def quarantine(folder: Path, clock: ManualClock) -> DeltaSink:
+    target = delta_target(str(folder), {}, KAFKA, "rejected")
+    return DeltaSink("quarantine", target, FolderStore(folder), clock)
+
+
+def test_a_commit_is_a_ledger_entry(tmp_path: Path) -> None:
+    sink = clean(tmp_path)
+    sink.positions([P0, P1])
+    sink.write(LOG.batch({0: (0, 10), 1: (0, 4)}))
+    [(_, text)] = ledger.texts(DeltaTable(str(tmp_path)))
+    counts = {r.of: (r.start, r.end, r.read) for r in ledger.decode(text).ranges}
+    assert counts == {P0: (None, Position(10), 10), P1: (None, Position(4), 4)}
+
+
+def test_the_log_keeps_the_statistics_that_readers_skip_files_by(tmp_path: Path) -> None:
+    sink = clean(tmp_path)
+    sink.positions([P0])
+    sink.write(LOG.batch({0: (0, 10)}))
+    [action] = pl.DataFrame(DeltaTable(str(tmp_path)).get_add_actions(flatten=True)).to_dicts()
+    kept = DeltaTable(str(tmp_path)).to_pyarrow_table().num_rows
+    assert action["num_records"] == kept
+    assert action["min._partition"] == action["max._partition"] == 0
+    assert 0 <= action["min._offset"] <= action["max._offset"] < 10
+
+
+def test_a_table_of_another_schema_is_refused(tmp_path: Path) -> None:
+    pl.DataFrame({"ind": ["text"]}).write_delta(str(tmp_path))
+    with pytest.raises(SinkError, match=r"another schema \(.*ind: .*string.*long"):
+        clean(tmp_path).positions([P0])
+
+
+def test_a_damaged_log_file_is_one_clear_error(tmp_path: Path) -> None:
+    sink = clean(tmp_path)
+    sink.positions([P0])
+    sink.write(LOG.batch({0: (0, 3)}))
+    (tmp_path / "_delta_log" / f"{1:020d}.json").write_text("{damaged")
+    with pytest.raises(SinkError, match="the log of table .* is damaged"):
+        clean(tmp_path).positions([P0])
+
+
+def test_a_table_that_forgets_positions_is_refused(tmp_path: Path) -> None:
+    sink = clean(tmp_path)
+    sink.positions([P0])
+    sink.write(LOG.batch({0: (0, 3)}))
+    DeltaTable(str(tmp_path)).alter.set_table_properties(
+        {"delta.setTransactionRetentionDuration": "interval 1 day"}
+    )
+    with pytest.raises(SinkError, match="setTransactionRetentionDuration"):
+        clean(tmp_path).positions([P0])
+
+
+def test_rows_without_a_position_are_an_error_and_not_a_fresh_start(tmp_path: Path) -> None:
+    rows = LOG.batch({0: (0, 3)}).clean
+    rows.write_delta(str(tmp_path))
+    with pytest.raises(PositionLost, match=r"has rows of demo\.pin/0 but no position"):
+        clean(tmp_path).positions([P0])
+    assert clean(tmp_path).positions([P1]) == {P1: None}
+
+
+def test_a_checkpoint_is_written_every_hundred_commits(tmp_path: Path) -> None:
+    sink = clean(tmp_path)
+    sink.positions([P0])
+    for n in range(CHECKPOINT_EVERY + 5):
+        sink.write(LOG.batch({0: (n, n + 1)}))
+    sink.close()
+    assert [p.name for p in (tmp_path / "_delta_log").glob("*.checkpoint.parquet")]
+    assert clean(tmp_path).positions([P0]) == {P0: Position(CHECKPOINT_EVERY + 5)}
+
+
+def test_a_quarantine_without_rejects_waits_for_its_commit(tmp_path: Path) -> None:
+    clock = ManualClock()
+    sink = quarantine(tmp_path, clock)
+    sink.positions([P0])
+    sink.write(LOG.without_rows({0: (0, 3)}))
+    assert not DeltaTable.is_deltatable(str(tmp_path))
+    clock.advance(61)
+    sink.write(LOG.without_rows({0: (3, 6)}))
+    [(_, text)] = ledger.texts(DeltaTable(str(tmp_path)))
+    [held] = ledger.decode(text).ranges
+    assert (held.start, held.end) == (None, Position(6))
+
+
+def test_what_was_put_off_for_a_partition_that_moved_on_does_not_block_the_others(
+    tmp_path: Path,
+) -> None:
+    old, new = quarantine(tmp_path, ManualClock()), quarantine(tmp_path, ManualClock())
+    old.positions([P0, P1])
+    old.write(LOG.without_rows({1: (0, 3)}))
+    new.positions([P1])
+    new.write(LOG.batch({1: (0, 6)}))
+    with pytest.raises(StalePosition):
+        old.write(LOG.batch({0: (0, 6)}))
+    old.positions([P0])
+    old.write(LOG.batch({0: (0, 6)}))
+    assert quarantine(tmp_path, ManualClock()).positions([P0, P1]) == {
+        P0: Position(6),
+        P1: Position(6),
+    }
+
+
+@given(number=st.integers(0, 10**64 - 1), sub=st.integers(0, 2**31), before=st.integers(0, 99))
+def test_a_sequence_number_comes_back_from_its_limbs(number: int, sub: int, before: int) -> None:
+    partition, position = Partition("s", "shard-0"), Position(number, sub)
+    own = transactions.app_id("app", partition)
+    held = {f"{own}/counter": before}
+    for txn in transactions.write(held.get, own, position, KINESIS, 0):
+        assert 0 <= txn.version < 2**63
+        held[txn.app_id] = txn.version
+    assert transactions.read(held.get, "app", partition, KINESIS) == position
+
+
+@given(st.integers(1, 2**61), st.sampled_from(["limb0", "limb3", "sub", "counter", "checksum"]))
+def test_limbs_of_different_commits_are_refused(change: int, part: str) -> None:
+    partition = Partition("s", "shard-0")
+    own = transactions.app_id("app", partition)
+    held: dict[str, int] = {}
+    for txn in transactions.write(held.get, own, Position(2**185 + 7, 3), KINESIS, 0):
+        held[txn.app_id] = txn.version
+    held[f"{own}/{part}"] ^= change
+    with pytest.raises(PositionLost, match="different commits"):
+        transactions.read(held.get, "app", partition, KINESIS)
