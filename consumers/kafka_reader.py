@@ -22,7 +22,8 @@ _log = structlog.get_logger()
 class Reader:
     """A client and where it reads in each of its partitions.
 
-    `from_end` says where a partition without a position begins: at its end or at its first.
+    A partition without a position begins at its entry in `firsts`; without one at its end if
+    `from_end`, else at its first offset.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Reader:
         self._errors: list[KafkaError] = []
         self.consumer = client(configuration, self._errors)
         self.next: dict[Partition, int] = {}
+        self.firsts: dict[Partition, int] = {}
         self._start: dict[Partition, Position | None] = {}
         self._absent: set[str] = set()
         self._headers, self._chunk, self._from_end = headers, chunk, from_end
@@ -41,7 +43,8 @@ class Reader:
         Raises RecordsExpired or SourceError when the partition does not reach there.
         """
         low, high = watermarks(self.consumer, partition)
-        offset = position.number if position else high if self._from_end else low
+        first = self.firsts.get(partition, high if self._from_end else low)
+        offset = position.number if position else first
         wrong = outside(partition, offset, low, high)
         if wrong is not None:
             raise wrong

@@ -8,6 +8,7 @@ its buffer, read the positions again and seek.
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
 
 from consumers.rejects import RejectWatch
@@ -71,6 +72,8 @@ class Loop:
             self._source.open(self)
             while not (self._stopping or self._source.exhausted):
                 self.run_once()
+                if self._source.exhausted:
+                    self._drain()
             self.finish()
         finally:
             self._source.close()
@@ -87,16 +90,25 @@ class Loop:
             self._rewind()
 
     def finish(self) -> None:
-        """Write what is buffered and what the sinks put off."""
-        try:
-            if self._buffer:
-                self._hand_over()
-            self._settle(wait=True)
-            self._raise_failure()
-            for sink in self._sinks:
+        """Write what is buffered and what the sinks put off, unless it is another's by now."""
+        with suppress(StalePosition):
+            self._write_all()
+        for sink in self._sinks:
+            with suppress(StalePosition):
                 self._retried(sink.close)
+
+    def _drain(self) -> None:
+        """Write the last batch of a bounded source; overtaken, the source goes back to give it."""
+        try:
+            self._write_all()
         except StalePosition:
-            self._buffer.clear()
+            self._rewind()
+
+    def _write_all(self) -> None:
+        if self._buffer:
+            self._hand_over()
+        self._settle(wait=True)
+        self._raise_failure()
 
     def assigned(self, partitions: Collection[Partition]) -> Mapping[Partition, Position | None]:
         """Take partitions over: each starts at the minimum over the sinks."""

@@ -169,7 +169,10 @@ def _key(partition: Partition, start: str) -> str:
 
 
 def _start(key: str) -> Position:
-    return _position(key.rpartition("+")[2].removesuffix(".parquet"))
+    try:
+        return _position(key.rpartition("+")[2].removesuffix(".parquet"))
+    except ValueError as error:
+        raise PositionLost(f"{key} is no object of the archive", "move it elsewhere") from error
 
 
 def _position(text: str) -> Position:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Position
 from pinpip.errors import PositionLost, StalePosition, TransientError
 from sinks.parquet import KEY, ParquetSink
-from sinks.store import FolderStore, S3Store, Store, open_store
+from sinks.s3 import S3Store
+from sinks.store import FolderStore, Store, open_store
 from tests.support.aws import TestAws
 from tests.support.batches import FIRST_SEQUENCE, Log
 from tests.support.s3_faults import answer, inject, lose_the_answer
@@ -161,6 +162,13 @@ def test_a_damaged_last_object_is_never_taken_for_an_empty_chain(
     (key,) = folder.list("")
     Path(folder.uri, key).write_bytes(damage)
     with pytest.raises(PositionLost, match=r"demo\.pin/partition=0"):
+        sink(folder)
+
+
+def test_a_foreign_object_in_the_chain_is_named(folder: FolderStore) -> None:
+    sink(folder).write(LOG.batch({A: (0, 9)}))
+    folder.put_new("demo.pin/partition=0/notes.txt", b"hello", {})
+    with pytest.raises(PositionLost, match=r"notes\.txt"):
         sink(folder)
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Sink
 from pinpip.clock import SystemClock
-from pinpip.config import Aws
 from sinks.delta import DeltaSink
 from sinks.parquet import ParquetSink
-from sinks.store import open_store
+from sinks.s3 import S3Store, client
+from sinks.store import FolderStore, Store
 from tests.contracts.sink_contract import Backend, SinkContract
 from tests.support.aws import TestAws
 from tests.support.batches import delta_target
@@ -26,14 +26,13 @@ Fresh = Callable[[], Backend]
 class ParquetBackend:
     """Chains of objects in a place of their own."""
 
-    uri: str
-    aws: Aws
+    store: Store
     stage: Literal["raw", "clean"]
     coordinates: Coordinates
 
     def sink(self) -> Sink:
-        """A new sink with a connection of its own."""
-        return ParquetSink(open_store(self.uri, self.aws), self.stage, self.coordinates, "archive")
+        """A new sink."""
+        return ParquetSink(self.store, self.stage, self.coordinates, "archive")
 
     def kept(self, batch: Batch) -> pl.DataFrame:
         """The frame of the stage."""
@@ -41,24 +40,22 @@ class ParquetBackend:
 
     def rows(self) -> pl.DataFrame:
         """All objects."""
-        store = open_store(self.uri, self.aws)
-        return pl.concat([pl.read_parquet(store.read(key)) for key in store.list("")])
+        return pl.concat([pl.read_parquet(self.store.read(key)) for key in self.store.list("")])
 
 
 @dataclass
 class DeltaBackend:
     """A table of its own: the clean one, or the quarantine, which puts empty commits off."""
 
-    uri: str
-    aws: Aws
+    store: Store
     options: dict[str, str]
     stage: Literal["clean", "rejected"]
     coordinates: Coordinates
 
     def sink(self) -> Sink:
-        """A new sink with a connection of its own."""
-        where = delta_target(self.uri, self.options, self.coordinates, self.stage)
-        return DeltaSink("pin", where, open_store(self.uri, self.aws), SystemClock())
+        """A new sink."""
+        where = delta_target(self.store.uri, self.options, self.coordinates, self.stage)
+        return DeltaSink("pin", where, self.store, SystemClock())
 
     def kept(self, batch: Batch) -> pl.DataFrame:
         """The frame of the stage."""
@@ -66,7 +63,7 @@ class DeltaBackend:
 
     def rows(self) -> pl.DataFrame:
         """The whole table."""
-        return pl.read_delta(self.uri, storage_options=self.options)
+        return pl.read_delta(self.store.uri, storage_options=self.options)
 
 
 @pytest.fixture(params=[KAFKA, KINESIS], ids=lambda c: c.kind)
@@ -76,15 +73,28 @@ def coordinates(request: pytest.FixtureRequest) -> Coordinates:
     return found
 
 
+@pytest.fixture(scope="module")
+def s3(aws: TestAws) -> Callable[[], Store]:
+    """Empty prefixes of one bucket, over one connection."""
+    bucket, connection = aws.bucket(), client(aws.config)
+    return lambda: S3Store(connection, bucket, f"lake/{uuid4().hex}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[[], Store]:
+    """Empty folders."""
+    return lambda: FolderStore(tmp_path / uuid4().hex)
+
+
 class TestParquetInAFolder(SinkContract):
     """Raw, on the machine's own disk."""
 
     examples = 40
 
     @pytest.fixture
-    def fresh(self, tmp_path: Path, coordinates: Coordinates) -> Fresh:
+    def fresh(self, folder: Callable[[], Store], coordinates: Coordinates) -> Fresh:
         """A new folder each."""
-        return lambda: ParquetBackend(str(tmp_path / uuid4().hex), Aws(), "raw", coordinates)
+        return lambda: ParquetBackend(folder(), "raw", coordinates)
 
 
 class TestParquetInABucket(SinkContract):
@@ -93,12 +103,9 @@ class TestParquetInABucket(SinkContract):
     examples = 5
 
     @pytest.fixture
-    def fresh(self, aws: TestAws, coordinates: Coordinates) -> Fresh:
+    def fresh(self, s3: Callable[[], Store], coordinates: Coordinates) -> Fresh:
         """A new prefix each."""
-        bucket = aws.bucket()
-        return lambda: ParquetBackend(
-            f"s3://{bucket}/lake/{uuid4().hex}", aws.config, "clean", coordinates
-        )
+        return lambda: ParquetBackend(s3(), "clean", coordinates)
 
 
 class TestDeltaInAFolder(SinkContract):
@@ -107,9 +114,9 @@ class TestDeltaInAFolder(SinkContract):
     examples = 15
 
     @pytest.fixture
-    def fresh(self, tmp_path: Path, coordinates: Coordinates) -> Fresh:
+    def fresh(self, folder: Callable[[], Store], coordinates: Coordinates) -> Fresh:
         """A new table each."""
-        return lambda: DeltaBackend(str(tmp_path / uuid4().hex), Aws(), {}, "clean", coordinates)
+        return lambda: DeltaBackend(folder(), {}, "clean", coordinates)
 
 
 class TestDeltaInABucket(SinkContract):
@@ -118,12 +125,9 @@ class TestDeltaInABucket(SinkContract):
     examples = 3
 
     @pytest.fixture
-    def fresh(self, aws: TestAws, coordinates: Coordinates) -> Fresh:
+    def fresh(self, aws: TestAws, s3: Callable[[], Store], coordinates: Coordinates) -> Fresh:
         """A new table each."""
-        bucket = aws.bucket()
-        return lambda: DeltaBackend(
-            f"s3://{bucket}/{uuid4().hex}", aws.config, aws.storage_options, "clean", coordinates
-        )
+        return lambda: DeltaBackend(s3(), aws.storage_options, "clean", coordinates)
 
 
 class TestQuarantineInAFolder(SinkContract):
@@ -132,6 +136,6 @@ class TestQuarantineInAFolder(SinkContract):
     examples = 15
 
     @pytest.fixture
-    def fresh(self, tmp_path: Path, coordinates: Coordinates) -> Fresh:
+    def fresh(self, folder: Callable[[], Store], coordinates: Coordinates) -> Fresh:
         """A new table each."""
-        return lambda: DeltaBackend(str(tmp_path / uuid4().hex), Aws(), {}, "rejected", coordinates)
+        return lambda: DeltaBackend(folder(), {}, "rejected", coordinates)

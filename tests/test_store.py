@@ -12,7 +12,8 @@ import pytest
 from pinpip.config import Aws
 from pinpip.errors import SinkError, TransientError
 from sinks import store as store_module
-from sinks.store import FolderStore, S3Store, Store, open_store
+from sinks.s3 import S3Store
+from sinks.store import FolderStore, Store, open_store
 from tests.support.aws import TestAws
 from tests.support.s3_faults import answer, inject, lose_the_answer
 

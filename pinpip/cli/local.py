@@ -40,6 +40,7 @@ def up(
     Example: pinpip local up --kafka real
     """
     from pinpip import configfile
+    from pinpip.clock import SystemClock
     from pinpip.local.stack import gateway_process, local_stack
 
     settings = settings_of(context)
@@ -50,7 +51,7 @@ def up(
     with (
         stopping_on_signals(stop.set),
         local_stack(config, kafka=kafka.value, state=state) as stack,
-        gateway_process(settings.config_path, config) as url,
+        gateway_process(settings.config_path, config, SystemClock()) as url,
     ):
         addresses = {"Kafka": stack.kafka, "AWS": stack.aws, "gateway": url}
         show("Up", [{"part": k, "address": v} for k, v in addresses.items()], as_json=False)

@@ -1,1 +1,141 @@
-def replay(): ...
+"""`pinpip replay`: a stretch of a source again, into a table of its own."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pinpip.cli.shared import settings_of, show, stopping_on_signals
+from pinpip.errors import ConfigError, FatalError, PositionLost
+
+if TYPE_CHECKING:
+    from pinpip.batch import Batch, Source
+    from pinpip.clock import Clock
+    from pinpip.config import Config
+
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What is to be replayed: of Kafka by offsets or timestamps, of Kinesis by arrival."""
+
+    first: int | None
+    last: int | None
+    since: datetime | None
+    until: datetime | None
+
+    @property
+    def label(self) -> str:
+        """A name for positions: two stretches never share a table's."""
+        bounds = (self.first, self.last, self.since, self.until)
+        if bounds == (None, None, None, None):
+            return "all"
+        return hashlib.sha256(repr(bounds).encode()).hexdigest()[:12]
+
+
+def replay(
+    context: typer.Context,
+    pipeline: Annotated[str, typer.Argument(help="A pipeline of config.yaml.")],
+    into: Annotated[str, typer.Option("--into", help="Table to fill, below lake.root.")],
+    from_offset: Annotated[int | None, typer.Option(min=0, help="First offset.")] = None,
+    until_offset: Annotated[int | None, typer.Option(min=0, help="Offset to stop before.")] = None,
+    from_time: Annotated[
+        datetime | None, typer.Option(formats=_TIMES, help="First broker timestamp (UTC).")
+    ] = None,
+    until_time: Annotated[
+        datetime | None, typer.Option(formats=_TIMES, help="Timestamp to stop before (UTC).")
+    ] = None,
+) -> None:
+    """Read a stretch of a pipeline's source again, into a table of its own.
+
+    The live consumer's group, positions and tables are not touched. Run again it goes on where it
+    was, and changes nothing when it was done. Without bounds: all that the source holds now.
+    Example: pinpip replay pin --into pin_again --from-time 2026-01-01
+    """
+    config = settings_of(context).config()
+    stretch = Stretch(from_offset, until_offset, _utc(from_time), _utc(until_time))
+    try:
+        run(config, pipeline, into, stretch)
+    except PositionLost as error:
+        raise FatalError(
+            f"{into} already holds rows that this replay did not write: {error.message}",
+            "name a table of its own with --into",
+        ) from error
+
+
+def run(config: "Config", name: str, into: str, stretch: Stretch) -> None:
+    """Fill the table with a progress bar, through the loop and sinks of the live pipeline."""
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    from consumers.loop import Loop
+    from pinpip.cli import compose
+    from pinpip.clock import SystemClock
+
+    clock = SystemClock()
+    pipeline = config.pipeline(name)
+    uri = config.lake.uri(into)
+    if uri == compose.tables_of(config, name).clean:
+        raise ConfigError(f"{into} is the live table of {name}", "name another one with --into")
+    app = f"pinpip/replay-{name}/{stretch.label}"
+    tables = compose.tables_at(config, uri, compose.coordinates_of(pipeline), app)
+    process = compose.process_of(pipeline, keep_values=False)
+    sinks = compose.delta_sinks(config, tables, process, clock)
+    source, total = _source(config, name, stretch, clock)
+    written = {"clean": 0, "quarantined": 0}
+    columns = [*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn()]
+    with ThreadPoolExecutor(1, "write") as writer, Progress(*columns) as bar:
+        task = bar.add_task(f"{name} into {into}", total=total)
+
+        def count(batch: "Batch") -> None:
+            written["clean"] += batch.clean.height
+            written["quarantined"] += batch.rejected.height
+            bar.advance(task, sum(span.records for span in batch.spans.values()))
+
+        loop = Loop(source, process, sinks, compose.limits_of(config), clock, writer, count)
+        with stopping_on_signals(loop.stop):
+            loop.run()
+    show("Replayed", [{"table": uri, **written}], as_json=False)
+
+
+def _source(
+    config: "Config", name: str, stretch: Stretch, clock: "Clock"
+) -> "tuple[Source, int | None]":
+    """The bounded source, and how many records it has at most when that can be told."""
+    from consumers import kafka_window, kinesis_window
+    from consumers.kafka_client import end_positions
+    from consumers.kafka_replay import BoundedKafkaSource
+    from consumers.kinesis import CLIENT_CONFIG, KinesisSource
+    from pinpip import aws
+    from pinpip import config as settings
+
+    source = config.pipeline(name).source
+    memory = int(config.batching.memory)
+    if isinstance(source, settings.KinesisSource):
+        if stretch.first is not None or stretch.last is not None:
+            raise ConfigError("Kinesis has no offsets", "use --from-time and --until-time")
+        window = kinesis_window.Window(stretch.since, stretch.until)
+        client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
+        bounded = KinesisSource(
+            client, source.stream, clock=clock, memory=memory // 4, window=window
+        )
+        return bounded, None
+    properties = config.kafka.properties()
+    ends = end_positions(properties, source.topics)
+    first, last = stretch.first or 0, stretch.last
+    spans = [
+        (max(low.number, first), high.number if last is None else min(high.number, last))
+        for low, high in ends.values()
+    ]
+    offsets = kafka_window.Window(stretch.first, stretch.last, stretch.since, stretch.until)
+    total = sum(max(0, high - low) for low, high in spans)
+    return BoundedKafkaSource(properties, source.topics, offsets, budget=memory), total
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    if time is None:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -8,7 +8,8 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
-from sinks.store import S3Store, Store
+from sinks.s3 import S3Store
+from sinks.store import Store
 
 Fault = Callable[[AWSPreparedRequest], AWSResponse | None]
 

@@ -1,0 +1,55 @@
+"""What a topic holds beyond the tables' positions."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from consumers.kafka_client import REACH, partitions_of, settings, watermarks
+from consumers.kafka_reader import Reader
+from pinpip.batch import KAFKA, Partition, Positions
+from pinpip.errors import SourceError
+
+_TIME = "_timestamp"
+
+
+def unread_since(
+    properties: Mapping[str, Any], topics: Sequence[str], positions: Positions, older_than: datetime
+) -> dict[Partition, int]:
+    """Partitions whose first unread record is older than `older_than` (UTC), with their lag.
+
+    The lag is an upper bound of the records, as offsets have gaps. A partition that `positions`
+    does not name counts from its first offset. Raises RecordsExpired when a topic no longer
+    reaches back to a position, SourceError when it ends before one.
+    """
+    reader = Reader(settings(properties, "pinpip-ends", 0), headers=False, chunk=100)
+    try:
+        behind: dict[Partition, int] = {}
+        for partition in partitions_of(reader.consumer, topics):
+            start = reader.place(partition, positions.get(partition))
+            behind[partition] = watermarks(reader.consumer, partition)[1] - start.offset
+            if behind[partition]:
+                reader.consumer.incremental_assign([start])
+        oldest = _first_times(reader, {p for p, n in behind.items() if n})
+    finally:
+        reader.consumer.close()
+    return {p: behind[p] for p, at in oldest.items() if at < older_than}
+
+
+def _first_times(reader: Reader, waiting: set[Partition]) -> dict[Partition, datetime]:
+    """The timestamp of the first record in each partition; those that hold none are left out."""
+    found: dict[Partition, datetime] = {}
+    for _ in range(int(REACH)):
+        if not waiting:
+            return found
+        records = reader.read(1.0)
+        if records is None:
+            continue
+        for partition in records.spans.keys() & waiting:
+            rows = records.frame.filter(KAFKA.of(partition))
+            if not rows.is_empty():
+                found[partition] = rows.select(pl.col(_TIME).first()).item()
+            waiting.discard(partition)
+    named = ", ".join(map(str, sorted(waiting)))
+    raise SourceError(f"{named} did not answer in {REACH:.0f} s", "see that the broker is well")

@@ -1,0 +1,35 @@
+"""Which records of a topic a bounded source gives."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+_TIME = "_timestamp"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Offsets in [first, last) of each partition, timestamps in [since, until), aware datetimes.
+
+    Without `last` it ends where each partition ended when the source was opened. Timestamps need
+    not be in order, so the window of time is a filter, and only its start is also sought.
+    """
+
+    first: int | None = None
+    last: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether timestamps narrow it."""
+        return self.since is not None or self.until is not None
+
+    def inside(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows whose timestamps are in the window."""
+        if self.since is not None:
+            rows = rows.filter(pl.col(_TIME) >= self.since)
+        if self.until is not None:
+            rows = rows.filter(pl.col(_TIME) < self.until)
+        return rows

@@ -1,0 +1,144 @@
+"""The embedded stack of `pinpip local up`: Kafka, AWS, and the file by which others find them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlparse
+
+import requests
+from botocore.config import Config as BotoConfig
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from pinpip import aws
+from pinpip.clock import Clock
+from pinpip.config import Aws, Config, KafkaSource, KinesisSource, ParquetSink
+from pinpip.errors import ConfigError, FatalError
+from pinpip.local.embedded import PARTITIONS, embedded_aws, embedded_kafka
+from pinpip.local.java import real_kafka
+
+SHARDS = 2
+STARTS_WITHIN = 30.0
+ENDS_WITHIN = 35.0  # the gateway gives what is under way 30 s
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where the parts listen: bootstrap servers and AWS's endpoint."""
+
+    kafka: str
+    aws: str
+
+
+@contextmanager
+def local_stack(config: Config, *, kafka: Literal["mock", "real"], state: Path) -> Iterator[Stack]:
+    """Kafka and AWS with the topics, streams and buckets that `config` names, while the block runs.
+
+    `state` tells other processes the addresses. Raises ConfigError when another stack has it.
+    """
+    _refuse_second(state)
+    state.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as parts:
+        if kafka == "real":
+            broker = parts.enter_context(real_kafka(state.parent / "kafka"))
+            bootstrap = broker.bootstrap
+        else:
+            bootstrap = parts.enter_context(embedded_kafka())
+        stack = Stack(bootstrap, parts.enter_context(embedded_aws()))
+        _create_topics(config, bootstrap, real=kafka == "real")
+        _create_in_aws(config, stack.aws)
+        parts.enter_context(_announced(stack, state))
+        yield stack
+
+
+def _refuse_second(state: Path) -> None:
+    try:
+        pid = int(json.loads(state.read_text(encoding="utf-8"))["pid"])
+        os.kill(pid, 0)
+    except (OSError, ValueError, KeyError):
+        return
+    raise ConfigError(
+        f"an embedded stack already runs here (process {pid}, {state})",
+        "use it, or stop it first with Ctrl-C in its terminal",
+    )
+
+
+@contextmanager
+def _announced(stack: Stack, state: Path) -> Iterator[None]:
+    """The state file, written whole or not at all, and removed at the end."""
+    tree = {"kafka": stack.kafka, "aws": stack.aws, "pid": os.getpid()}
+    draft = state.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(tree), encoding="utf-8")
+    draft.replace(state)
+    try:
+        yield
+    finally:
+        state.unlink(missing_ok=True)
+
+
+def _create_topics(config: Config, bootstrap: str, *, real: bool) -> None:
+    """All topics; the mock cluster makes one when it is asked for it."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
+    sources = [p.source for p in config.pipelines.values() if isinstance(p.source, KafkaSource)]
+    topics = {topic for source in sources for topic in source.topics}
+    if not real:
+        for topic in topics:
+            admin.list_topics(topic, timeout=10)
+        return
+    for topic, made in admin.create_topics([NewTopic(t, PARTITIONS, 1) for t in topics]).items():
+        try:
+            made.result(30)
+        except KafkaException as error:
+            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise FatalError(f"topic {topic}: {error}", "see the broker's log") from error
+
+
+def _create_in_aws(config: Config, endpoint: str) -> None:
+    keys = {"access_key_id": "local", "secret_access_key": "local"}
+    own = Aws.model_validate({"region": config.aws.region, "endpoint_url": endpoint, **keys})
+    kinesis, s3 = (aws.client(own, name, BotoConfig()) for name in ("kinesis", "s3"))
+    for pipeline in config.pipelines.values():
+        if isinstance(pipeline.source, KinesisSource):
+            kinesis.create_stream(StreamName=pipeline.source.stream, ShardCount=SHARDS)
+    for bucket in _buckets(config):
+        s3.create_bucket(Bucket=bucket)
+
+
+def _buckets(config: Config) -> set[str]:
+    sinks = [sink for pipeline in config.pipelines.values() for sink in pipeline.sinks]
+    uris = [config.lake.root, *(s.parquet for s in sinks if isinstance(s, ParquetSink))]
+    return {urlparse(uri).netloc for uri in uris if uri.startswith("s3://")}
+
+
+@contextmanager
+def gateway_process(config_path: Path, config: Config, clock: Clock) -> Iterator[str]:
+    """`pinpip gateway` as a process of its own while the block runs; its URL, once it answers."""
+    command = [sys.executable, "-m", "pinpip", "--config", str(config_path), "gateway"]
+    url = f"http://{config.gateway.host}:{config.gateway.port}"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  # our own command
+    try:
+        _await_health(url, process, clock)
+        yield f"{url}/{config.gateway.stage}"
+    finally:
+        process.terminate()
+        process.wait(ENDS_WITHIN)
+
+
+def _await_health(url: str, process: "subprocess.Popen[bytes]", clock: Clock) -> None:
+    deadline = clock.monotonic() + STARTS_WITHIN
+    while clock.monotonic() < deadline:
+        if process.poll() is not None:
+            raise FatalError("the gateway did not start", "its own message is above")
+        try:
+            requests.get(f"{url}/health", timeout=2).raise_for_status()
+        except requests.RequestException:
+            clock.sleep(0.1)
+        else:
+            return
+    raise FatalError(f"the gateway at {url} does not answer", "see that the port is free")
