@@ -29,6 +29,7 @@ class Reader:
     def __init__(
         self, configuration: Mapping[str, Any], *, headers: bool, chunk: int, from_end: bool = False
     ) -> None:
+        self.floors: Mapping[Partition, int] = {}  # a window's first offsets
         self._errors: list[KafkaError] = []
         self.consumer = client(configuration, self._errors)
         self.next: dict[Partition, int] = {}

@@ -7,13 +7,12 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import boto3
 import uvicorn
 from botocore.config import Config as BotoConfig
-from pydantic import SecretStr
 
 from gateway.app import create_app
 from gateway.producer import KafkaProducer
+from pinpip import aws
 from pinpip.config import Aws, Config, Gateway, KafkaSource
 from pinpip.errors import FatalError
 
@@ -23,6 +22,12 @@ if TYPE_CHECKING:
 DRAIN_SECONDS = 30
 BACKLOG = 2048
 THREADS = 40  # as many calls to Kinesis as starlette's thread pool makes at once
+_ONCE = BotoConfig(
+    connect_timeout=3,
+    read_timeout=20,
+    max_pool_connections=THREADS,
+    retries={"total_max_attempts": 1, "mode": "standard"},
+)
 
 
 def serve(config: Config, ready: Callable[[], None]) -> None:
@@ -49,26 +54,10 @@ def served_topics(config: Config) -> Collection[str]:
     return {topic for s in sources if isinstance(s, KafkaSource) for topic in s.topics}
 
 
-def kinesis_client(aws: Aws) -> "KinesisClient":
+def kinesis_client(own: Aws) -> "KinesisClient":
     """A client that tries once, in less time than API Gateway waits: callers decide to retry."""
-    own = BotoConfig(
-        connect_timeout=3,
-        read_timeout=20,
-        max_pool_connections=THREADS,
-        retries={"total_max_attempts": 1, "mode": "standard"},
-    )
-    return boto3.session.Session().client(
-        "kinesis",
-        region_name=aws.region,
-        endpoint_url=aws.endpoint_url,
-        aws_access_key_id=_revealed(aws.access_key_id),
-        aws_secret_access_key=_revealed(aws.secret_access_key),
-        config=own,
-    )
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret else None
+    made: KinesisClient = aws.client(own, "kinesis", _ONCE)
+    return made
 
 
 class _Server(uvicorn.Server):

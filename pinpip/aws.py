@@ -11,7 +11,7 @@ from pinpip.config import Aws
 
 def client(aws: Aws, service: str, settings: BotoConfig) -> Any:
     """A client of `service`; `settings` say its time-outs and retries."""
-    return boto3.client(
+    return boto3.session.Session().client(
         service,  # type: ignore[call-overload]  # the stubs want a literal
         region_name=aws.region,
         endpoint_url=aws.endpoint_url,

@@ -23,6 +23,7 @@ BINARY = "application/vnd.kafka.binary.v2+json"
 MOST = 500
 MOST_BYTES = 4 * 1024 * 1024
 RETRIABLE = 50003
+TIMED_OUT = "timed out"
 TOO_BUSY = (429, 503)
 LOST = 408
 
@@ -190,6 +191,8 @@ def _offset(entry: Mapping[str, Any]) -> Result:
     if code is None:
         return Result(Outcome.STORED, str(entry["partition"]), int(entry["offset"]))
     error = f"{code}: {entry.get('error')}"
+    if TIMED_OUT in error:  # the broker may have it all the same
+        return Result(Outcome.UNKNOWN, error=error)
     return Result(Outcome.REJECTED, error=error, retriable=code == RETRIABLE)
 
 

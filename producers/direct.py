@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import (
     BotoCoreError,
@@ -16,6 +15,7 @@ from botocore.exceptions import (
 )
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from pinpip import aws
 from pinpip.config import Aws
 from pinpip.errors import ConfigError
 from producers.delivery import THROTTLED, Outcome, Outgoing, Result, Retry, chunks, put_result
@@ -93,18 +93,11 @@ def _delivered(error: KafkaError | None, message: Message) -> Result:
     return Result(Outcome.UNKNOWN if lost else Outcome.REJECTED, error=str(error))
 
 
-def kinesis_client(aws: Aws, *, timeout: float = 35.0) -> "KinesisClient":
+def kinesis_client(own: Aws, *, timeout: float = 35.0) -> "KinesisClient":
     """A Kinesis client without retries: botocore would repeat a request whose answer is lost."""
     once = BotoConfig(retries={"total_max_attempts": 1}, read_timeout=timeout, connect_timeout=5)
-    key, secret = aws.access_key_id, aws.secret_access_key
-    return boto3.client(
-        "kinesis",
-        region_name=aws.region,
-        endpoint_url=aws.endpoint_url,
-        aws_access_key_id=key.get_secret_value() if key else None,
-        aws_secret_access_key=secret.get_secret_value() if secret else None,
-        config=once,
-    )
+    made: KinesisClient = aws.client(own, "kinesis", once)
+    return made
 
 
 class KinesisDirect:

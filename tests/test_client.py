@@ -176,6 +176,15 @@ def test_only_the_retriable_record_is_sent_again() -> None:
     assert 0 < clock.monotonic() < 0.1
 
 
+def test_a_record_whose_delivery_timed_out_is_unknown_and_not_sent_again() -> None:
+    status, body = offsets(50003)
+    body["offsets"][0]["error"] = "Local: Message timed out"
+    with serving((status, body), offsets(None)) as script:
+        results = client(script.url).send_kafka("t", RECORDS[:1])
+    assert outcomes(results) == ["unknown"]
+    assert len(script.asked) == 1
+
+
 def test_a_throttled_kinesis_record_is_sent_again_and_one_that_may_be_stored_is_not() -> None:
     answer = puts("ProvisionedThroughputExceededException", "InternalFailure", None)
     with serving(answer, puts(None)) as script:

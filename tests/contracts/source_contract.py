@@ -1,8 +1,8 @@
 """What every source must do. A backend's test module subclasses `SourceContract`:
 
-    class TestMockKafka(SourceContract):
-        @pytest.fixture
-        def backend(self, mock_broker): return KafkaBackend(mock_broker)
+class TestMockKafka(SourceContract):
+    @pytest.fixture
+    def backend(self, mock_broker): return KafkaBackend(mock_broker)
 """
 
 import time
@@ -256,9 +256,7 @@ class SourceContract:
             assert time.monotonic() - started < 5
             assert not source.exhausted
 
-    def test_acknowledging_a_partition_that_is_not_held_is_harmless(
-        self, backend: Backend
-    ) -> None:
+    def test_acknowledging_a_partition_that_is_not_held_is_harmless(self, backend: Backend) -> None:
         backend.fill(numbered(5))
         with opened(backend.source(), Recorder()) as source:
             read(source, 5)
