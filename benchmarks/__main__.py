@@ -74,7 +74,7 @@ def held(folder: Path) -> int:
 
 def consume(folder: Path, bootstrap: str, records: int) -> dict[str, float]:
     """Run the consumer on the whole topic; seconds to the first commit and to the last."""
-    command = [sys.executable, "-m", "pinpip", "--config", configuration(folder, bootstrap)]
+    command = [sys.executable, "-m", "pinpip", "--config", str(configuration(folder, bootstrap))]
     began = time.monotonic()
     process = subprocess.Popen([*command, "consume", "pin"])
     first = 0.0

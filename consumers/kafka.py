@@ -44,14 +44,16 @@ class KafkaSource:
     ) -> None:
         self._settings = settings(properties, group, budget)
         self._topics = list(topics)
-        self._reading = {"headers": want_headers, "chunk": chunk, "from_end": start == "latest"}
+        self._headers, self._chunk, self._from_end = want_headers, chunk, start == "latest"
         self._arriving: set[Partition] = set()
         self._raised: list[Exception] = []
 
     def open(self, listener: Listener) -> None:
         """Join the group; ConfigError, or SourceError when no broker can be reached."""
         self._listener = listener
-        self._reader = Reader(self._settings, **self._reading)
+        self._reader = Reader(
+            self._settings, headers=self._headers, chunk=self._chunk, from_end=self._from_end
+        )
         # Without an on_lost of its own the client calls on_revoke: both only drop.
         self._reader.consumer.subscribe(
             self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke
@@ -75,7 +77,7 @@ class KafkaSource:
         self._reader.seek(positions)
 
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
-        """Commit to the group, in the background: a hint for lag tools, so a failure is no error."""
+        """Commit to the group in the background: a hint for lag tools, so a failure is no error."""
         held = [(p, position) for p, position in positions.items() if p in self._reader.next]
         offsets = [topic_partition(p, position.number) for p, position in held]
         try:

@@ -1,9 +1,6 @@
 """The Kafka client's settings, its errors in pinpip's words, and where topics begin and end."""
 
-import math
 from collections.abc import Collection, Mapping
-from contextlib import closing
-from datetime import datetime
 from typing import Any
 
 import structlog
@@ -34,7 +31,7 @@ _log = structlog.get_logger()
 
 
 def settings(properties: Mapping[str, Any], group: str, budget: int) -> dict[str, Any]:
-    """librdkafka's configuration for a client whose queue holds a quarter of `budget` bytes.
+    """The configuration of librdkafka for a client whose queue holds a quarter of `budget` bytes.
 
     `properties` win, except over what exactly-once rests on: ConfigError names such a key.
     """
@@ -151,34 +148,36 @@ def end_positions(
     properties: Mapping[str, Any], topics: Collection[str]
 ) -> dict[Partition, tuple[Position, Position]]:
     """Where each partition of `topics` starts and ends now; topics that do not exist have none."""
-    with closing(client(settings(properties, "pinpip-ends", 0))) as consumer:
-        ends = {p: watermarks(consumer, p) for p in partitions_of(consumer, topics)}
-    return {p: (Position(low), Position(high)) for p, (low, high) in ends.items()}
+    consumer = client(settings(properties, "pinpip-ends", 0))
+    try:
+        return {
+            partition: (Position(low), Position(high))
+            for partition in partitions_of(consumer, topics)
+            for low, high in [watermarks(consumer, partition)]
+        }
+    finally:
+        consumer.close()
 
 
-def offset_at(consumer: Consumer, partition: Partition, time: datetime, high: int) -> int | None:
-    """The first offset whose record is not older than `time` (aware), or `high` if all are.
-
-    None when the broker cannot search by time: the mock cluster does not know even the first.
-    """
-
-    def first_since(milliseconds: int) -> int:
-        asked = [topic_partition(partition, milliseconds)]
-        found: int = consumer.offsets_for_times(asked, timeout=REACH)[0].offset
-        return found
-
-    offset = first_since(max(math.ceil(time.timestamp() * 1000), 0))
-    if offset >= 0:
-        return offset
-    return high if first_since(0) >= 0 else None
+def committed(
+    properties: Mapping[str, Any], group: str, topics: Collection[str]
+) -> dict[Partition, Position]:
+    """What `group` last acknowledged: for lag, never the truth."""
+    consumer = client(settings(properties, group, 0))
+    try:
+        wanted = [topic_partition(p) for p in partitions_of(consumer, topics)]
+        found = consumer.committed(wanted, timeout=REACH) if wanted else []
+    finally:
+        consumer.close()
+    return {partition_of(tp): Position(tp.offset) for tp in found if tp.offset >= 0}
 
 
 def partition_of(found: TopicPartition) -> Partition:
-    """pinpip's name of a partition."""
+    """The partition as pinpip names it."""
     return Partition(found.topic, str(found.partition))
 
 
 def topic_partition(partition: Partition, offset: int | None = None) -> TopicPartition:
-    """librdkafka's name of a partition, at `offset` when given."""
+    """The partition as librdkafka names it, at `offset` when given."""
     own = (partition.source, int(partition.id))
     return TopicPartition(*own) if offset is None else TopicPartition(*own, offset)

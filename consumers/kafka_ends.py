@@ -1,49 +1,55 @@
-"""How far a Kafka topic is beyond given positions, for verify and lag."""
+"""What a topic holds beyond the tables' positions."""
 
-from collections.abc import Collection, Mapping
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from consumers.kafka_client import (
-    REACH,
-    client,
-    offset_at,
-    partition_of,
-    partitions_of,
-    settings,
-    topic_partition,
-    watermarks,
-)
-from pinpip.batch import Partition, Position, Positions
+import polars as pl
+
+from consumers.kafka_client import REACH, partitions_of, settings, watermarks
+from consumers.kafka_reader import Reader
+from pinpip.batch import KAFKA, Partition, Positions
+from pinpip.errors import SourceError
+
+_TIME = "_timestamp"
 
 
 def unread_since(
-    properties: Mapping[str, Any],
-    topics: Collection[str],
-    positions: Positions,
-    older_than: datetime,
+    properties: Mapping[str, Any], topics: Sequence[str], positions: Positions, older_than: datetime
 ) -> dict[Partition, int]:
-    """Partitions with records beyond their position that are older than `older_than` (aware).
+    """Partitions whose first unread record is older than `older_than` (UTC), with their lag.
 
-    The number is of offsets, an upper bound of the records: offsets have gaps. A broker that
-    cannot search by time (the mock cluster) has everything counted as old.
+    The lag is an upper bound of the records, as offsets have gaps. A partition that `positions`
+    does not name counts from its first offset. Raises RecordsExpired when a topic no longer
+    reaches back to a position, SourceError when it ends before one.
     """
-    unread = {}
-    with closing(client(settings(properties, "pinpip-ends", 0))) as consumer:
-        for partition in partitions_of(consumer, topics):
-            low, high = watermarks(consumer, partition)
-            old = offset_at(consumer, partition, older_than, high)
-            read = positions.get(partition) or Position(low)
-            unread[partition] = (high if old is None else old) - max(read.number, low)
-    return {partition: count for partition, count in unread.items() if count > 0}
+    reader = Reader(settings(properties, "pinpip-ends", 0), headers=False, chunk=100)
+    try:
+        behind: dict[Partition, int] = {}
+        for partition in partitions_of(reader.consumer, topics):
+            start = reader.place(partition, positions.get(partition))
+            behind[partition] = watermarks(reader.consumer, partition)[1] - start.offset
+            if behind[partition]:
+                reader.consumer.incremental_assign([start])
+        oldest = _first_times(reader, {p for p, n in behind.items() if n})
+    finally:
+        reader.consumer.close()
+    return {p: behind[p] for p, at in oldest.items() if at < older_than}
 
 
-def committed(
-    properties: Mapping[str, Any], group: str, topics: Collection[str]
-) -> dict[Partition, Position]:
-    """What `group` last acknowledged: for lag, never the truth."""
-    with closing(client(settings(properties, group, 0))) as consumer:
-        wanted = [topic_partition(p) for p in partitions_of(consumer, topics)]
-        found = consumer.committed(wanted, timeout=REACH) if wanted else []
-    return {partition_of(tp): Position(tp.offset) for tp in found if tp.offset >= 0}
+def _first_times(reader: Reader, waiting: set[Partition]) -> dict[Partition, datetime]:
+    """The timestamp of the first record in each partition; those that hold none are left out."""
+    found: dict[Partition, datetime] = {}
+    for _ in range(int(REACH)):
+        if not waiting:
+            return found
+        records = reader.read(1.0)
+        if records is None:
+            continue
+        for partition in records.spans.keys() & waiting:
+            rows = records.frame.filter(KAFKA.of(partition))
+            if not rows.is_empty():
+                found[partition] = rows.select(pl.col(_TIME).first()).item()
+            waiting.discard(partition)
+    named = ", ".join(map(str, sorted(waiting)))
+    raise SourceError(f"{named} did not answer in {REACH:.0f} s", "see that the broker is well")

@@ -1,7 +1,7 @@
 """Kafka messages as columns: no Python object per record outlives the call."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import polars as pl
 import pyarrow as pa
@@ -9,6 +9,8 @@ from confluent_kafka import Message
 
 from pinpip.batch import HEADERS, HEADERS_DTYPE, KAFKA, TIMESTAMP, VALUE, Partition
 from pinpip.errors import SourceError
+
+_Headers = list[tuple[str, bytes | None]]
 
 
 def frame_of(messages: Sequence[Message], *, headers: bool) -> pl.DataFrame:
@@ -22,7 +24,8 @@ def frame_of(messages: Sequence[Message], *, headers: bool) -> pl.DataFrame:
         pl.Series(VALUE, list(map(Message.value, messages)), pl.Binary),
     ]
     if headers:
-        columns.append(_headers([own or [] for own in map(Message.headers, messages)]))
+        found = [cast("_Headers", own or []) for own in map(Message.headers, messages)]
+        columns.append(_headers(found))
     return pl.DataFrame(columns)
 
 
@@ -74,7 +77,7 @@ def _timestamps(milliseconds: list[int]) -> pl.Series:
     return raw.set(raw < 0, None).cast(pl.Datetime("ms", "UTC")).cast(TIMESTAMP)
 
 
-def _headers(headers: list[list[tuple[str, bytes | None]]]) -> pl.Series:
+def _headers(headers: list[_Headers]) -> pl.Series:
     flat = [header for own in headers for header in own]
     items = pa.StructArray.from_arrays(
         [

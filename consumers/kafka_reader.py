@@ -29,7 +29,6 @@ class Reader:
     def __init__(
         self, configuration: Mapping[str, Any], *, headers: bool, chunk: int, from_end: bool = False
     ) -> None:
-        self.floors: Mapping[Partition, int] = {}  # a window's first offsets
         self._errors: list[KafkaError] = []
         self.consumer = client(configuration, self._errors)
         self.next: dict[Partition, int] = {}
@@ -77,19 +76,21 @@ class Reader:
         """The next records that are due; waits `timeout` seconds, one at most."""
         messages = self.consumer.consume(self._chunk, min(timeout, LONGEST_WAIT))
         good = [message for message in messages if message.error() is None]
-        ends = self._hear(m for m in messages if m.error() is not None) if messages else {}
+        ends = self._hear(messages) if len(good) < len(messages) else {}
         while self._errors:
             report(self._errors.pop(0))
         return self._take(good, ends) if good or ends else None
 
     def _hear(self, messages: Iterable[Message]) -> dict[Partition, int]:
         """Ends of partitions that were reached; raises for what no waiting mends."""
-        ends = {}
+        ends: dict[Partition, int] = {}
         for message in messages:
             error = message.error()
+            if error is None:
+                continue
             partition = Partition(message.topic() or "", str(message.partition()))
             if error.code() == _EOF:
-                ends[partition] = message.offset()
+                ends[partition] = message.offset() or 0
             elif error.code() in _OUT_OF_RANGE:
                 self._restart(partition)
             elif error.code() in _ABSENT:

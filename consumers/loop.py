@@ -68,8 +68,8 @@ class Loop:
 
     def run(self) -> None:
         """Turn until stopped or the source is exhausted, then leave cleanly."""
+        self._source.open(self)
         try:
-            self._source.open(self)
             while not (self._stopping or self._source.exhausted):
                 self.run_once()
                 if self._source.exhausted:

@@ -28,7 +28,7 @@ class RejectWatch:
             reasons = batch.rejected["reason"].value_counts(sort=True).head(3).rows()
             raise TooManyRejects(
                 f"{bad} of the last {self._seen} records were rejected ({where}): "
-                + ", ".join(f"{n} × {reason}" for reason, n in reasons),
+                + ", ".join(f"{n} times {reason}" for reason, n in reasons),
                 "did the producers change their schema? Nothing of this batch is written; "
                 "mend the schema, or raise batching.reject_ratio to let it through",
             )

@@ -26,14 +26,14 @@ def broker(
 
 @pytest.fixture(scope="session")
 def mock_broker() -> Iterator[Broker]:
-    """librdkafka's mock cluster, whatever else there is."""
+    """The mock cluster of librdkafka, whatever else there is."""
     with brokers.mock_broker() as mock:
         yield mock
 
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[TestAws]:
-    """moto's server: S3, Kinesis, DynamoDB."""
+    """The server of moto: S3, Kinesis, DynamoDB."""
     with embedded_aws() as endpoint:
         yield TestAws(endpoint)
 

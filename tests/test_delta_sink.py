@@ -62,7 +62,7 @@ def test_a_damaged_log_file_is_one_clear_error(tmp_path: Path) -> None:
     sink.positions([P0])
     sink.write(LOG.batch({0: (0, 3)}))
     (tmp_path / "_delta_log" / f"{1:020d}.json").write_text("{damaged")
-    with pytest.raises(SinkError, match="the log of table .* is damaged"):
+    with pytest.raises(SinkError, match=r"the log of table .* is damaged"):
         clean(tmp_path).positions([P0])
 
 

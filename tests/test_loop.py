@@ -278,6 +278,24 @@ def test_stop_writes_what_is_buffered(
     assert offsets(tables[0], P0) == [0, 1]
 
 
+def test_a_bounded_source_that_is_overtaken_in_its_last_batch_gives_the_rest_again(
+    broker: MemoryBroker, member: Member, tables: list[MemoryTable]
+) -> None:
+    others = iter([Position(2)])
+
+    def be_overtaken() -> None:
+        for end in others:
+            tables[0].rows += [(P0, offset) for offset in range(end.number)]
+            tables[0].held[P0] = end
+
+    member.sinks[0].before = be_overtaken
+    fill(broker, P0, 3)
+    member.source.assign(P0)
+    member.loop.run()
+    assert offsets(tables[0], P0) == [0, 1, 2]
+    assert tables[1].held == {P0: Position(3)}
+
+
 class Chaos(RuleBasedStateMachine):
     """Two members, two partitions, and everything that can happen to them in any order."""
 

@@ -171,7 +171,8 @@ def _await_rows(
     columns = [*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn()]
     with Progress(*columns) as bars:
         tasks = {name: bars.add_task(name, total=n) for name, n in wanted.items()}
-        held, changed = {}, time.monotonic()
+        held: dict[str, int] = {}
+        changed = time.monotonic()
         while held != wanted and time.monotonic() - changed < PATIENCE:
             if any(consumer.poll() is not None for consumer in consumers):
                 raise FatalError("a consumer ended early", f"see the logs in {FOLDER}")

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from consumers.kafka_ends import unread_since
-
 from consumers.kafka_client import end_positions
+from consumers.kafka_ends import unread_since
 from consumers.kinesis import CLIENT_CONFIG
 from consumers.kinesis_ends import newest_unread
 from pinpip import aws

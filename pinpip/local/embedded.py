@@ -19,7 +19,11 @@ PARTITIONS = 4
 @contextmanager
 def embedded_kafka() -> Iterator[str]:
     """A mock cluster as long as the block runs; its bootstrap servers."""
-    settings = {"test.mock.num.brokers": 1, "bootstrap.servers": "mock:9092", "log_level": 4}
+    settings: dict[str, str | int | float | bool] = {
+        "test.mock.num.brokers": 1,
+        "bootstrap.servers": "mock:9092",
+        "log_level": 4,
+    }
     cluster = AdminClient(settings)
     brokers = cluster.list_topics(timeout=10).brokers.values()
     yield ",".join(f"{b.host}:{b.port}" for b in brokers)

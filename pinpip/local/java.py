@@ -58,7 +58,7 @@ class Kafka:
     def start(self) -> None:
         """Start on the same ports and log folder; returns when the broker answers."""
         with (self.folder / "kafka.log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  # the broker itself
                 self._java("kafka.Kafka", str(self._settings), heap="-Xmx768m"),
                 stdout=log,
                 stderr=log,
@@ -120,7 +120,7 @@ class Kafka:
         return self.folder / "server.properties"
 
     def _write_settings(self, properties: Mapping[str, str]) -> None:
-        lines = [f"{name}={value}" for name, value in (self._defaults() | properties).items()]
+        lines = [f"{name}={value}" for name, value in (self._defaults() | dict(properties)).items()]
         self._settings.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def _defaults(self) -> dict[str, str]:

@@ -11,7 +11,8 @@ from typing import Any
 from uuid import uuid4
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from pinpip.local.embedded import embedded_kafka
 from pinpip.local.java import real_kafka
@@ -79,7 +80,7 @@ class Broker:
 
 @contextmanager
 def mock_broker() -> Iterator[Broker]:
-    """librdkafka's mock cluster in this process."""
+    """The mock cluster of librdkafka in this process."""
     with embedded_kafka() as bootstrap:
         yield Broker(bootstrap, "librdkafka's mock cluster", real=False)
 
