@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
@@ -18,7 +18,17 @@ from confluent_kafka.cimpl import NewTopic
 from consumers.kafka import KafkaSource
 from consumers.kafka_client import committed, end_positions, settings
 from consumers.kafka_messages import frame_of
-from pinpip.batch import HEADERS, HEADERS_DTYPE, KAFKA, Partition, Position, Positions, Span, merge
+from pinpip.batch import (
+    HEADERS,
+    HEADERS_DTYPE,
+    KAFKA,
+    Partition,
+    Position,
+    Positions,
+    Source,
+    Span,
+    merge,
+)
 from pinpip.errors import ConfigError, RecordsExpired, SourceError
 from pinpip.local.java import free_port
 from tests.contracts.source_contract import (
@@ -45,7 +55,7 @@ def backend(broker: Broker) -> KafkaBackend:
     return KafkaBackend(broker)
 
 
-def turn(sources: Collection[KafkaSource], done: Callable[[], bool]) -> None:
+def turn(sources: Collection[Source], done: Callable[[], bool]) -> None:
     """Poll all sources in turn until `done()`."""
     deadline = time.monotonic() + PATIENCE
     while not done():
@@ -282,7 +292,7 @@ def test_a_position_beyond_the_end_is_never_read_from(mock_broker: Broker) -> No
     backend.fill(numbered(8))
     with (
         opened(backend.source(), Recorder({backend.partitions[0]: Position(99)})) as source,
-        pytest.raises(SourceError, match="ends at offset 2, .* at 99: .* re-created"),
+        pytest.raises(SourceError, match=r"ends at offset 2, .* at 99: .* re-created"),
     ):
         poll_until(source, lambda _: False)
 
@@ -329,7 +339,8 @@ def test_a_topic_that_appears_later_is_picked_up(broker: Broker) -> None:
     topic = f"late{time.monotonic_ns()}"
     with opened(KafkaSource(broker.properties, [topic], topic), Recorder()) as source:
         source.poll(0.5)
-        AdminClient(broker.properties).create_topics([NewTopic(topic, 2, 1)])[topic].result(30)
+        admin = AdminClient(broker.properties)
+        admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(30)
         broker.produce(topic, numbered(10))
         assert ordered(values(read(source, 10))) == numbered(10)
 
@@ -377,7 +388,7 @@ def test_other_properties_pass_through_and_the_queue_is_bounded() -> None:
 # --- columns
 
 
-def messages(source_values: list[tuple[bytes | None, bytes | None]]) -> list[Message]:
+def messages(source_values: Sequence[tuple[bytes | None, bytes | None]]) -> list[Message]:
     """Messages as the client would hand them over."""
     return [
         Message(
@@ -404,7 +415,10 @@ def test_columns_are_those_of_the_coordinates_and_headers_come_only_when_wanted(
     assert frame_of(made, headers=False).columns == [*KAFKA.metadata, "_value"]
     frame = frame_of(made, headers=True)
     assert frame.schema[HEADERS] == HEADERS_DTYPE
-    assert frame[HEADERS].to_list() == [[], [{"key": "h", "value": b"1"}, {"key": "e", "value": None}]]
+    assert frame[HEADERS].to_list() == [
+        [],
+        [{"key": "h", "value": b"1"}, {"key": "e", "value": None}],
+    ]
     assert frame["_timestamp"][0] == datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC)
     assert frame["_value"].to_list() == [b"1", None]
 

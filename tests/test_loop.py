@@ -167,6 +167,31 @@ def test_revoked_records_are_dropped_from_the_buffer(
     assert tables[0].held == {P0: Position(2)}
 
 
+def test_a_partition_that_is_assigned_again_starts_afresh(
+    broker: MemoryBroker, member: Member, tables: list[MemoryTable]
+) -> None:
+    fill(broker, P0, 3)
+    member.source.assign(P0)
+    member.turn()
+    member.source.assign(P0)
+    member.turn()
+    member.loop.finish()
+    assert offsets(tables[0], P0) == [0, 1, 2]
+
+
+def test_an_assignment_waits_for_the_write_in_flight(
+    broker: MemoryBroker, member: Member, tables: list[MemoryTable]
+) -> None:
+    fill(broker, P0, 6)
+    member.source.assign(P0)
+    member.turn(2)
+    member.source.revoke(P0)
+    member.source.assign(P0)
+    member.turn()
+    assert tables[0].held == {P0: Position(6)}
+    assert member.source.exhausted
+
+
 def test_a_revoked_partition_is_not_acknowledged(broker: MemoryBroker, member: Member) -> None:
     fill(broker, P0, 6)
     member.source.assign(P0)

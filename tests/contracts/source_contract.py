@@ -3,8 +3,6 @@
 It overrides the fixture `backend`: see tests/test_source_contract.py.
 """
 
-# ruff: noqa: D102  # a test's name is its sentence
-
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager

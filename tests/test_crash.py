@@ -1,0 +1,204 @@
+"""Processes that are killed, frozen and stopped: each record is in the tables exactly once."""
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from confluent_kafka import ConsumerGroupState
+from confluent_kafka.admin import AdminClient
+from moto.kinesis.models import KinesisBackend
+
+from consumers.kafka_client import committed
+from pinpip.batch import Partition, Position
+from pinpip.cli.compose import tables_of
+from sinks.verify import verify
+from tests.support.aws import TestAws
+from tests.support.brokers import Broker
+from tests.support.processes import (
+    Home,
+    assert_holds_once,
+    kafka_home,
+    kinesis_home,
+    payloads,
+    put,
+    stop,
+    until,
+)
+
+real = pytest.mark.real_broker
+COUNT = 150_000
+
+# Where a commit is when the process dies: its file is there and nothing refers to it; the clean
+# rows are in and their rejects are not; the rejects are on their way.
+MOMENTS = ["user/*.parquet", "user/_delta_log/*.json", "user_quarantine/*.parquet"]
+
+
+@pytest.fixture(scope="module")
+def topic(broker: Broker) -> str:
+    """A topic that is full before anyone reads it."""
+    name = broker.create_topic()
+    broker.produce(name, payloads(COUNT))
+    return name
+
+
+def more(home: Home, pattern: str, count: int = 2) -> Callable[[], bool]:
+    """Whether `count` files have come that match `pattern`."""
+    before = home.files(pattern)
+    return lambda: home.files(pattern) >= before + count
+
+
+def property_of(home: Home, line: str) -> None:
+    """Put a property into the kafka section of the configuration."""
+    text = home.config_path.read_text(encoding="utf-8")
+    home.config_path.write_text(text.replace("kafka:\n", f"kafka:\n  {line}\n"), encoding="utf-8")
+
+
+# --- Kafka
+
+
+@real
+def test_a_kafka_consumer_killed_three_times_leaves_each_record_once(
+    broker: Broker, topic: str, tmp_path: Path
+) -> None:
+    home = kafka_home(tmp_path, broker, topic)
+    property_of(home, "group.instance.id: one")  # the group knows the restarted member at once
+    for pattern in MOMENTS:
+        come = more(home, pattern)
+        with home.running("consume", "user") as consumer:
+            until(come, f"two more of {pattern}")
+            consumer.kill()
+            consumer.wait()
+        assert 0 < home.rows() < COUNT
+    with home.running("consume", "user") as consumer:
+        until(lambda: home.rows() >= COUNT, "all rows")
+        assert stop(consumer) == 0
+    assert_holds_once(home, payloads(COUNT))
+    clean = home.table()
+    assert (clean["ind"] == clean["_offset"] * 4 + clean["_partition"]).all()
+
+
+def members(broker: Broker, group: str) -> list[int]:
+    """How many partitions each member of a group that is at rest holds."""
+    admin = AdminClient(broker.properties)
+    found = admin.describe_consumer_groups([group])[group].result(10)
+    if found.state != ConsumerGroupState.STABLE:
+        return []
+    return [len(member.assignment.topic_partitions) for member in found.members]
+
+
+@real
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_survivor_takes_over_from_a_member_that_falls_silent(
+    broker: Broker, tmp_path: Path, blow: signal.Signals
+) -> None:
+    topic, count = broker.create_topic(), 60_000
+    home = kafka_home(tmp_path, broker, topic)
+    with (
+        home.running("consume", "user", log="victim.log") as victim,
+        home.running("consume", "user", log="survivor.log") as survivor,
+    ):
+        until(lambda: members(broker, "pinpip-demo-user") == [2, 2], "two members share")
+        come = more(home, "user/_delta_log/*.json", 1)
+        broker.produce(topic, payloads(count))
+        until(come, "a commit")
+        victim.send_signal(blow)
+        assert home.rows() < count
+        until(lambda: home.rows() >= count, "all rows")
+        victim.send_signal(signal.SIGCONT)
+        broker.produce(topic, payloads(4000, since=count))
+        until(lambda: home.rows() >= count + 4000, "the later rows as well")
+        assert stop(survivor) == 0
+        assert blow == signal.SIGKILL or stop(victim) == 0
+    assert_holds_once(home, payloads(count + 4000))
+
+
+@real
+def test_a_kafka_consumer_that_is_stopped_has_committed_what_it_says(
+    broker: Broker, topic: str, tmp_path: Path
+) -> None:
+    home = kafka_home(tmp_path, broker, topic)
+    with home.running("consume", "user") as consumer:
+        until(more(home, "user/_delta_log/*.json"), "two commits")
+        assert stop(consumer) == 0
+    said = re.search(r"user: ([\d,]+) clean, ([\d,]+) quarantined", log_of(home))
+    assert said is not None
+    report = verify(tables_of(home.config, "user"))
+    assert not report.findings
+    held = [sum(t.clean for t in report.tallies), sum(t.quarantined for t in report.tallies)]
+    assert [int(number.replace(",", "")) for number in said.groups()] == held
+    assert 0 < sum(held) < COUNT
+    told = committed(home.config.kafka.properties(), "pinpip-demo-user", [topic])
+    assert told == {t.partition: t.position for t in report.tallies}
+
+
+def log_of(home: Home) -> str:
+    """What the last process said."""
+    return (home.folder / "process.log").read_text(encoding="utf-8")
+
+
+# --- Kinesis
+
+
+def test_a_kinesis_consumer_killed_three_times_leaves_each_record_once(
+    aws: TestAws, tmp_path: Path
+) -> None:
+    stream, sent = aws.stream(), 0
+    home = kinesis_home(tmp_path, aws, stream)
+
+    def send() -> None:
+        nonlocal sent
+        put(aws, stream, payloads(500, since=sent))
+        sent += 500
+
+    for pattern in MOMENTS:
+        come = more(home, pattern)
+        with home.running("consume", "user") as consumer:
+            while not come():
+                send()
+            consumer.kill()
+            consumer.wait()
+        send()
+        assert 0 < home.rows() < sent
+    with home.running("consume", "user") as consumer:
+        until(lambda: home.rows() >= sent, "all rows")
+        assert stop(consumer) == 0
+    assert_holds_once(home, payloads(sent))
+
+
+def test_a_kinesis_consumer_that_is_stopped_writes_all_that_it_has_read(
+    aws: TestAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = aws.stream(shards=1)
+    put(aws, stream, payloads(100))
+    home = kinesis_home(tmp_path, aws, stream, max_wait=60, max_records=50_000)
+    answers: list[int] = []
+    get_records = KinesisBackend.get_records
+
+    def spy(*arguments: object, **named: object) -> tuple[str, list[object], int]:
+        found: tuple[str, list[object], int] = get_records(*arguments, **named)
+        answers.append(len(found[1]))
+        return found
+
+    monkeypatch.setattr(KinesisBackend, "get_records", spy)
+    with home.running("consume", "user") as consumer:
+        until(lambda: answers[:1] == [100] and len(answers) > 1, "the call after the records")
+        assert home.rows() == 0
+        assert stop(consumer) == 0
+    assert_holds_once(home, payloads(100))
+
+
+def test_a_killed_process_has_left_files_that_no_reader_sees(aws: TestAws, tmp_path: Path) -> None:
+    stream = aws.stream(shards=1)
+    put(aws, stream, payloads(100))
+    home = kinesis_home(tmp_path, aws, stream)
+    with home.running("consume", "user") as consumer:
+        until(more(home, "user/*.parquet", 1), "a file")
+        consumer.kill()
+        consumer.wait()
+    with home.running("consume", "user") as consumer:
+        until(lambda: home.rows() >= 100, "all rows")
+        assert stop(consumer) == 0
+    assert_holds_once(home, payloads(100))
