@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import polars as pl
-
-from consumers.kafka_client import REACH, partitions_of, settings, watermarks
+from consumers.kafka_client import REACH, partitions_of, settings, topic_partition, watermarks
 from consumers.kafka_reader import Reader
-from pinpip.batch import KAFKA, Partition, Positions
+from pinpip.batch import Partition, Positions
 from pinpip.errors import SourceError
 
+PATIENCE = 1.0
 _TIME = "_timestamp"
 
 
@@ -23,7 +22,7 @@ def unread_since(
     does not name counts from its first offset. Raises RecordsExpired when a topic no longer
     reaches back to a position, SourceError when it ends before one.
     """
-    reader = Reader(settings(properties, "pinpip-ends", 0), headers=False, chunk=100)
+    reader = Reader(settings(properties, "pinpip-ends", 0), headers=False, chunk=1)
     try:
         behind: dict[Partition, int] = {}
         for partition in partitions_of(reader.consumer, topics):
@@ -40,16 +39,18 @@ def unread_since(
 def _first_times(reader: Reader, waiting: set[Partition]) -> dict[Partition, datetime]:
     """The timestamp of the first record in each partition; those that hold none are left out."""
     found: dict[Partition, datetime] = {}
-    for _ in range(int(REACH)):
-        if not waiting:
-            return found
-        records = reader.read(1.0)
-        if records is None:
-            continue
-        for partition in records.spans.keys() & waiting:
-            rows = records.frame.filter(KAFKA.of(partition))
-            if not rows.is_empty():
-                found[partition] = rows.select(pl.col(_TIME).first()).item()
+    silent = 0.0
+    while waiting:
+        records = reader.read(PATIENCE)
+        silent = 0.0 if records is not None else silent + PATIENCE
+        if silent >= REACH:
+            named = ", ".join(map(str, sorted(waiting)))
+            raise SourceError(f"{named} did not answer in {REACH:.0f} s", "is the broker well?")
+        for partition in records.spans if records is not None else ():
+            # Else all that it holds would come before the next partition's first.
+            reader.consumer.incremental_unassign([topic_partition(partition)])
+            reader.drop([partition])
             waiting.discard(partition)
-    named = ", ".join(map(str, sorted(waiting)))
-    raise SourceError(f"{named} did not answer in {REACH:.0f} s", "see that the broker is well")
+            if not records.frame.is_empty():
+                found[partition] = records.frame.item(0, _TIME)
+    return found

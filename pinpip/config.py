@@ -164,12 +164,19 @@ class Config(Model):
     gateway: Gateway = Gateway()
     producer: Producer = Producer()
     batching: Batching = Batching()
-    pipelines: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Pipeline]
+    pipelines: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Pipeline] = Field(
+        min_length=1
+    )
 
     @property
     def storage_options(self) -> dict[str, str]:
         """What delta-rs needs to read and write `s3://` tables with conditional puts."""
-        options = {"aws_region": self.aws.region, "aws_conditional_put": "etag"}
+        options = {
+            "aws_region": self.aws.region,
+            "aws_conditional_put": "etag",
+            # delta-rs alone would try for minutes: how long is the loop's to decide.
+            "retry_timeout": "5s",
+        }
         if self.aws.endpoint_url:
             options |= {"aws_endpoint_url": self.aws.endpoint_url, "aws_allow_http": "true"}
         if self.aws.access_key_id and self.aws.secret_access_key:

@@ -32,7 +32,8 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
             "run pinpip in the folder of config.yaml, or name the file with --config",
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}", "mend the line that it names") from error
+        said = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
+        raise ConfigError(f"{path} is not YAML: {said}", "mend the line that it names") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds no mapping of keys", "start from the documented example")
     tree = _override(_fill(tree, environment, ""), environment)

@@ -13,7 +13,9 @@ from deltalake.exceptions import (
     SchemaMismatchError,
     TableNotFoundError,
 )
+from deltalake.schema import PrimitiveType
 
+from pinpip.batch import Coordinates
 from pinpip.errors import SinkError, StalePosition, TransientError
 
 RETENTION = "delta.setTransactionRetentionDuration"
@@ -21,6 +23,9 @@ _REFUSED = re.compile(
     r"NoSuchBucket|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken"
     r"|not provide credentials|Permission denied|Read-only file system"
 )
+_ANSWER = re.compile(r"status code (\d+).*<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
+_SHOWN = 3
+_ANOTHER = "name another table in config.yaml, or move this one away"
 _FENCED = "oncurrent transaction"
 
 
@@ -31,6 +36,18 @@ def find(uri: str, options: dict[str, str]) -> DeltaTable | None:
             return DeltaTable(uri, storage_options=options)
         except TableNotFoundError:
             return None
+
+
+def find_own(uri: str, options: dict[str, str], coordinates: Coordinates) -> DeltaTable | None:
+    """As `find`; SinkError when the table lacks the metadata columns of its kind of source."""
+    table = find(uri, options)
+    if table is not None:
+        absent = sorted(set(coordinates.metadata) - {field.name for field in table.schema().fields})
+        if absent:
+            raise SinkError(
+                f"table {uri} has another schema: it has no columns {', '.join(absent)}", _ANOTHER
+            )
+    return table
 
 
 def find_or_create(uri: str, options: dict[str, str], schema: pl.Schema) -> DeltaTable:
@@ -54,9 +71,9 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
     if wanted != held:
         differing = sorted(n for n in wanted.keys() | held if wanted.get(n) != held.get(n))
         said = [f"{n}: {held.get(n, 'absent')}, not {wanted.get(n, 'absent')}" for n in differing]
+        more = f"; and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
         raise SinkError(
-            f"table {uri} has another schema ({'; '.join(said)})",
-            "name another table in config.yaml, or move this one away",
+            f"table {uri} has another schema ({'; '.join(said[:_SHOWN])}{more})", _ANOTHER
         )
     if RETENTION in table.metadata().configuration:
         raise SinkError(
@@ -81,10 +98,7 @@ def sorted_errors(uri: str) -> Iterator[None]:
             raise StalePosition(f"another writer committed to {uri}: {_first(error)}") from error
         raise TransientError(f"commit to {uri} failed: {_first(error)}") from error
     except (SchemaMismatchError, DeltaProtocolError) as error:
-        raise SinkError(
-            f"table {uri} cannot be written: {_first(error)}",
-            "name another table in config.yaml, or move this one away",
-        ) from error
+        raise SinkError(f"table {uri} cannot be written: {_first(error)}", _ANOTHER) from error
     except TableNotFoundError as error:
         raise SinkError(
             f"table {uri} cannot be made or opened: {_first(error)}",
@@ -108,17 +122,27 @@ def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
 def _unreachable(uri: str, error: OSError) -> SinkError | TransientError:
     if _REFUSED.search(str(error)):
         return SinkError(
-            f"table {uri} cannot be written: {_first(error)}",
+            f"table {uri} cannot be read or written: {_first(error)}",
             "check that the bucket or folder exists and that the credentials may write there",
         )
-    return TransientError(f"storage of {uri} does not answer: {_first(error)}")
+    return TransientError(
+        f"storage of {uri} does not answer: {_first(error)}",
+        "look at the network, lake.root and aws.endpoint_url; nothing is lost or doubled",
+    )
 
 
 def _first(error: Exception) -> str:
-    """delta-rs's message without colours, arrows and backtrace."""
+    """S3's own answer, or delta-rs's message without colours, arrows and backtrace."""
+    answer = _ANSWER.search(str(error))
+    if answer is not None:
+        return f"S3 answers {answer[1]} {answer[2]}: {answer[3]}"
     lines = re.sub(r"\x1b\[\d+m|↳", "", str(error)).split("\n   0:")[0].splitlines()
     return " ".join(" ".join(lines).split())[:400]
 
 
 def _types(schema: Schema) -> dict[str, str]:
-    return {field.name: str(field.type) for field in schema.fields}
+    return {field.name: _type(field.type) for field in schema.fields}
+
+
+def _type(dtype: object) -> str:
+    return dtype.type if isinstance(dtype, PrimitiveType) else str(dtype)

@@ -103,7 +103,7 @@ class _Side:
     def __init__(self, tables: Tables, uri: str) -> None:
         self._tables = tables
         self._uri = uri
-        self._table = table.find(uri, tables.options)
+        self._table = table.find_own(uri, tables.options, tables.coordinates)
         self.lost: list[Finding] = []
         self.damaged: list[Finding] = []
         self._ranges = self._read_ledger(self._table) if self._table else {}

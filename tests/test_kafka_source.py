@@ -84,6 +84,8 @@ def test_partitions_that_move_are_announced_as_revoked(backend: KafkaBackend) ->
         with opened(backend.source(), second) as two:
             turn([one, two], lambda: len(second.held) == 2)
             assert set(first.lost) == second.held
+            one.seek(dict.fromkeys(first.lost))  # no longer its own: nothing happens
+            assert one.poll(0.1) is None
         turn([one], lambda: len(first.held) == 4)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinpip.cli.shared import settings_of, stopping_on_signals
+from pinpip.errors import FatalError
 
 if TYPE_CHECKING:
     from consumers.loop import Loop
@@ -33,11 +34,21 @@ def consume(
     names = pipelines or list(config.pipelines)
     metrics = Metrics()
     if metrics_port is not None:
-        metrics.serve(metrics_port)
+        _serve(metrics, metrics_port)
     run(config, names, metrics)
     for name in names:
         clean, bad = metrics.total(name, "clean"), metrics.total(name, "quarantined")
         typer.echo(f"{name}: {clean:,} clean, {bad:,} quarantined")
+
+
+def _serve(metrics: "Metrics", port: int) -> None:
+    try:
+        metrics.serve(port)
+    except (OSError, OverflowError) as error:
+        raise FatalError(
+            f"metrics cannot be served on port {port}: {error}",
+            "stop what listens there, or name another --metrics-port",
+        ) from error
 
 
 def run(config: "Config", names: list[str], metrics: "Metrics") -> None:

@@ -1,27 +1,37 @@
-"""What the sources hold beyond the tables: asked by verify and status."""
+"""What the sources hold: asked by verify and status."""
 
 from collections.abc import Mapping
 from datetime import datetime
 
+from botocore.exceptions import BotoCoreError, ClientError
+
+from consumers import kinesis_faults
 from consumers.kafka_client import end_positions
 from consumers.kafka_ends import unread_since
 from consumers.kinesis import CLIENT_CONFIG
 from consumers.kinesis_ends import newest_unread
+from consumers.shards import list_shards
 from pinpip import aws
 from pinpip.batch import Partition, Position
 from pinpip.clock import Clock
 from pinpip.config import Config, KafkaSource
 
-Ends = dict[Partition, Position]
 
+def ends_of(config: Config, name: str) -> dict[Partition, Position | None]:
+    """The partitions of the pipeline's source and where they end now; Kinesis says no end: None.
 
-def ends_of(config: Config, name: str) -> Ends:
-    """Where the partitions of a Kafka pipeline end now; Kinesis does not tell: empty."""
+    Raises SourceError when the source does not answer.
+    """
     source = config.pipeline(name).source
-    if not isinstance(source, KafkaSource):
-        return {}
-    found = end_positions(config.kafka.properties(), source.topics)
-    return {partition: high for partition, (_, high) in found.items()}
+    if isinstance(source, KafkaSource):
+        found = end_positions(config.kafka.properties(), source.topics)
+        return {partition: high for partition, (_, high) in found.items()}
+    client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
+    try:
+        shards = list_shards(client, source.stream)
+    except (BotoCoreError, ClientError) as error:
+        raise kinesis_faults.explain(error, f"stream {source.stream}") from error
+    return {Partition(source.stream, shard): None for shard in shards}
 
 
 def unread(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinpip.cli.shared import settings_of, show, stopping_on_signals
+from pinpip.errors import FatalError
 
 if TYPE_CHECKING:
     from pinpip.config import Config
@@ -71,7 +72,7 @@ def produce(
     summary = send(config, islice(source, number), number, route, direct=direct, rate=rate, bad=bad)
     show("Sent", outcome(summary), as_json=as_json)
     if summary_failed(summary):
-        raise typer.Exit(1)
+        raise _failure(summary)
 
 
 def _events(seed: int, rows: Path | None, database: str | None) -> "Iterator[Event]":
@@ -133,6 +134,18 @@ def summary_failed(summary: "Summary") -> bool:
     from producers.delivery import Outcome
 
     return any(summary.total(o) for o in (Outcome.REJECTED, Outcome.UNKNOWN))
+
+
+def _failure(summary: "Summary") -> FatalError:
+    """What went wrong with the records that are not stored for sure."""
+    from producers.delivery import Outcome
+
+    rejected, unknown = (summary.total(o) for o in (Outcome.REJECTED, Outcome.UNKNOWN))
+    said = "".join(f": {error}" for error, _ in summary.errors.most_common(1))
+    return FatalError(
+        f"{rejected} records were refused, and of {unknown} it is unknown if they are stored{said}",
+        "mend the fault and send them again; a record that was stored is then sent twice",
+    )
 
 
 def _routes(config: "Config", way: Way, *, direct: bool) -> "list[Route]":

@@ -29,10 +29,10 @@ def list_(
     import polars as pl
 
     from pinpip.cli.compose import tables_of
-    from sinks.table import find
+    from sinks.table import find_own
 
     tables = tables_of(settings_of(context).config(), pipeline)
-    if find(tables.quarantine, tables.options) is None:
+    if find_own(tables.quarantine, tables.options, tables.coordinates) is None:
         show("Quarantine", [], as_json=as_json)
         return
     value = pl.col("_value").bin.slice(0, _VALUE_SHOWN)

@@ -77,9 +77,8 @@ def run(config: "Config", name: str, into: str, stretch: Stretch) -> None:
 
     clock = SystemClock()
     pipeline = config.pipeline(name)
-    uri = config.lake.uri(into)
-    if uri == compose.tables_of(config, name).clean:
-        raise ConfigError(f"{into} is the live table of {name}", "name another one with --into")
+    uri = config.lake.uri(into.rstrip("/"))
+    _refuse_live(config, into, uri)
     app = f"pinpip/replay-{name}/{stretch.label}"
     tables = compose.tables_at(config, uri, compose.coordinates_of(pipeline), app)
     process = compose.process_of(pipeline, keep_values=False)
@@ -99,6 +98,21 @@ def run(config: "Config", name: str, into: str, stretch: Stretch) -> None:
         with stopping_on_signals(loop.stop):
             loop.run()
     show("Replayed", [{"table": uri, **written}], as_json=False)
+    if not source.exhausted:
+        raise FatalError(
+            f"the replay into {into} was stopped before its end",
+            "run the same command again: it goes on where it was",
+        )
+
+
+def _refuse_live(config: "Config", into: str, uri: str) -> None:
+    """ConfigError when `uri` is a table or quarantine that some pipeline fills."""
+    from pinpip.cli.compose import tables_of
+
+    for name in config.pipelines:
+        tables = tables_of(config, name)
+        if uri in {tables.clean, tables.quarantine}:
+            raise ConfigError(f"{into} is a live table of {name}", "name another one with --into")
 
 
 def _source(

@@ -58,13 +58,13 @@ def _tables(config: "Config") -> "dict[str, list[pl.LazyFrame]]":
     import polars as pl
 
     from pinpip.cli.compose import tables_of
-    from sinks.table import find
+    from sinks.table import find_own
     from transforms.process import load_schema
 
     found: dict[str, list[pl.LazyFrame]] = {}
     for name, pipeline in config.pipelines.items():
         tables = tables_of(config, name)
-        if find(tables.clean, tables.options) is not None:
+        if find_own(tables.clean, tables.options, tables.coordinates) is not None:
             frame = pl.scan_delta(tables.clean, storage_options=tables.options)
             found.setdefault(load_schema(pipeline.schema_).name, []).append(frame)
     return found

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pinpip.config import Config
 
 Row = Mapping[str, Any]
+_NAMING = re.compile(r"year|^ind$|_partition|_offset")  # numbers that name, and count nothing
 
 
 @dataclass(frozen=True)
@@ -75,19 +77,20 @@ def show(title: str, rows: Sequence[Row], *, as_json: bool) -> None:
 
     table = Table(title=title, title_justify="left", title_style="bold")
     for name in rows[0] if rows else ["nothing"]:
-        number = bool(rows) and isinstance(rows[0][name], (int, float))
+        number = any(isinstance(row[name], (int, float)) for row in rows)
         table.add_column(str(name), justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(_cell, row.values()))
+        table.add_row(*(_cell(name, value) for name, value in row.items()))
     Console().print(table)
 
 
-def _cell(value: Any) -> str:
+def _cell(name: str, value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
+    amount = isinstance(value, (int, float)) and not _NAMING.search(name)
+    return f"{value:,}" if amount else str(value)
 
 
 @contextmanager

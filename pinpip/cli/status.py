@@ -1,5 +1,6 @@
 """`pinpip status`: where every pipeline is."""
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -7,7 +8,11 @@ import typer
 from pinpip.cli.shared import settings_of, show
 
 if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+    from pinpip.batch import Partition, Position
     from pinpip.config import Config
+    from sinks.verify import Tables
 
 
 def status(
@@ -17,32 +22,64 @@ def status(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
-    """Show each partition's position, its end and the lag between, and the rows so far.
+    """Show each table's rows, and each partition's position, its end and the lag between.
 
+    Asks the tables' logs and the sources and reads no row: `pinpip verify` does that.
     Kinesis does not tell where a shard ends: there the lag is unknown.
     Example: pinpip status pin
     """
     config = settings_of(context).config()
-    names = pipelines or list(config.pipelines)
-    rows = [row for name in names for row in _rows(config, name)]
-    show("Status", rows, as_json=as_json)
+    trees = [_tree(config, name) for name in pipelines or list(config.pipelines)]
+    if as_json:
+        typer.echo(json.dumps(trees))
+        return
+    show("Tables", [_without_partitions(tree) for tree in trees], as_json=False)
+    rows = [{"pipeline": t["pipeline"], **row} for t in trees for row in t["partitions"]]
+    show("Partitions", rows, as_json=False)
 
 
-def _rows(config: "Config", name: str) -> list[dict[str, Any]]:
+def _tree(config: "Config", name: str) -> dict[str, Any]:
     from pinpip.cli.compose import tables_of
     from pinpip.cli.ends import ends_of
-    from sinks.verify import verify
+    from sinks.table import find_own
 
-    report = verify(tables_of(config, name), ends_of(config, name))
-    return [
-        {
-            "pipeline": name,
-            "partition": str(t.partition),
-            "clean": t.clean,
-            "quarantined": t.quarantined,
-            "position": None if t.position is None else str(t.position.number),
-            "end": None if t.end is None else str(t.end.number),
-            "lag": t.lag,
-        }
-        for t in report.tallies
-    ]
+    tables = tables_of(config, name)
+    clean, quarantine = (
+        find_own(uri, tables.options, tables.coordinates)
+        for uri in (tables.clean, tables.quarantine)
+    )
+    partitions = [_row(tables, clean, p, end) for p, end in sorted(ends_of(config, name).items())]
+    lags = [row["lag"] for row in partitions]
+    return {
+        "pipeline": name,
+        "table": tables.clean,
+        "clean": _count(clean),
+        "quarantined": _count(quarantine),
+        "lag": None if None in lags else sum(lags),
+        "partitions": partitions,
+    }
+
+
+def _row(
+    tables: "Tables", clean: "DeltaTable | None", partition: "Partition", end: "Position | None"
+) -> dict[str, Any]:
+    from sinks import transactions
+
+    position = None
+    if clean is not None:
+        lookup = clean.transaction_version
+        position = transactions.read(lookup, tables.app, partition, tables.coordinates)
+    return {
+        "partition": str(partition),
+        "position": None if position is None else str(position.number),
+        "end": None if end is None else str(end.number),
+        "lag": None if end is None else max(0, end.number - (position.number if position else 0)),
+    }
+
+
+def _count(table: "DeltaTable | None") -> int:
+    return 0 if table is None else int(table.count())
+
+
+def _without_partitions(tree: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in tree.items() if key != "partitions"}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pinpip.cli.shared import settings_of, show
+from pinpip.errors import FatalError
 
 if TYPE_CHECKING:
     from pinpip.config import Config
@@ -36,6 +37,11 @@ def verify(
     config = settings_of(context).config()
     names = pipelines or list(config.pipelines)
     trees = [examine(config, name, None if offline else grace) for name in names]
+    if not any(tree["partitions"] or tree["findings"] for tree in trees):
+        raise FatalError(
+            f"there is nothing to verify: {config.lake.root} has no rows of {', '.join(names)}",
+            "fill the tables first: pinpip consume",
+        )
     if as_json:
         typer.echo(json.dumps(trees, default=str))
     else:
@@ -88,12 +94,13 @@ def _unread(config: "Config", name: str, report: "Report", grace: float) -> list
     clock = SystemClock()
     positions = {t.partition: t.position for t in report.tallies}
     older_than = clock.now() - timedelta(seconds=grace)
+    late = f"records older than {grace:g} s are not in the table: is its consumer up?"
     found = unread(config, name, positions, older_than, clock)
     return [
         {
             "kind": "behind",
             "where": str(partition),
-            "detail": f"{n} records older than {grace:g} s are not in the table: is its consumer up?",
+            "detail": f"{n} {late}",
         }
         for partition, n in found.items()
     ]

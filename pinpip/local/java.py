@@ -109,8 +109,7 @@ class Kafka:
                 )
 
     def _last_words(self) -> str:
-        lines = (self.folder / "kafka.log").read_text("utf-8", "replace").splitlines()
-        return " | ".join(lines[-5:]) or "it said nothing"
+        return _last_lines((self.folder / "kafka.log").read_text("utf-8", "replace"))
 
     def _java(self, main: str, *arguments: str, heap: str = "-Xmx256m") -> list[str]:
         return [_tool("java"), heap, "-cp", self._classpath, main, *arguments]
@@ -211,8 +210,14 @@ def _tool(name: str) -> str:
 def _run(command: list[str], complaint: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
-        words = (done.stdout + done.stderr).strip().splitlines()[-5:]
-        raise FatalError(f"{complaint}: {' | '.join(words)}", "run the command by hand to see more")
+        words = _last_lines(done.stdout + done.stderr)
+        raise FatalError(f"{complaint}: {words}", f"the command was: {' '.join(command)}")
+
+
+def _last_lines(text: str) -> str:
+    """What a Java program said last, without the stack below it."""
+    said = [line for line in text.splitlines() if line.strip() and not line.startswith("\tat ")]
+    return " | ".join(said[-5:]) or "it said nothing"
 
 
 def _answers(admin: AdminClient) -> bool:

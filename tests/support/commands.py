@@ -1,0 +1,34 @@
+"""What tests expect of a command that failed, and how they change a configuration."""
+
+from subprocess import CompletedProcess
+from typing import Any
+
+import yaml
+
+from tests.support.processes import Home
+
+
+def the_error(done: "CompletedProcess[str]") -> str:
+    """The one error that ended a command: a line that says what, and mostly one that says next."""
+    lines = [line for line in done.stderr.splitlines() if "[warning  ]" not in line]
+    assert done.returncode == 1, done.stderr + done.stdout
+    assert 1 <= len(lines) <= 2, done.stderr
+    assert lines[0].startswith("error: ")
+    assert len(lines) == 1 or lines[1].startswith("next:  ")
+    return "\n".join(lines)
+
+
+def tree_of(home: Home) -> dict[str, Any]:
+    """The configuration as it stands in the file."""
+    return dict(yaml.safe_load(home.config_path.read_text(encoding="utf-8")))
+
+
+def change(home: Home, where: str, value: object) -> None:
+    """Set one key, named like `kafka/bootstrap.servers`, of the configuration."""
+    tree = tree_of(home)
+    *parents, key = where.split("/")
+    node = tree
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    node[key] = value
+    home.config_path.write_text(yaml.safe_dump(tree), encoding="utf-8")
