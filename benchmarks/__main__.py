@@ -16,7 +16,8 @@ from pathlib import Path
 
 import yaml
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 from rich.progress import track

@@ -40,17 +40,23 @@ def _first_times(reader: Reader, waiting: set[Partition]) -> dict[Partition, dat
     """The timestamp of the first record in each partition; those that hold none are left out."""
     found: dict[Partition, datetime] = {}
     silent = 0.0
-    while waiting:
+    while waiting and silent < REACH:
         records = reader.read(PATIENCE)
-        silent = 0.0 if records is not None else silent + PATIENCE
-        if silent >= REACH:
-            named = ", ".join(map(str, sorted(waiting)))
-            raise SourceError(f"{named} did not answer in {REACH:.0f} s", "is the broker well?")
-        for partition in records.spans if records is not None else ():
-            # Else all that it holds would come before the next partition's first.
-            reader.consumer.incremental_unassign([topic_partition(partition)])
-            reader.drop([partition])
+        if records is None:
+            silent += PATIENCE
+            continue
+        for partition in records.spans:
+            _leave(reader, partition)
             waiting.discard(partition)
             if not records.frame.is_empty():
                 found[partition] = records.frame.item(0, _TIME)
+    if waiting:
+        named = ", ".join(map(str, sorted(waiting)))
+        raise SourceError(f"{named} did not answer in {REACH:.0f} s", "see that the broker is well")
     return found
+
+
+def _leave(reader: Reader, partition: Partition) -> None:
+    """Read no more of it: a long backlog would come before the next partition's first record."""
+    reader.consumer.incremental_unassign([topic_partition(partition)])
+    reader.drop([partition])

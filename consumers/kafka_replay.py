@@ -39,7 +39,7 @@ class BoundedKafkaSource:
         self._settings = settings(properties, GROUP, budget)
         self._topics = list(topics)
         self._window = window
-        self._reading = {"headers": want_headers, "chunk": chunk}
+        self._headers, self._chunk = want_headers, chunk
         self._ends: dict[Partition, int] = {}
         self._open: set[Partition] = set()
 
@@ -49,7 +49,7 @@ class BoundedKafkaSource:
         Raises SourceError when no broker or topic is there, or the listener's position lies
         before the window: going on would leave a gap.
         """
-        self._reader = Reader(self._settings, **self._reading)
+        self._reader = Reader(self._settings, headers=self._headers, chunk=self._chunk)
         partitions = partitions_of(self._reader.consumer, self._topics)
         if not partitions:
             raise SourceError(

@@ -69,7 +69,8 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
     wanted = _types(Schema.from_arrow(pl.DataFrame(schema=schema).to_arrow().schema))
     held = _types(table.schema())
     if wanted != held:
-        differing = sorted(n for n in wanted.keys() | held if wanted.get(n) != held.get(n))
+        differing = [n for n in wanted | held if wanted.get(n) != held.get(n)]
+        differing.sort(key=lambda n: (n not in wanted or n not in held, n))  # other types first
         said = [f"{n}: {held.get(n, 'absent')}, not {wanted.get(n, 'absent')}" for n in differing]
         more = f"; and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
         raise SinkError(

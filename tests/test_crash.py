@@ -4,6 +4,7 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import ConsumerGroupState
@@ -48,12 +49,6 @@ def more(home: Home, pattern: str, count: int = 2) -> Callable[[], bool]:
     return lambda: home.files(pattern) >= before + count
 
 
-def property_of(home: Home, line: str) -> None:
-    """Put a property into the kafka section of the configuration."""
-    text = home.config_path.read_text(encoding="utf-8")
-    home.config_path.write_text(text.replace("kafka:\n", f"kafka:\n  {line}\n"), encoding="utf-8")
-
-
 # --- Kafka
 
 
@@ -61,8 +56,8 @@ def property_of(home: Home, line: str) -> None:
 def test_a_kafka_consumer_killed_three_times_leaves_each_record_once(
     broker: Broker, topic: str, tmp_path: Path
 ) -> None:
-    home = kafka_home(tmp_path, broker, topic)
-    property_of(home, "group.instance.id: one")  # the group knows the restarted member at once
+    # A static member: the group knows it again at once after a kill.
+    home = kafka_home(tmp_path, broker, topic, group_instance_id="one")
     for pattern in MOMENTS:
         come = more(home, pattern)
         with home.running("consume", "user") as consumer:
@@ -176,8 +171,8 @@ def test_a_kinesis_consumer_that_is_stopped_writes_all_that_it_has_read(
     answers: list[int] = []
     get_records = KinesisBackend.get_records
 
-    def spy(*arguments: object, **named: object) -> tuple[str, list[object], int]:
-        found: tuple[str, list[object], int] = get_records(*arguments, **named)
+    def spy(*arguments: Any, **named: Any) -> Any:
+        found = get_records(*arguments, **named)
         answers.append(len(found[1]))
         return found
 

@@ -95,15 +95,19 @@ def send(
     bad: float = 0.0,
 ) -> "Summary":
     """Send events with a progress bar, until they end or a signal comes."""
+    from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
     from producers.bad import Spoiler
     from producers.send import Driver
 
     stop: list[bool] = []
+    people = Console(stderr=True)
     columns = [SpinnerColumn(), *Progress.get_default_columns(), MofNCompleteColumn()]
     with (
-        Progress(*columns, TimeElapsedColumn()) as bar,
+        Progress(
+            *columns, TimeElapsedColumn(), console=people, disable=not people.is_terminal
+        ) as bar,
         stopping_on_signals(lambda: stop.append(True)),
     ):
         task = bar.add_task("events sent", total=number)

@@ -14,7 +14,8 @@ from urllib.parse import urlparse
 import requests
 from botocore.config import Config as BotoConfig
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from pinpip import aws
 from pinpip.clock import Clock

@@ -31,4 +31,4 @@ def change(home: Home, where: str, value: object) -> None:
     for parent in parents:
         node = node.setdefault(parent, {})
     node[key] = value
-    home.config_path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    home.config_path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")

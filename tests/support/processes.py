@@ -73,7 +73,7 @@ class Home:
 
     def uri(self, table: str) -> str:
         """Where a table is."""
-        return self.config.lake.uri(table)
+        return str(self.folder / "lake" / table)
 
     @contextmanager
     def running(self, *arguments: str, log: str = "process.log") -> Iterator[Process]:
@@ -156,11 +156,12 @@ def stop(process: Process, within: float = 10.0) -> int:
     return process.wait(within)
 
 
-def kafka_home(folder: Path, broker: Broker, topic: str, **batching: object) -> Home:
+def kafka_home(folder: Path, broker: Broker, topic: str, **properties: str) -> Home:
     """A home whose pipeline reads `topic`; a member's death is noticed as soon as Kafka allows."""
     quick = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 300}
-    sections = {"kafka": {"bootstrap.servers": broker.bootstrap, **quick}}
-    return _home(folder, sections, {"topics": [topic]}, batching)
+    own = {name.replace("_", "."): value for name, value in properties.items()}
+    sections = {"kafka": {"bootstrap.servers": broker.bootstrap, **quick, **own}}
+    return _home(folder, sections, {"topics": [topic]}, {})
 
 
 def kinesis_home(folder: Path, aws: TestAws, stream: str, **batching: object) -> Home:
