@@ -147,11 +147,22 @@ def _offset_at(consumer: Consumer, partition: Partition, since: datetime, low: i
 
     `low` for a broker that does not know times (librdkafka's mock cluster): the rows are filtered.
     """
-    asked = topic_partition(partition, int(since.timestamp() * 1000))
+    found = _search(consumer, partition, int(since.timestamp() * 1000))
+    if found >= 0:
+        return found
+    knows_times = _search(consumer, partition, 0) >= 0
+    return watermarks(consumer, partition)[1] if knows_times else low
+
+
+def _search(consumer: Consumer, partition: Partition, milliseconds: int) -> int:
+    """The broker's answer to a search by time; negative when it has none."""
     try:
-        [found] = consumer.offsets_for_times([asked], timeout=REACH)
-    except KafkaException:
-        return low
-    if found.error is not None:
-        return low
-    return found.offset if found.offset >= 0 else watermarks(consumer, partition)[1]
+        [found] = consumer.offsets_for_times(
+            [topic_partition(partition, milliseconds)], timeout=REACH
+        )
+    except KafkaException as error:
+        raise SourceError(
+            f"{partition} cannot be searched by time: {error.args[0].str()}",
+            "see that the broker is well, or replay by offsets",
+        ) from error
+    return int(found.offset)

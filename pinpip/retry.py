@@ -4,11 +4,14 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
+import structlog
+
 from pinpip.clock import Clock
 from pinpip.errors import FatalError, TransientError
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0
+_log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -31,5 +34,6 @@ def retry(
                     f"gave up after {spent:.0f} s: {error.message}",
                     error.hint or "mend the fault and start again: nothing is lost or doubled",
                 ) from error
+            _log.warning("trying_again", fault=error.message, seconds=round(spent, 1))
         clock.sleep(rng.uniform(0, ceiling))
         ceiling = min(2 * ceiling, LONGEST_WAIT)

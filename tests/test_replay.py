@@ -273,6 +273,14 @@ def test_a_topic_that_does_not_exist_is_named(broker: Broker) -> None:
         bounded(broker, "nowhere").open(Recorder())
 
 
+def test_a_broker_that_knows_no_times_is_read_from_its_beginning(mock_broker: Broker) -> None:
+    topic = mock_broker.create_topic()
+    mock_broker.produce(topic, numbered(40))
+    today = datetime.now(UTC)
+    assert read_all(mock_broker, topic, Window(since=today - timedelta(days=1))) == numbered(40)
+    assert read_all(mock_broker, topic, Window(since=today + timedelta(days=1))) == []
+
+
 @real
 def test_a_window_is_cut_to_what_the_partition_holds(broker: Broker) -> None:
     topic = broker.create_topic(1)

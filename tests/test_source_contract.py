@@ -2,14 +2,14 @@
 
 import pytest
 
-from tests.contracts.source_contract import SourceContract
+from tests.contracts.source_contract import NullsContract, SourceContract
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.kafka_backend import KafkaBackend
 from tests.support.kinesis_backend import KinesisBackend
 
 
-class TestMockKafka(SourceContract):
+class TestMockKafka(SourceContract, NullsContract):
     """The embedded broker."""
 
     @pytest.fixture
@@ -19,7 +19,7 @@ class TestMockKafka(SourceContract):
 
 
 @pytest.mark.real_broker
-class TestRealKafka(SourceContract):
+class TestRealKafka(SourceContract, NullsContract):
     """The best broker there is."""
 
     @pytest.fixture

@@ -12,7 +12,6 @@ class KafkaBackend:
     """A new topic of four partitions and a group of its own."""
 
     coordinates = KAFKA
-    keeps_nulls = True
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker

@@ -14,7 +14,6 @@ class KinesisBackend:
     """A stream of `shards` shards on moto's server."""
 
     coordinates = KINESIS
-    keeps_nulls = False
 
     def __init__(self, aws: TestAws, shards: int = 2) -> None:
         self._client = aws.client("kinesis")
