@@ -16,7 +16,7 @@ demo: $(READY) ## Run the whole main job on the embedded stack
 	$(BIN)/pinpip demo
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 lint: $(READY) ## Check style and formatting
 	$(BIN)/ruff check .

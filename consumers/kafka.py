@@ -46,6 +46,7 @@ class KafkaSource:
         self._topics = list(topics)
         self._headers, self._chunk, self._from_end = want_headers, chunk, start == "latest"
         self._arriving: set[Partition] = set()
+        self._untold: dict[Partition, Position] = {}
         self._raised: list[Exception] = []
 
     def open(self, listener: Listener) -> None:
@@ -70,6 +71,9 @@ class KafkaSource:
         records = self._reader.read(timeout)
         if self._raised:
             raise self._raised.pop(0)
+        if self._untold:
+            told, self._untold = self._untold, {}
+            self.acknowledge(told)
         return records
 
     def seek(self, positions: Positions) -> None:
@@ -104,6 +108,8 @@ class KafkaSource:
         starts = [self._reader.place(p, positions.get(p)) for p in sorted(self._arriving)]
         self._reader.consumer.incremental_assign(starts)
         self._arriving.clear()
+        # Told to the group after the rebalance: the last owner's word may have been lost.
+        self._untold |= {p: position for p, position in positions.items() if position}
 
     def _on_revoke(self, consumer: Consumer, found: list[TopicPartition]) -> None:
         partitions = {partition_of(tp) for tp in found}

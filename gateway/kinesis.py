@@ -103,8 +103,12 @@ def chunks(records: Sequence[KinesisRecord]) -> Iterator[Sequence[KinesisRecord]
 
 async def _list(kinesis: "KinesisClient", _request: Request, _body: bytes) -> Response:
     def names() -> dict[str, Any]:
-        pages = kinesis.get_paginator("list_streams").paginate()
-        return {"StreamNames": [name for page in pages for name in page["StreamNames"]]}
+        page = kinesis.list_streams()
+        found = page["StreamNames"]
+        while page["HasMoreStreams"]:  # boto3's paginator wants a NextToken, which not all give
+            page = kinesis.list_streams(ExclusiveStartStreamName=found[-1])
+            found += page["StreamNames"]
+        return {"StreamNames": found}
 
     return reply({**await _call(names), "HasMoreStreams": False})
 

@@ -1,6 +1,10 @@
 """Brokers and clouds for the tests, started once per run."""
 
+import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +16,26 @@ from tests.support.aws import TestAws  # noqa: E402
 from tests.support.brokers import Broker  # noqa: E402
 
 _BROKER = pytest.StashKey[str]()
+_SHARED = pytest.StashKey[ExitStack]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the broker once for all processes of a run that is spread over several."""
+    spreads = bool(config.getoption("numprocesses", None))
+    if not spreads or brokers.GIVEN in os.environ or config.getoption("collectonly"):
+        return
+    shared = config.stash[_SHARED] = ExitStack()
+    folder = Path(shared.enter_context(tempfile.TemporaryDirectory()))
+    best = shared.enter_context(brokers.best_broker(folder / "kafka"))
+    config.stash[_BROKER] = best.name
+    if best.real:
+        os.environ[brokers.GIVEN] = best.bootstrap
+        shared.callback(os.environ.pop, brokers.GIVEN)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the shared broker."""
+    config.stash.get(_SHARED, ExitStack()).close()
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import ConsumerGroupState
+from confluent_kafka import Consumer, ConsumerGroupState, TopicPartition
 from confluent_kafka.admin import AdminClient
 from moto.kinesis.models import KinesisBackend
 
 from consumers.kafka_client import committed
+from pinpip.batch import Partition, Position
 from pinpip.cli.compose import tables_of
 from sinks.verify import verify
 from tests.support.aws import TestAws
@@ -123,8 +124,25 @@ def test_a_kafka_consumer_that_is_stopped_has_committed_what_it_says(
     held = [sum(t.clean for t in report.tallies), sum(t.quarantined for t in report.tallies)]
     assert [int(number.replace(",", "")) for number in said.groups()] == held
     assert 0 < sum(held) < COUNT
-    told = committed(home.config.kafka.properties(), "pinpip-demo-user", [topic])
-    assert told == {t.partition: t.position for t in report.tallies}
+
+
+@real
+def test_a_restarted_consumer_tells_its_group_where_the_tables_are(
+    broker: Broker, tmp_path: Path
+) -> None:
+    topic, group = broker.create_topic(), "pinpip-demo-user"
+    broker.produce(topic, payloads(400))
+    home = kafka_home(tmp_path, broker, topic)
+    with home.running("consume", "user") as consumer:
+        until(lambda: home.rows() >= 400, "all rows")
+        assert stop(consumer) == 0
+    forgetful = Consumer(broker.properties | {"group.id": group})
+    forgetful.commit(offsets=[TopicPartition(topic, n, 0) for n in range(4)], asynchronous=False)
+    forgetful.close()
+    held = {Partition(topic, str(n)): Position(100) for n in range(4)}
+    with home.running("consume", "user") as consumer:
+        until(lambda: committed(broker.properties, group, [topic]) == held, "the group to know")
+        assert stop(consumer) == 0
 
 
 def log_of(home: Home) -> str:

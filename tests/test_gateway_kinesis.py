@@ -168,6 +168,13 @@ def test_an_unknown_stream_is_404(url: str, path: str) -> None:
     assert (answer.status_code, answer.json()["__type"]) == (404, "ResourceNotFoundException")
 
 
+def test_streams_beyond_the_first_page_are_listed(url: str) -> None:
+    names = {f"page-{n}" for n in range(12)}
+    for name in names:
+        requests.post(f"{url}/streams/{name}", json={"ShardCount": 1}, timeout=10)
+    assert names <= set(requests.get(f"{url}/streams", timeout=10).json()["StreamNames"])
+
+
 def test_a_stream_is_created_listed_described_and_deleted(url: str) -> None:
     path = f"{url}/streams/gateway-made"
     assert requests.post(path, json={"ShardCount": 2}, timeout=10).json() == {}

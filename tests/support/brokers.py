@@ -17,6 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 from pinpip.local.embedded import embedded_kafka
 from pinpip.local.java import real_kafka
 
+GIVEN = "PINPIP_TEST_KAFKA"
 IMAGE = "apache/kafka:4.1.0"
 MOCK_PARTITIONS = 4
 
@@ -112,9 +113,9 @@ def java_broker(folder: Path) -> Iterator[Broker]:
 @contextmanager
 def best_broker(folder: Path) -> Iterator[Broker]:
     """The first rung of the ladder that holds."""
-    given = os.environ.get("PINPIP_TEST_KAFKA")
+    given = os.environ.get(GIVEN)
     if given:
-        yield Broker(given, f"PINPIP_TEST_KAFKA={given}", real=True)
+        yield Broker(given, f"{GIVEN}={given}", real=True)
         return
     if docker_answers():
         rung = docker_broker()
