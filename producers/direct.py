@@ -65,7 +65,7 @@ class KafkaDirect:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
-                return Result(Outcome.REJECTED, error=str(error.args[0]))
+                return Result(Outcome.REJECTED, error=error.args[0].str())
             else:
                 return None
 
@@ -79,7 +79,7 @@ def _producer(properties: Mapping[str, Any], timeout: float) -> Producer:
         producer.list_topics(timeout=BROKER_WAIT)
     except KafkaException as error:
         raise ConfigError(
-            f"no producer for {properties.get('bootstrap.servers')}: {error.args[0]}",
+            f"no producer for {properties.get('bootstrap.servers')}: {error.args[0].str()}",
             "check the section kafka of config.yaml, and that the broker runs",
         ) from error
     return producer
@@ -90,7 +90,7 @@ def _delivered(error: KafkaError | None, message: Message) -> Result:
         return Result(Outcome.STORED, str(message.partition()), message.offset() or 0)
     # A record that timed out may have been written: its answer is what is missing.
     lost = error.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001 - its only name
-    return Result(Outcome.UNKNOWN if lost else Outcome.REJECTED, error=str(error))
+    return Result(Outcome.UNKNOWN if lost else Outcome.REJECTED, error=error.str())
 
 
 def kinesis_client(own: Aws, *, timeout: float = 35.0) -> "KinesisClient":

@@ -29,6 +29,8 @@ def from_file(path: Path) -> Iterator[Event]:
     The columns are the wire's fields and tell the record type. Raises ConfigError for a file that
     cannot be read so, naming the row.
     """
+    if not path.is_file():
+        raise ConfigError(f"{path} is no file", "name a .ndjson, .jsonl, .csv or .parquet file")
     done = 0
     try:
         for row in _rows(path):

@@ -450,3 +450,20 @@ def test_unread_records_that_expired_are_an_error(broker: Broker) -> None:
     trim(broker, topic, 7)
     with pytest.raises(RecordsExpired, match=r"starts at offset 7, but offset 3 is still wanted"):
         unread(broker, topic, 3, datetime.now(UTC))
+
+
+@real
+def test_verify_and_the_consumer_name_records_that_expired_unread(
+    broker: Broker, tmp_path: Path
+) -> None:
+    topic = broker.create_topic()
+    broker.produce(topic, payloads(40))
+    home = consumed(kafka_home(tmp_path, broker, topic), 40)
+    broker.produce(topic, payloads(40, since=40))
+    trim(broker, topic, 15)
+    [finding] = home.verify("--grace", "0")["findings"]
+    assert finding["kind"] == "expired"
+    assert "now starts at offset 15, but offset 10 is still wanted" in finding["detail"]
+    stopped = home.run("consume", "user")
+    assert stopped.returncode == 1
+    assert "now starts at offset 15, but offset 10 is still wanted" in stopped.stderr

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pinpip.cli.shared import settings_of, show
-from pinpip.errors import FatalError
+from pinpip.errors import FatalError, RecordsExpired
 
 if TYPE_CHECKING:
     from pinpip.config import Config
@@ -88,20 +88,20 @@ def print_verdict(trees: list[dict[str, Any]]) -> None:
 
 
 def _unread(config: "Config", name: str, report: "Report", grace: float) -> list[dict[str, Any]]:
+    """What the source still holds for too long, or no longer holds at all."""
     from pinpip.cli.ends import unread
     from pinpip.clock import SystemClock
 
     clock = SystemClock()
     positions = {t.partition: t.position for t in report.tallies}
     older_than = clock.now() - timedelta(seconds=grace)
+    try:
+        found = unread(config, name, positions, older_than, clock)
+    except RecordsExpired as error:
+        return [{"kind": "expired", "where": name, "detail": error.message}]
     late = f"records older than {grace:g} s are not in the table: is its consumer up?"
-    found = unread(config, name, positions, older_than, clock)
     return [
-        {
-            "kind": "behind",
-            "where": str(partition),
-            "detail": f"{n} {late}",
-        }
+        {"kind": "behind", "where": str(partition), "detail": f"{n} {late}"}
         for partition, n in found.items()
     ]
 
