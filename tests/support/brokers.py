@@ -50,22 +50,22 @@ class Broker:
             config = {name.replace("_", "."): value for name, value in config.items()}
             admin = AdminClient(self.properties)
             admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(30)
-            self._await_partitions(topic, partitions)
+            self._await(topic)
         elif partitions != MOCK_PARTITIONS:
             raise ValueError("the mock cluster makes topics of four partitions")
         else:
             self._producer().list_topics(topic, timeout=10)
         return topic
 
-    def _width(self, topic: str) -> int:
-        return len(self._producer().list_topics(topic, timeout=10).topics[topic].partitions)
-
-    def _await_partitions(self, topic: str, partitions: int) -> None:
-        """A topic is made by the controller; the broker that is asked learns of it later."""
+    def _await(self, topic: str) -> int:
+        """How many partitions it has, once the broker that is asked knows what was created."""
         deadline = time.monotonic() + 30
-        while self._width(topic) < partitions:
+        while not (
+            found := self._producer().list_topics(topic, timeout=10).topics[topic]
+        ).partitions:
             assert time.monotonic() < deadline, f"{topic} has not come up"
             time.sleep(0.01)
+        return len(found.partitions)
 
     def produce(
         self,
@@ -76,7 +76,7 @@ class Broker:
         **message: Any,
     ) -> None:
         """Store `values`, round the partitions unless one is named; durable on return."""
-        producer, width = self._producer(), self._width(topic)
+        producer, width = self._producer(), self._await(topic)
         for n, value in enumerate(values):
             where = n % width if partition is None else partition
             producer.produce(topic, value, partition=where, **message)
