@@ -5,7 +5,7 @@ from datetime import datetime
 
 import polars as pl
 
-_TIME = "_timestamp"
+from consumers.window import between
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,4 @@ class Window:
 
     def inside(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows whose timestamps are in the window."""
-        if self.since is not None:
-            rows = rows.filter(pl.col(_TIME) >= self.since)
-        if self.until is not None:
-            rows = rows.filter(pl.col(_TIME) < self.until)
-        return rows
+        return between(rows, self.since, self.until)

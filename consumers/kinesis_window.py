@@ -5,7 +5,9 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-ARRIVAL = "_timestamp"
+from consumers.window import TIME as ARRIVAL
+from consumers.window import between
+
 # Arrival times of a shard are not quite in order: this much later than its end, all is in.
 SKEW = timedelta(seconds=5)
 
@@ -36,8 +38,4 @@ class Window:
 
     def inside(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows of the window."""
-        if self.since is not None:
-            rows = rows.filter(pl.col(ARRIVAL) >= self.since)
-        if self.until is not None:
-            rows = rows.filter(pl.col(ARRIVAL) < self.until)
-        return rows
+        return between(rows, self.since, self.until)

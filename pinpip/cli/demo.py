@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -67,10 +66,12 @@ def _prepare(config: "Config") -> Path:
     """A configuration of the demo's own: an empty lake, a free port for the gateway."""
     import yaml
 
+    from pinpip.local.java import free_port
+
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     tree = config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    port = _free_port()
+    port = free_port()
     tree["kafka"] = {"bootstrap.servers": "local"}
     tree["aws"] = {"region": config.aws.region, "endpoint_url": "local"}
     tree["lake"] = {"root": str(FOLDER / "lake")}
@@ -80,13 +81,6 @@ def _prepare(config: "Config") -> Path:
     path = FOLDER / "config.yaml"
     path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     return path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -146,19 +140,12 @@ def _acknowledged(config: "Config", summary: "Summary") -> dict[str, int]:
 
 def _rows(config: "Config", name: str) -> int:
     """Rows in the clean table and its quarantine, by the log alone."""
-    from deltalake import DeltaTable
-    from deltalake.exceptions import TableNotFoundError
-
     from pinpip.cli.compose import tables_of
-
-    def count(uri: str) -> int:
-        try:
-            return int(DeltaTable(uri).count())
-        except TableNotFoundError:
-            return 0
+    from sinks.table import find
 
     tables = tables_of(config, name)
-    return count(tables.clean) + count(tables.quarantine)
+    found = [find(uri, tables.options) for uri in (tables.clean, tables.quarantine)]
+    return sum(int(table.count()) for table in found if table is not None)
 
 
 def _await_rows(
