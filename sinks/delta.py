@@ -175,14 +175,15 @@ class DeltaSink:
     ) -> Mapping[Partition, Position]:
         """Where each partition goes, if each is still where this sink left it."""
         moves = {r.of: r.end for r in ranges}
+        moved = []
         for partition in moves:
             stored = self._stored(snapshot, partition)
             held = self._progress[partition].held
             if stored != held:
+                moved.append(f"{partition} from {held} to {stored}")
                 del self._progress[partition]  # it may be another's by now: do not try it again
-                raise StalePosition(
-                    f"{self.name}: another writer moved {partition} from {held} to {stored}"
-                )
+        if moved:
+            raise StalePosition(f"{self.name}: another writer moved {', '.join(moved)}")
         return moves
 
     def _properties(

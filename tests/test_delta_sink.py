@@ -18,7 +18,7 @@ from tests.support.batches import Log, delta_target
 from tests.support.clock import ManualClock
 
 LOG = Log(KAFKA)
-P0, P1 = LOG.partition(0), LOG.partition(1)
+P0, P1, P2 = (LOG.partition(n) for n in range(3))
 
 
 def clean(folder: Path) -> DeltaSink:
@@ -108,22 +108,20 @@ def test_a_quarantine_without_rejects_waits_for_its_commit(tmp_path: Path) -> No
     assert (held.start, held.end) == (None, Position(6))
 
 
-def test_what_was_put_off_for_a_partition_that_moved_on_does_not_block_the_others(
+def test_what_was_put_off_for_partitions_that_moved_on_blocks_the_others_only_once(
     tmp_path: Path,
 ) -> None:
     old, new = quarantine(tmp_path, ManualClock()), quarantine(tmp_path, ManualClock())
-    old.positions([P0, P1])
-    old.write(LOG.without_rows({1: (0, 3)}))
-    new.positions([P1])
-    new.write(LOG.batch({1: (0, 6)}))
-    with pytest.raises(StalePosition):
+    old.positions([P0, P1, P2])
+    old.write(LOG.without_rows({1: (0, 3), 2: (0, 3)}))
+    new.positions([P1, P2])
+    new.write(LOG.batch({1: (0, 6), 2: (0, 6)}))
+    with pytest.raises(StalePosition, match=rf"moved {P1} from None to .*, {P2} from None to "):
         old.write(LOG.batch({0: (0, 6)}))
     old.positions([P0])
     old.write(LOG.batch({0: (0, 6)}))
-    assert quarantine(tmp_path, ManualClock()).positions([P0, P1]) == {
-        P0: Position(6),
-        P1: Position(6),
-    }
+    held = dict.fromkeys([P0, P1, P2], Position(6))
+    assert quarantine(tmp_path, ManualClock()).positions([P0, P1, P2]) == held
 
 
 @given(number=st.integers(0, 10**64 - 1), sub=st.integers(0, 2**31), before=st.integers(0, 99))
