@@ -1,15 +1,15 @@
 """Kafka as a source: a member of a consumer group that reads where the sinks say.
 
-The positions come from the listener (the tables); the group only shares out the partitions.
+The positions come from the tables, by way of `seek`; the group only shares out the partitions.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from consumers.kafka_client import partition_of, settings, topic_partition
+from consumers.kafka_client import begin_each, partition_of, remaining, settings, topic_partition
 from consumers.kafka_reader import Reader
 from pinpip.batch import KAFKA, Listener, Partition, Position, Positions, Records
 
@@ -23,7 +23,7 @@ class KafkaSource:
 
     `properties` are librdkafka's (ConfigError for one that exactly-once forbids), `budget` the
     bytes that a consumer may hold: a quarter of it, 64 MiB at most, is the client's queue.
-    `start` is where a partition begins whose position the listener does not know.
+    `start` is where a partition begins that is sought to None.
     """
 
     coordinates = KAFKA
@@ -45,9 +45,9 @@ class KafkaSource:
         self._settings = settings(properties, group, budget)
         self._topics = list(topics)
         self._headers, self._chunk, self._from_end = want_headers, chunk, start == "latest"
-        self._arriving: set[Partition] = set()
-        self._untold: dict[Partition, Position] = {}
-        self._raised: list[Exception] = []
+        self._held: set[Partition] = set()
+        self._sought: dict[Partition, Position | None] = {}
+        self._paused: list[TopicPartition] | None = None
 
     def open(self, listener: Listener) -> None:
         """Join the group; ConfigError, or SourceError when no broker can be reached."""
@@ -64,21 +64,27 @@ class KafkaSource:
         """The next records, or None; waits one second at most, for signals wait with it.
 
         Raises RecordsExpired when the topic no longer reaches back to a position, SourceError for
-        one beyond its end and for what the broker refuses, and what the listener raised.
+        one beyond its end and for what the broker refuses.
         """
-        if self._arriving:
-            self._start_arriving()
+        if self._sought and self._paused is None:
+            self._begin_sought()
         records = self._reader.read(timeout)
-        if self._raised:
-            raise self._raised.pop(0)
-        if self._untold:
-            told, self._untold = self._untold, {}
-            self.acknowledge(told)
-        return records
+        return records and remaining(records, self._sought)
 
     def seek(self, positions: Positions) -> None:
         """Read each partition that is still ours from its position (None: from its start)."""
-        self._reader.seek(positions)
+        self._sought |= {p: position for p, position in positions.items() if p in self._held}
+
+    def pause(self) -> None:
+        """Fetch nothing; the client's queue is dropped and fetched again later."""
+        self._paused = [topic_partition(p) for p in self._reader.next]
+        self._reader.consumer.pause(self._paused)
+
+    def resume(self) -> None:
+        """Fetch again, also what was taken away meanwhile and may come back."""
+        if self._paused is not None:
+            self._reader.consumer.resume(self._paused)
+        self._paused = None
 
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
         """Commit to the group in the background: a hint for lag tools, so a failure is no error."""
@@ -94,33 +100,30 @@ class KafkaSource:
         """Leave the group."""
         self._reader.consumer.close()
 
-    def _on_assign(self, consumer: Consumer, found: list[TopicPartition]) -> None:
-        self._arriving |= {partition_of(tp) for tp in found}
-        try:
-            self._start_arriving()
-        except Exception as error:  # noqa: BLE001  # the client would swallow it: poll raises it
-            consumer.incremental_assign([])  # else the client starts them at the group's offsets
-            self._raised.append(error)
+    def _begin_sought(self) -> None:
+        started = {p: at for p, at in self._sought.items() if at and p not in self._reader.next}
+        begin_each(self._sought, self._begin)
+        self.acknowledge(started)  # the last owner's word may have been lost
 
-    def _start_arriving(self) -> None:
-        """Start new partitions where the listener says; they stay new until that succeeds."""
-        positions = self._listener.assigned(sorted(self._arriving))
-        starts = [self._reader.place(p, positions.get(p)) for p in sorted(self._arriving)]
-        self._reader.consumer.incremental_assign(starts)
-        self._arriving.clear()
-        # Told to the group after the rebalance: the last owner's word may have been lost.
-        self._untold |= {p: position for p, position in positions.items() if position}
+    def _begin(self, partition: Partition, position: Position | None) -> None:
+        if partition in self._reader.next:
+            self._reader.seek({partition: position})
+        else:
+            start = self._reader.place(partition, position)
+            self._reader.consumer.incremental_assign([start])
+
+    def _on_assign(self, consumer: Consumer, found: list[TopicPartition]) -> None:
+        consumer.incremental_assign([])  # else the client starts them at the group's offsets
+        partitions = sorted(map(partition_of, found))
+        self._held.update(partitions)
+        self._listener.assigned(partitions)
 
     def _on_revoke(self, consumer: Consumer, found: list[TopicPartition]) -> None:
-        partitions = {partition_of(tp) for tp in found}
-        started = partitions - self._arriving
-        self._arriving -= partitions
+        partitions = sorted(map(partition_of, found))
+        begun = [topic_partition(p) for p in partitions if p in self._reader.next]
+        consumer.incremental_unassign(begun)
         self._reader.drop(partitions)
-        consumer.incremental_unassign([topic_partition(p) for p in started])
-        self._guard(lambda: self._listener.revoked(sorted(partitions)))
-
-    def _guard(self, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except Exception as error:  # noqa: BLE001  # the client would swallow it: poll raises it
-            self._raised.append(error)
+        self._held.difference_update(partitions)
+        for partition in partitions:
+            self._sought.pop(partition, None)
+        self._listener.revoked(partitions)

@@ -1,13 +1,13 @@
 """The Kafka client's settings, its errors in pinpip's words, and where topics begin and end."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from pinpip.batch import Partition, Position
-from pinpip.errors import ConfigError, RecordsExpired, SourceError
+from pinpip.batch import Partition, Position, Records
+from pinpip.errors import ConfigError, RecordsExpired, SourceError, TransientError
 
 REACH = 10.0
 QUEUE_LIMIT = 64 * 1024 * 1024
@@ -124,18 +124,47 @@ def outside(partition: Partition, position: int, low: int, high: int) -> Excepti
 
 
 def watermarks(consumer: Consumer, partition: Partition) -> tuple[int, int]:
-    """First offset and end (next offset to be written) of a partition; SourceError if unknown."""
+    """First offset and end (next offset to be written) of a partition.
+
+    Raises TransientError while no broker can say, SourceError when it refuses to.
+    """
     try:
         ends = consumer.get_watermark_offsets(topic_partition(partition), timeout=REACH)
     except KafkaException as error:
-        raise SourceError(
-            f"the ends of {partition} cannot be read: {error.args[0].str()}",
+        cause = error.args[0]
+        if cause.fatal() or cause.code() in _REFUSED:
+            raise failure(cause) from error
+        raise TransientError(
+            f"the ends of {partition} cannot be read: {cause.str()}",
             "see that the broker runs and the topic exists",
         ) from error
     if ends is None:
-        raise SourceError(f"the ends of {partition} did not come in {REACH:.0f} s", "try again")
+        raise TransientError(f"the ends of {partition} did not come in {REACH:.0f} s", "try again")
     low, high = ends
     return low, high
+
+
+def begin_each(
+    sought: dict[Partition, Position | None], begin: Callable[[Partition, Position | None], None]
+) -> None:
+    """Call `begin` for each partition of `sought` and take it out, unless no broker answers now.
+
+    librdkafka waits for a broker without a limit, and so does what is left in `sought`.
+    """
+    while sought:
+        partition, position = next(iter(sought.items()))
+        try:
+            begin(partition, position)
+        except TransientError as error:
+            _log.warning("kafka_waits", error=error.message)
+            return
+        del sought[partition]
+
+
+def remaining(records: Records, sought: Collection[Partition]) -> Records | None:
+    """What is left of `records` without partitions that are to be read from elsewhere."""
+    left = records.without(sought) if sought else records
+    return left if left.spans else None
 
 
 def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition]:

@@ -1,6 +1,6 @@
 """A bounded stretch of Kafka topics, read beside their live consumers.
 
-No group is joined and nothing is committed: the listener's positions alone say where to resume.
+No group is joined and nothing is committed: the positions sought alone say where to resume.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,15 @@ import polars as pl
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from consumers.kafka import BUDGET, CHUNK
-from consumers.kafka_client import REACH, partitions_of, settings, topic_partition, watermarks
+from consumers.kafka_client import (
+    REACH,
+    begin_each,
+    partitions_of,
+    remaining,
+    settings,
+    topic_partition,
+    watermarks,
+)
 from consumers.kafka_reader import Reader
 from consumers.kafka_window import Window
 from pinpip.batch import KAFKA, Listener, Partition, Position, Positions, Records, Span
@@ -42,13 +50,11 @@ class BoundedKafkaSource:
         self._headers, self._chunk = want_headers, chunk
         self._ends: dict[Partition, int] = {}
         self._open: set[Partition] = set()
+        self._sought: dict[Partition, Position | None] = {}
+        self._paused: list[TopicPartition] | None = None
 
     def open(self, listener: Listener) -> None:
-        """Fix the ends and start where the listener says.
-
-        Raises SourceError when no broker or topic is there, or the listener's position lies
-        before the window: going on would leave a gap.
-        """
+        """Fix the ends; SourceError when no broker or topic is there."""
         self._reader = Reader(self._settings, headers=self._headers, chunk=self._chunk)
         partitions = partitions_of(self._reader.consumer, self._topics)
         if not partitions:
@@ -58,17 +64,36 @@ class BoundedKafkaSource:
             )
         for partition in partitions:
             self._bound(partition)
-        self._read_from(listener.assigned(partitions))
+        self._open |= set(partitions)
+        listener.assigned(partitions)
 
     def poll(self, timeout: float) -> Records | None:
-        """The next records of the window, or None."""
+        """The next records of the window, or None.
+
+        Raises SourceError when a position lies before the window: going on would leave a gap.
+        """
+        if self._paused is None:
+            begin_each(self._sought, self._begin)
         records = self._reader.read(timeout)
-        return None if records is None else self._cut(records)
+        wanted = records and remaining(records, self._sought)
+        return wanted and self._cut(wanted)
 
     def seek(self, positions: Positions) -> None:
-        """Read each partition again from its position (None: from the window's start)."""
-        self._leave([p for p in positions if p in self._open])
-        self._read_from(positions)
+        """Read each partition from its position (None: from the window's start)."""
+        ours = {p: position for p, position in positions.items() if p in self._ends}
+        self._sought |= ours
+        self._open |= set(ours)
+
+    def pause(self) -> None:
+        """Fetch nothing; the client's queue is dropped and fetched again later."""
+        self._paused = [topic_partition(p) for p in self._reader.next]
+        self._reader.consumer.pause(self._paused)
+
+    def resume(self) -> None:
+        """Fetch again."""
+        if self._paused is not None:
+            self._reader.consumer.resume(self._paused)
+        self._paused = None
 
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
         """Nothing: the live consumer's group is none of a replay's business."""
@@ -81,7 +106,8 @@ class BoundedKafkaSource:
     @property
     def left(self) -> int:
         """Offsets still to be read."""
-        return sum(self._ends[p] - self._reader.next[p] for p in self._open)
+        begun, firsts = self._reader.next, self._reader.firsts
+        return sum(self._ends[p] - begun.get(p, firsts[p]) for p in self._open)
 
     def close(self) -> None:
         """Close the client."""
@@ -97,13 +123,15 @@ class BoundedKafkaSource:
             )
         self._reader.firsts[partition] = min(first, high)
 
-    def _read_from(self, positions: Positions) -> None:
-        starts = [self._start(partition, position) for partition, position in positions.items()]
-        self._open |= set(positions)
-        self._reader.consumer.incremental_assign(starts)
-        self._leave([p for p in positions if self._reader.next[p] >= self._ends[p]])
+    def _begin(self, partition: Partition, position: Position | None) -> None:
+        self._refuse_gap(partition, position)
+        if partition in self._reader.next:
+            self._stop(partition)
+        start = self._reader.place(partition, position)
+        self._reader.consumer.incremental_assign([start])
+        self._leave_if_done(partition)
 
-    def _start(self, partition: Partition, position: Position | None) -> TopicPartition:
+    def _refuse_gap(self, partition: Partition, position: Position | None) -> None:
         first = self._reader.firsts[partition]
         if position is not None and position.number < first:
             raise SourceError(
@@ -111,20 +139,22 @@ class BoundedKafkaSource:
                 f"{first}: it would leave a gap",
                 "replay into a table of its own",
             )
-        return self._reader.place(partition, position)
 
-    def _leave(self, partitions: Sequence[Partition]) -> None:
-        if partitions:
-            targets = [topic_partition(p) for p in partitions]
-            self._reader.consumer.incremental_unassign(targets)
-            self._open -= set(partitions)
+    def _leave_if_done(self, partition: Partition) -> None:
+        if self._reader.next[partition] >= self._ends[partition]:
+            self._stop(partition)
+            self._open.remove(partition)
+
+    def _stop(self, partition: Partition) -> None:
+        self._reader.consumer.incremental_unassign([topic_partition(partition)])
+        self._reader.drop([partition])
 
     def _cut(self, records: Records) -> Records | None:
         """Without what lies beyond the window; partitions that reached its end are left."""
         spans = {p: self._clipped(p, span) for p, span in records.spans.items() if p in self._open}
         inside = [KAFKA.of(p) & ~KAFKA.unread(span.end) for p, span in spans.items()]
-        self._leave([p for p in spans if self._reader.next[p] >= self._ends[p]])
-        self._reader.drop([p for p in spans if p not in self._open])
+        for partition in spans:
+            self._leave_if_done(partition)
         if not spans:
             return None
         clipped = any(spans[p].end != records.spans[p].end for p in spans)

@@ -83,6 +83,8 @@ class KinesisSource:
         self._shards: dict[str, Shard] = {}
         self._cursors: dict[str, Cursor] = {}
         self._drained: set[str] = set()
+        self._held: set[str] = set()
+        self._paused = False
         self._relist_at = 0.0
         self._listing = faults.Backoff()
 
@@ -100,24 +102,37 @@ class KinesisSource:
         deadline = self._clock.monotonic() + timeout
         while True:
             self._release()
-            self._admit()
-            self._calls.ask(self._reading())
-            over = self._calls.finished(self._reading(), min(deadline, self._relist_at))
+            waits = self._admit()
+            reading = [] if self._paused else self._reading()
+            self._calls.ask(reading)
+            over = self._calls.finished(reading, min(deadline, self._relist_at))
             taken = [self._take(cursor, answer) for cursor, answer in over]
             parts = [records for records in taken if records is not None]
             if parts:
                 return merge(parts)
-            if self.exhausted or self._clock.monotonic() >= deadline:
+            if waits or self.exhausted or self._clock.monotonic() >= deadline:
                 return None
 
     def seek(self, positions: Positions) -> None:
-        """Read these shards again from their positions; their children wait for them."""
+        """Read these shards from their positions; their children wait for them."""
         for partition, position in positions.items():
-            old = self._cursors.get(partition.id)
-            if old is not None:
+            name = partition.id
+            if name not in self._held:
+                continue
+            self._drained.discard(name)
+            if (old := self._cursors.get(name)) is None:
+                self._begin(self._shards[name], position)
+            else:
                 # A new cursor: what is on its way for the old one will be dropped.
-                self._cursors[partition.id] = Cursor(old.shard, old.begin, position, old.due)
-                self._drained.discard(partition.id)
+                self._cursors[name] = Cursor(old.shard, old.begin, position, old.due)
+
+    def pause(self) -> None:
+        """Call for no more records; those on their way are still given."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Call again."""
+        self._paused = False
 
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
         """Nothing yet: Kinesis stores no positions."""
@@ -158,21 +173,23 @@ class KinesisSource:
 
     def _release(self) -> None:
         """Let go of the shards that are no longer ours."""
-        held = [self._partition(cursor.shard) for cursor in self._cursors.values()]
+        held = [self._partition(self._shards[name]) for name in self._held]
         gone = set(held) - set(self._ours(held))
         if gone:
             self._listener.revoked(gone)
         for partition in gone:
-            del self._cursors[partition.id]
+            self._held.remove(partition.id)
+            self._cursors.pop(partition.id, None)
 
-    def _admit(self) -> None:
-        """Announce the shards whose turn has come and take up their positions."""
+    def _admit(self) -> bool:
+        """Announce the shards whose turn has come; whether one of them waits for its seek."""
         if self._clock.monotonic() >= self._relist_at:
             self._list()
-        while fresh := [shard for shard in self._turn() if shard.id not in self._cursors]:
-            positions = self._listener.assigned([self._partition(shard) for shard in fresh])
-            for shard in fresh:
-                self._begin(shard, positions.get(self._partition(shard)))
+        fresh = {s.id: self._partition(s) for s in self._turn() if s.id not in self._held}
+        self._held |= fresh.keys()
+        if fresh:
+            self._listener.assigned(list(fresh.values()))
+        return bool(fresh.keys() - self._cursors.keys() - self._drained)
 
     def _begin(self, shard: Shard, position: Position | None) -> None:
         begin: Begin = "TRIM_HORIZON"

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 
-class _Known:
-    """A listener that answers given positions."""
+class _Starter:
+    """A listener that starts each shard at its position."""
 
-    def __init__(self, positions: Positions) -> None:
+    def __init__(self, source: KinesisSource, positions: Positions) -> None:
+        self._source = source
         self._positions = positions
 
-    def assigned(self, partitions: Collection[Partition]) -> Positions:
-        return {p: self._positions.get(p) for p in partitions}
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """Start them at once."""
+        self._source.seek({p: self._positions.get(p) for p in partitions})
 
     def revoked(self, partitions: Collection[Partition]) -> None:
         """Nothing is buffered."""
@@ -49,7 +51,7 @@ def newest_unread(
         ours=lambda shards: [p for p in shards if p not in unread],
     )
     try:
-        source.open(_Known(positions))
+        source.open(_Starter(source, positions))
         while not source.exhausted:
             records = source.poll(1.0)
             spans = records.spans if records is not None else {}

@@ -1,25 +1,33 @@
 """The heart: poll, buffer, decode and clean, write to every sink, acknowledge.
 
-The tables are the truth. On assignment each partition starts at the minimum over the sinks, each
-sink drops what it already has, and a sink that another writer has overtaken makes the loop drop
-its buffer, read the positions again and seek.
+The tables are the truth. An assigned partition starts at the minimum over the sinks, each sink
+drops what it already has, and a sink that another writer has overtaken makes the loop drop its
+buffer, read the positions again and seek.
+
+Every call on a sink runs in the executor, one at a time. The loop's own thread never blocks on it:
+while a call takes long, the source is paused and polled on, so that the group is served.
 """
 
-import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
+from consumers.fanout import Fanout
 from consumers.rejects import RejectWatch
-from pinpip.batch import Batch, Partition, Position, Records, Sink, Source, merge
+from consumers.rivals import RivalWatch
+from pinpip.batch import Batch, Partition, Records, Sink, Source, merge
 from pinpip.clock import Clock
 from pinpip.errors import StalePosition
-from pinpip.retry import retry
 
-PATIENCE = 0.5  # seconds in one poll at most: signals and finished writes are seen this soon
-RETRY_BUDGET = 120.0  # seconds, well below max.poll.interval.ms
-STOP_BUDGET = 5.0  # seconds for a failing write once the loop is asked to stop
+PATIENCE = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
+EAGERNESS = 0.1  # the same while nothing is assigned: what comes is started this soon
+SHORT_WAIT = 2.0  # for a call on a sink; beyond it the source is paused, which drops its queue
+RETRY_BUDGET = 120.0  # for a failing call on a sink; polling goes on meanwhile
+STOP_BUDGET = 5.0  # the same once the loop is asked to stop
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,19 +56,19 @@ class Loop:
     ) -> None:
         self._source = source
         self._process = process
-        self._sinks = sinks
+        self._sinks = Fanout(sinks, clock, self._retry_budget)
         self._limits = limits
         self._clock = clock
         self._executor = executor
         self._written = written
-        self._rng = random.Random()
         self._stopping = False
         self._assigned: set[Partition] = set()
+        self._arrived: set[Partition] = set()
         self._buffer: list[Records] = []
         self._buffered_at = 0.0
         self._writing: Future[Batch] | None = None
-        self._failure: Exception | None = None
         self._rejects = RejectWatch(limits.reject_ratio, limits.reject_window)
+        self._rivals = RivalWatch()
 
     def stop(self) -> None:
         """Ask `run` to write what it holds and return; safe in a signal handler."""
@@ -76,51 +84,58 @@ class Loop:
                     self._drain()
             self.finish()
         finally:
+            self.stop()  # after an error a write may still be trying
             self._source.close()
 
     def run_once(self) -> None:
-        """Poll, buffer, and hand a due batch over to the sinks."""
+        """Start new partitions, poll, buffer, and hand a due batch over to the sinks."""
         try:
+            self._start_arrived()
             self._collect(self._source.poll(self._patience()))
-            self._settle(wait=False)
-            self._raise_failure()
+            if self._writing is not None and self._writing.done():
+                self._settle()
             if self._is_due():
                 self._hand_over()
-        except StalePosition:
-            self._rewind()
+        except StalePosition as stale:
+            self._rewind(stale)
 
     def finish(self) -> None:
         """Write what is buffered and what the sinks put off, unless it is another's by now."""
         with suppress(StalePosition):
             self._write_all()
-        for sink in self._sinks:
-            with suppress(StalePosition):
-                self._retried(sink.close)
+        self._wait_for(self._executor.submit(self._sinks.close))
 
-    def _drain(self) -> None:
-        """Write the last batch of a bounded source; overtaken, the source goes back to give it."""
-        try:
-            self._write_all()
-        except StalePosition:
-            self._rewind()
-
-    def _write_all(self) -> None:
-        if self._buffer:
-            self._hand_over()
-        self._settle(wait=True)
-        self._raise_failure()
-
-    def assigned(self, partitions: Collection[Partition]) -> Mapping[Partition, Position | None]:
-        """Take partitions over: each starts at the minimum over the sinks."""
-        self._settle(wait=True)
-        self._drop(partitions)
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """Take note of partitions to take over."""
         self._assigned |= set(partitions)
-        return self._positions(partitions)
+        self._arrived |= set(partitions)
+        self._rebalanced(partitions)
 
     def revoked(self, partitions: Collection[Partition]) -> None:
         """Give partitions up: what is buffered of them is their next owner's to read."""
         self._assigned -= set(partitions)
+        self._arrived -= set(partitions)
+        self._rebalanced(partitions)
+
+    def _rebalanced(self, partitions: Collection[Partition]) -> None:
         self._drop(partitions)
+        if partitions:
+            self._rivals.rebalanced()
+
+    def _start_arrived(self) -> None:
+        if self._arrived:
+            self._settle()
+            self._start(self._arrived)
+
+    def _start(self, partitions: Collection[Partition]) -> None:
+        """Read from where the sinks are, but for what is taken away or comes anew meanwhile."""
+        asked = sorted(partitions)
+        self._arrived.difference_update(asked)
+        found = self._wait_for(self._executor.submit(self._sinks.positions, asked))
+        ours = self._assigned - self._arrived
+        positions = {p: position for p, position in found.items() if p in ours}
+        self._drop(positions)
+        self._source.seek(positions)
 
     def _drop(self, partitions: Collection[Partition]) -> None:
         kept = [records.without(partitions) for records in self._buffer]
@@ -135,7 +150,7 @@ class Loop:
 
     def _patience(self) -> float:
         if not self._buffer:
-            return PATIENCE
+            return PATIENCE if self._assigned else EAGERNESS
         age = self._clock.monotonic() - self._buffered_at
         return min(max(self._limits.max_wait - age, 0.0), PATIENCE)
 
@@ -153,57 +168,52 @@ class Loop:
         batch = self._process(merge(self._buffer))
         self._buffer = []
         self._rejects.check(batch)
-        self._settle(wait=True)
-        self._raise_failure()
-        self._writing = self._executor.submit(self._write, batch)
+        self._settle()
+        self._writing = self._executor.submit(self._sinks.write, batch)
 
-    def _write(self, batch: Batch) -> Batch:
-        for sink in self._sinks:
-            self._retried(lambda sink=sink: sink.write(batch))  # type: ignore[misc]
-        return batch
-
-    def _retried(self, step: Callable[[], None]) -> None:
-        retry(step, self._clock, self._rng, self._retry_budget)
-
-    def _retry_budget(self) -> float:
-        return STOP_BUDGET if self._stopping else RETRY_BUDGET
-
-    def _settle(self, *, wait: bool) -> None:
-        """Acknowledge a finished write, or keep its failure for the loop's own thread to raise."""
-        if self._writing is None or not (wait or self._writing.done()):
+    def _settle(self) -> None:
+        """Wait for the write in flight, and acknowledge it."""
+        if self._writing is None:
             return
         writing, self._writing = self._writing, None
-        failure = writing.exception()
-        if isinstance(failure, Exception):
-            self._failure = failure
-            return
-        batch = writing.result()
+        batch = self._wait_for(writing)
+        self._rivals.wrote()
         ends = {p: span.end for p, span in batch.spans.items() if p in self._assigned}
         self._source.acknowledge(ends)
         self._written(batch)
 
-    def _raise_failure(self) -> None:
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+    def _write_all(self) -> None:
+        if self._buffer:
+            self._hand_over()
+        self._settle()
 
-    def _rewind(self) -> None:
+    def _drain(self) -> None:
+        """Write the last batch of a bounded source; overtaken, the source goes back to give it."""
+        try:
+            self._write_all()
+        except StalePosition as stale:
+            self._rewind(stale)
+
+    def _rewind(self, stale: StalePosition) -> None:
         """Another writer was faster: the table wins."""
-        self._settle(wait=True)
-        self._failure = None
-        self._buffer = []
-        self._source.seek(self._positions(self._assigned))
+        self._rivals.overtaken(stale)
+        self._start(self._assigned)
 
-    def _positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
-        held = [self._read_positions(sink, partitions) for sink in self._sinks]
-        return {p: _earliest([positions[p] for positions in held]) for p in partitions}
+    def _wait_for(self, call: Future[T]) -> T:
+        """What a call on the sinks answers or raises; nothing more is fetched if it takes long."""
+        if not _ended(call, SHORT_WAIT):
+            self._source.pause()
+            while not _ended(call, PATIENCE):
+                self._collect(self._source.poll(0.0))
+            self._source.resume()
+        return call.result()
 
-    def _read_positions(
-        self, sink: Sink, partitions: Collection[Partition]
-    ) -> dict[Partition, Position | None]:
-        return retry(lambda: sink.positions(partitions), self._clock, self._rng, self._retry_budget)
+    def _retry_budget(self) -> float:
+        return STOP_BUDGET if self._stopping else RETRY_BUDGET
 
 
-def _earliest(positions: list[Position | None]) -> Position | None:
-    known = [position for position in positions if position is not None]
-    return min(known) if len(known) == len(positions) else None
+def _ended(call: Future[T], seconds: float) -> bool:
+    """Whether a call has ended after `seconds` at most."""
+    with suppress(TimeoutError):
+        call.exception(seconds)
+    return call.done()

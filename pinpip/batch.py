@@ -207,10 +207,13 @@ Positions = Mapping[Partition, Position | None]
 
 
 class Listener(Protocol):
-    """What a source tells the loop about its partitions; called from inside `poll`."""
+    """What a source tells the loop about its partitions; called from inside `open` and `poll`.
 
-    def assigned(self, partitions: Collection[Partition]) -> Positions:
-        """These partitions are ours from now on; answers where to start each (None: its first)."""
+    Both only take note: a rebalance waits for them.
+    """
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """These partitions are ours from now on; none is read before its first `seek`."""
         ...
 
     def revoked(self, partitions: Collection[Partition]) -> None:
@@ -224,19 +227,34 @@ class Source(Protocol):
     coordinates: Coordinates
 
     def open(self, listener: Listener) -> None:
-        """Start reading; `listener` hears of partitions from inside `poll`."""
+        """Connect; `listener` hears of partitions from now on."""
         ...
 
     def poll(self, timeout: float) -> Records | None:
         """The next records, or None when none came within `timeout` seconds.
 
-        Each span starts where the last one of its partition ended, or where `assigned` or
-        `seek` put it (None when that answered None).
+        Each span starts where the last one of its partition ended, or where `seek` put it (None
+        when that said None).
         """
         ...
 
     def seek(self, positions: Positions) -> None:
-        """Read each of these assigned partitions from its position (None: from its first)."""
+        """From the next `poll` on, read each partition from its position (None: from its first).
+
+        This starts a partition that was assigned and moves one that runs; those that are not ours
+        (any more) are passed over. It may be called from inside `assigned`.
+        """
+        ...
+
+    def pause(self) -> None:
+        """Fetch nothing until `resume`; `poll` still serves the group and hears of partitions.
+
+        What was on its way already may still come.
+        """
+        ...
+
+    def resume(self) -> None:
+        """Fetch again, from where each partition was or was sought to meanwhile."""
         ...
 
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:

@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 from consumers.kinesis_faults import PATIENCE
 from pinpip.batch import Position
 from pinpip.errors import RecordsExpired, SourceError
-from tests.contracts.source_contract import Recorder
+from tests.contracts.source_contract import Recorder, opened
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault
-from tests.support.kinesis_reading import A, B, drain, everything, flat, of, opened, source_of
+from tests.support.kinesis_reading import A, B, drain, everything, flat, of, source_of
 
 ENDPOINT = "http://kinesis.invalid"
 

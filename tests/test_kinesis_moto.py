@@ -14,9 +14,9 @@ from consumers.kinesis_window import Window
 from pinpip.batch import KINESIS
 from pinpip.clock import SystemClock
 from pinpip.errors import SourceError
-from tests.contracts.source_contract import Recorder, poll_until, rows
+from tests.contracts.source_contract import Recorder, opened, poll_until, rows
 from tests.support.fake_kinesis import STREAM
-from tests.support.kinesis_reading import A, B, flat, of, opened
+from tests.support.kinesis_reading import A, B, flat, of
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient

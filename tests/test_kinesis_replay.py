@@ -7,9 +7,9 @@ import pytest
 from consumers.kinesis_ends import newest_unread
 from consumers.kinesis_window import Window
 from pinpip.batch import Position, merge
-from tests.contracts.source_contract import Recorder, ends
+from tests.contracts.source_contract import Recorder, ends, opened
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis
-from tests.support.kinesis_reading import A, B, drain, everything, flat, of, opened, source_of
+from tests.support.kinesis_reading import A, B, drain, everything, flat, of, source_of
 
 
 @pytest.fixture

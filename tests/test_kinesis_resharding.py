@@ -7,10 +7,10 @@ from structlog.testing import capture_logs
 
 from consumers.aggregation import UserRecord
 from pinpip.batch import VALUE, Position
-from tests.contracts.source_contract import Recorder
+from tests.contracts.source_contract import Recorder, opened
 from tests.support.aggregates import aggregate
 from tests.support.fake_kinesis import FakeClock, FakeKinesis, fault
-from tests.support.kinesis_reading import A, B, drain, everything, flat, of, opened, source_of
+from tests.support.kinesis_reading import A, B, drain, everything, flat, of, source_of
 
 
 @pytest.fixture
@@ -121,7 +121,11 @@ class World:
         self.stored: dict[str, list[bytes]] = {}
         self.table: list[tuple[str, bytes]] = []
         self.listener = Recorder()
+        self._open()
+
+    def _open(self) -> None:
         self.source = source_of(self.kinesis)
+        self.listener.starts(self.source)
         self.source.open(self.listener)
 
     def put(self) -> None:
@@ -156,8 +160,7 @@ class World:
         """Read, lose it, and start again at the table's positions."""
         self.source.poll(0.3)
         self.source.close()
-        self.source = source_of(self.kinesis)
-        self.source.open(self.listener)
+        self._open()
 
     def fail(self) -> None:
         """Every shard's next call fails."""

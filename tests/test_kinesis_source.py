@@ -8,10 +8,10 @@ import pytest
 from consumers.aggregation import UserRecord
 from pinpip.batch import Position, merge
 from pinpip.errors import SourceError
-from tests.contracts.source_contract import Recorder, rows, values
+from tests.contracts.source_contract import Recorder, opened, rows, values
 from tests.support.aggregates import aggregate
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault
-from tests.support.kinesis_reading import A, B, drain, everything, flat, of, opened, source_of
+from tests.support.kinesis_reading import A, B, drain, everything, flat, of, source_of
 
 
 @pytest.fixture

@@ -16,13 +16,24 @@ from confluent_kafka.admin import AdminClient
 
 from consumers.kafka import KafkaSource
 from pinpip import configfile
+from pinpip.batch import Position
 from pinpip.clock import SystemClock
 from pinpip.config import Config
 from pinpip.errors import ConfigError, FatalError
 from pinpip.local import embedded
 from pinpip.local.java import Kafka, free_port, jars, real_kafka
 from pinpip.local.stack import gateway_process, local_stack
-from tests.contracts.source_contract import Recorder, ends, numbered, opened, ordered, read, values
+from tests.contracts.source_contract import (
+    Recorder,
+    ends,
+    numbered,
+    opened,
+    ordered,
+    poll_until,
+    read,
+    rows,
+    values,
+)
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker, docker_answers, docker_broker
 
@@ -87,6 +98,23 @@ def test_a_source_outlives_its_brokers_restart(kafka: Kafka) -> None:
         kafka.start()
         broker.produce(topic, numbered(40, since=40))
         assert ordered(values(read(source, 40))) == numbered(40, since=40)
+
+
+@JAVA
+def test_a_seek_while_the_broker_is_away_is_done_once_it_is_back(kafka: Kafka) -> None:
+    broker = broker_of(kafka)
+    topic = broker.create_topic()
+    broker.produce(topic, numbered(40))
+    listener = Recorder()
+    with opened(KafkaSource(broker.properties, [topic], topic), listener) as source:
+        listener.positions |= ends(read(source, 40))
+        kafka.stop()
+        listener.positions = dict.fromkeys(listener.held, Position(4))
+        source.seek(listener.positions)
+        assert source.poll(0.1) is None
+        kafka.start()
+        parts = poll_until(source, lambda parts: rows(parts) >= 24)
+    assert min(part.frame["_offset"].min() for part in parts) == 4  # type: ignore[type-var]
 
 
 @JAVA

@@ -264,6 +264,7 @@ def test_it_gives_what_was_there_when_it_was_opened_and_no_more(broker: Broker) 
 def test_an_empty_topic_is_exhausted_at_once(broker: Broker) -> None:
     source = bounded(broker, broker.create_topic())
     with opened(source, Recorder()):
+        assert source.poll(0) is None
         assert source.exhausted
 
 
@@ -306,8 +307,12 @@ def test_it_resumes_where_the_listener_is(broker: Broker) -> None:
 def test_a_position_before_the_window_would_leave_a_gap(broker: Broker) -> None:
     topic = broker.create_topic(1)
     broker.produce(topic, numbered(10))
-    with pytest.raises(SourceError, match=r"/0 up to offset 2, the replay starts at 5"):
-        bounded(broker, topic, Window(5)).open(Recorder({Partition(topic, "0"): Position(2)}))
+    held = Recorder({Partition(topic, "0"): Position(2)})
+    with (
+        opened(bounded(broker, topic, Window(5)), held) as source,
+        pytest.raises(SourceError, match=r"/0 up to offset 2, the replay starts at 5"),
+    ):
+        source.poll(0)
 
 
 @real
@@ -316,8 +321,11 @@ def test_a_window_whose_beginning_is_gone_is_refused(broker: Broker) -> None:
     broker.produce(topic, numbered(10))
     trim(broker, topic, 4)
     assert read_all(broker, topic) == numbered(6, since=4)
-    with pytest.raises(RecordsExpired, match=r"starts at offset 4, but offset 2 is still wanted"):
-        bounded(broker, topic, Window(2)).open(Recorder())
+    with (
+        opened(bounded(broker, topic, Window(2)), Recorder()) as source,
+        pytest.raises(RecordsExpired, match=r"starts at offset 4, but offset 2 is still wanted"),
+    ):
+        source.poll(0)
 
 
 def trim(broker: Broker, topic: str, before: int) -> None:

@@ -6,7 +6,7 @@ It overrides the fixture `backend`: see tests/test_source_contract.py.
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import polars as pl
 import pytest
@@ -47,11 +47,17 @@ class Recorder:
         self.positions = dict(positions or {})
         self.held: set[Partition] = set()
         self.lost: list[Partition] = []
+        self._source: Source | None = None
 
-    def assigned(self, partitions: Collection[Partition]) -> Positions:
-        """Answer the known positions."""
+    def starts(self, source: Source) -> None:
+        """The source whose partitions it starts; without one they stay unstarted."""
+        self._source = source
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """Start them at the known positions."""
         self.held |= set(partitions)
-        return {p: self.positions.get(p) for p in partitions}
+        if self._source is not None:
+            self._source.seek({p: self.positions.get(p) for p in partitions})
 
     def revoked(self, partitions: Collection[Partition]) -> None:
         """Remember them as lost."""
@@ -59,9 +65,14 @@ class Recorder:
         self.lost += partitions
 
 
+S = TypeVar("S", bound=Source)
+
+
 @contextmanager
-def opened(source: Source, listener: Recorder) -> Iterator[Source]:
-    """`source`, open, and closed at the end."""
+def opened(source: S, listener: Recorder, *, start: bool = True) -> Iterator[S]:
+    """`source`, open, and closed at the end; `listener` starts its partitions, if `start`."""
+    if start:
+        listener.starts(source)
     with closing(source):
         source.open(listener)
         yield source
@@ -186,7 +197,7 @@ class SourceContract:
         assert later(got, ends(got)) == []
         assert all(span.start is None for span in got.spans.values() if span.records)
 
-    def test_it_starts_where_the_listener_says(self, backend: Backend) -> None:
+    def test_it_starts_where_it_is_sought(self, backend: Backend) -> None:
         backend.fill(numbered(200))
         with opened(backend.source(), Recorder()) as source:
             everything = read(source, 200)
@@ -235,6 +246,75 @@ class SourceContract:
             again = read(source, 80)
         assert ordered(values(again)) == numbered(80)
         assert {s.start for s in again.spans.values()} == {None}
+
+    def test_nothing_is_read_of_a_partition_before_its_first_seek(self, backend: Backend) -> None:
+        backend.fill(numbered(100))
+        listener = Recorder()
+        with opened(backend.source(), listener, start=False) as source:
+            parts = poll_until(source, lambda _: listener.held == set(backend.partitions))
+            assert [*parts, *(source.poll(0.2) for _ in range(3))] == [None] * 3
+            one, *others = sorted(listener.held)
+            source.seek({one: None})
+            first = poll_until(source, bool)
+            source.seek(dict.fromkeys(others))
+            rest = poll_until(source, lambda parts: rows(parts) + rows(first) >= 100)
+        assert set(merge(first).spans) == {one}
+        assert ordered(values(merge([*first, *rest]))) == numbered(100)
+
+    def test_paused_it_gives_nothing_and_resumed_it_goes_on(self, backend: Backend) -> None:
+        backend.fill(numbered(100))
+        with opened(backend.source(), Recorder()) as source:
+            first = read(source, 100)
+            source.pause()
+            backend.fill(numbered(100, since=100))
+            parts = [part for _ in range(10) if (part := source.poll(0.1)) is not None]
+            assert rows(parts) == 0
+            source.resume()
+            second = read(source, 100)
+        assert ordered(values(merge([first, second]))) == numbered(200)
+
+    def test_a_pause_in_the_midst_of_reading_neither_skips_nor_repeats(
+        self, backend: Backend
+    ) -> None:
+        backend.fill(numbered(400))
+        parts: list[Records] = []
+        with opened(backend.source(), Recorder()) as source:
+            parts += poll_until(source, bool)
+            for _ in range(3):
+                source.pause()
+                late = source.poll(0.0)
+                source.resume()
+                parts += [] if late is None else [late]
+                parts += poll_until(source, lambda _: True)
+            parts += poll_until(source, lambda more: rows(more) + rows(parts) >= 400)
+        assert ordered(values(merge(parts))) == numbered(400)
+
+    def test_a_seek_while_paused_is_obeyed_when_resumed(self, backend: Backend) -> None:
+        backend.fill(numbered(200))
+        with opened(backend.source(), Recorder()) as source:
+            everything = read(source, 200)
+            start = middles(everything)
+            source.pause()
+            source.seek(start)
+            assert source.poll(0.2) is None
+            source.resume()
+            wanted = later(everything, start)
+            assert ordered(values(read(source, len(wanted)))) == wanted
+
+    def test_a_pause_right_after_a_seek_keeps_its_place(self, backend: Backend) -> None:
+        backend.fill(numbered(200))
+        with opened(backend.source(), Recorder()) as source:
+            everything = read(source, 200)
+            start = middles(everything)
+            wanted = later(everything, start)
+            source.seek(start)
+            early = source.poll(0.0)
+            source.pause()
+            late = source.poll(0.2)
+            source.resume()
+            had = [part for part in (early, late) if part is not None]
+            more = poll_until(source, lambda parts: rows(parts) + rows(had) >= len(wanted))
+        assert ordered(values(merge([*had, *more]))) == wanted
 
     def test_bytes_come_back_as_they_were(self, backend: Backend) -> None:
         odd = [b"\x00\xff\xfe", "κόσμε 🎉".encode(), b" ", bytes(range(256)), b"x" * 100_000]

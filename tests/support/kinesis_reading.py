@@ -1,13 +1,11 @@
 """Reading the fake stream with a fake clock."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from typing import Any
 
 from consumers.kinesis import KinesisSource
 from pinpip.batch import Partition, Records
 from pinpip.clock import Clock
-from tests.contracts.source_contract import Recorder, values
+from tests.contracts.source_contract import Recorder, opened, values
 from tests.support.fake_kinesis import STREAM, FakeKinesis
 
 A, B = "shardId-000000000000", "shardId-000000000001"
@@ -16,14 +14,6 @@ A, B = "shardId-000000000000", "shardId-000000000001"
 def source_of(kinesis: FakeKinesis, **options: Any) -> KinesisSource:
     """A source of the fake stream."""
     return KinesisSource(kinesis.client, STREAM, clock=kinesis.clock, **options)
-
-
-@contextmanager
-def opened(source: KinesisSource, listener: Recorder) -> Iterator[KinesisSource]:
-    """`source`, open, and closed at the end."""
-    with closing(source):
-        source.open(listener)
-        yield source
 
 
 def of(shard: str) -> Partition:

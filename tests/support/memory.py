@@ -44,7 +44,7 @@ class MemoryBroker:
 
 
 class MemorySource:
-    """A member of a group whose rebalances the test decides."""
+    """A member of a group whose rebalances the test decides: each poll hears of one at most."""
 
     coordinates = KAFKA
 
@@ -53,8 +53,11 @@ class MemorySource:
         self.chunk = chunk
         self.acknowledged: dict[Partition, Position] = {}
         self.closed = False
+        self.paused = False
+        self.polls: list[bool] = []  # for each poll whether it was paused
+        self.held: set[Partition] = set()
+        self.next: dict[Partition, Position | None] = {}
         self._listener: Listener | None = None
-        self._next: dict[Partition, Position | None] = {}
         self._calls: list[tuple[str, list[Partition]]] = []
 
     def open(self, listener: Listener) -> None:
@@ -66,46 +69,56 @@ class MemorySource:
     def revoke(self, *partitions: Partition) -> None:
         self._calls.append(("revoked", list(partitions)))
 
-    @property
-    def assigned(self) -> set[Partition]:
-        return set(self._next)
-
     def poll(self, timeout: float) -> Records | None:
         del timeout
+        self.polls.append(self.paused)
         self._rebalance()
+        return None if self.paused else self._read()
+
+    def _read(self) -> Records | None:
         spans: dict[Partition, Span] = {}
         frames = []
-        for partition, start in self._next.items():
+        for partition, start in self.next.items():
             first = 0 if start is None else start.number
             values = self.broker.logs[partition][first : first + self.chunk]
             if values:
                 end = first + len(values)
                 frames.append(frame_of(partition, range(first, end), values))
                 spans[partition] = Span(start, Position(end), len(values))
-        self._next |= {p: span.end for p, span in spans.items()}
+        self.next |= {p: span.end for p, span in spans.items()}
         return Records(pl.concat(frames), spans, KAFKA) if spans else None
 
     def _rebalance(self) -> None:
         assert self._listener is not None
-        calls, self._calls = self._calls, []
-        for call, partitions in calls:
-            if call == "assigned":
-                self._next |= self._listener.assigned(partitions)
-            else:
-                self._listener.revoked(partitions)
-                self._next = {p: n for p, n in self._next.items() if p not in partitions}
+        if not self._calls:
+            return
+        call, partitions = self._calls.pop(0)
+        if call == "assigned":
+            self.next = {p: n for p, n in self.next.items() if p not in partitions}
+            self.held |= set(partitions)
+            self._listener.assigned(partitions)
+        else:
+            self.held -= set(partitions)
+            self.next = {p: n for p, n in self.next.items() if p in self.held}
+            self._listener.revoked(partitions)
 
     def seek(self, positions: Positions) -> None:
-        self._next |= {p: position for p, position in positions.items() if p in self._next}
+        self.next |= {p: position for p, position in positions.items() if p in self.held}
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
 
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
         self.acknowledged |= positions
 
     @property
     def exhausted(self) -> bool:
-        ends = {p: len(self.broker.logs[p]) for p in self._next}
-        held = {p: 0 if n is None else n.number for p, n in self._next.items()}
-        return not self._calls and held == ends
+        ends = {p: len(self.broker.logs[p]) for p in self.held}
+        read = {p: 0 if n is None else n.number for p, n in self.next.items()}
+        return not self._calls and read == ends
 
     def close(self) -> None:
         self.closed = True
@@ -120,17 +133,22 @@ class MemoryTable:
 
 
 class MemorySink:
-    """The sink contract, with faults on demand: `before` and `after` run around the commit."""
+    """The sink contract, with faults on demand.
+
+    `reading` runs before positions are read, `before` and `after` around the commit.
+    """
 
     def __init__(self, table: MemoryTable, stage: str = "clean") -> None:
         self.name = stage
         self.table = table
         self.stage = stage
+        self.reading: Callable[[], None] = lambda: None
         self.before: Callable[[], None] = lambda: None
         self.after: Callable[[], None] = lambda: None
         self._own: dict[Partition, Position | None] = {}
 
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
+        self.reading()
         found = {p: self.table.held.get(p) for p in partitions}
         self._own |= found
         return found
@@ -141,7 +159,7 @@ class MemorySink:
         for p, span in news.items():
             own = self._own[p]
             if self.table.held.get(p) != own or (span.start or Position(0)) > (own or Position(0)):
-                raise StalePosition(f"{p}")
+                raise StalePosition(f"{self.name}: another writer moved {p} from {own}")
         frame: pl.DataFrame = getattr(batch, self.stage)
         rows = frame.filter(KAFKA.beyond({p: self._own[p] for p in news}))
         names = rows.select(KAFKA.identity).rows()
@@ -165,11 +183,15 @@ def process(records: Records) -> Batch:
 
 
 class LazyFuture(Future[Any]):
-    """Runs when it is told to, or when somebody waits for it."""
+    """Runs when it is told to, or when somebody has waited `waits` times for it in vain."""
 
-    def __init__(self, step: Callable[[], object]) -> None:
+    def __init__(
+        self, step: Callable[[], object], waits: int, meanwhile: Callable[[], None]
+    ) -> None:
         super().__init__()
         self._step = step
+        self._waits = waits
+        self._meanwhile = meanwhile
 
     def run(self) -> None:
         if self.done():
@@ -180,21 +202,36 @@ class LazyFuture(Future[Any]):
             self.set_exception(error)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
+        if self._waits and not self.done():
+            self._waits -= 1
+            self._meanwhile()
+            raise TimeoutError
         self.run()
         return super().exception(timeout)
 
 
 class LazyExecutor(Executor):
-    """One slot whose work the test starts."""
+    """One slot whose work the test starts, or a wait for it.
+
+    The next call takes `waits` waits in vain first; `meanwhile` runs in each of them.
+    """
 
     def __init__(self) -> None:
         self.pending: LazyFuture | None = None
+        self.waits = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    @property
+    def busy(self) -> bool:
+        return self.pending is not None and not self.pending.done()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> LazyFuture:
-        self.pending = LazyFuture(lambda: fn(*args, **kwargs))
+        assert not self.busy, "one call at a time"
+        waits, self.waits = self.waits, 0
+        self.pending = LazyFuture(lambda: fn(*args, **kwargs), waits, self.meanwhile)
         return self.pending
 
     def run(self) -> None:
-        """Finish the write in flight, if there is one."""
+        """Finish the call in flight, if there is one."""
         if self.pending is not None:
             self.pending.run()

@@ -1,0 +1,75 @@
+"""One consumer process in memory, stepped by the test."""
+
+from collections.abc import Callable, Sequence
+
+from consumers.loop import Limits, Loop
+from pinpip.batch import Partition
+from tests.support.clock import ManualClock
+from tests.support.memory import (
+    LazyExecutor,
+    MemoryBroker,
+    MemorySink,
+    MemorySource,
+    MemoryTable,
+    process,
+)
+
+P0, P1 = Partition("pin", "0"), Partition("pin", "1")
+LIMITS = Limits(
+    max_records=5, max_bytes=1_000_000, max_wait=1.0, reject_ratio=0.5, reject_window=10
+)
+
+
+class Member:
+    """A source, a loop and its sinks on shared tables."""
+
+    def __init__(
+        self, broker: MemoryBroker, tables: Sequence[MemoryTable], limits: Limits = LIMITS
+    ) -> None:
+        self.clock = ManualClock()
+        self.executor = LazyExecutor()
+        self.source = MemorySource(broker)
+        self.sinks = [
+            MemorySink(table, stage)
+            for table, stage in zip(tables, ("clean", "rejected"), strict=False)
+        ]
+        self.loop = Loop(self.source, process, self.sinks, limits, self.clock, self.executor)
+        self.source.open(self.loop)
+        self.busy = False
+
+    def takes(self, *partitions: Partition) -> None:
+        """Hear of partitions; the next turn starts them."""
+        self.source.assign(*partitions)
+        self.turn()
+
+    def turn(self, times: int = 1) -> None:
+        """Some turns; none when it is in the midst of one."""
+        if self.busy:
+            return
+        self.busy = True
+        try:
+            for _ in range(times):
+                self.loop.run_once()
+        finally:
+            self.busy = False
+
+
+def failing(*faults: Exception) -> Callable[[], None]:
+    """A hook that raises each of `faults` once."""
+    left = list(faults)
+
+    def fail() -> None:
+        if left:
+            raise left.pop(0)
+
+    return fail
+
+
+def fill(broker: MemoryBroker, partition: Partition, n: int, value: bytes = b"good") -> None:
+    """Store `n` records."""
+    broker.logs[partition].extend([value] * n)
+
+
+def offsets(table: MemoryTable, partition: Partition) -> list[int]:
+    """The offsets of a partition's rows, in the order they were written."""
+    return [offset for p, offset in table.rows if p == partition]
