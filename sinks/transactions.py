@@ -28,10 +28,20 @@ def app_id(app: str, partition: Partition) -> str:
     return f"{app}/{partition.source}/{partition.id}"
 
 
+def epoch(lookup: Lookup, app: str, partition: Partition) -> int | None:
+    """The stored epoch of the partition's position; it never changes within one incarnation."""
+    return lookup(f"{app_id(app, partition)}/epoch")
+
+
+def write_epoch(own: str, value: int, now_ms: int) -> Transaction:
+    """The `txn` action that stores an epoch beside the position `own`."""
+    return Transaction(f"{own}/epoch", value, now_ms)
+
+
 def read(
     lookup: Lookup, app: str, partition: Partition, coordinates: Coordinates
 ) -> Position | None:
-    """The stored position; `lookup` answers the version of an app id.
+    """The stored position, without its epoch; `lookup` answers the version of an app id.
 
     Raises PositionLost when the parts of a Kinesis position do not belong together.
     """

@@ -28,6 +28,7 @@ class Tables:
     options: dict[str, str]
     coordinates: Coordinates
     app: str
+    folder: str = ""
 
 
 @dataclass(frozen=True)
