@@ -141,6 +141,8 @@ class DeltaSink:
         ]
 
     def _is_news(self, partition: Partition, span: Span) -> bool:
+        if partition not in self._progress:
+            raise StalePosition(f"{self.name}: the position of {partition} was not read yet")
         refuse_another(partition, self._progress[partition].held, span.end.epoch)
         seen = self._progress[partition].seen
         if span.start is not None and (seen is None or span.start > seen):
