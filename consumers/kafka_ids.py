@@ -10,13 +10,13 @@ from typing import Any
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, TopicDescription
+from confluent_kafka.admin import AdminClient
 
 from pinpip.epochs import epoch_of
 
 PATIENCE = 1.0
 _log = structlog.get_logger()
-Asked = Mapping[str, "Future[TopicDescription]"]
+Asked = Mapping[str, Future[Any]]
 
 
 class TopicIds:
@@ -29,7 +29,8 @@ class TopicIds:
         cluster = consumer.list_topics(timeout=PATIENCE * 10)
         self._admin: AdminClient | None = None
         if cluster.controller_id in cluster.brokers:
-            self._admin = AdminClient({**configuration, "error_cb": lambda _: None})
+            own: dict[str, Any] = {**configuration, "error_cb": lambda _: None}
+            self._admin = AdminClient(own)
 
     def ask(self, topics: Collection[str]) -> Asked:
         """The question, sent but not waited for."""
@@ -40,9 +41,9 @@ class TopicIds:
         )
         return asked
 
-    def answers(self, asked: Asked) -> dict[str, int]:
+    def answers(self, asked: Asked, patience: float = 2 * PATIENCE) -> dict[str, int]:
         """The epochs that the cluster told; a topic is left out when it did not, or not in time."""
-        told = {topic: _answer(topic, answer) for topic, answer in asked.items()}
+        told = {topic: _answer(topic, answer, patience) for topic, answer in asked.items()}
         return {topic: epoch for topic, epoch in told.items() if epoch is not None}
 
     def now(self, topic: str) -> int | None:
@@ -50,9 +51,9 @@ class TopicIds:
         return self.answers(self.ask([topic])).get(topic)
 
 
-def _answer(topic: str, answer: "Future[TopicDescription]") -> int | None:
+def _answer(topic: str, answer: Future[Any], patience: float) -> int | None:
     try:
-        found = answer.result(2 * PATIENCE).topic_id
+        found = answer.result(patience).topic_id
     except (KafkaException, TimeoutError) as error:
         _log.debug("kafka_topic_id_unknown", topic=topic, error=str(error))
         return None

@@ -41,6 +41,7 @@ class Reader:
         self._absent: set[str] = set()
         self._ids = TopicIds(configuration, self.consumer)
         self._epochs: dict[str, int] = {}
+        self._asked: Asked = {}
         self._headers, self._chunk, self._from_end = headers, chunk, from_end
 
     def place(self, partition: Partition, position: Position | None) -> TopicPartition:
@@ -49,6 +50,7 @@ class Reader:
         Raises TopicRecreated when the position counts in an earlier life of the topic,
         RecordsExpired or SourceError when the partition does not reach there.
         """
+        self._asked = {}  # of before: it may know another topic of that name
         at = position or Position(self.next.get(partition, 0))
         self._meet(partition, at, self._ids.now(partition.source))
         low, high = watermarks(self.consumer, partition)
@@ -101,10 +103,18 @@ class Reader:
         while self._errors:
             report(self._errors.pop(0))
         if not (good or ends):
+            self._look()
             return None
         asked = self._ids.ask({partition.source for partition in self.next})
         records = self._take(good, ends)
         return None if records is None else self._dated(records, asked)
+
+    def _look(self) -> None:
+        """Let an idle reader hear of a topic created again, by the answer to its last look."""
+        found = self._ids.answers(self._asked, 0)
+        for partition, offset in self.next.items():
+            self._meet(partition, Position(offset), found.get(partition.source))
+        self._asked = self._ids.ask({partition.source for partition in self.next})
 
     def _dated(self, records: Records, asked: Asked) -> Records:
         """The records with the epoch that was known before they were fetched and still is after."""

@@ -75,13 +75,19 @@ class DeltaSink:
         Raises PositionLost when the table has rows of a partition but no position for it, or rows
         beyond it.
         """
-        self._table = table.find(self._target.uri, self._target.options)
+        target = self._target
+        self._table = table.find(target.uri, target.options)
         if self._table is None:
             found: dict[Partition, Position | None] = dict.fromkeys(partitions)
         else:
-            table.check(self._table, self._target.uri, self._target.schema)
-            found = {p: self._dated(self._table, p) for p in partitions}
-            self._guard(self._table, found)
+            table.check(self._table, target.uri, target.schema)
+            lookup = self._table.transaction_version
+            found = {
+                p: transactions.read_with_epoch(lookup, target.app, p, target.coordinates)
+                for p in partitions
+            }
+            with table.sorted_errors(target.uri):
+                self._guard(self._table, found)
         self._progress |= {p: _Progress(held, held) for p, held in found.items()}
         return found
 
@@ -248,14 +254,6 @@ class DeltaSink:
         target = self._target
         lookup = snapshot.transaction_version
         return transactions.read(lookup, target.app, partition, target.coordinates)
-
-    def _dated(self, snapshot: DeltaTable, partition: Partition) -> Position | None:
-        """As `_stored`, with the epoch: that costs a look into the log more."""
-        stored = self._stored(snapshot, partition)
-        if stored is None:
-            return None
-        lookup = snapshot.transaction_version
-        return replace(stored, epoch=transactions.epoch(lookup, self._target.app, partition))
 
     def _snapshot(self) -> DeltaTable:
         """The newest version, on one object from here to the commit.

@@ -9,6 +9,7 @@ together. Source: Delta transaction protocol, "Transaction Identifiers".
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from deltalake import Transaction
 
@@ -28,9 +29,17 @@ def app_id(app: str, partition: Partition) -> str:
     return f"{app}/{partition.source}/{partition.id}"
 
 
-def epoch(lookup: Lookup, app: str, partition: Partition) -> int | None:
-    """The stored epoch of the partition's position; it never changes within one incarnation."""
-    return lookup(f"{app_id(app, partition)}/epoch")
+def read_with_epoch(
+    lookup: Lookup, app: str, partition: Partition, coordinates: Coordinates
+) -> Position | None:
+    """As `read`, with the epoch, which costs a look into the whole log more.
+
+    An epoch never changes within an incarnation.
+    """
+    position = read(lookup, app, partition, coordinates)
+    if position is None:
+        return None
+    return replace(position, epoch=lookup(f"{app_id(app, partition)}/epoch"))
 
 
 def write_epoch(own: str, value: int, now_ms: int) -> Transaction:
