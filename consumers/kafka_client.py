@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from consumers.kafka_ids import TopicIds
 from pinpip.batch import Partition, Position, Records
 from pinpip.errors import ConfigError, RecordsExpired, SourceError, TransientError
 
@@ -176,13 +177,22 @@ def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition
 def end_positions(
     properties: Mapping[str, Any], topics: Collection[str]
 ) -> dict[Partition, tuple[Position, Position]]:
-    """Where each partition of `topics` starts and ends now; topics that do not exist have none."""
-    consumer = client(settings(properties, "pinpip-ends", 0))
+    """Where each partition of `topics` starts and ends now, with the epoch it is in.
+
+    Topics that do not exist have none.
+    """
+    configuration = settings(properties, "pinpip-ends", 0)
+    consumer = client(configuration)
     try:
+        ids = TopicIds(configuration, consumer)
+        epochs = ids.answers(ids.ask(topics))
         return {
-            partition: (Position(low), Position(high))
-            for partition in partitions_of(consumer, topics)
-            for low, high in [watermarks(consumer, partition)]
+            p: (
+                Position(low, epoch=epochs.get(p.source)),
+                Position(high, epoch=epochs.get(p.source)),
+            )
+            for p in partitions_of(consumer, topics)
+            for low, high in [watermarks(consumer, p)]
         }
     finally:
         consumer.close()

@@ -1,14 +1,17 @@
 """Reading Kafka from given offsets: shared by the group's member and the bounded source."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from consumers.kafka_client import client, outside, report, topic_partition, watermarks
+from consumers.kafka_ids import Asked, TopicIds
 from consumers.kafka_messages import frame_of, ranges
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records, Span
+from pinpip.epochs import refuse_another
 from pinpip.errors import SourceError
 
 LONGEST_WAIT = 1.0
@@ -22,8 +25,9 @@ _log = structlog.get_logger()
 class Reader:
     """A client and where it reads in each of its partitions.
 
-    A partition without a position begins at its entry in `firsts`; without one at its end if
-    `from_end`, else at its first offset.
+    It reads one life of a topic: TopicRecreated is raised for another. A partition without a
+    position begins at its entry in `firsts`; without one at its end if `from_end`, else at its
+    first offset.
     """
 
     def __init__(
@@ -35,13 +39,20 @@ class Reader:
         self.firsts: dict[Partition, int] = {}
         self._start: dict[Partition, Position | None] = {}
         self._absent: set[str] = set()
+        self._ids = TopicIds(configuration, self.consumer)
+        self._epochs: dict[str, int] = {}
+        self._asked: Asked = {}
         self._headers, self._chunk, self._from_end = headers, chunk, from_end
 
     def place(self, partition: Partition, position: Position | None) -> TopicPartition:
         """Expect `partition` from `position` on; answers the explicit offset to read from.
 
-        Raises RecordsExpired or SourceError when the partition does not reach there.
+        Raises TopicRecreated when the position counts in an earlier life of the topic,
+        RecordsExpired or SourceError when the partition does not reach there.
         """
+        self._asked = {}  # of before: it may know another topic of that name
+        at = position or Position(self.next.get(partition, 0))
+        self._meet(partition, at, self._ids.now(partition.source))
         low, high = watermarks(self.consumer, partition)
         first = self.firsts.get(partition, high if self._from_end else low)
         offset = position.number if position else first
@@ -56,6 +67,18 @@ class Reader:
         for partition in partitions:
             self.next.pop(partition, None)
             self._start.pop(partition, None)
+        read = {partition.source for partition in self.next}
+        self._epochs = {topic: epoch for topic, epoch in self._epochs.items() if topic in read}
+
+    def _meet(self, partition: Partition, at: Position, found: int | None) -> None:
+        """All that is known of the topic's epoch must agree; `found` is what its broker says."""
+        known = self._epochs.get(partition.source)
+        refuse_another(partition, at, known)
+        epoch = at.epoch if known is None else known
+        refuse_another(partition, replace(at, epoch=epoch), found)
+        epoch = found if epoch is None else epoch
+        if epoch is not None:
+            self._epochs[partition.source] = epoch
 
     def seek(self, positions: Positions) -> None:
         """Read on from `positions` in those partitions that are still ours."""
@@ -79,7 +102,30 @@ class Reader:
         ends = self._hear(messages) if len(good) < len(messages) else {}
         while self._errors:
             report(self._errors.pop(0))
-        return self._take(good, ends) if good or ends else None
+        if not (good or ends):
+            self._look()
+            return None
+        asked = self._ids.ask({partition.source for partition in self.next})
+        records = self._take(good, ends)
+        return None if records is None else self._dated(records, asked)
+
+    def _look(self) -> None:
+        """Let an idle reader hear of a topic created again, by the answer to its last look."""
+        found = self._ids.answers(self._asked, 0)
+        for partition, offset in self.next.items():
+            self._meet(partition, Position(offset), found.get(partition.source))
+        self._asked = self._ids.ask({partition.source for partition in self.next})
+
+    def _dated(self, records: Records, asked: Asked) -> Records:
+        """The records with the epoch that was known before they were fetched and still is after."""
+        found, known = self._ids.answers(asked), dict(self._epochs)
+        spans: dict[Partition, Span] = {}
+        for partition, span in records.spans.items():
+            now = found.get(partition.source)
+            self._meet(partition, span.start or Position(0), now)
+            epoch = now if now == known.get(partition.source) else None
+            spans[partition] = replace(span, end=replace(span.end, epoch=epoch))
+        return replace(records, spans=spans)
 
     def _hear(self, messages: Iterable[Message]) -> dict[Partition, int]:
         """Ends of partitions that were reached; raises for what no waiting mends."""

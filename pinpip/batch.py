@@ -4,7 +4,7 @@ A position travels with the rows it belongs to; "+1" is decided in `Coordinates`
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import polars as pl
@@ -32,10 +32,13 @@ class Position:
 
     Kafka: `number` is the next offset, `sub` is 0.
     Kinesis: the sequence number and sub-sequence of the last record read; reading goes on after.
+    `epoch` is which life of the log they count in, see `pinpip.epochs`; None: the source cannot
+    tell. It is not compared: two lives of one log are refused where they meet.
     """
 
     number: int
     sub: int = 0
+    epoch: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,8 @@ class Records:
 def _follow(before: Span | None, after: Span) -> Span:
     if before is None:
         return after
-    if after.start != before.end:
+    old, new = before.end.epoch, after.end.epoch
+    if after.start != before.end or (None not in {old, new} and old != new):
         raise ValueError(f"{after} does not start where {before} ends")
     return Span(before.start, after.end, before.records + after.records)
 

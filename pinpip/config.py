@@ -153,6 +153,14 @@ class Pipeline(Model):
         """The Delta table's path below the lake."""
         return next(s.delta for s in self.sinks if isinstance(s, DeltaSink))
 
+    def places(self, lake: Lake) -> list[str]:
+        """What only this pipeline may write: its tables, and in its archives a folder a source."""
+        table = lake.uri(self.table).rstrip("/")
+        source = self.source
+        names = [source.stream] if isinstance(source, KinesisSource) else sorted({*source.topics})
+        roots = [s.parquet.rstrip("/") for s in self.sinks if isinstance(s, ParquetSink)]
+        return [table, f"{table}_quarantine", *(f"{r}/{name}" for r in roots for name in names)]
+
 
 class Config(Model):
     """All of config.yaml."""
@@ -167,6 +175,18 @@ class Config(Model):
     pipelines: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Pipeline] = Field(
         min_length=1
     )
+
+    @model_validator(mode="after")
+    def _places_of_their_own(self) -> "Config":
+        """Two writers of one table or chain would fence each other off for ever."""
+        owners: dict[str, str] = {}
+        for name, pipeline in self.pipelines.items():
+            for place in pipeline.places(self.lake):
+                if place in owners:
+                    both = " and ".join(dict.fromkeys([owners[place], name]))
+                    raise ValueError(f"pipelines: {both} would write {place} twice")
+                owners[place] = name
+        return self
 
     @property
     def storage_options(self) -> dict[str, str]:

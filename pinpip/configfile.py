@@ -55,7 +55,7 @@ def _explain(detail: ErrorDetails) -> str:
     where = [str(part) for part in detail["loc"]]
     name = ".".join(where[:1] + [part for part in where[1:] if part not in _TAGS])
     if detail["type"] != "extra_forbidden":
-        return f"{name}: {detail['msg']}"
+        return f"{name}: {detail['msg']}".removeprefix(": ")
     return f"unknown key {name!r}{nearest(where[-1], _known_keys())}"
 
 

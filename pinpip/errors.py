@@ -7,6 +7,7 @@ PinpipError
     ├── ConfigError
     ├── SourceError         broker, topic or stream cannot be read as configured
     ├── RecordsExpired      the source no longer holds records that a table still needs
+    ├── TopicRecreated      a table's position counts in an earlier life of its topic
     ├── SinkError           table, bucket or folder cannot be written as configured
     ├── PositionLost        a table holds rows of a partition but not where they end
     └── TooManyRejects      so much is bad that the schema must have changed
@@ -49,6 +50,10 @@ class SourceError(FatalError):
 
 class RecordsExpired(FatalError):
     """The source's retention has passed what a table still needs."""
+
+
+class TopicRecreated(FatalError):
+    """A topic was deleted and created again: its offsets are not those that a table holds."""
 
 
 class SinkError(FatalError):

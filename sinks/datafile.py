@@ -20,10 +20,12 @@ def encode(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def add_action(frame: pl.DataFrame, size: int, coordinates: Coordinates, now_ms: int) -> AddAction:
-    """A fresh name for the frame's file, with the statistics by which readers skip it."""
+def add_action(
+    frame: pl.DataFrame, size: int, coordinates: Coordinates, folder: str, now_ms: int
+) -> AddAction:
+    """A fresh name in `folder` for the frame's file, with the statistics to skip it by."""
     return AddAction(
-        path=f"part-{uuid4()}.zstd.parquet",
+        path=f"{folder}part-{uuid4()}.zstd.parquet",
         size=size,
         partition_values={},
         modification_time=now_ms,

@@ -1,20 +1,21 @@
 """The Delta sink: rows and the positions they advance, in one commit."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import polars as pl
 import structlog
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.transaction import AddAction, RemoveAction
 
 from pinpip import __version__
 from pinpip.batch import Batch, Coordinates, Partition, Position, Span
 from pinpip.clock import Clock
-from pinpip.errors import PositionLost, SinkError, StalePosition
-from sinks import datafile, ledger, table, transactions
+from pinpip.epochs import refuse_another
+from pinpip.errors import SinkError, StalePosition
+from sinks import datafile, guard, ledger, table, transactions
 from sinks.store import Store
 
 CHECKPOINT_EVERY = 100
@@ -28,6 +29,8 @@ class Target:
 
     `stage` names the frame of a batch that becomes rows; `defer` is for how many seconds a
     commit that has no rows may wait for one that has (0: never; a crash re-reads that much).
+    `folder` is where the files of this incarnation lie (see `sinks.rows`); `begins` lets it begin
+    in a table that holds rows of another.
     """
 
     uri: str
@@ -37,6 +40,8 @@ class Target:
     app: str
     stage: Literal["clean", "rejected"] = "clean"
     defer: float = 0.0
+    folder: str = ""
+    begins: bool = False
 
 
 @dataclass
@@ -57,6 +62,7 @@ class DeltaSink:
         self._store = store
         self._clock = clock
         self._progress: dict[Partition, _Progress] = {}
+        self._begun = False
         self._table: DeltaTable | None = None
         self._committed_at = clock.monotonic()
         self._maintainer = ThreadPoolExecutor(1, thread_name_prefix=f"checkpoint-{name}")
@@ -66,22 +72,29 @@ class DeltaSink:
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
         """The positions in the table, read afresh.
 
-        Raises PositionLost when the table has rows of a partition but no position for it.
+        Raises PositionLost when the table has rows of a partition but no position for it, or rows
+        beyond it.
         """
-        self._table = table.find(self._target.uri, self._target.options)
+        target = self._target
+        self._table = table.find(target.uri, target.options)
         if self._table is None:
             found: dict[Partition, Position | None] = dict.fromkeys(partitions)
         else:
-            table.check(self._table, self._target.uri, self._target.schema)
-            found = {p: self._stored(self._table, p) for p in partitions}
-            self._refuse_lost([p for p, position in found.items() if position is None])
+            table.check(self._table, target.uri, target.schema)
+            lookup = self._table.transaction_version
+            found = {
+                p: transactions.read_with_epoch(lookup, target.app, p, target.coordinates)
+                for p in partitions
+            }
+            with table.sorted_errors(target.uri):
+                self._guard(self._table, found)
         self._progress |= {p: _Progress(held, held) for p, held in found.items()}
         return found
 
     def write(self, batch: Batch) -> None:
         """Commit the batch's rows that the table does not hold, with their positions.
 
-        1. Keep the spans and rows beyond the own positions.
+        1. Keep the spans and rows beyond the own positions; TopicRecreated if another epoch's.
         2. Write the rows to a data file that nothing refers to yet.
         3. Compare every stored position with the one this sink knows.
         4. Commit the file and the new positions at once; delta-rs refuses the commit when
@@ -102,6 +115,14 @@ class DeltaSink:
         if put_off:
             self._commit(pl.DataFrame(schema=self._target.schema), put_off)
         self._maintainer.shutdown()
+
+    def _guard(self, snapshot: DeltaTable, found: Mapping[Partition, Position | None]) -> None:
+        target = self._target
+        lost = [p for p, position in found.items() if position is None]
+        if lost or target.begins:
+            self._begun = snapshot.transaction_version(target.app) is not None
+        guard.refuse_lost(snapshot, target, lost, begun=self._begun or target.begins)
+        guard.refuse_rewound(snapshot, target, {p: at for p, at in found.items() if at})
 
     def _ranges(self, batch: Batch) -> list[ledger.Range]:
         """The stretches of the batch that lie beyond what this sink has seen."""
@@ -126,6 +147,9 @@ class DeltaSink:
         ]
 
     def _is_news(self, partition: Partition, span: Span) -> bool:
+        if partition not in self._progress:
+            raise StalePosition(f"{self.name}: the position of {partition} was not read yet")
+        refuse_another(partition, self._progress[partition].held, span.end.epoch)
         seen = self._progress[partition].seen
         if span.start is not None and (seen is None or span.start > seen):
             raise StalePosition(
@@ -161,27 +185,34 @@ class DeltaSink:
                 post_commithook_properties=_QUIET,
             )
         self._progress |= {p: _Progress(end, end) for p, end in moves.items()}
+        self._begun = self._begun or self._target.begins
         self._committed_at = self._clock.monotonic()
 
     def _put(self, rows: pl.DataFrame, now_ms: int) -> AddAction:
         body = datafile.encode(rows)
-        action = datafile.add_action(rows, len(body), self._target.coordinates, now_ms)
+        target = self._target
+        action = datafile.add_action(rows, len(body), target.coordinates, target.folder, now_ms)
         if not self._store.put_new(action.path, body, {}):
-            raise SinkError(f"{action.path} is already in {self._target.uri}", "try again")
+            raise SinkError(f"{action.path} is already in {target.uri}", "try again")
         return action
 
     def _compare(
         self, snapshot: DeltaTable, ranges: list[ledger.Range]
     ) -> Mapping[Partition, Position]:
-        """Where each partition goes, if each is still where this sink left it."""
+        """Where each partition goes, if each is still where this sink left it.
+
+        With the position its epoch is what this sink knows: it is only ever written beside one.
+        """
         moves = {r.of: r.end for r in ranges}
         moved = []
-        for partition in moves:
+        for partition, end in moves.items():
             stored = self._stored(snapshot, partition)
             held = self._progress[partition].held
             if stored != held:
                 moved.append(f"{partition} from {held} to {stored}")
                 del self._progress[partition]  # it may be another's by now: do not try it again
+            elif held is not None and held.epoch is not None:
+                moves[partition] = replace(end, epoch=held.epoch)
         if moved:
             raise StalePosition(f"{self.name}: another writer moved {', '.join(moved)}")
         return moves
@@ -194,24 +225,31 @@ class DeltaSink:
         rows: pl.DataFrame,
         now_ms: int,
     ) -> CommitProperties:
-        target = self._target
-        ids = {transactions.app_id(target.app, p): end for p, end in moves.items()}
         entry = ledger.Entry(
-            app=target.app,
+            app=self._target.app,
             version=__version__,
             event_time=ledger.event_time(rows),
             ranges=ledger.joined(ranges),
         )
-        txns = [
-            txn
-            for own, end in ids.items()
-            for txn in transactions.write(
-                snapshot.transaction_version, own, end, target.coordinates, now_ms
-            )
-        ]
         return CommitProperties(
-            custom_metadata={ledger.KEY: ledger.encode(entry)}, app_transactions=txns
+            custom_metadata={ledger.KEY: ledger.encode(entry)},
+            app_transactions=list(self._transactions(snapshot, moves, now_ms)),
         )
+
+    def _transactions(
+        self, snapshot: DeltaTable, moves: Mapping[Partition, Position], now_ms: int
+    ) -> Iterator[Transaction]:
+        """The positions; what never changes again only once: the epochs, and that this began."""
+        target = self._target
+        lookup = snapshot.transaction_version
+        for partition, end in moves.items():
+            own = transactions.app_id(target.app, partition)
+            yield from transactions.write(lookup, own, end, target.coordinates, now_ms)
+            held = self._progress[partition].held
+            if end.epoch is not None and (held is None or held.epoch is None):
+                yield transactions.write_epoch(own, end.epoch, now_ms)
+        if target.begins and not self._begun:
+            yield Transaction(target.app, 1, now_ms)
 
     def _stored(self, snapshot: DeltaTable, partition: Partition) -> Position | None:
         target = self._target
@@ -249,18 +287,3 @@ class DeltaSink:
         if failure is not None:
             _log.warning("checkpoint_failed", table=self._target.uri, error=str(failure))
         return True
-
-    def _refuse_lost(self, partitions: list[Partition]) -> None:
-        """None must mean "nothing here": rows without a position would be read twice."""
-        if not partitions:
-            return
-        target = self._target
-        held = pl.scan_delta(target.uri, storage_options=target.options)
-        for partition in partitions:
-            rows = held.filter(target.coordinates.of(partition)).head(1).collect()
-            if not rows.is_empty():
-                raise PositionLost(
-                    f"table {target.uri} has rows of {partition} but no position for it under "
-                    f"{target.app}",
-                    "was the pipeline renamed? Give it its old name, or name a new table",
-                )

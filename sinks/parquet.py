@@ -9,11 +9,13 @@ import json
 import uuid
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, TypedDict
+from dataclasses import replace
+from typing import Literal, NotRequired, TypedDict
 
 import polars as pl
 
 from pinpip.batch import Batch, Coordinates, Partition, Position, Span
+from pinpip.epochs import refuse_another
 from pinpip.errors import PositionLost, StalePosition, TransientError
 from sinks.store import Store
 
@@ -26,13 +28,15 @@ _Stage = Literal["raw", "clean"]
 class About(TypedDict):
     """What each object says of itself, in the store's metadata and in the Parquet footer.
 
-    `start` and `end` are spelled as in names: an object's end is its successor's name.
+    `start` and `end` are spelled as in names: an object's end is its successor's name. `epoch` is
+    that of `end`, if the source told it.
     """
 
     start: str
     end: str
     records: int
     writer: str
+    epoch: NotRequired[int | None]
 
 
 class ParquetSink:
@@ -82,6 +86,7 @@ class ParquetSink:
         if partition not in self._own:
             raise StalePosition(f"{self.name}: the position of {partition} was not read yet")
         own = self._own[partition]
+        refuse_another(partition, own, span.end.epoch)
         if own is not None and span.end <= own:
             return False
         if span.start is not None and (own is None or span.start > own):
@@ -92,18 +97,20 @@ class ParquetSink:
 
     def _append(self, rows: pl.DataFrame, partition: Partition, span: Span) -> None:
         own = self._own[partition]
+        epoch = own.epoch if own and own.epoch is not None else span.end.epoch
         new = rows.filter(self._coordinates.of(partition) & self._coordinates.unread(own))
         about = About(
             start=self._spelled(own),
             end=self._spelled(span.end),
             records=new.height,
             writer=self._writer,
+            epoch=epoch,
         )
         key = _key(partition, about["start"])
         text = json.dumps(about)
         if not self._store.put_new(key, _encoded(new, text), {KEY: text}):
             self._claim(key, about)
-        self._own[partition] = span.end
+        self._own[partition] = replace(span.end, epoch=epoch)
 
     def _claim(self, key: str, about: About) -> None:
         """The name is taken: by a lost try of our own, or by another writer."""
@@ -115,7 +122,10 @@ class ParquetSink:
 
     def _end(self, partition: Partition) -> Position | None:
         key = self._last_key(partition)
-        return None if key is None else _position(self._about(key)["end"])
+        if key is None:
+            return None
+        about = self._about(key)
+        return replace(_position(about["end"]), epoch=about.get("epoch"))
 
     def _last_key(self, partition: Partition) -> str | None:
         """The chain's last object, found in leaps: a chain of years has millions of them.

@@ -9,6 +9,7 @@ together. Source: Delta transaction protocol, "Transaction Identifiers".
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from deltalake import Transaction
 
@@ -28,10 +29,28 @@ def app_id(app: str, partition: Partition) -> str:
     return f"{app}/{partition.source}/{partition.id}"
 
 
+def read_with_epoch(
+    lookup: Lookup, app: str, partition: Partition, coordinates: Coordinates
+) -> Position | None:
+    """As `read`, with the epoch, which costs a look into the whole log more.
+
+    An epoch never changes within an incarnation.
+    """
+    position = read(lookup, app, partition, coordinates)
+    if position is None:
+        return None
+    return replace(position, epoch=lookup(f"{app_id(app, partition)}/epoch"))
+
+
+def write_epoch(own: str, value: int, now_ms: int) -> Transaction:
+    """The `txn` action that stores an epoch beside the position `own`."""
+    return Transaction(f"{own}/epoch", value, now_ms)
+
+
 def read(
     lookup: Lookup, app: str, partition: Partition, coordinates: Coordinates
 ) -> Position | None:
-    """The stored position; `lookup` answers the version of an app id.
+    """The stored position, without its epoch; `lookup` answers the version of an app id.
 
     Raises PositionLost when the parts of a Kinesis position do not belong together.
     """

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 
 from pinpip.batch import Coordinates, Partition, Position
 from pinpip.errors import PositionLost
-from sinks import ledger, proof, table, transactions
+from sinks import ledger, proof, rows, table, transactions
 from sinks.ledger import Entry, Range
 from sinks.proof import Finding, Held, Kind
 
@@ -28,6 +28,7 @@ class Tables:
     options: dict[str, str]
     coordinates: Coordinates
     app: str
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,12 @@ class _Side:
     def held(self, partition: Partition) -> Held:
         """All that the table says of `partition`."""
         coordinates = self._tables.coordinates
-        rows = self._rows().filter(coordinates.of(partition))
+        own = self._rows().filter(coordinates.of(partition))
         return Held(
             table=self._uri,
             partition=partition,
             coordinates=coordinates,
-            keys=proof.keys(rows, coordinates).collect().to_series(),
+            keys=proof.keys(own, coordinates).collect().to_series(),
             ranges=self._ranges.get(partition, []),
             position=self._position(partition),
         )
@@ -130,7 +131,7 @@ class _Side:
     def _rows(self) -> pl.LazyFrame:
         if self._table is None:
             return pl.LazyFrame(schema=dict(self._tables.coordinates.metadata))
-        return pl.scan_delta(self._table, storage_options=self._tables.options)
+        return rows.scan(self._table, self._tables.options, self._tables.folder)
 
     def _position(self, partition: Partition) -> Position | None:
         if self._table is None:

@@ -134,6 +134,46 @@ def test_a_pipeline_has_exactly_one_delta_sink(tmp_path: Path) -> None:
         assert "exactly one delta sink" in message
 
 
+def pair(one: Mapping[str, object], two: Mapping[str, object]) -> dict[str, object]:
+    """Two pipelines that differ from the small one in these keys."""
+    return {**SMALL, "pipelines": {"one": {**PIPELINE, **one}, "two": {**PIPELINE, **two}}}
+
+
+CHAIN = {"parquet": "s3://b/archive/"}
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "place"),
+    [
+        ({}, {"source": {"topics": ["other"]}}, "lake/pin"),
+        ({}, {"sinks": [{"delta": "pin_quarantine"}]}, "lake/pin_quarantine"),
+        (
+            {"sinks": [{"delta": "a"}, CHAIN]},
+            {"sinks": [{"delta": "b"}, {"parquet": "s3://b/archive", "stage": "clean"}]},
+            "s3://b/archive/demo.pin",
+        ),
+    ],
+)
+def test_two_pipelines_that_would_write_the_same_place_are_refused(
+    tmp_path: Path, one: Mapping[str, object], two: Mapping[str, object], place: str
+) -> None:
+    said = refusal(tmp_path, pair(one, two))
+    assert "one and two" in said
+    assert said.endswith(f"{place} twice")
+
+
+def test_two_archives_of_one_pipeline_need_a_place_each(tmp_path: Path) -> None:
+    sinks = {"sinks": [{"delta": "a"}, CHAIN, CHAIN | {"stage": "clean"}]}
+    said = refusal(tmp_path, SMALL | {"pipelines": {"pin": PIPELINE | sinks}})
+    assert "pin would write s3://b/archive/demo.pin twice" in said
+
+
+def test_pipelines_of_different_topics_may_share_an_archive(tmp_path: Path) -> None:
+    one = {"sinks": [{"delta": "a"}, CHAIN]}
+    two = {"sinks": [{"delta": "b"}, CHAIN], "source": {"topics": ["other"]}}
+    assert list(read(tmp_path, pair(one, two)).pipelines) == ["one", "two"]
+
+
 def test_an_id_with_a_dot_is_refused(tmp_path: Path) -> None:
     assert "id: " in refusal(tmp_path, SMALL | {"id": "a.b"})
 

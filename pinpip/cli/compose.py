@@ -16,6 +16,7 @@ from pinpip.clock import Clock
 from pinpip.config import Config, Pipeline
 from sinks.delta import DeltaSink, Target
 from sinks.parquet import ParquetSink
+from sinks.rows import folder_of
 from sinks.store import open_store
 from sinks.verify import Tables
 from transforms.process import load_schema, load_transform, processor
@@ -27,7 +28,8 @@ def tables_of(config: Config, name: str) -> Tables:
     """The live tables of the pipeline `name`."""
     pipeline = config.pipeline(name)
     app = f"pinpip/{name}/{pipeline.incarnation}"
-    return tables_at(config, config.lake.uri(pipeline.table), coordinates_of(pipeline), app)
+    tables = tables_at(config, config.lake.uri(pipeline.table), coordinates_of(pipeline), app)
+    return replace(tables, folder=folder_of(pipeline.incarnation))
 
 
 def tables_at(config: Config, uri: str, coordinates: Coordinates, app: str) -> Tables:
@@ -79,13 +81,31 @@ def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], 
     return processor(schema, transform, coordinates_of(pipeline), keep_values=keep_values)
 
 
+def archive_uri(pipeline: Pipeline, archive: settings.ParquetSink) -> str:
+    """Where the archive's chains of the pipeline's incarnation are."""
+    return f"{archive.parquet.rstrip('/')}/{folder_of(pipeline.incarnation)}".rstrip("/")
+
+
 def delta_sinks(
-    config: Config, tables: Tables, process: Callable[[Records], Batch], clock: Clock
+    config: Config,
+    tables: Tables,
+    process: Callable[[Records], Batch],
+    clock: Clock,
+    *,
+    begins: bool = False,
 ) -> list[Sink]:
-    """The clean table and its quarantine."""
+    """The clean table and its quarantine; `begins` as in `sinks.delta.Target`."""
     coordinates = tables.coordinates
     empty = process(_nothing(coordinates))
-    clean = Target(tables.clean, tables.options, empty.clean.schema, coordinates, tables.app)
+    clean = Target(
+        tables.clean,
+        tables.options,
+        empty.clean.schema,
+        coordinates,
+        tables.app,
+        folder=tables.folder,
+        begins=begins,
+    )
     rejected = replace(
         clean,
         uri=tables.quarantine,
@@ -100,16 +120,22 @@ def delta_sinks(
 
 
 def sinks_of(
-    config: Config, name: str, process: Callable[[Records], Batch], clock: Clock
+    config: Config,
+    name: str,
+    process: Callable[[Records], Batch],
+    clock: Clock,
+    *,
+    begins: bool = False,
 ) -> list[Sink]:
-    """All sinks of the live pipeline `name`."""
+    """All sinks of the live pipeline `name`; `begins` as in `sinks.delta.Target`."""
     pipeline = config.pipeline(name)
     coordinates = coordinates_of(pipeline)
+    stores = [(a, open_store(archive_uri(pipeline, a), config.aws)) for a in archives(pipeline)]
     chains = [
-        ParquetSink(open_store(a.parquet, config.aws), a.stage, coordinates, f"archive {a.parquet}")
-        for a in archives(pipeline)
+        ParquetSink(store, a.stage, coordinates, f"archive {a.parquet}") for a, store in stores
     ]
-    return [*delta_sinks(config, tables_of(config, name), process, clock), *chains]
+    tables = tables_of(config, name)
+    return [*delta_sinks(config, tables, process, clock, begins=begins), *chains]
 
 
 def limits_of(config: Config) -> Limits:
@@ -130,15 +156,17 @@ def loop_of(
     clock: Clock,
     executor: Executor,
     written: Callable[[Batch], None],
+    *,
+    begins: bool = False,
 ) -> Loop:
-    """The live pipeline `name`, ready to run."""
+    """The live pipeline `name`, ready to run; `begins` as in `sinks.delta.Target`."""
     pipeline = config.pipeline(name)
     keep = any(archive.stage == "raw" for archive in archives(pipeline))
     process = process_of(pipeline, keep_values=keep)
     return Loop(
         source_of(config, name, clock),
         process,
-        sinks_of(config, name, process, clock),
+        sinks_of(config, name, process, clock, begins=begins),
         limits_of(config),
         clock,
         executor,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinpip.cli.shared import settings_of, stopping_on_signals
-from pinpip.errors import FatalError
+from pinpip.errors import ConfigError, FatalError
 
 if TYPE_CHECKING:
     from consumers.loop import Loop
@@ -23,6 +23,13 @@ def consume(
     metrics_port: Annotated[
         int | None, typer.Option(help="Serve Prometheus metrics on this port of loopback.")
     ] = None,
+    new_incarnation: Annotated[
+        bool,
+        typer.Option(
+            "--new-incarnation",
+            help="Begin the pipelines' `incarnation` in tables that hold rows of another.",
+        ),
+    ] = False,
 ) -> None:
     """Consume until SIGTERM or Ctrl-C: read, clean, write, each record exactly once.
 
@@ -31,11 +38,16 @@ def consume(
     from pinpip.metrics import Metrics
 
     config = settings_of(context).config()
+    if new_incarnation and not pipelines:
+        raise ConfigError(
+            "--new-incarnation reads sources afresh, so it wants to know whose",
+            "name the pipelines: pinpip consume pin --new-incarnation",
+        )
     names = pipelines or list(config.pipelines)
     metrics = Metrics()
     if metrics_port is not None:
         _serve(metrics, metrics_port)
-    run(config, names, metrics)
+    run(config, names, metrics, begins=new_incarnation)
     for name in names:
         clean, bad = metrics.total(name, "clean"), metrics.total(name, "quarantined")
         typer.echo(f"{name}: {clean:,} clean, {bad:,} quarantined")
@@ -51,15 +63,19 @@ def _serve(metrics: "Metrics", port: int) -> None:
         ) from error
 
 
-def run(config: "Config", names: list[str], metrics: "Metrics") -> None:
-    """One thread per pipeline; the first to fail stops the others and its error is raised."""
+def run(config: "Config", names: list[str], metrics: "Metrics", *, begins: bool = False) -> None:
+    """One thread per pipeline; the first to fail stops the others and its error is raised.
+
+    `begins` as in `sinks.delta.Target`.
+    """
     from pinpip.cli.compose import loop_of
     from pinpip.clock import SystemClock
 
     clock = SystemClock()
     with ThreadPoolExecutor(len(names), "write") as writers:
         loops = [
-            loop_of(config, name, clock, writers, partial(metrics.count, name)) for name in names
+            loop_of(config, name, clock, writers, partial(metrics.count, name), begins=begins)
+            for name in names
         ]
         _run_all(loops)
 

@@ -1,0 +1,60 @@
+"""The ids of topics: the one thing that tells a topic from another of the same name.
+
+The client fetches by name and says nothing when a topic was created again behind it, so the ids are
+asked for beside each read.
+"""
+
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from pinpip.epochs import epoch_of
+
+PATIENCE = 1.0
+_log = structlog.get_logger()
+Asked = Mapping[str, Future[Any]]
+
+
+class TopicIds:
+    """Asks a cluster for the epochs of its topics; one that has no controller is never asked.
+
+    Such a one is librdkafka's mock cluster: it would let every question wait.
+    """
+
+    def __init__(self, configuration: Mapping[str, Any], consumer: Consumer) -> None:
+        cluster = consumer.list_topics(timeout=PATIENCE * 10)
+        self._admin: AdminClient | None = None
+        if cluster.controller_id in cluster.brokers:
+            own: dict[str, Any] = {**configuration, "error_cb": lambda _: None}
+            self._admin = AdminClient(own)
+
+    def ask(self, topics: Collection[str]) -> Asked:
+        """The question, sent but not waited for."""
+        if self._admin is None or not topics:
+            return {}
+        asked: Asked = self._admin.describe_topics(
+            TopicCollection(list(topics)), request_timeout=PATIENCE
+        )
+        return asked
+
+    def answers(self, asked: Asked, patience: float = 2 * PATIENCE) -> dict[str, int]:
+        """The epochs that the cluster told; a topic is left out when it did not, or not in time."""
+        told = {topic: _answer(topic, answer, patience) for topic, answer in asked.items()}
+        return {topic: epoch for topic, epoch in told.items() if epoch is not None}
+
+    def now(self, topic: str) -> int | None:
+        """The epoch of `topic`, or None when the cluster does not tell."""
+        return self.answers(self.ask([topic])).get(topic)
+
+
+def _answer(topic: str, answer: Future[Any], patience: float) -> int | None:
+    try:
+        found = answer.result(patience).topic_id
+    except (KafkaException, TimeoutError) as error:
+        _log.debug("kafka_topic_id_unknown", topic=topic, error=str(error))
+        return None
+    return epoch_of(found.get_most_significant_bits(), found.get_least_significant_bits())
