@@ -13,7 +13,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from pinpip import __version__
 from pinpip.batch import Batch, Coordinates, Partition, Position, Span
 from pinpip.clock import Clock
-from pinpip.errors import PositionLost, SinkError, StalePosition
+from pinpip.errors import PositionLost, StalePosition
 from sinks import datafile, ledger, table, transactions
 from sinks.store import Store
 
@@ -74,7 +74,8 @@ class DeltaSink:
         else:
             table.check(self._table, self._target.uri, self._target.schema)
             found = {p: self._stored(self._table, p) for p in partitions}
-            self._refuse_lost([p for p, position in found.items() if position is None])
+            with table.sorted_errors(self._target.uri):
+                self._refuse_lost([p for p, position in found.items() if position is None])
         self._progress |= {p: _Progress(held, held) for p, held in found.items()}
         return found
 
@@ -166,8 +167,7 @@ class DeltaSink:
     def _put(self, rows: pl.DataFrame, now_ms: int) -> AddAction:
         body = datafile.encode(rows)
         action = datafile.add_action(rows, len(body), self._target.coordinates, now_ms)
-        if not self._store.put_new(action.path, body, {}):
-            raise SinkError(f"{action.path} is already in {self._target.uri}", "try again")
+        self._store.put_new(action.path, body, {})  # a name nobody else has: taken, it is ours
         return action
 
     def _compare(
@@ -205,7 +205,7 @@ class DeltaSink:
             txn
             for own, end in ids.items()
             for txn in transactions.write(
-                snapshot.transaction_version, own, end, target.coordinates, now_ms
+                table.versions(snapshot, target.uri), own, end, target.coordinates, now_ms
             )
         ]
         return CommitProperties(
@@ -214,7 +214,7 @@ class DeltaSink:
 
     def _stored(self, snapshot: DeltaTable, partition: Partition) -> Position | None:
         target = self._target
-        lookup = snapshot.transaction_version
+        lookup = table.versions(snapshot, target.uri)
         return transactions.read(lookup, target.app, partition, target.coordinates)
 
     def _snapshot(self) -> DeltaTable:

@@ -1,7 +1,7 @@
 """Opening, creating and checkpointing one Delta table, its faults sorted by reaction."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import polars as pl
@@ -83,6 +83,16 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
         )
 
 
+def versions(table: DeltaTable, uri: str) -> Callable[[str], int | None]:
+    """The version of an app id in `table`, which reads its log anew for each answer."""
+
+    def version(app_id: str) -> int | None:
+        with sorted_errors(uri):
+            return table.transaction_version(app_id)
+
+    return version
+
+
 def checkpoint(uri: str, options: dict[str, str]) -> None:
     """Write a checkpoint of the newest version, so that opening the table stays cheap."""
     with sorted_errors(uri):
@@ -107,6 +117,11 @@ def sorted_errors(uri: str) -> Iterator[None]:
         ) from error
     except DeltaError as error:
         raise _damaged(uri, error) from error
+    except (FileNotFoundError, pl.exceptions.PolarsError) as error:
+        raise SinkError(
+            f"a data file of table {uri} is missing or damaged: {_first(error)}",
+            "restore that file from a backup; no row was written",
+        ) from error
     except OSError as error:
         raise _unreachable(uri, error) from error
 
