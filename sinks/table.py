@@ -23,7 +23,10 @@ _REFUSED = re.compile(
     r"NoSuchBucket|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken"
     r"|not provide credentials|Permission denied|Read-only file system"
 )
+_STORAGE = re.compile(r"Generic \w+ error")  # so begins whatever the object store has to say
 _ANSWER = re.compile(r"status code (\d+).*<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
+# polars panics where a file is shorter than the log says.
+_UNREADABLE = (FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _SHOWN = 3
 _ANOTHER = "name another table in config.yaml, or move this one away"
 _FENCED = "oncurrent transaction"
@@ -117,7 +120,7 @@ def sorted_errors(uri: str) -> Iterator[None]:
         ) from error
     except DeltaError as error:
         raise _damaged(uri, error) from error
-    except (FileNotFoundError, pl.exceptions.PolarsError) as error:
+    except _UNREADABLE as error:
         raise SinkError(
             f"a data file of table {uri} is missing or damaged: {_first(error)}",
             "restore that file from a backup; no row was written",
@@ -127,6 +130,8 @@ def sorted_errors(uri: str) -> Iterator[None]:
 
 
 def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
+    if _STORAGE.search(str(error)):
+        return _unreachable(uri, error)
     if "Kernel error" not in str(error):
         return TransientError(f"table {uri}: {_first(error)}")
     return SinkError(
@@ -135,7 +140,7 @@ def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
     )
 
 
-def _unreachable(uri: str, error: OSError) -> SinkError | TransientError:
+def _unreachable(uri: str, error: Exception) -> SinkError | TransientError:
     if _REFUSED.search(str(error)):
         return SinkError(
             f"table {uri} cannot be read or written: {_first(error)}",

@@ -4,8 +4,9 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from chaos.messages import Message
 from chaos.proxy import Fault, Planned, Proxy, Weather
 
 
@@ -15,15 +16,32 @@ class Rough:
 
     endpoint: str
     proxy: Proxy
-    planned: list[Planned] = field(default_factory=list)
 
     def next(self, method: str, part: str, *faults: Fault) -> None:
         """The next requests of `method` whose path contains `part` meet these."""
         self.proxy.weather.planned += [Planned(method, part, fault) for fault in faults]
 
-    def all_met(self) -> bool:
-        """Whether none of the planned faults is left."""
-        return not self.proxy.weather.planned
+    @contextmanager
+    def only(self, nth: int, fault: Fault) -> Iterator["Nth"]:
+        """The nth request, counted from 1, meets this as long as the block runs."""
+        clear, self.proxy.weather = self.proxy.weather, Nth(nth=nth, meets=fault)
+        yield self.proxy.weather
+        self.proxy.weather = clear
+
+
+@dataclass
+class Nth(Weather):
+    """One fault, at one place of a series of requests."""
+
+    nth: int = 0
+    seen: int = 0
+    meets: Fault | None = None
+
+    def fault(self, request: Message) -> Fault | None:
+        """Counts."""
+        del request
+        self.seen += 1
+        return self.meets if self.seen == self.nth else None
 
 
 @contextmanager
