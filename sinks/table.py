@@ -17,12 +17,14 @@ from deltalake.schema import PrimitiveType
 
 from pinpip.batch import Coordinates
 from pinpip.errors import SinkError, StalePosition, TransientError
+from sinks import store
 
 RETENTION = "delta.setTransactionRetentionDuration"
 _REFUSED = re.compile(
     r"NoSuchBucket|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken"
     r"|not provide credentials|Permission denied|Read-only file system"
 )
+_FULL = re.compile(r"No space left on device|[Qq]uota exceeded")
 _STORAGE = re.compile(r"Generic \w+ error")  # so begins whatever the object store has to say
 _ANSWER = re.compile(r"status code (\d+).*<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
 # polars panics where a file is shorter than the log says.
@@ -146,6 +148,8 @@ def _unreachable(uri: str, error: Exception) -> SinkError | TransientError:
             f"table {uri} cannot be read or written: {_first(error)}",
             "check that the bucket or folder exists and that the credentials may write there",
         )
+    if _FULL.search(str(error)):
+        return TransientError(f"table {uri} cannot be written: {_first(error)}", store.ROOM)
     return TransientError(
         f"storage of {uri} does not answer: {_first(error)}",
         "look at the network, lake.root and aws.endpoint_url; nothing is lost or doubled",
