@@ -73,8 +73,8 @@ class DeltaSink:
             found: dict[Partition, Position | None] = dict.fromkeys(partitions)
         else:
             table.check(self._table, self._target.uri, self._target.schema)
-            found = {p: self._stored(self._table, p) for p in partitions}
             with table.sorted_errors(self._target.uri):
+                found = {p: self._stored(self._table, p) for p in partitions}
                 self._refuse_lost([p for p, position in found.items() if position is None])
         self._progress |= {p: _Progress(held, held) for p, held in found.items()}
         return found
@@ -152,8 +152,8 @@ class DeltaSink:
         now_ms = int(self._clock.now().timestamp() * 1000)
         files: list[AddAction | RemoveAction] = [] if rows.is_empty() else [self._put(rows, now_ms)]
         snapshot = self._snapshot()
-        moves = self._compare(snapshot, ranges)
-        with table.sorted_errors(self._target.uri):
+        with table.sorted_errors(self._target.uri):  # to look a position up may read the log
+            moves = self._compare(snapshot, ranges)
             snapshot.create_write_transaction(
                 files,
                 "append",
@@ -205,7 +205,7 @@ class DeltaSink:
             txn
             for own, end in ids.items()
             for txn in transactions.write(
-                table.versions(snapshot, target.uri), own, end, target.coordinates, now_ms
+                snapshot.transaction_version, own, end, target.coordinates, now_ms
             )
         ]
         return CommitProperties(
@@ -214,7 +214,7 @@ class DeltaSink:
 
     def _stored(self, snapshot: DeltaTable, partition: Partition) -> Position | None:
         target = self._target
-        lookup = table.versions(snapshot, target.uri)
+        lookup = snapshot.transaction_version
         return transactions.read(lookup, target.app, partition, target.coordinates)
 
     def _snapshot(self) -> DeltaTable:

@@ -1,7 +1,7 @@
 """Opening, creating and checkpointing one Delta table, its faults sorted by reaction."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import polars as pl
@@ -86,16 +86,6 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
             f"table {uri} sets {RETENTION}: it would forget the positions of quiet partitions",
             f"unset it: ALTER TABLE … UNSET TBLPROPERTIES ('{RETENTION}')",
         )
-
-
-def versions(table: DeltaTable, uri: str) -> Callable[[str], int | None]:
-    """The version of an app id in `table`, which reads its log anew for each answer."""
-
-    def version(app_id: str) -> int | None:
-        with sorted_errors(uri):
-            return table.transaction_version(app_id)
-
-    return version
 
 
 def checkpoint(uri: str, options: dict[str, str]) -> None:
