@@ -14,7 +14,7 @@ from pinpip import __version__
 from pinpip.batch import Batch, Coordinates, Partition, Position, Span
 from pinpip.clock import Clock
 from pinpip.epochs import refuse_another
-from pinpip.errors import SinkError, StalePosition
+from pinpip.errors import StalePosition
 from sinks import datafile, guard, ledger, table, transactions
 from sinks.store import Store
 
@@ -82,11 +82,11 @@ class DeltaSink:
         else:
             table.check(self._table, target.uri, target.schema)
             lookup = self._table.transaction_version
-            found = {
-                p: transactions.read_with_epoch(lookup, target.app, p, target.coordinates)
-                for p in partitions
-            }
-            with table.sorted_errors(target.uri):
+            with table.sorted_errors(target.uri):  # to look a position up may read the log
+                found = {
+                    p: transactions.read_with_epoch(lookup, target.app, p, target.coordinates)
+                    for p in partitions
+                }
                 self._guard(self._table, found)
         self._progress |= {p: _Progress(held, held) for p, held in found.items()}
         return found
@@ -175,8 +175,8 @@ class DeltaSink:
         now_ms = int(self._clock.now().timestamp() * 1000)
         files: list[AddAction | RemoveAction] = [] if rows.is_empty() else [self._put(rows, now_ms)]
         snapshot = self._snapshot()
-        moves = self._compare(snapshot, ranges)
-        with table.sorted_errors(self._target.uri):
+        with table.sorted_errors(self._target.uri):  # to look a position up may read the log
+            moves = self._compare(snapshot, ranges)
             snapshot.create_write_transaction(
                 files,
                 "append",
@@ -192,8 +192,7 @@ class DeltaSink:
         body = datafile.encode(rows)
         target = self._target
         action = datafile.add_action(rows, len(body), target.coordinates, target.folder, now_ms)
-        if not self._store.put_new(action.path, body, {}):
-            raise SinkError(f"{action.path} is already in {target.uri}", "try again")
+        self._store.put_new(action.path, body, {})  # a name nobody else has: taken, it is ours
         return action
 
     def _compare(

@@ -114,6 +114,8 @@ class ParquetSink:
 
     def _claim(self, key: str, about: About) -> None:
         """The name is taken: by a lost try of our own, or by another writer."""
+        if self._store.metadata(key) is None:
+            raise TransientError(f"{self._store.uri}/{key} exists, and cannot be seen yet")
         found = self._about(key)
         if found["writer"] != about["writer"] or found["end"] != about["end"]:
             raise StalePosition(

@@ -6,8 +6,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+)
 from botocore.exceptions import ConnectionError as ConnectionFailed
+from botocore.parsers import ResponseParserError
 
 from pinpip import aws as connection
 from pinpip.config import Aws
@@ -28,6 +35,13 @@ _PASSING_STATUS = {
     HTTPStatus.CONFLICT,
     HTTPStatus.TOO_MANY_REQUESTS,
 }
+_PASSING_ERRORS = (
+    HTTPClientError,
+    ConnectionFailed,
+    IncompleteReadError,
+    FlexibleChecksumError,
+    ResponseParserError,
+)
 _PASSING_CODES = {"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException"}
 
 
@@ -117,7 +131,7 @@ class S3Store:
             yield
         except ClientError as error:
             raise self._refused(key, error) from error
-        except (HTTPClientError, ConnectionFailed) as error:
+        except _PASSING_ERRORS as error:
             raise TransientError(f"{self.uri}/{key}: {error}", "is S3 reachable?") from error
         except BotoCoreError as error:
             raise SinkError(

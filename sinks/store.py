@@ -12,7 +12,9 @@ from pinpip.config import Aws
 from pinpip.errors import SinkError, TransientError
 from sinks.s3 import S3Store, client
 
-_PASSING_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.EIO, errno.ESTALE}
+ROOM = "make room on that disk; nothing is lost or doubled"
+_FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT}
+_PASSING_ERRNO = {errno.EAGAIN, errno.EIO, errno.ESTALE}
 
 
 class Store(Protocol):
@@ -109,8 +111,10 @@ class FolderStore:
             yield
         except OSError as error:
             what = f"{self._root / key}: {error.strerror}"
+            if error.errno in _FULL_ERRNO:
+                raise TransientError(what, ROOM) from error
             if error.errno in _PASSING_ERRNO:
-                raise TransientError(what, "look at the disk: is it full?") from error
+                raise TransientError(what, "look at that disk and at the system's log") from error
             raise SinkError(what, f"let this user write below {self._root}") from error
 
 

@@ -17,13 +17,18 @@ from deltalake.schema import PrimitiveType
 
 from pinpip.batch import Coordinates
 from pinpip.errors import SinkError, StalePosition, TransientError
+from sinks import store
 
 RETENTION = "delta.setTransactionRetentionDuration"
 _REFUSED = re.compile(
     r"NoSuchBucket|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken"
     r"|not provide credentials|Permission denied|Read-only file system"
 )
+_FULL = re.compile(r"No space left on device|[Qq]uota exceeded")
+_STORAGE = re.compile(r"Generic \w+ error")  # so begins whatever the object store has to say
 _ANSWER = re.compile(r"status code (\d+).*<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
+# polars panics where a file is shorter than the log says.
+_UNREADABLE = (FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _SHOWN = 3
 _ANOTHER = "name another table in config.yaml, or move this one away"
 _FENCED = "oncurrent transaction"
@@ -107,11 +112,18 @@ def sorted_errors(uri: str) -> Iterator[None]:
         ) from error
     except DeltaError as error:
         raise _damaged(uri, error) from error
+    except _UNREADABLE as error:
+        raise SinkError(
+            f"a data file of table {uri} is missing or damaged: {_first(error)}",
+            "restore that file from a backup; no row was written",
+        ) from error
     except OSError as error:
         raise _unreachable(uri, error) from error
 
 
 def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
+    if _STORAGE.search(str(error)):
+        return _unreachable(uri, error)
     if "Kernel error" not in str(error):
         return TransientError(f"table {uri}: {_first(error)}")
     return SinkError(
@@ -120,12 +132,14 @@ def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
     )
 
 
-def _unreachable(uri: str, error: OSError) -> SinkError | TransientError:
+def _unreachable(uri: str, error: Exception) -> SinkError | TransientError:
     if _REFUSED.search(str(error)):
         return SinkError(
             f"table {uri} cannot be read or written: {_first(error)}",
             "check that the bucket or folder exists and that the credentials may write there",
         )
+    if _FULL.search(str(error)):
+        return TransientError(f"table {uri} cannot be written: {_first(error)}", store.ROOM)
     return TransientError(
         f"storage of {uri} does not answer: {_first(error)}",
         "look at the network, lake.root and aws.endpoint_url; nothing is lost or doubled",

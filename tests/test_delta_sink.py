@@ -7,6 +7,7 @@ import pytest
 from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from pinpip.batch import KAFKA, KINESIS, Partition, Position
 from pinpip.clock import SystemClock
@@ -14,7 +15,7 @@ from pinpip.errors import PositionLost, SinkError, StalePosition
 from sinks import ledger, transactions
 from sinks.delta import CHECKPOINT_EVERY, DeltaSink
 from sinks.store import FolderStore
-from tests.support.batches import Log, delta_target
+from tests.support.batches import APP, Log, delta_target
 from tests.support.clock import ManualClock
 
 LOG = Log(KAFKA)
@@ -38,6 +39,40 @@ def test_a_commit_is_a_ledger_entry(tmp_path: Path) -> None:
     [(_, text)] = ledger.texts(DeltaTable(str(tmp_path)))
     counts = {r.of: (r.start, r.end, r.read) for r in ledger.decode(text).ranges}
     assert counts == {P0: (None, Position(10), 10), P1: (None, Position(4), 4)}
+
+
+def test_at_every_version_the_positions_are_where_the_rows_end(tmp_path: Path) -> None:
+    sink = clean(tmp_path)
+    sink.positions([P0, P1])
+    for n in range(3):
+        sink.write(LOG.batch({0: (n * 6, n * 6 + 6), 1: (n * 3, n * 3 + 3)}))
+    for version in range(DeltaTable(str(tmp_path)).version() + 1):
+        snapshot = DeltaTable(str(tmp_path), version=version)
+        held = [snapshot.transaction_version(transactions.app_id(APP, p)) or 0 for p in (P0, P1)]
+        wanted = LOG.batch({0: (0, held[0]), 1: (0, held[1])}).clean
+        found = pl.read_delta(snapshot)
+        assert_frame_equal(found.select(wanted.columns), wanted, check_row_order=False)
+    assert held == [18, 9]
+
+
+def test_a_writer_that_commits_after_the_comparison_is_noticed_by_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zombie, owner = clean(tmp_path), clean(tmp_path)
+    owner.positions([P0])
+    owner.write(LOG.batch({0: (0, 6)}))
+    zombie.positions([P0])
+    compare = zombie._compare
+
+    def be_overtaken(snapshot: DeltaTable, ranges: list[ledger.Range]) -> object:
+        moves = compare(snapshot, ranges)
+        owner.write(LOG.batch({0: (6, 12)}))
+        return moves
+
+    monkeypatch.setattr(zombie, "_compare", be_overtaken)
+    with pytest.raises(StalePosition):
+        zombie.write(LOG.batch({0: (6, 12)}))
+    assert DeltaTable(str(tmp_path)).count() == LOG.batch({0: (0, 12)}).clean.height
 
 
 def test_the_log_keeps_the_statistics_that_readers_skip_files_by(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Faults on purpose: seeded, counted, and never needed to run the product."""

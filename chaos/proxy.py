@@ -1,0 +1,209 @@
+"""An HTTP/1.1 proxy before an S3, which now and then answers as a bad day would.
+
+`python -m chaos.proxy --upstream http://127.0.0.1:5000 --rate 0.03` prints `{"port": …}` and runs
+until SIGTERM. It is steered by requests of its own: `GET /_chaos/counts` answers how often each
+fault was met (JSON), `PUT /_chaos/rate` takes the share of requests that meet one, and
+`PUT /_chaos/outage` takes `500`, `503`, or nothing to end the outage.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import signal
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from chaos.messages import BUFFER, Message, is_framed, message, read_head, read_request
+
+STALL = 4.0  # seconds: far longer than an answer takes, shorter than our clients wait
+_CONTROL = "/_chaos/"
+_ENDED = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
+
+
+class Fault(StrEnum):
+    """What a request may meet."""
+
+    INTERNAL_ERROR = "500, nothing done"
+    SLOW_DOWN = "503, nothing done"
+    RESET = "connection closed, nothing done"
+    CONFLICT = "409, nothing done"
+    PRECONDITION = "412, write done"
+    LOST_ANSWER = "connection closed, write done"
+    STALLED = "late answer, write done"
+    TRUNCATED = "answer cut in the middle"
+
+
+_ANY = [Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.RESET]
+_WRITE = [*_ANY, Fault.LOST_ANSWER, Fault.STALLED]
+_CREATE = [*_WRITE, Fault.CONFLICT, Fault.PRECONDITION]
+_READ = [*_ANY, Fault.TRUNCATED]
+_REFUSALS = {
+    Fault.INTERNAL_ERROR: (HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError"),
+    Fault.SLOW_DOWN: (HTTPStatus.SERVICE_UNAVAILABLE, "SlowDown"),
+    Fault.CONFLICT: (HTTPStatus.CONFLICT, "ConditionalRequestConflict"),
+    Fault.PRECONDITION: (HTTPStatus.PRECONDITION_FAILED, "PreconditionFailed"),
+}
+_OUTAGES = {"": None, "500": Fault.INTERNAL_ERROR, "503": Fault.SLOW_DOWN}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One fault, for the next request of `method` whose path contains `part`."""
+
+    method: str
+    part: str
+    fault: Fault
+
+
+@dataclass
+class Weather:
+    """Which fault a request meets: a planned one, the outage's, or one drawn with chance `rate`."""
+
+    rng: random.Random = field(default_factory=random.Random)
+    rate: float = 0.0
+    outage: Fault | None = None
+    planned: list[Planned] = field(default_factory=list)
+
+    def fault(self, request: Message) -> Fault | None:
+        """The fault of this request; None for most."""
+        for plan in self.planned:
+            if plan.method == request.method and plan.part in request.path:
+                self.planned.remove(plan)
+                return plan.fault
+        if self.outage is not None:
+            return self.outage
+        return self.rng.choice(fitting(request)) if self.rng.random() < self.rate else None
+
+
+def fitting(request: Message) -> list[Fault]:
+    """The faults that can happen to a request of this kind."""
+    if request.method in {"PUT", "POST", "DELETE"}:
+        return _CREATE if "if-none-match" in request.headers else _WRITE
+    return _READ if request.method == "GET" else _ANY
+
+
+class Proxy:
+    """Hands requests on to `upstream`, whatever the weather does to them; counts what it did."""
+
+    def __init__(self, upstream: str, weather: Weather, stall: float = STALL) -> None:
+        self.weather = weather
+        self.counts: Counter[Fault] = Counter()
+        self._upstream = urlsplit(upstream)
+        self._stall = stall
+        self._serving: set[asyncio.Task[None] | None] = set()
+
+    async def listen(self, port: int) -> asyncio.Server:
+        """Serve `port` of loopback (0: any free one)."""
+        return await asyncio.start_server(self._serve, "127.0.0.1", port, limit=BUFFER)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One client's connection, for as long as both sides keep it."""
+        task = asyncio.current_task()
+        self._serving.add(task)  # asyncio alone would let it be collected while it waits
+        with contextlib.suppress(*_ENDED):
+            kept = True
+            while kept:
+                sent, kept = await self._answer(await read_request(reader, writer))
+                writer.write(sent)
+                await writer.drain()
+        writer.close()
+        self._serving.discard(task)
+
+    async def _answer(self, request: Message) -> tuple[bytes, bool]:
+        """What to send back, and whether the connection is kept."""
+        if request.path.startswith(_CONTROL):
+            return self._steered(request).encoded(), True
+        fault = self.weather.fault(request)
+        if fault in {Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.CONFLICT}:
+            return self._refused(request, fault).encoded(), True
+        if fault is Fault.RESET:
+            return self._cut(fault, b"")
+        answer = await self._forward(request)
+        if fault is not None and answer.ok:
+            return await self._spoilt(request, answer, fault)
+        return answer.encoded(), is_framed(request, answer)
+
+    async def _spoilt(self, request: Message, answer: Message, fault: Fault) -> tuple[bytes, bool]:
+        """The request was obeyed, and the client hears something else, late, or nothing."""
+        match fault:
+            case Fault.PRECONDITION:
+                return self._refused(request, fault).encoded(), True
+            case Fault.TRUNCATED if answer.body:
+                return self._cut(fault, answer.encoded()[: -len(answer.body) // 2])
+            case Fault.LOST_ANSWER:
+                return self._cut(fault, b"")
+            case Fault.STALLED:
+                self.counts[fault] += 1
+                await asyncio.sleep(self._stall)
+        return answer.encoded(), is_framed(request, answer)
+
+    def _cut(self, fault: Fault, sent: bytes) -> tuple[bytes, bool]:
+        self.counts[fault] += 1
+        return sent, False
+
+    def _refused(self, request: Message, fault: Fault) -> Message:
+        self.counts[fault] += 1
+        status, code = _REFUSALS[fault]
+        body = f"<Error><Code>{code}</Code><Message>{fault}</Message></Error>"
+        return message(status, "application/xml", "" if request.method == "HEAD" else body)
+
+    async def _forward(self, request: Message) -> Message:
+        """The upstream's answer, on a connection of its own that ends with it."""
+        reader, writer = await asyncio.open_connection(
+            self._upstream.hostname, self._upstream.port, limit=BUFFER
+        )
+        try:
+            lines = (*request.without("connection", "expect"), "Connection: close")
+            writer.write(Message(request.start, lines, request.body).encoded())
+            answer = await read_head(reader)
+            body = await reader.read()
+            return Message(answer.start, answer.without("connection"), body)
+        finally:
+            writer.close()
+
+    def _steered(self, request: Message) -> Message:
+        """Obey a request to the proxy itself."""
+        said = request.body.decode().strip()
+        match request.method, request.path.removeprefix(_CONTROL):
+            case "GET", "counts":
+                return message(HTTPStatus.OK, "application/json", json.dumps(self.counts))
+            case "PUT", "rate":
+                self.weather.rate = float(said)
+            case "PUT", "outage":
+                self.weather.outage = _OUTAGES[said]
+            case _:
+                return message(HTTPStatus.NOT_FOUND, "text/plain", request.start)
+        return message(HTTPStatus.OK, "text/plain", said)
+
+
+async def _run(proxy: Proxy, port: int) -> None:
+    server = await proxy.listen(port)
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    sys.stdout.write(json.dumps({"port": server.sockets[0].getsockname()[1]}) + "\n")
+    sys.stdout.flush()
+    await stopped.wait()
+    server.close()
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m chaos.proxy")
+    parser.add_argument("--upstream", required=True, help="the S3, like http://127.0.0.1:5000")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=0.0)
+    parser.add_argument("--stall", type=float, default=STALL, help="seconds of a late answer")
+    given = parser.parse_args()
+    weather = Weather(random.Random(given.seed), given.rate)
+    asyncio.run(_run(Proxy(given.upstream, weather, given.stall), given.port))
+
+
+if __name__ == "__main__":
+    main()

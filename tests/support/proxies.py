@@ -1,0 +1,69 @@
+"""The fault proxy inside this process, before an S3 of the tests."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from chaos.messages import Message
+from chaos.proxy import Fault, Planned, Proxy, Weather
+
+
+@dataclass
+class Rough:
+    """A proxy's address and the faults to come; `proxy.counts` are those that came."""
+
+    endpoint: str
+    proxy: Proxy
+
+    def next(self, method: str, part: str, *faults: Fault) -> None:
+        """The next requests of `method` whose path contains `part` meet these."""
+        self.proxy.weather.planned += [Planned(method, part, fault) for fault in faults]
+
+    @contextmanager
+    def only(self, nth: int, fault: Fault) -> Iterator["Nth"]:
+        """The nth request, counted from 1, meets this as long as the block runs."""
+        clear, self.proxy.weather = self.proxy.weather, Nth(nth=nth, meets=fault)
+        yield self.proxy.weather
+        self.proxy.weather = clear
+
+
+@dataclass
+class Nth(Weather):
+    """One fault, at one place of a series of requests."""
+
+    nth: int = 0
+    seen: int = 0
+    meets: Fault | None = None
+
+    def fault(self, request: Message) -> Fault | None:
+        """Counts."""
+        del request
+        self.seen += 1
+        return self.meets if self.seen == self.nth else None
+
+
+@contextmanager
+def rough(upstream: str, stall: float = 0.2) -> Iterator[Rough]:
+    """A proxy before `upstream` as long as the block runs, on a thread of its own."""
+    proxy = Proxy(upstream, Weather(), stall)
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(proxy.listen(0))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield Rough(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", proxy)
+    finally:
+        asyncio.run_coroutine_threadsafe(_end(server), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _end(server: asyncio.Server) -> None:
+    server.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
