@@ -5,7 +5,8 @@ the table's log does (`delta.logRetentionDuration`).
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 import polars as pl
 from deltalake import DeltaTable
@@ -78,6 +79,18 @@ def decode(text: str) -> Entry:
     return Entry.model_validate_json(text)
 
 
-def texts(table: DeltaTable) -> Iterable[tuple[int, str]]:
-    """(version, text) of every commit in the log that carries an entry, newest first."""
-    return ((c["version"], c[KEY]) for c in table.history() if KEY in c)
+class Commit(NamedTuple):
+    """One commit that carries an entry, as text."""
+
+    version: int
+    at: datetime
+    text: str
+
+
+def commits(table: DeltaTable, most: int | None = None) -> list[Commit]:
+    """The commits in the log that carry an entry, newest first; looks at `most` commits."""
+    return [
+        Commit(c["version"], datetime.fromtimestamp(c["timestamp"] / 1000, UTC), c[KEY])
+        for c in table.history(most)
+        if KEY in c
+    ]

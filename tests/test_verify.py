@@ -323,15 +323,6 @@ def test_a_lost_tail_is_found_when_the_log_has_expired(pair: Pair) -> None:
     assert found(pair) == {Kind.GAP}
 
 
-def test_what_the_source_holds_beyond_the_tables_is_lag(pair: Pair) -> None:
-    spans = pair.log.batch({A: (0, 30), B: (0, 42), 2: (0, 5)}).spans
-    report = verify(pair.tables, {p: span.end for p, span in spans.items()})
-    assert report.findings == ()
-    assert [t.behind for t in report.tallies] == [False, True, True]
-    kafka = pair.coordinates is KAFKA
-    assert [t.lag for t in report.tallies] == ([0, 12, 5] if kafka else [None] * 3)
-
-
 def test_a_report_is_json(pair: Pair) -> None:
     pair.drop("clean", A, 13)
     tree = json.loads(json.dumps(asdict(verify(pair.tables))))
