@@ -73,7 +73,7 @@ def forgetful_topics(properties: Mapping[str, Any], topics: Sequence[str]) -> se
 
     A topic of which the broker does not tell it (no right to DESCRIBE_CONFIGS) is not among them.
     """
-    admin = AdminClient(dict(properties))
+    admin = AdminClient({"log_level": 2, **properties})
     wanted = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
     return {
         resource.name

@@ -107,7 +107,7 @@ def check(archive: Archive, clean: Held) -> tuple[list[Finding], Tally]:
     silent = [error.message for error in found if isinstance(error, PositionLost)]
     faults = [
         *silent,
-        *_broken(links),
+        *_broken(found),
         *([] if silent else _disagreeing(archive, links, clean)),
     ]
     findings = [Finding(Kind.ARCHIVE, clean.partition, f"{archive.name}: {f}") for f in faults]
@@ -120,13 +120,13 @@ def check(archive: Archive, clean: Held) -> tuple[list[Finding], Tally]:
     return findings, Tally(archive.name, clean.partition, len(found), records, start, end)
 
 
-def _broken(links: Sequence[Link]) -> Iterator[str]:
+def _broken(found: Sequence[Link | PositionLost]) -> Iterator[str]:
     """Each object is named by its own start, and starts where the one before it ended."""
-    for link in links:
-        if link.named != link.start:
+    for link in found:
+        if isinstance(link, Link) and link.named != link.start:
             yield f"{link.key} says that it starts at {text(link.start)}"
-    for before, after in pairwise(links):
-        if before.end != after.named:
+    for before, after in pairwise(found):
+        if isinstance(before, Link) and isinstance(after, Link) and before.end != after.named:
             yield f"{before.key} ends at {text(before.end)}, the next object is {after.key}"
 
 

@@ -4,115 +4,24 @@ import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 import pytest
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import Transaction, write_deltalake
 
-from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Position
-from pinpip.clock import SystemClock
-from pinpip.config import Aws
+from pinpip.batch import KAFKA, KINESIS
 from pinpip.errors import SinkError
 from sinks import transactions
-from sinks.delta import DeltaSink
 from sinks.proof import Kind
-from sinks.store import open_store
-from sinks.verify import Report, Tables, verify
+from sinks.verify import Report, verify
 from tests.support.aws import TestAws
-from tests.support.batches import APP, Log, delta_target
+from tests.support.batches import APP
+from tests.support.pairs import A, B, Pair, Stage
 
-A, B = 0, 1
 WHOLE = {A: (0, 30), B: (0, 30)}
-Stage = Literal["clean", "rejected"]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A clean table and its quarantine, written by real sinks."""
-
-    root: str
-    coordinates: Coordinates
-    aws: Aws = field(default_factory=Aws)
-    options: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def log(self) -> Log:
-        """What they are written from."""
-        return Log(self.coordinates)
-
-    @property
-    def tables(self) -> Tables:
-        """What verify is told."""
-        return Tables(self.uri("clean"), self.uri("rejected"), self.options, self.coordinates, APP)
-
-    def uri(self, stage: Stage) -> str:
-        """One of the two."""
-        return f"{self.root}/{stage}"
-
-    def table(self, stage: Stage) -> DeltaTable:
-        """One of the two, opened."""
-        return DeltaTable(self.uri(stage), storage_options=self.options)
-
-    def write(self, *batches: Batch, stages: tuple[Stage, ...] = ("clean", "rejected")) -> None:
-        """What a consumer does from its start to its clean stop."""
-        for stage in stages:
-            uri = self.uri(stage)
-            where = delta_target(uri, self.options, self.coordinates, stage)
-            sink = DeltaSink(stage, where, open_store(uri, self.aws), SystemClock())
-            with closing(sink):
-                sink.positions([self.log.partition(A), self.log.partition(B)])
-                for batch in batches:
-                    sink.write(batch)
-
-    def drop(self, stage: Stage, index: int, n: int) -> None:
-        """Lose the nth record of a partition."""
-        (row,) = self.rows(stage).filter(pl.col("_key") == f"key-{n}").rows(named=True)[:1]
-        names = [name for name in self.coordinates.identity if name != self.coordinates.partition]
-        partition = self.log.partition(index).id
-        same = [f"{name} = {_sql(row[name])}" for name in names]
-        same.append(f"CAST({self.coordinates.partition} AS STRING) = '{partition}'")
-        assert self.table(stage).delete(" AND ".join(same))["num_deleted_rows"] == 1
-
-    def rows(self, stage: Stage) -> pl.DataFrame:
-        """All rows, with the key column under one name."""
-        frame = pl.read_delta(self.uri(stage), storage_options=self.options)
-        return frame.with_columns(pl.col(self.coordinates.key).alias("_key"))
-
-    def commit(self, stage: Stage, transactions: list[Transaction]) -> None:
-        """Another hand's commit: positions, no rows, no ledger entry."""
-        table = self.table(stage)
-        table.create_write_transaction(
-            [],
-            "append",
-            table.schema(),
-            commit_properties=CommitProperties(app_transactions=transactions),
-        )
-
-    def move(self, stage: Stage, index: int, position: Position) -> None:
-        """Put the stored position of a partition elsewhere."""
-        own = transactions.app_id(APP, self.log.partition(index))
-        lookup = self.table(stage).transaction_version
-        self.commit(stage, transactions.write(lookup, own, position, self.coordinates, 1))
-
-    def logs(self, stage: Stage) -> list[Path]:
-        """The JSON commits, oldest first."""
-        return sorted(Path(self.uri(stage), "_delta_log").glob("*.json"))
-
-    def forget(self, stage: Stage, *, but: int = 0) -> None:
-        """Expire the log but for its newest commits; a checkpoint stays."""
-        self.table(stage).create_checkpoint()
-        logs = self.logs(stage)
-        for path in logs[: len(logs) - but]:
-            path.unlink()
-
-
-def _sql(value: object) -> str:
-    return f"'{value}'" if isinstance(value, str) else str(value)
 
 
 @pytest.fixture(params=[KAFKA, KINESIS], ids=lambda c: c.kind)

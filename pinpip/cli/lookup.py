@@ -32,8 +32,7 @@ def look_up(
     """Print where a record is, or the commits of a time range; without both the newest ones."""
     if offset is None:
         rows = [row for name in names for row in commits_of(config, name, since, until)]
-        plain = rows if as_json else [row | {"ranges": _told(row["ranges"])} for row in rows]
-        show("Commits", plain, as_json=as_json)
+        show("Commits", rows if as_json else list(map(_told, rows)), as_json=as_json)
         return
     if len(names) != 1:
         raise typer.BadParameter("name the one pipeline whose source it is", param_hint="--offset")
@@ -103,8 +102,18 @@ def _range(r: Range) -> dict[str, Any]:
     }
 
 
-def _told(ranges: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{r['partition']} {r['start'] or 'start'}-{r['end']}" for r in ranges)
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """The row for a person: short names, whole seconds, ranges in words."""
+    ranges = [f"{r['partition']} {r['start'] or 'start'}-{r['end']}" for r in row["ranges"]]
+    return {
+        "table": row["table"].rpartition("/")[2],
+        "version": row["version"],
+        "committed_at": f"{row['committed_at']:%Y-%m-%d %H:%M:%S}",
+        "read": row["read"],
+        "clean": row["clean"],
+        "quarantined": row["quarantined"],
+        "ranges": "\n".join(ranges),
+    }
 
 
 def _spelled(position: Position | None) -> str | None:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
-_NAMING = re.compile(r"year|^ind$|_partition|_offset")  # numbers that name, and count nothing
+_NAMING = re.compile(
+    r"year|^ind$|_partition|_offset|^(start|end|position|version|seed)$"
+)  # numbers that name, and count nothing
 
 
 @dataclass(frozen=True)
