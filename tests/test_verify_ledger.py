@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pinpip.batch import KAFKA, KINESIS, Stretch
+from pinpip.batch import KAFKA, KINESIS, Position, Stretch
 from sinks.lookup import Location, locate
 from sinks.verify import snapshots
 from tests.support.brokers import Broker
@@ -31,9 +31,8 @@ def located(pair: Pair, n: int, index: int = A) -> Location:
     """Where the nth record of a partition is."""
     end = pair.log.position(n + 1)
     assert end is not None
-    start = pair.coordinates.before(end.number, end.sub) if n == 0 else pair.log.position(n)
-    if pair.coordinates is KAFKA:
-        start = pair.coordinates.before(n, None)
+    kafka = pair.coordinates is KAFKA
+    start = Position(n) if kafka else pair.coordinates.before(end.number, end.sub)
     record = Stretch(start, end)
     return locate(*snapshots(pair.tables), [pair.archive], pair.log.partition(index), record)
 

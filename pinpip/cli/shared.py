@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+TIMES += ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
 _NAMING = re.compile(
     r"year|^ind$|_partition|_offset|^(start|end|position|version|seed)$"
 )  # numbers that name, and count nothing
