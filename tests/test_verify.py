@@ -16,7 +16,7 @@ from pinpip.batch import KAFKA, KINESIS
 from pinpip.errors import SinkError
 from sinks import transactions
 from sinks.proof import Kind
-from sinks.verify import Report, verify
+from sinks.verify import Report, prove, snapshots, verify
 from tests.support.aws import TestAws
 from tests.support.batches import APP
 from tests.support.pairs import A, B, Pair, Stage
@@ -201,6 +201,16 @@ def test_records_that_the_transform_filtered_out_are_explained_by_the_ledger(pai
     report = verify(pair.tables)
     assert report.findings == ()
     assert (report.tallies[0].read, report.tallies[0].clean) == (40, 20)
+
+
+def test_what_is_committed_while_verify_reads_is_not_looked_at(pair: Pair) -> None:
+    opened = snapshots(pair.tables)
+    pair.write(pair.log.batch({A: (30, 40), B: (30, 35)}), pair.log.batch({A: (40, 45)}))
+    report = prove(*opened)
+    assert report.findings == ()
+    assert [t.clean + t.quarantined for t in report.tallies] == [30, 30]
+    assert [commit.version for commit, _ in opened[0].commits()] == [3, 2, 1]
+    assert [commit.version for commit, _ in opened[0].commits(2)] == [3, 2]
 
 
 def test_dense_rows_are_sound_when_the_log_has_expired(pair: Pair) -> None:
