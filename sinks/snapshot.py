@@ -15,6 +15,8 @@ from sinks import ledger, proof, rows, table, transactions
 from sinks.ledger import Entry, Range
 from sinks.proof import Finding, Held, Kind
 
+_AT_ONCE = 500_000  # rows, as far as files allow
+
 
 class Snapshot:
     """The newest version of the table at `uri`; what was committed later is not seen.
@@ -46,18 +48,22 @@ class Snapshot:
     @property
     def height(self) -> int:
         """How many rows it holds, by the statistics of its files."""
-        return int(self._files["num_records"].sum()) if self._table else 0
+        return int(self._files["num_records"].sum())
 
     def keys(self) -> dict[Partition, pl.Series]:
-        """The sorted keys of each partition's rows (see `proof.keys`), read in one pass."""
+        """The sorted keys of each partition's rows (see `proof.keys`).
+
+        Read in one pass over some files at a time: all at once would need four times the memory.
+        """
         c = self._coordinates
-        with self._readable():
-            found = proof.keys(self._scan(), c, [c.source, c.partition]).collect()
-        parts = found.partition_by([c.source, c.partition], as_dict=True)
-        return {
-            Partition(str(source), str(id_)): frame["key"].sort()
-            for (source, id_), frame in parts.items()
-        }
+        parts: dict[Partition, list[pl.Series]] = defaultdict(list)
+        for paths in self._groups():
+            read = proof.keys(self._read(paths), c, [c.source, c.partition])
+            with self._readable():
+                found = read.collect().partition_by([c.source, c.partition], as_dict=True)
+            for (source, id_), frame in found.items():
+                parts[Partition(str(source), str(id_))].append(frame["key"].rechunk())
+        return {partition: pl.concat(parts.pop(partition)).sort() for partition in list(parts)}
 
     def held(self, partition: Partition, keys: pl.Series | None) -> Held:
         """All that the table says of `partition`, whose rows have `keys`."""
@@ -102,22 +108,18 @@ class Snapshot:
 
     def located(self, stretches: Mapping[Partition, Stretch], file: str | None) -> pl.DataFrame:
         """As `rows`, with a column called `file` for the data file of each."""
-        if self._table is None:
-            return pl.DataFrame(schema=dict(self._coordinates.metadata))
         paths = rows.touching(self._files, self._coordinates, stretches)
         with self._readable():
-            found = rows.scan_files(self._table, self._options, paths, file)
+            found = self._read(paths, file)
             return found.filter(self._coordinates.within(stretches)).collect()
 
     def draw(self, rng: random.Random) -> tuple[Partition, Position]:
         """The position before a row that `rng` picks, each as likely; the table must have rows."""
-        if self._table is None:
-            raise ValueError("there is no row to draw")
         c = self._coordinates
         sizes = self._files["num_records"].to_list()
         [file] = rng.choices(range(len(sizes)), sizes)
         with self._readable():
-            found = rows.scan_files(self._table, self._options, [self._files["path"][file]])
+            found = self._read([self._files["path"][file]])
             at = found.select(c.identity).slice(rng.randrange(sizes[file]), 1).collect().row(0)
         sub = None if c.sub is None else at[3]
         return Partition(at[0], str(at[1])), c.before(at[2], sub)
@@ -126,12 +128,26 @@ class Snapshot:
     def _files(self) -> pl.DataFrame:
         if self._table is None:
             return pl.DataFrame(schema={"path": pl.String, "num_records": pl.Int64})
-        return rows.files(self._table, self._folder).sort("path")
+        found = rows.files(self._table, self._folder).sort("path")
+        return found.with_columns(pl.col("num_records").fill_null(_AT_ONCE))
 
-    def _scan(self) -> pl.LazyFrame:
+    def _groups(self) -> Iterator[list[str]]:
+        """The data files in groups that are read at once."""
+        group: list[str] = []
+        held = 0
+        for path, size in self._files.select("path", "num_records").iter_rows():
+            if group and held + size > _AT_ONCE:
+                yield group
+                group, held = [], 0
+            group.append(path)
+            held += size
+        if group:
+            yield group
+
+    def _read(self, paths: list[str], file: str | None = None) -> pl.LazyFrame:
         if self._table is None:
             return pl.LazyFrame(schema=dict(self._coordinates.metadata))
-        return rows.scan(self._table, self._options, self._folder)
+        return rows.scan_files(self._table, self._options, paths, file)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

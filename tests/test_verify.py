@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,7 +16,7 @@ from deltalake import Transaction, write_deltalake
 
 from pinpip.batch import KAFKA, KINESIS
 from pinpip.errors import SinkError
-from sinks import transactions
+from sinks import chain, ledger, rows, transactions
 from sinks.proof import Kind
 from sinks.verify import Report, prove, snapshots, verify
 from tests.support.aws import TestAws
@@ -247,3 +249,26 @@ def test_a_report_is_json(pair: Pair) -> None:
     tree = json.loads(json.dumps(asdict(verify(pair.tables))))
     assert tree["findings"][0]["kind"] == "missing"
     assert tree["tallies"][1]["clean"] == 20
+
+
+@pytest.mark.parametrize("commits", [4, 40])
+def test_the_work_does_not_grow_with_commits_and_partitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: int
+) -> None:
+    pair = Pair(str(tmp_path), KAFKA)
+    batches = [pair.log.batch({A: (n, n + 3), B: (n, n + 3)}) for n in range(0, 3 * commits, 3)]
+    pair.write(*batches)
+    pair.archived(*batches)
+    work: Counter[str] = Counter()
+    for owner, name in ((rows, "scan_files"), (ledger, "commits"), (chain, "about")):
+        monkeypatch.setattr(owner, name, _counted(work, name, getattr(owner, name)))
+    assert verify(pair.tables, [pair.archive]).findings == ()
+    assert work == {"scan_files": 2, "commits": 2, "about": 2 * commits}
+
+
+def _counted(work: Counter[str], name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(*arguments: Any) -> Any:
+        work[name] += 1
+        return call(*arguments)
+
+    return counted
