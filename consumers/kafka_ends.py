@@ -7,7 +7,8 @@ from typing import Any
 
 import structlog
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
 from consumers.kafka_client import REACH, partitions_of, settings, topic_partition, watermarks
 from consumers.kafka_reader import Reader
@@ -74,7 +75,7 @@ def forgetful_topics(properties: Mapping[str, Any], topics: Sequence[str]) -> se
     A topic of which the broker does not tell it (no right to DESCRIBE_CONFIGS) is not among them.
     """
     admin = AdminClient({"log_level": 2, **properties})
-    wanted = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+    wanted = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
     return {
         resource.name
         for resource, answer in admin.describe_configs(wanted, request_timeout=REACH).items()

@@ -81,11 +81,21 @@ def verify(
     ] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(formats=TIMES, help="Commits from then on (UTC).", rich_help_panel=_LEDGER),
+        typer.Option(
+            formats=TIMES,
+            metavar="TIME",
+            help="Commits from then on (UTC).",
+            rich_help_panel=_LEDGER,
+        ),
     ] = None,
     until: Annotated[
         datetime | None,
-        typer.Option(formats=TIMES, help="Commits before then (UTC).", rich_help_panel=_LEDGER),
+        typer.Option(
+            formats=TIMES,
+            metavar="TIME",
+            help="Commits before then (UTC).",
+            rich_help_panel=_LEDGER,
+        ),
     ] = None,
 ) -> None:
     """Prove from the data that each record is in its table or quarantine exactly once.
@@ -133,12 +143,14 @@ def examine(
     clean, quarantined, partitions (how many), findings, by_partition, archives, reread (or None).
     """
     from pinpip.cli.compose import archives_of, tables_of
+    from pinpip.cli.ends import marks_of
     from sinks.verify import prove, snapshots
 
     clean, quarantine = snapshots(tables_of(config, name))
     archives = archives_of(config, name)
     report = prove(clean, quarantine, archives, _watch(bar, name))
-    marks, late = ({}, []) if grace is None else _source(config, name, report, grace)
+    marks = {} if grace is None and plan is None else marks_of(config, name)
+    late = [] if grace is None else _late(config, name, report, marks, grace)
     again = None
     if plan is not None:
         from pinpip.cli.reread import Held, reread
@@ -166,25 +178,24 @@ def _differences(report: "Report", again: "Reread | None") -> list[dict[str, str
     return [_finding(str(f.kind), f.partition or "the whole table", f.detail) for f in found]
 
 
-def _source(
-    config: "Config", name: str, report: "Report", grace: float
-) -> "tuple[Marks, list[dict[str, str]]]":
-    """Where the source begins and ends, and what it holds for too long or no longer."""
-    from pinpip.cli.ends import marks_of, misplaced, unread
+def _late(
+    config: "Config", name: str, report: "Report", marks: "Marks", grace: float
+) -> list[dict[str, str]]:
+    """What the source holds for too long or no longer, and positions that it cannot have."""
+    from pinpip.cli.ends import misplaced, unread
     from pinpip.clock import SystemClock
 
     clock = SystemClock()
     positions = {t.partition: t.position for t in report.tallies}
-    marks = marks_of(config, name)
     wrong = misplaced(positions, marks)
-    late = f"records older than {grace:g} s are not in the table: is its consumer up?"
     elsewhere = {p: marks[p][1] for p, *_ in wrong if p in marks}
     since = clock.now() - timedelta(seconds=grace)
+    late = f"records older than {grace:g} s are not in the table: is its consumer up?"
     try:
         behind = unread(config, name, positions | elsewhere, since, clock)
     except RecordsExpired as error:
-        return marks, [_finding("expired", name, error.message)]
-    return marks, [
+        return [_finding("expired", name, error.message)]
+    return [
         *(_finding(kind, partition, detail) for partition, kind, detail in wrong),
         *(_finding("behind", partition, f"{n} {late}") for partition, n in behind.items()),
     ]
