@@ -37,7 +37,7 @@ def consumed(home: Home, count: int) -> Home:
     """`home` after its consumer has taken so many records and was stopped."""
     with home.running("consume", "user") as consumer:
         until(lambda: home.rows() >= count, f"{count} rows, not {home.rows()}")
-        assert stop(consumer) == 0
+        assert stop(consumer, within=40) == 0
     return home
 
 
