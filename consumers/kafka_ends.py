@@ -1,8 +1,14 @@
 """What a topic holds beyond the tables' positions."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
+
+import structlog
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
 from consumers.kafka_client import REACH, partitions_of, settings, topic_partition, watermarks
 from consumers.kafka_reader import Reader
@@ -11,6 +17,7 @@ from pinpip.errors import SourceError
 
 PATIENCE = 1.0
 _TIME = "_timestamp"
+_log = structlog.get_logger()
 
 
 def unread_since(
@@ -60,3 +67,25 @@ def _leave(reader: Reader, partition: Partition) -> None:
     """Read no more of it: a long backlog would come before the next partition's first record."""
     reader.consumer.incremental_unassign([topic_partition(partition)])
     reader.drop([partition])
+
+
+def forgetful_topics(properties: Mapping[str, Any], topics: Sequence[str]) -> set[str]:
+    """Those of `topics` that are compacted: their records may vanish one by one.
+
+    A topic of which the broker does not tell it (no right to DESCRIBE_CONFIGS) is not among them.
+    """
+    admin = AdminClient({"log_level": 2, **properties})
+    wanted = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
+    return {
+        resource.name
+        for resource, answer in admin.describe_configs(wanted, request_timeout=REACH).items()
+        if "compact" in _policy(resource.name, answer)
+    }
+
+
+def _policy(topic: str, answer: Future[dict[str, ConfigEntry]]) -> str:
+    try:
+        return str(answer.result()["cleanup.policy"].value)
+    except KafkaException as error:
+        _log.debug("kafka_policy_unknown", topic=topic, error=error.args[0].str())
+        return ""

@@ -41,6 +41,13 @@ class Position:
     epoch: int | None = field(default=None, compare=False)
 
 
+class Stretch(NamedTuple):
+    """What a reader at `start` (None: at the first record) reads until it is at `end`."""
+
+    start: Position | None
+    end: Position
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of one partition: `records` records were read between `start` and `end`.
@@ -79,6 +86,10 @@ class Coordinates:
         """The position after the record with these coordinates."""
         return Position(int(number) + 1) if sub is None else Position(int(number), sub)
 
+    def before(self, number: int | str, sub: int | None) -> Position:
+        """The position at which the record with these coordinates comes next."""
+        return Position(int(number)) if sub is None else Position(int(number), sub - 1)
+
     def column_value(self, position: Position) -> int | str:
         """`position.number` as its column holds it: a sequence number is text of 64 digits."""
         return position.number if self.sub is None else f"{position.number:064d}"
@@ -102,6 +113,14 @@ class Coordinates:
     def beyond(self, positions: Mapping[Partition, Position | None]) -> pl.Expr:
         """The rows of any partition in `positions` that lie beyond its position."""
         rows = [self.of(p) & self.unread(position) for p, position in positions.items()]
+        return pl.any_horizontal(rows) if rows else pl.lit(value=False)
+
+    def within(self, stretches: Mapping[Partition, Stretch]) -> pl.Expr:
+        """The rows that a reader finds between the ends of any of `stretches`."""
+        rows = [
+            self.of(p) & self.unread(start) & ~self.unread(end)
+            for p, (start, end) in stretches.items()
+        ]
         return pl.any_horizontal(rows) if rows else pl.lit(value=False)
 
     def counts(self, frame: pl.DataFrame) -> dict[Partition, int]:

@@ -5,7 +5,9 @@ the table's log does (`delta.logRetentionDuration`).
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, NamedTuple
 
 import polars as pl
 from deltalake import DeltaTable
@@ -78,6 +80,30 @@ def decode(text: str) -> Entry:
     return Entry.model_validate_json(text)
 
 
-def texts(table: DeltaTable) -> Iterable[tuple[int, str]]:
-    """(version, text) of every commit in the log that carries an entry, newest first."""
-    return ((c["version"], c[KEY]) for c in table.history() if KEY in c)
+class Commit(NamedTuple):
+    """One commit that carries an entry, as text."""
+
+    version: int
+    at: datetime
+    text: str
+
+
+def commits(table: DeltaTable, most: int | None = None) -> list[Commit]:
+    """The commits in the log that carry an entry, newest first; looks at `most` commits.
+
+    delta-rs's history goes on beyond the table's own version, to what was committed since, and
+    counts versions from the wrong end then: the last entry of `history(1)` is the own version's.
+    """
+    own = [_told(info) for info in table.history(1)[-1:]]
+    found = [_told(info) for info in table.history(most)]
+    later = found.index(own[0]) if own and own[0] in found else 0
+    return [
+        Commit(version, datetime.fromtimestamp(info["timestamp"] / 1000, UTC), info[KEY])
+        for version, info in zip(count(table.version(), -1), found[later:], strict=False)
+        if KEY in info
+    ]
+
+
+def _told(info: dict[str, Any]) -> dict[str, Any]:
+    """What the commit says of itself, without the version that delta-rs makes up."""
+    return {name: value for name, value in info.items() if name != "version"}

@@ -10,33 +10,19 @@ import uuid
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal
 
 import polars as pl
 
 from pinpip.batch import Batch, Coordinates, Partition, Position, Span
 from pinpip.epochs import refuse_another
-from pinpip.errors import PositionLost, StalePosition, TransientError
+from pinpip.errors import StalePosition, TransientError
+from sinks import chain
 from sinks.store import Store
 
-KEY = "pinpip"
 _WRITERS = 8
 _LAST_SUB = 10**10 - 1
 _Stage = Literal["raw", "clean"]
-
-
-class About(TypedDict):
-    """What each object says of itself, in the store's metadata and in the Parquet footer.
-
-    `start` and `end` are spelled as in names: an object's end is its successor's name. `epoch` is
-    that of `end`, if the source told it.
-    """
-
-    start: str
-    end: str
-    records: int
-    writer: str
-    epoch: NotRequired[int | None]
 
 
 class ParquetSink:
@@ -99,24 +85,24 @@ class ParquetSink:
         own = self._own[partition]
         epoch = own.epoch if own and own.epoch is not None else span.end.epoch
         new = rows.filter(self._coordinates.of(partition) & self._coordinates.unread(own))
-        about = About(
-            start=self._spelled(own),
-            end=self._spelled(span.end),
+        about = chain.About(
+            start=chain.spelled(own, self._coordinates),
+            end=chain.spelled(span.end, self._coordinates),
             records=new.height,
             writer=self._writer,
             epoch=epoch,
         )
-        key = _key(partition, about["start"])
+        key = chain.key_of(partition, about["start"])
         text = json.dumps(about)
-        if not self._store.put_new(key, _encoded(new, text), {KEY: text}):
+        if not self._store.put_new(key, _encoded(new, text), {chain.KEY: text}):
             self._claim(key, about)
         self._own[partition] = replace(span.end, epoch=epoch)
 
-    def _claim(self, key: str, about: About) -> None:
+    def _claim(self, key: str, about: chain.About) -> None:
         """The name is taken: by a lost try of our own, or by another writer."""
         if self._store.metadata(key) is None:
             raise TransientError(f"{self._store.uri}/{key} exists, and cannot be seen yet")
-        found = self._about(key)
+        found = chain.about(self._store, key)
         if found["writer"] != about["writer"] or found["end"] != about["end"]:
             raise StalePosition(
                 f"{self.name}: {self._store.uri}/{key} was written by another consumer"
@@ -126,21 +112,22 @@ class ParquetSink:
         key = self._last_key(partition)
         if key is None:
             return None
-        about = self._about(key)
-        return replace(_position(about["end"]), epoch=about.get("epoch"))
+        about = chain.about(self._store, key)
+        return replace(chain.position(about["end"]), epoch=about.get("epoch"))
 
     def _last_key(self, partition: Partition) -> str | None:
         """The chain's last object, found in leaps: a chain of years has millions of them.
 
         A leap that lands beyond the end finds nothing, and the next one is half as long.
         """
-        folder = _folder(partition)
+        folder = chain.folder(partition)
         keys, more = self._store.page(folder, "")
-        leap = _start(keys[-1]).number - _start(keys[0]).number if more else 0
+        leap = chain.start_of(keys[-1]).number - chain.start_of(keys[0]).number if more else 0
         growth = 2
         while more and leap:
-            beyond = Position(_start(keys[-1]).number + leap, _LAST_SUB)
-            found, found_more = self._store.page(folder, _key(partition, self._spelled(beyond)))
+            beyond = Position(chain.start_of(keys[-1]).number + leap, _LAST_SUB)
+            name = chain.key_of(partition, chain.spelled(beyond, self._coordinates))
+            found, found_more = self._store.page(folder, name)
             if found:
                 keys, more, leap = found, found_more, leap * growth
             else:
@@ -149,50 +136,8 @@ class ParquetSink:
             keys, more = self._store.page(folder, keys[-1])
         return keys[-1] if keys else None
 
-    def _about(self, key: str) -> About:
-        """What the object says of itself; its footer serves where the store kept no metadata."""
-        try:
-            text = (self._store.metadata(key) or {}).get(KEY)
-            footer = text or pl.read_parquet_metadata(io.BytesIO(self._store.read(key)))[KEY]
-            about: About = json.loads(footer)
-            _position(about["end"])
-        except (pl.exceptions.PolarsError, KeyError, ValueError, TypeError) as error:
-            raise PositionLost(
-                f"{self._store.uri}/{key} does not say where it ends: {error}",
-                "restore this object from a backup; if it is the last of its partition it may be "
-                "moved away instead, then its records are read again",
-            ) from error
-        return about
-
-    def _spelled(self, position: Position | None) -> str:
-        """A position as names hold it, sorting as text; a fresh chain starts at zero."""
-        at = position or Position(0)
-        if self._coordinates.sub is None:
-            return f"{at.number:020d}"
-        return f"{at.number:064d}.{at.sub:010d}"
-
-
-def _folder(partition: Partition) -> str:
-    return f"{partition.source}/partition={partition.id}/"
-
-
-def _key(partition: Partition, start: str) -> str:
-    return f"{_folder(partition)}{partition.source}+{partition.id}+{start}.parquet"
-
-
-def _start(key: str) -> Position:
-    try:
-        return _position(key.rpartition("+")[2].removesuffix(".parquet"))
-    except ValueError as error:
-        raise PositionLost(f"{key} is no object of the archive", "move it elsewhere") from error
-
-
-def _position(text: str) -> Position:
-    number, _, sub = text.partition(".")
-    return Position(int(number), int(sub or 0))
-
 
 def _encoded(rows: pl.DataFrame, about: str) -> bytes:
     body = io.BytesIO()
-    rows.write_parquet(body, compression="zstd", compression_level=1, metadata={KEY: about})
+    rows.write_parquet(body, compression="zstd", compression_level=1, metadata={chain.KEY: about})
     return body.getvalue()

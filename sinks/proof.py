@@ -23,6 +23,8 @@ class Kind(StrEnum):
     LEDGER = "ledger"
     POSITION = "position"
     BEHIND = "behind"
+    ARCHIVE = "archive"
+    DIFFERENT = "different"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Finding:
 class Held:
     """What one table holds of one partition.
 
-    `keys`: one per row: offsets (Int64) or `sequence.subsequence` (String).
+    `keys`: one per row, sorted: offsets (Int64) or `sequence.subsequence` (String).
     `ranges`: the ledger's, oldest commit first.
     """
 
@@ -61,7 +63,7 @@ class Held:
     @cached_property
     def distinct(self) -> pl.Series:
         """Each key once, sorted."""
-        return self.keys.unique().sort()
+        return self.keys.filter(_firsts(self.keys))
 
     def key(self, position: Position) -> int | str:
         """The position as a key."""
@@ -69,13 +71,23 @@ class Held:
         return number if isinstance(number, int) else f"{number}.{position.sub:010d}"
 
 
-def keys(frame: pl.LazyFrame, coordinates: Coordinates) -> pl.LazyFrame:
-    """One column, `key`, that names and orders the records of one partition as text or number."""
+def keys(frame: pl.LazyFrame, coordinates: Coordinates, beside: Sequence[str]) -> pl.LazyFrame:
+    """The columns `beside`, and `key` that names and orders the records of one partition."""
     key = pl.col(coordinates.number)
     if coordinates.sub is not None:
         sub = pl.col(coordinates.sub).cast(pl.String).str.zfill(10)
         key = pl.concat_str([key, sub], separator=".")
-    return frame.select(key=key)
+    return frame.select(*beside, key=key)
+
+
+def key_dtype(coordinates: Coordinates) -> pl.DataType:
+    """What a key is: an offset, or text."""
+    return pl.Int64() if coordinates.sub is None else pl.String()
+
+
+def _firsts(ordered: pl.Series) -> pl.Series:
+    """Where a sorted series has a value for the first time."""
+    return ordered.ne_missing(ordered.shift(1))
 
 
 def check(clean: Held, quarantine: Held) -> Iterator[Finding]:
@@ -83,6 +95,7 @@ def check(clean: Held, quarantine: Held) -> Iterator[Finding]:
     yield from _duplicates(clean, quarantine)
     for held in (clean, quarantine):
         yield from _chain(held)
+        yield from _plausible(held)
         yield from _position(held)
     yield from _counts(clean, clean.ranges, lambda r: r.clean)
     yield from _counts(quarantine, quarantine.ranges, lambda r: r.quarantined)
@@ -92,16 +105,15 @@ def check(clean: Held, quarantine: Held) -> Iterator[Finding]:
 
 def _duplicates(clean: Held, quarantine: Held) -> Iterator[Finding]:
     """Each record is in one place once."""
-    together = pl.concat([clean.keys, quarantine.keys])
-    double = together.filter(together.is_duplicated())
+    together = pl.concat([clean.keys, quarantine.keys]).sort()
+    double = together.filter(~_firsts(together))
     if double.is_empty():
         return
-    surplus = double.len() - double.n_unique()
     where = f"{clean.table} and {quarantine.table} together"
     yield Finding(
         Kind.DUPLICATE,
         clean.partition,
-        f"{surplus} rows too many in {where}, the first is {double.sort()[0]}",
+        f"{double.len()} rows too many in {where}, the first is {double[0]}",
     )
 
 
@@ -112,8 +124,22 @@ def _chain(held: Held) -> Iterator[Finding]:
             yield Finding(
                 Kind.LEDGER,
                 held.partition,
-                f"{held.table}: a commit ends at {_text(before.end)}, the next starts at "
-                f"{_text(after.start)}",
+                f"{held.table}: a commit ends at {text(before.end)}, the next starts at "
+                f"{text(after.start)}",
+            )
+
+
+def _plausible(held: Held) -> Iterator[Finding]:
+    """A range has as many offsets as records at least, and as many records as rows."""
+    for r in held.ranges:
+        start = r.start.number if r.start else 0
+        room = r.end.number - start if held.coordinates.sub is None else r.read
+        if r.read > room or r.clean + r.quarantined > r.read:
+            yield Finding(
+                Kind.LEDGER,
+                held.partition,
+                f"{held.table}: a commit says it made {r.clean} clean and {r.quarantined} "
+                f"quarantined rows of {r.read} records between {text(r.start)} and {text(r.end)}",
             )
 
 
@@ -124,15 +150,15 @@ def _position(held: Held) -> Iterator[Finding]:
         yield Finding(
             Kind.POSITION,
             held.partition,
-            f"{held.table}: the position is {_text(position)}, the last commit ended at "
-            f"{_text(ranges[-1].end)}",
+            f"{held.table}: the position is {text(position)}, the last commit ended at "
+            f"{text(ranges[-1].end)}",
         )
     beyond = held.distinct.len() - held.read_before([position])[0]
     if beyond:
         yield Finding(
             Kind.POSITION,
             held.partition,
-            f"{held.table}: {beyond} rows lie beyond the position {_text(position)}",
+            f"{held.table}: {beyond} rows lie beyond the position {text(position)}",
         )
 
 
@@ -148,8 +174,8 @@ def _counts(
             yield Finding(
                 Kind.MISSING if rows < wanted else Kind.SURPLUS,
                 held.partition,
-                f"{held.table}: {rows} rows instead of {wanted} between {_text(r.start)} and "
-                f"{_text(r.end)}",
+                f"{held.table}: {rows} rows instead of {wanted} between {text(r.start)} and "
+                f"{text(r.end)}",
             )
 
 
@@ -165,7 +191,7 @@ def _behind(clean: Held, quarantine: Held) -> Iterator[Finding]:
             Kind.BEHIND,
             clean.partition,
             f"{quarantine.table}: {owed} rows are not there yet, it is at "
-            f"{_text(quarantine.position)}",
+            f"{text(quarantine.position)}",
         )
     yield from _counts(quarantine, done, lambda r: r.quarantined)
 
@@ -173,7 +199,8 @@ def _behind(clean: Held, quarantine: Held) -> Iterator[Finding]:
 def _gaps(clean: Held, quarantine: Held) -> Iterator[Finding]:
     """Where no ledger entry explains them any more, the rows must be dense up to the edge."""
     edge = clean.ranges[0].start if clean.ranges else clean.position
-    found = pl.concat([clean.distinct, quarantine.distinct]).unique().sort()
+    both = pl.concat([clean.keys, quarantine.keys]).sort()
+    found = both.filter(_firsts(both))
     if edge is None or found.is_empty():
         return
     if clean.coordinates.sub is None:
@@ -181,7 +208,7 @@ def _gaps(clean: Held, quarantine: Held) -> Iterator[Finding]:
         what = f"{missing} offsets between {found[0]} and {edge.number}" if missing else ""
     else:
         unseen = not clean.ranges and clean.key(edge) > found[-1]
-        what = f"the records from {found[-1]} to the position {_text(edge)}" if unseen else ""
+        what = f"the records from {found[-1]} to the position {text(edge)}" if unseen else ""
     if what:
         detail = f"{what} are in neither table, and no ledger entry explains them"
         yield Finding(Kind.GAP, clean.partition, detail)
@@ -196,7 +223,8 @@ def _reaches(position: Position | None, end: Position) -> bool:
     return position is not None and position >= end
 
 
-def _text(position: Position | None) -> str:
+def text(position: Position | None) -> str:
+    """A position in words."""
     if position is None:
         return "the start"
     return f"{position.number}.{position.sub}" if position.sub else str(position.number)

@@ -4,8 +4,12 @@ Two incarnations of a pipeline may hold rows with the same coordinates (a topic 
 and created again counts from 0 anew), so that only the folder tells whose a row is.
 """
 
+from collections.abc import Mapping, Sequence
+
 import polars as pl
 from deltalake import DeltaTable
+
+from pinpip.batch import Coordinates, Partition, Stretch
 
 FIRST = "1"
 _MARK = "incarnation="
@@ -28,7 +32,52 @@ def scan(table: DeltaTable, options: dict[str, str], folder: str) -> pl.LazyFram
     own = files(table, folder)["path"]
     if own.len() == len(table.file_uris()):
         return pl.scan_delta(table, storage_options=options)
-    if own.is_empty():
-        return pl.scan_delta(table, storage_options=options).head(0)
+    return scan_files(table, options, own.to_list())
+
+
+def scan_files(
+    table: DeltaTable, options: dict[str, str], paths: Sequence[str], file: str | None = None
+) -> pl.LazyFrame:
+    """The rows of some data files, `file` names a column for the path of each."""
+    if not paths:
+        none = pl.scan_delta(table, storage_options=options).head(0)
+        return none if file is None else none.with_columns(pl.lit("").alias(file))
     root = table.table_uri.rstrip("/")
-    return pl.scan_parquet([f"{root}/{path}" for path in own], storage_options=options)
+    whole = [f"{root}/{path}" for path in paths]
+    return pl.scan_parquet(
+        whole,
+        storage_options=options,
+        missing_columns="insert",
+        extra_columns="ignore",
+        include_file_paths=file,
+    )
+
+
+def touching(
+    found: pl.DataFrame, coordinates: Coordinates, stretches: Mapping[Partition, Stretch]
+) -> list[str]:
+    """The paths of those `files` that may hold rows of `stretches`, by their statistics."""
+    may = [_may_hold(coordinates, p, stretch) for p, stretch in stretches.items()]
+    known = {f"{side}.{name}" for side in ("min", "max") for name in coordinates.identity}
+    if not known <= set(found.columns):
+        return found["path"].to_list()
+    return found.filter(pl.any_horizontal(may))["path"].to_list() if may else []
+
+
+def _may_hold(coordinates: Coordinates, partition: Partition, stretch: Stretch) -> pl.Expr:
+    """Whether a file's statistics leave room for rows of the stretch; without any they do."""
+    dtype = coordinates.metadata[coordinates.partition]
+    id_ = pl.lit(partition.id).cast(dtype)
+    source = pl.lit(partition.source)
+    last = pl.lit(coordinates.column_value(stretch.end))
+    room = [
+        pl.col(f"min.{coordinates.source}") <= source,
+        pl.col(f"max.{coordinates.source}") >= source,
+        pl.col(f"min.{coordinates.partition}") <= id_,
+        pl.col(f"max.{coordinates.partition}") >= id_,
+        pl.col(f"min.{coordinates.number}") <= last,
+    ]
+    if stretch.start is not None:
+        first = pl.lit(coordinates.column_value(stretch.start))
+        room.append(pl.col(f"max.{coordinates.number}") >= first)
+    return pl.all_horizontal(expr.fill_null(value=True) for expr in room)

@@ -106,6 +106,19 @@ class S3Store:
             found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
             return found["Body"].read()
 
+    def tail(self, key: str, most: int) -> bytes:
+        """The object's last bytes; S3 refuses a range of an empty object."""
+        with self._explained(key):
+            try:
+                found = self._client.get_object(
+                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes=-{most}"
+                )
+            except ClientError as error:
+                if _code(error) == "InvalidRange":
+                    return b""
+                raise
+            return found["Body"].read()
+
     def page(self, prefix: str, after: str) -> tuple[list[str], bool]:
         """Up to 1,000 keys in order of their bytes; S3 lists what was written before, always."""
         with self._explained(prefix):

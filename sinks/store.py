@@ -38,6 +38,10 @@ class Store(Protocol):
         """The body of `key`."""
         ...
 
+    def tail(self, key: str, most: int) -> bytes:
+        """The last bytes of `key`, `most` of them if it has so many."""
+        ...
+
     def page(self, prefix: str, after: str) -> tuple[list[str], bool]:
         """The first keys beyond `after` that begin with `prefix`, sorted; whether others follow."""
         ...
@@ -92,6 +96,13 @@ class FolderStore:
         """The file's bytes."""
         with self._explained(key):
             return (self._root / key).read_bytes()
+
+    def tail(self, key: str, most: int) -> bytes:
+        """The file's last bytes."""
+        with self._explained(key), (self._root / key).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - most))
+            return file.read()
 
     def page(self, prefix: str, after: str) -> tuple[list[str], bool]:
         """A folder is always listed whole: no others follow."""

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Position
 from pinpip.errors import PositionLost, StalePosition, TransientError
-from sinks.parquet import KEY, ParquetSink
+from sinks.chain import KEY
+from sinks.parquet import ParquetSink
 from sinks.s3 import S3Store
 from sinks.store import FolderStore, Store, open_store
 from tests.support.aws import TestAws

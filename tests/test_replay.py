@@ -469,8 +469,9 @@ def test_verify_and_the_consumer_name_records_that_expired_unread(
     home = consumed(kafka_home(tmp_path, broker, topic), 40)
     broker.produce(topic, payloads(40, since=40))
     trim(broker, topic, 15)
-    [finding] = home.verify("--grace", "0")["findings"]
-    assert finding["kind"] == "expired"
+    findings = home.verify("--grace", "0")["findings"]
+    [finding] = [found for found in findings if found["kind"] == "expired"]
+    assert finding["where"] == f"{topic}/0"
     assert "now starts at offset 15, but offset 10 is still wanted" in finding["detail"]
     stopped = home.run("consume", "user")
     assert stopped.returncode == 1

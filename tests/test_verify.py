@@ -2,117 +2,28 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import polars as pl
 import pytest
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import Transaction, write_deltalake
 
-from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Position
-from pinpip.clock import SystemClock
-from pinpip.config import Aws
+from pinpip.batch import KAFKA, KINESIS
 from pinpip.errors import SinkError
-from sinks import transactions
-from sinks.delta import DeltaSink
+from sinks import chain, ledger, rows, transactions
 from sinks.proof import Kind
-from sinks.store import open_store
-from sinks.verify import Report, Tables, verify
+from sinks.verify import Report, prove, snapshots, verify
 from tests.support.aws import TestAws
-from tests.support.batches import APP, Log, delta_target
+from tests.support.batches import APP
+from tests.support.pairs import A, B, Pair, Stage
 
-A, B = 0, 1
 WHOLE = {A: (0, 30), B: (0, 30)}
-Stage = Literal["clean", "rejected"]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A clean table and its quarantine, written by real sinks."""
-
-    root: str
-    coordinates: Coordinates
-    aws: Aws = field(default_factory=Aws)
-    options: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def log(self) -> Log:
-        """What they are written from."""
-        return Log(self.coordinates)
-
-    @property
-    def tables(self) -> Tables:
-        """What verify is told."""
-        return Tables(self.uri("clean"), self.uri("rejected"), self.options, self.coordinates, APP)
-
-    def uri(self, stage: Stage) -> str:
-        """One of the two."""
-        return f"{self.root}/{stage}"
-
-    def table(self, stage: Stage) -> DeltaTable:
-        """One of the two, opened."""
-        return DeltaTable(self.uri(stage), storage_options=self.options)
-
-    def write(self, *batches: Batch, stages: tuple[Stage, ...] = ("clean", "rejected")) -> None:
-        """What a consumer does from its start to its clean stop."""
-        for stage in stages:
-            uri = self.uri(stage)
-            where = delta_target(uri, self.options, self.coordinates, stage)
-            sink = DeltaSink(stage, where, open_store(uri, self.aws), SystemClock())
-            with closing(sink):
-                sink.positions([self.log.partition(A), self.log.partition(B)])
-                for batch in batches:
-                    sink.write(batch)
-
-    def drop(self, stage: Stage, index: int, n: int) -> None:
-        """Lose the nth record of a partition."""
-        (row,) = self.rows(stage).filter(pl.col("_key") == f"key-{n}").rows(named=True)[:1]
-        names = [name for name in self.coordinates.identity if name != self.coordinates.partition]
-        partition = self.log.partition(index).id
-        same = [f"{name} = {_sql(row[name])}" for name in names]
-        same.append(f"CAST({self.coordinates.partition} AS STRING) = '{partition}'")
-        assert self.table(stage).delete(" AND ".join(same))["num_deleted_rows"] == 1
-
-    def rows(self, stage: Stage) -> pl.DataFrame:
-        """All rows, with the key column under one name."""
-        frame = pl.read_delta(self.uri(stage), storage_options=self.options)
-        return frame.with_columns(pl.col(self.coordinates.key).alias("_key"))
-
-    def commit(self, stage: Stage, transactions: list[Transaction]) -> None:
-        """Another hand's commit: positions, no rows, no ledger entry."""
-        table = self.table(stage)
-        table.create_write_transaction(
-            [],
-            "append",
-            table.schema(),
-            commit_properties=CommitProperties(app_transactions=transactions),
-        )
-
-    def move(self, stage: Stage, index: int, position: Position) -> None:
-        """Put the stored position of a partition elsewhere."""
-        own = transactions.app_id(APP, self.log.partition(index))
-        lookup = self.table(stage).transaction_version
-        self.commit(stage, transactions.write(lookup, own, position, self.coordinates, 1))
-
-    def logs(self, stage: Stage) -> list[Path]:
-        """The JSON commits, oldest first."""
-        return sorted(Path(self.uri(stage), "_delta_log").glob("*.json"))
-
-    def forget(self, stage: Stage, *, but: int = 0) -> None:
-        """Expire the log but for its newest commits; a checkpoint stays."""
-        self.table(stage).create_checkpoint()
-        logs = self.logs(stage)
-        for path in logs[: len(logs) - but]:
-            path.unlink()
-
-
-def _sql(value: object) -> str:
-    return f"'{value}'" if isinstance(value, str) else str(value)
 
 
 @pytest.fixture(params=[KAFKA, KINESIS], ids=lambda c: c.kind)
@@ -294,6 +205,16 @@ def test_records_that_the_transform_filtered_out_are_explained_by_the_ledger(pai
     assert (report.tallies[0].read, report.tallies[0].clean) == (40, 20)
 
 
+def test_what_is_committed_while_verify_reads_is_not_looked_at(pair: Pair) -> None:
+    opened = snapshots(pair.tables)
+    pair.write(pair.log.batch({A: (30, 40), B: (30, 35)}), pair.log.batch({A: (40, 45)}))
+    report = prove(*opened)
+    assert report.findings == ()
+    assert [t.clean + t.quarantined for t in report.tallies] == [30, 30]
+    assert [commit.version for commit, _ in opened[0].commits()] == [3, 2, 1]
+    assert [commit.version for commit, _ in opened[0].commits(2)] == [3, 2]
+
+
 def test_dense_rows_are_sound_when_the_log_has_expired(pair: Pair) -> None:
     pair.forget("clean", but=1)
     pair.write(pair.log.batch({A: (30, 40)}))
@@ -323,17 +244,31 @@ def test_a_lost_tail_is_found_when_the_log_has_expired(pair: Pair) -> None:
     assert found(pair) == {Kind.GAP}
 
 
-def test_what_the_source_holds_beyond_the_tables_is_lag(pair: Pair) -> None:
-    spans = pair.log.batch({A: (0, 30), B: (0, 42), 2: (0, 5)}).spans
-    report = verify(pair.tables, {p: span.end for p, span in spans.items()})
-    assert report.findings == ()
-    assert [t.behind for t in report.tallies] == [False, True, True]
-    kafka = pair.coordinates is KAFKA
-    assert [t.lag for t in report.tallies] == ([0, 12, 5] if kafka else [None] * 3)
-
-
 def test_a_report_is_json(pair: Pair) -> None:
     pair.drop("clean", A, 13)
     tree = json.loads(json.dumps(asdict(verify(pair.tables))))
     assert tree["findings"][0]["kind"] == "missing"
     assert tree["tallies"][1]["clean"] == 20
+
+
+@pytest.mark.parametrize("commits", [4, 40])
+def test_the_work_does_not_grow_with_commits_and_partitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: int
+) -> None:
+    pair = Pair(str(tmp_path), KAFKA)
+    batches = [pair.log.batch({A: (n, n + 3), B: (n, n + 3)}) for n in range(0, 3 * commits, 3)]
+    pair.write(*batches)
+    pair.archived(*batches)
+    work: Counter[str] = Counter()
+    for owner, name in ((rows, "scan_files"), (ledger, "commits"), (chain, "about")):
+        monkeypatch.setattr(owner, name, _counted(work, name, getattr(owner, name)))
+    assert verify(pair.tables, [pair.archive]).findings == ()
+    assert work == {"scan_files": 2, "commits": 2, "about": 2 * commits}
+
+
+def _counted(work: Counter[str], name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(*arguments: Any) -> Any:
+        work[name] += 1
+        return call(*arguments)
+
+    return counted

@@ -14,6 +14,7 @@ from pinpip import config as settings
 from pinpip.batch import KAFKA, KINESIS, VALUE, Batch, Coordinates, Records, Sink, Source
 from pinpip.clock import Clock
 from pinpip.config import Config, Pipeline
+from sinks.archive import Archive
 from sinks.delta import DeltaSink, Target
 from sinks.parquet import ParquetSink
 from sinks.rows import folder_of
@@ -136,6 +137,15 @@ def sinks_of(
     ]
     tables = tables_of(config, name)
     return [*delta_sinks(config, tables, process, clock, begins=begins), *chains]
+
+
+def archives_of(config: Config, name: str) -> list[Archive]:
+    """What the Parquet sinks of the pipeline `name` have written."""
+    pipeline = config.pipeline(name)
+    return [
+        Archive(open_store(a.parquet, config.aws), a.stage, coordinates_of(pipeline))
+        for a in archives(pipeline)
+    ]
 
 
 def limits_of(config: Config) -> Limits:

@@ -6,15 +6,18 @@ from datetime import datetime
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers import kinesis_faults
-from consumers.kafka_client import end_positions
+from consumers.kafka_client import end_positions, outside
 from consumers.kafka_ends import unread_since
 from consumers.kinesis import CLIENT_CONFIG
 from consumers.kinesis_ends import newest_unread
 from consumers.shards import list_shards
 from pinpip import aws
-from pinpip.batch import Partition, Position
+from pinpip.batch import Partition, Position, Positions
 from pinpip.clock import Clock
 from pinpip.config import Config, KafkaSource
+from pinpip.errors import RecordsExpired
+
+Marks = Mapping[Partition, tuple[Position, Position]]
 
 
 def ends_of(config: Config, name: str) -> dict[Partition, Position | None]:
@@ -24,8 +27,7 @@ def ends_of(config: Config, name: str) -> dict[Partition, Position | None]:
     """
     source = config.pipeline(name).source
     if isinstance(source, KafkaSource):
-        found = end_positions(config.kafka.properties(), source.topics)
-        return {partition: high for partition, (_, high) in found.items()}
+        return {partition: high for partition, (_, high) in marks_of(config, name).items()}
     client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
     try:
         shards = list_shards(client, source.stream)
@@ -34,10 +36,42 @@ def ends_of(config: Config, name: str) -> dict[Partition, Position | None]:
     return {Partition(source.stream, shard): None for shard in shards}
 
 
+def marks_of(config: Config, name: str) -> dict[Partition, tuple[Position, Position]]:
+    """The first offset and the end of each partition; Kinesis tells neither.
+
+    The end is the last stable offset: transactions that are still open lie beyond it.
+    """
+    source = config.pipeline(name).source
+    if not isinstance(source, KafkaSource):
+        return {}
+    return end_positions(config.kafka.properties(), source.topics)
+
+
+def misplaced(positions: Positions, marks: Marks) -> list[tuple[Partition, str, str]]:
+    """Positions that the source cannot have: (partition, kind of finding, what is wrong).
+
+    A table may be behind or at the end; never beyond it, nor before the first offset: then
+    records expired unread. Kafka takes no partition away from a topic.
+    """
+    found = []
+    topics = {p.source for p in marks}
+    for partition, position in positions.items():
+        if partition in marks and position is not None:
+            low, high = marks[partition]
+            error = outside(partition, position.number, low.number, high.number)
+            if error is not None:
+                kind = "expired" if isinstance(error, RecordsExpired) else "position"
+                found.append((partition, kind, str(error).partition("\n")[0]))
+        elif partition not in marks and partition.source in topics:
+            gone = f"topic {partition.source} has no partition {partition.id}: it was re-created"
+            found.append((partition, "position", gone))
+    return found
+
+
 def unread(
     config: Config,
     name: str,
-    positions: Mapping[Partition, Position | None],
+    positions: Positions,
     older_than: datetime,
     clock: Clock,
 ) -> dict[Partition, int]:

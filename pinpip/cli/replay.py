@@ -3,20 +3,18 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinpip.cli.shared import settings_of, show, stopping_on_signals
+from pinpip.cli.shared import TIMES, settings_of, show, stopping_on_signals, utc
 from pinpip.errors import ConfigError, FatalError, PositionLost
 
 if TYPE_CHECKING:
     from pinpip.batch import Batch, Source
     from pinpip.clock import Clock
     from pinpip.config import Config
-
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,10 @@ def replay(
     from_offset: Annotated[int | None, typer.Option(min=0, help="First offset.")] = None,
     until_offset: Annotated[int | None, typer.Option(min=0, help="Offset to stop before.")] = None,
     from_time: Annotated[
-        datetime | None, typer.Option(formats=_TIMES, help="First broker timestamp (UTC).")
+        datetime | None, typer.Option(formats=TIMES, help="First broker timestamp (UTC).")
     ] = None,
     until_time: Annotated[
-        datetime | None, typer.Option(formats=_TIMES, help="Timestamp to stop before (UTC).")
+        datetime | None, typer.Option(formats=TIMES, help="Timestamp to stop before (UTC).")
     ] = None,
 ) -> None:
     """Read a stretch of a pipeline's source again, into a table of its own.
@@ -57,7 +55,7 @@ def replay(
     Example: pinpip replay pin --into pin_again --from-time 2026-01-01
     """
     config = settings_of(context).config()
-    stretch = Stretch(from_offset, until_offset, _utc(from_time), _utc(until_time))
+    stretch = Stretch(from_offset, until_offset, utc(from_time), utc(until_time))
     try:
         run(config, pipeline, into, stretch)
     except PositionLost as error:
@@ -121,24 +119,16 @@ def _source(
     """The bounded source, and how many records it has at most when that can be told."""
     from consumers import kafka_window, kinesis_window
     from consumers.kafka_client import end_positions
-    from consumers.kafka_replay import BoundedKafkaSource
-    from consumers.kinesis import CLIENT_CONFIG, KinesisSource
-    from pinpip import aws
     from pinpip import config as settings
+    from pinpip.cli import bounded
 
     source = config.pipeline(name).source
-    memory = int(config.batching.memory)
     if isinstance(source, settings.KinesisSource):
         if stretch.first is not None or stretch.last is not None:
             raise ConfigError("Kinesis has no offsets", "use --from-time and --until-time")
-        window = kinesis_window.Window(stretch.since, stretch.until)
-        client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
-        bounded = KinesisSource(
-            client, source.stream, clock=clock, memory=memory // 4, window=window
-        )
-        return bounded, None
-    properties = config.kafka.properties()
-    ends = end_positions(properties, source.topics)
+        times = kinesis_window.Window(stretch.since, stretch.until)
+        return bounded.kinesis(config, source, times, clock), None
+    ends = end_positions(config.kafka.properties(), source.topics)
     first, last = stretch.first or 0, stretch.last
     spans = [
         (max(low.number, first), high.number if last is None else min(high.number, last))
@@ -146,10 +136,4 @@ def _source(
     ]
     offsets = kafka_window.Window(stretch.first, stretch.last, stretch.since, stretch.until)
     total = sum(max(0, high - low) for low, high in spans)
-    return BoundedKafkaSource(properties, source.topics, offsets, budget=memory), total
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    if time is None:
-        return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return bounded.kafka(config, source, offsets), total

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from pinpip.config import Config
 
 Row = Mapping[str, Any]
-_NAMING = re.compile(r"year|^ind$|_partition|_offset")  # numbers that name, and count nothing
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+TIMES += ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
+_NAMING = re.compile(
+    r"year|^ind$|_partition|_offset|^(start|end|position|version|seed)$"
+)  # numbers that name, and count nothing
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,13 @@ def settings_of(context: typer.Context) -> Settings:
     if not isinstance(settings, Settings):
         raise TypeError("the command was not called through pinpip")
     return settings
+
+
+def utc(time: datetime | None) -> datetime | None:
+    """A moment that was given without a zone is in UTC."""
+    if time is None:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def complain(error: PinpipError) -> None:

@@ -1,0 +1,39 @@
+"""Bounded sources: what a pipeline's source holds by now, beside its live consumer."""
+
+from consumers import kafka_window, kinesis_window
+from consumers.kafka_replay import BoundedKafkaSource
+from consumers.kinesis import CLIENT_CONFIG, KinesisSource
+from pinpip import aws
+from pinpip import config as settings
+from pinpip.clock import Clock
+from pinpip.config import Config
+
+
+def kafka(
+    config: Config,
+    source: settings.KafkaSource,
+    window: kafka_window.Window,
+    *,
+    want_headers: bool = False,
+) -> BoundedKafkaSource:
+    """The window of the source's topics."""
+    return BoundedKafkaSource(
+        config.kafka.properties(),
+        source.topics,
+        window,
+        budget=int(config.batching.memory),
+        want_headers=want_headers,
+    )
+
+
+def kinesis(
+    config: Config, source: settings.KinesisSource, window: kinesis_window.Window, clock: Clock
+) -> KinesisSource:
+    """The window of the stream."""
+    return KinesisSource(
+        aws.client(config.aws, "kinesis", CLIENT_CONFIG),
+        source.stream,
+        clock=clock,
+        memory=int(config.batching.memory) // 4,
+        window=window,
+    )

@@ -1,0 +1,164 @@
+"""`pinpip verify --ledger`: which commit and file hold a record, and what was committed when."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import typer
+
+from pinpip import config as settings
+from pinpip.batch import Coordinates, Partition, Position, Stretch
+from pinpip.cli import compose
+from pinpip.cli.shared import show
+from pinpip.config import Config
+from sinks.ledger import Commit, Entry, Range
+from sinks.lookup import Location, locate
+from sinks.snapshot import Snapshot
+from sinks.verify import snapshots
+
+NEWEST = 20
+_LAST_SUB = 2**31
+
+
+def look_up(
+    config: Config,
+    names: list[str],
+    offset: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print where a record is, or the commits of a time range; without both the newest ones."""
+    if offset is None:
+        rows = [row for name in names for row in commits_of(config, name, since, until)]
+        show("Commits", rows if as_json else list(map(_told, rows)), as_json=as_json)
+        return
+    if len(names) != 1:
+        raise typer.BadParameter("name the one pipeline whose source it is", param_hint="--offset")
+    tree = where_is(config, names[0], offset)
+    if as_json:
+        typer.echo(json.dumps(tree, default=_plain, ensure_ascii=False))
+        return
+    for place in tree.pop("places"):
+        row = place.pop("row")
+        tree |= place | {f"  {name}": value for name, value in row.items()}
+    show("Record", [{"what": k, "is": v} for k, v in tree.items()], as_json=False)
+
+
+def where_is(config: Config, name: str, offset: str) -> dict[str, Any]:
+    """The record that `PARTITION:OFFSET` or `SHARD:SEQUENCE[.SUBSEQUENCE]` names."""
+    tables = compose.tables_of(config, name)
+    partition, record = _parsed(config, name, offset, tables.coordinates)
+    found = locate(*snapshots(tables), compose.archives_of(config, name), partition, record)
+    return {
+        "pipeline": name,
+        "record": f"{partition}:{offset.rpartition(':')[2]}",
+        "outcome": _outcome(found, record, tables.quarantine),
+        "version": found.version,
+        "committed_at": found.at,
+        "archived_in": list(found.objects),
+        "places": [vars(place) for place in found.places],
+    }
+
+
+def commits_of(
+    config: Config, name: str, since: datetime | None, until: datetime | None
+) -> list[dict[str, Any]]:
+    """The commits of both tables in [since, until), newest first; the newest without either."""
+    most = NEWEST if since is None and until is None else None
+    return [
+        _row(name, side, commit, entry)
+        for side in snapshots(compose.tables_of(config, name))
+        for commit, entry in side.commits(most)
+        if (since is None or commit.at >= since) and (until is None or commit.at < until)
+    ]
+
+
+def _row(name: str, side: Snapshot, commit: Commit, entry: Entry) -> dict[str, Any]:
+    first, last = entry.event_time or (None, None)
+    return {
+        "pipeline": name,
+        "table": side.name,
+        "version": commit.version,
+        "committed_at": commit.at,
+        "read": sum(r.read for r in entry.ranges),
+        "clean": sum(r.clean for r in entry.ranges),
+        "quarantined": sum(r.quarantined for r in entry.ranges),
+        "first_event": first,
+        "last_event": last,
+        "ranges": [_range(r) for r in entry.ranges],
+    }
+
+
+def _range(r: Range) -> dict[str, Any]:
+    return {
+        "partition": str(r.of),
+        "start": _spelled(r.start),
+        "end": _spelled(r.end),
+        "read": r.read,
+        "clean": r.clean,
+        "quarantined": r.quarantined,
+    }
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """The row for a person: short names, whole seconds, ranges in words."""
+    ranges = [f"{r['partition']} {r['start'] or 'start'}-{r['end']}" for r in row["ranges"]]
+    return {
+        "table": row["table"].rpartition("/")[2],
+        "version": row["version"],
+        "committed_at": f"{row['committed_at']:%Y-%m-%d %H:%M:%S}",
+        "read": row["read"],
+        "clean": row["clean"],
+        "quarantined": row["quarantined"],
+        "ranges": "\n".join(ranges),
+    }
+
+
+def _spelled(position: Position | None) -> str | None:
+    if position is None:
+        return None
+    return f"{position.number}.{position.sub}" if position.number >= 2**63 else str(position.number)
+
+
+def _parsed(
+    config: Config, name: str, offset: str, coordinates: Coordinates
+) -> tuple[Partition, Stretch]:
+    where, _, number = offset.rpartition(":")
+    source, _, id_ = where.rpartition("/")
+    whole, _, sub = number.partition(".")
+    kafka = coordinates.sub is None
+    if not whole.isdecimal() or not (sub.isdecimal() or not sub) or (kafka and not id_.isdecimal()):
+        raise typer.BadParameter(f"{offset!r} is no PARTITION:OFFSET", param_hint="--offset")
+    partition = Partition(source or _only_source(config, name), id_)
+    if kafka:
+        return partition, Stretch(Position(int(whole)), Position(int(whole) + 1))
+    first, last = (int(sub), int(sub)) if sub else (0, _LAST_SUB)
+    return partition, Stretch(Position(int(whole), first - 1), Position(int(whole), last))
+
+
+def _only_source(config: Config, name: str) -> str:
+    source = config.pipeline(name).source
+    if isinstance(source, settings.KinesisSource):
+        return source.stream
+    if len(source.topics) > 1:
+        raise typer.BadParameter(
+            f"{name} reads {len(source.topics)} topics: write TOPIC/PARTITION:OFFSET",
+            param_hint="--offset",
+        )
+    return source.topics[0]
+
+
+def _outcome(found: Location, record: Stretch, quarantine: str) -> str:
+    if len(found.places) > 1:
+        return f"there are {len(found.places)} rows of it"
+    if found.places:
+        return "quarantined" if found.places[0].table == quarantine else "clean"
+    if found.position is None or found.position < record.end:
+        return f"not read yet: the table is at {_spelled(found.position) or 'no position'}"
+    return "in neither table: the transform filtered it out, or the source has no such record"
+
+
+def _plain(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,177 @@
+"""One Delta table of a pipeline, opened once: its rows, its ledger and its positions."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Literal
+
+import polars as pl
+
+from pinpip.batch import Coordinates, Partition, Position, Stretch
+from pinpip.errors import PositionLost, SinkError
+from sinks import ledger, proof, rows, table, transactions
+from sinks.ledger import Entry, Range
+from sinks.proof import Finding, Held, Kind
+
+_AT_ONCE = 500_000  # rows, as far as files allow
+
+
+class Snapshot:
+    """The newest version of the table at `uri`; what was committed later is not seen.
+
+    `app` names the positions, `folder` the data files of the incarnation that is looked at.
+    `lost` and `damaged` are the positions and ledger entries that could not be read. Raises
+    SinkError when the table or a data file cannot be opened.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        stage: Literal["clean", "rejected"],
+        options: dict[str, str],
+        coordinates: Coordinates,
+        app: str,
+        folder: str,
+    ) -> None:
+        self.name = uri
+        self.stage = stage
+        self._options = options
+        self._coordinates = coordinates
+        self._app = app
+        self._folder = folder
+        self._table = table.find_own(uri, options, coordinates)
+        self.lost: list[Finding] = []
+        self.damaged: list[Finding] = []
+
+    @property
+    def height(self) -> int:
+        """How many rows it holds, by the statistics of its files."""
+        return int(self._files["num_records"].sum())
+
+    def keys(self) -> dict[Partition, pl.Series]:
+        """The sorted keys of each partition's rows (see `proof.keys`).
+
+        Read in one pass over some files at a time: all at once would need four times the memory.
+        """
+        c = self._coordinates
+        parts: dict[Partition, list[pl.Series]] = defaultdict(list)
+        for paths in self._groups():
+            read = proof.keys(self._read(paths), c, [c.source, c.partition])
+            with self._readable():
+                found = read.collect().partition_by([c.source, c.partition], as_dict=True)
+            for (source, id_), frame in found.items():
+                parts[Partition(str(source), str(id_))].append(frame["key"].rechunk())
+        return {partition: pl.concat(parts.pop(partition)).sort() for partition in list(parts)}
+
+    def held(self, partition: Partition, keys: pl.Series | None) -> Held:
+        """All that the table says of `partition`, whose rows have `keys`."""
+        none = pl.Series("key", [], proof.key_dtype(self._coordinates))
+        return Held(
+            table=self.name,
+            partition=partition,
+            coordinates=self._coordinates,
+            keys=none if keys is None else keys,
+            ranges=self._ranges.get(partition, []),
+            position=self.position(partition),
+        )
+
+    def ledgered(self) -> set[Partition]:
+        """The partitions that the ledger knows of."""
+        return set(self._ranges)
+
+    def commits(self, most: int | None = None) -> list[tuple[ledger.Commit, Entry]]:
+        """This incarnation's commits, newest first; looks at `most` of the table's."""
+        found = ledger.commits(self._table, most) if self._table else []
+        entries = [(commit, self._decoded(commit)) for commit in found]
+        return [(commit, e) for commit, e in entries if e is not None and e.app == self._app]
+
+    def position(self, partition: Partition) -> Position | None:
+        """The stored position; when it is damaged None, and a finding in `lost`."""
+        if self._table is None:
+            return None
+        lookup = self._table.transaction_version
+        try:
+            return transactions.read(lookup, self._app, partition, self._coordinates)
+        except PositionLost as error:
+            self.lost.append(Finding(Kind.POSITION, partition, f"{self.name}: {error.message}"))
+            return None
+
+    def end(self, partition: Partition) -> Position | None:
+        """Up to where it holds all that the source gave."""
+        return self.position(partition)
+
+    def rows(self, stretches: Mapping[Partition, Stretch]) -> pl.DataFrame:
+        """The rows of the stretches; reads no data file that has none of them."""
+        return self.located(stretches, None)
+
+    def located(self, stretches: Mapping[Partition, Stretch], file: str | None) -> pl.DataFrame:
+        """As `rows`, with a column called `file` for the data file of each."""
+        paths = rows.touching(self._files, self._coordinates, stretches)
+        with self._readable():
+            found = self._read(paths, file)
+            return found.filter(self._coordinates.within(stretches)).collect()
+
+    def draw(self, rng: random.Random) -> tuple[Partition, Position]:
+        """The position before a row that `rng` picks, each as likely; the table must have rows."""
+        c = self._coordinates
+        sizes = self._files["num_records"].to_list()
+        [file] = rng.choices(range(len(sizes)), sizes)
+        with self._readable():
+            found = self._read([self._files["path"][file]])
+            at = found.select(c.identity).slice(rng.randrange(sizes[file]), 1).collect().row(0)
+        sub = None if c.sub is None else at[3]
+        return Partition(at[0], str(at[1])), c.before(at[2], sub)
+
+    @cached_property
+    def _files(self) -> pl.DataFrame:
+        if self._table is None:
+            return pl.DataFrame(schema={"path": pl.String, "num_records": pl.Int64})
+        found = rows.files(self._table, self._folder).sort("path")
+        return found.with_columns(pl.col("num_records").fill_null(_AT_ONCE))
+
+    def _groups(self) -> Iterator[list[str]]:
+        """The data files in groups that are read at once."""
+        group: list[str] = []
+        held = 0
+        for path, size in self._files.select("path", "num_records").iter_rows():
+            if group and held + size > _AT_ONCE:
+                yield group
+                group, held = [], 0
+            group.append(path)
+            held += size
+        if group:
+            yield group
+
+    def _read(self, paths: list[str], file: str | None = None) -> pl.LazyFrame:
+        if self._table is None:
+            return pl.LazyFrame(schema=dict(self._coordinates.metadata))
+        return rows.scan_files(self._table, self._options, paths, file)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise SinkError(
+                f"rows of {self.name} cannot be read: {str(error)[:400]}",
+                "a data file that is gone or damaged must be restored from a backup",
+            ) from error
+
+    @cached_property
+    def _ranges(self) -> dict[Partition, list[Range]]:
+        """The ledger's, oldest commit first."""
+        ranges: dict[Partition, list[Range]] = defaultdict(list)
+        for _, entry in reversed(self.commits()):
+            for r in entry.ranges:
+                ranges[r.of].append(r)
+        return dict(ranges)
+
+    def _decoded(self, commit: ledger.Commit) -> Entry | None:
+        try:
+            return ledger.decode(commit.text)
+        except ValueError:
+            detail = f"{self.name}: the ledger entry of version {commit.version} is damaged"
+            self.damaged.append(Finding(Kind.LEDGER, None, detail))
+            return None
