@@ -41,6 +41,12 @@ def coordinates_of(pipeline: Pipeline) -> Coordinates:
     return KINESIS if isinstance(pipeline.source, settings.KinesisSource) else KAFKA
 
 
+def drops_tombstones(pipeline: Pipeline) -> bool:
+    """Whether records without a value are filtered out instead of quarantined."""
+    source = pipeline.source
+    return isinstance(source, settings.KafkaSource) and source.tombstones == "drop"
+
+
 def group_of(config: Config, name: str) -> str:
     """The consumer group of a Kafka pipeline."""
     source = config.pipeline(name).source
@@ -76,7 +82,13 @@ def source_of(config: Config, name: str, clock: Clock) -> Source:
 def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], Batch]:
     """The pipeline's decode and transform."""
     schema, transform = load_schema(pipeline.schema_), load_transform(pipeline.transform)
-    return processor(schema, transform, coordinates_of(pipeline), keep_values=keep_values)
+    return processor(
+        schema,
+        transform,
+        coordinates_of(pipeline),
+        keep_values=keep_values,
+        drop_tombstones=drops_tombstones(pipeline),
+    )
 
 
 def delta_sinks(
