@@ -9,7 +9,7 @@ import polars as pl
 from consumers.kafka import KafkaSource
 from consumers.kinesis import CLIENT_CONFIG, KinesisSource
 from consumers.loop import Limits, Loop
-from pinpip import aws
+from pinpip import aws, msk
 from pinpip import config as settings
 from pinpip.batch import KAFKA, KINESIS, VALUE, Batch, Coordinates, Records, Sink, Source
 from pinpip.clock import Clock
@@ -70,7 +70,7 @@ def source_of(config: Config, name: str, clock: Clock) -> Source:
             client, source.stream, clock=clock, start=source.start, memory=memory // 4
         )
     return KafkaSource(
-        config.kafka.properties(),
+        msk.properties(config),
         source.topics,
         group_of(config, name),
         budget=memory,

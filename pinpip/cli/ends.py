@@ -11,7 +11,7 @@ from consumers.kafka_ends import unread_since
 from consumers.kinesis import CLIENT_CONFIG
 from consumers.kinesis_ends import newest_unread
 from consumers.shards import list_shards
-from pinpip import aws
+from pinpip import aws, msk
 from pinpip.batch import Partition, Position
 from pinpip.clock import Clock
 from pinpip.config import Config, KafkaSource
@@ -24,7 +24,7 @@ def ends_of(config: Config, name: str) -> dict[Partition, Position | None]:
     """
     source = config.pipeline(name).source
     if isinstance(source, KafkaSource):
-        found = end_positions(config.kafka.properties(), source.topics)
+        found = end_positions(msk.properties(config), source.topics)
         return {partition: high for partition, (_, high) in found.items()}
     client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
     try:
@@ -47,6 +47,6 @@ def unread(
     """
     source = config.pipeline(name).source
     if isinstance(source, KafkaSource):
-        return unread_since(config.kafka.properties(), source.topics, positions, older_than)
+        return unread_since(msk.properties(config), source.topics, positions, older_than)
     client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
     return newest_unread(client, source.stream, positions, older_than, clock)
