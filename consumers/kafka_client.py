@@ -27,6 +27,12 @@ _REFUSED = {
     KafkaError.UNSUPPORTED_SASL_MECHANISM,
     KafkaError.ILLEGAL_SASL_STATE,
 }
+_RIGHTS = "see the user, its password and its rights (ACLs: READ on the topics and the group)"
+_HINTS = {
+    KafkaError._SSL: (  # noqa: SLF001
+        "see kafka.ssl.ca.location: it must hold the authority of the brokers' certificates"
+    ),
+}
 _log = structlog.get_logger()
 
 
@@ -70,20 +76,28 @@ def client(configuration: Mapping[str, Any], errors: list[KafkaError] | None = N
             "the properties are those of librdkafka's CONFIGURATION.md",
         ) from error
     try:
-        consumer.list_topics(timeout=REACH)
-    except KafkaException as error:
-        consumer.poll(0)  # lets the client say why
+        _reach(consumer, str(configuration["bootstrap.servers"]), heard)
+    except SourceError:
         consumer.close()
-        raise _unreachable(str(configuration["bootstrap.servers"]), heard, error) from error
+        raise
     return consumer
 
 
-def _unreachable(servers: str, heard: list[KafkaError], error: KafkaException) -> SourceError:
-    refused = [own for own in heard if own.code() in _REFUSED]
-    if refused:
-        return failure(refused[0])
-    return SourceError(
-        f"no broker of {servers} can be reached: {error.args[0].str()}",
+def _reach(consumer: Consumer, servers: str, heard: list[KafkaError]) -> None:
+    """Raise SourceError as soon as a broker refuses us, or when none answers within REACH."""
+    said = ""
+    for _ in range(int(REACH)):
+        try:
+            consumer.list_topics(timeout=1.0)
+        except KafkaException as error:
+            said = error.args[0].str()
+        else:
+            return
+        consumer.poll(0)  # lets the client say why
+        for refused in [own for own in heard if own.code() in _REFUSED]:
+            raise failure(refused)
+    raise SourceError(
+        f"no broker of {servers} can be reached: {said}",
         "see that the broker runs and that kafka.bootstrap.servers and security.protocol are right",
     )
 
@@ -96,10 +110,12 @@ def report(error: KafkaError) -> None:
         _log.warning("kafka_waits", error=error.str())
 
 
-def failure(error: KafkaError) -> SourceError:
+def failure(error: KafkaError, what: str = "") -> SourceError:
     """An error that no waiting mends."""
-    hint = "see the user, its password and its rights (ACLs: READ on the topics and the group)"
-    return SourceError(f"Kafka refuses: {error.str()}", hint)
+    return SourceError(
+        f"Kafka refuses{' ' + what if what else ''}: {error.str()}",
+        _HINTS.get(error.code(), _RIGHTS),
+    )
 
 
 def outside(partition: Partition, position: int, low: int, high: int) -> Exception | None:
@@ -139,8 +155,12 @@ def watermarks(consumer: Consumer, partition: Partition) -> tuple[int, int]:
 
 
 def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition]:
-    """The partitions of those of `topics` that exist."""
+    """The partitions of those of `topics` that exist; SourceError for one that we may not see."""
     known = consumer.list_topics(timeout=REACH).topics
+    for topic in set(topics) - set(known):
+        error = consumer.list_topics(topic, timeout=REACH).topics[topic].error
+        if error is not None and error.code() in _REFUSED:
+            raise failure(error, topic)
     return [Partition(t, str(n)) for t in topics if t in known for n in known[t].partitions]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -21,6 +22,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from pinpip.local.java import Guard, Kafka, free_port, real_kafka
 from tests.support.certificates import Certificates, certificates
+from tests.support.commands import the_error, tree_of
 from tests.support.processes import Home, assert_same_tables, stop, until
 
 pytestmark = pytest.mark.real_broker
@@ -121,7 +123,10 @@ def test_every_command_reaches_the_broker_and_each_record_arrives_once(
         until(lambda: home.rows() > 0, "a first commit")
         consumer.kill()
         consumer.wait()
-    by_gateway(home, {"ind": -1, "first_name": "No", "last_name": "One", "age": 30})
+    with serving(home) as url:
+        answer = post(url, {"ind": -1, "first_name": "No", "last_name": "One", "age": 30})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["offsets"][0]["error_code"] is None
     with home.running("consume", "user") as consumer:
         until(lambda: home.rows() == events + 1, "all rows")
         assert stop(consumer) == 0
@@ -134,18 +139,121 @@ def test_every_command_reaches_the_broker_and_each_record_arrives_once(
     assert_same_tables(home, "user", "again")
 
 
-def by_gateway(home: Home, value: dict[str, object]) -> None:
-    """Send one user record by HTTP."""
+@contextmanager
+def serving(home: Home) -> Iterator[str]:
+    """The gateway of `home` while the block runs; the URL of its topic."""
     config = home.config
     with home.running("gateway", log="gateway.log") as gateway:
         log = home.folder / "gateway.log"
         until(lambda: b"listening" in log.read_bytes(), "the gateway to listen")
-        answer = requests.post(
-            f"http://127.0.0.1:{config.gateway.port}/topics/{config.id}.user",
-            json={"records": [{"key": "k", "value": value}]},
-            headers={"Content-Type": "application/vnd.kafka.json.v2+json"},
-            timeout=30,
-        )
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["offsets"][0]["error_code"] is None
-        assert stop(gateway) == 0
+        yield f"http://127.0.0.1:{config.gateway.port}/topics/{config.id}.user"
+        assert stop(gateway, 35) == 0
+
+
+def post(url: str, value: dict[str, object]) -> requests.Response:
+    """Send one record by HTTP."""
+    return requests.post(
+        url,
+        json={"records": [{"key": "k", "value": value}]},
+        headers={"Content-Type": "application/vnd.kafka.json.v2+json"},
+        timeout=40,
+    )
+
+
+WRONG = {
+    "password": {"sasl_password": "guessed-wrong"},
+    "authority": {"ssl_ca_location": "{other}"},
+    "protocol": {"security_protocol": "PLAINTEXT"},
+    "mechanism": {"sasl_mechanism": "PLAIN"},
+}
+SAID = {
+    "password": ("invalid credentials", "password"),
+    "authority": ("certificate verify failed", "ssl.ca.location"),
+    "protocol": ("no broker of", "security.protocol"),
+    "mechanism": ("Unsupported SASL mechanism", "user"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_broker_that_does_not_let_us_in_is_one_clear_error(
+    fortress: Fortress, tmp_path: Path, wrong: str
+) -> None:
+    other = certificates(tmp_path / "others").authority
+    changed = {name: value.format(other=other) for name, value in WRONG[wrong].items()}
+    home = fortress.home(tmp_path, **changed)
+    done = home.run("consume", "user")
+    error = the_error(done)
+    cause, step = SAID[wrong]
+    assert cause in error.splitlines()[0]
+    assert step in error.splitlines()[1]
+    assert_keeps_secrets(home, done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["verify", "user"],
+        ["status", "user"],
+        ["replay", "user", "--into", "again"],
+        ["produce", "--direct", "--route", "kafka"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_command_says_that_the_password_is_wrong(
+    fortress: Fortress, tmp_path: Path, command: list[str]
+) -> None:
+    home = fortress.home(tmp_path, **WRONG["password"])
+    done = home.run(*command)
+    assert "invalid credentials" in the_error(done)
+    assert_keeps_secrets(home, done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["consume"], ["verify"], ["status"], ["replay", "user", "--into", "again"]],
+    ids=lambda words: words[0],
+)
+def test_a_user_who_may_not_read_the_topic_is_told_which_right_is_missing(
+    fortress: Fortress, tmp_path: Path, command: list[str]
+) -> None:
+    home = fortress.home(tmp_path, user="bob")
+    error = the_error(home.run(*command))
+    assert "authorization failed" in error
+    assert "READ on the topics and the group" in error
+
+
+def test_a_user_who_may_not_write_is_told_so(fortress: Fortress, tmp_path: Path) -> None:
+    home = fortress.home(tmp_path, user="bob")
+    error = the_error(home.run("produce", "--direct", "--route", "kafka", "--count", "1"))
+    assert "authorization failed" in error
+    assert "WRITE on the topics" in error
+
+
+def test_the_configuration_is_shown_without_its_passwords(
+    fortress: Fortress, tmp_path: Path
+) -> None:
+    home = fortress.home(tmp_path)
+    for words in (["config", "check"], ["config", "check", "--json"], ["--debug", "status"]):
+        done = home.run(*words)
+        assert_keeps_secrets(home, done.stdout + done.stderr)
+
+
+def assert_keeps_secrets(home: Home, text: str) -> None:
+    """The password in force is in none of what was said."""
+    assert tree_of(home)["kafka"]["sasl.password"] not in text
+
+
+def test_the_gateway_forbids_what_its_user_may_not_write(
+    fortress: Fortress, tmp_path: Path
+) -> None:
+    home = fortress.home(tmp_path, user="bob")
+
+    def forbidden() -> bool:
+        answer = post(url, {"ind": 1})
+        [entry] = answer.json()["offsets"]
+        assert entry["error_code"] is not None
+        return answer.status_code == 403 and "authorization failed" in entry["error"]
+
+    with serving(home) as url:
+        until(forbidden, "the broker's word")
+        assert forbidden()
