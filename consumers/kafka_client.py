@@ -18,7 +18,8 @@ _OURS = {
     "isolation.level": "read_committed",
 }
 _REFUSED = {
-    KafkaError._AUTHENTICATION,  # noqa: SLF001  # librdkafka's own codes are spelt so
+    KafkaError._FATAL,  # noqa: SLF001  # librdkafka's own codes are spelt so
+    KafkaError._AUTHENTICATION,  # noqa: SLF001
     KafkaError._SSL,  # noqa: SLF001
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -28,11 +29,11 @@ _REFUSED = {
     KafkaError.ILLEGAL_SASL_STATE,
 }
 _RIGHTS = "see the user, its password and its rights (ACLs: READ on the topics and the group)"
-_HINTS = {
-    KafkaError._SSL: (  # noqa: SLF001
-        "see kafka.ssl.ca.location: it must hold the authority of the brokers' certificates"
-    ),
-}
+_AUTHORITY = "see kafka.ssl.ca.location: it must hold the authority of the brokers' certificates"
+_INSTANCE = (
+    "another process has this kafka.group.instance.id, or had it until it was killed less than a"
+    " session timeout ago: give each process its own, or start again later"
+)
 _log = structlog.get_logger()
 
 
@@ -112,10 +113,10 @@ def report(error: KafkaError) -> None:
 
 def failure(error: KafkaError, what: str = "") -> SourceError:
     """An error that no waiting mends."""
-    return SourceError(
-        f"Kafka refuses{' ' + what if what else ''}: {error.str()}",
-        _HINTS.get(error.code(), _RIGHTS),
-    )
+    hint = _AUTHORITY if error.code() == KafkaError._SSL else _RIGHTS  # noqa: SLF001
+    if "instance" in error.str():  # a fatal error has no code of its own
+        hint = _INSTANCE
+    return SourceError(f"Kafka refuses{' ' + what if what else ''}: {error.str()}", hint)
 
 
 def outside(partition: Partition, position: int, low: int, high: int) -> Exception | None:

@@ -5,7 +5,10 @@ import base64
 import json
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,24 +17,24 @@ from botocore.credentials import CredentialProvider
 from botocore.exceptions import CredentialRetrievalError
 from confluent_kafka.admin import AdminClient
 
-from consumers.kafka import KafkaSource
-from consumers.kafka_client import end_positions
-from consumers.kafka_replay import BoundedKafkaSource
-from consumers.kafka_window import Window
 from gateway.envelope import KafkaRecord
 from gateway.producer import KafkaProducer, Stored
 from pinpip import msk
-from pinpip.batch import Partition, Position, Positions
-from pinpip.config import Config
+from pinpip.batch import Partition, Position
+from pinpip.cli import replay
+from pinpip.cli.compose import loop_of
+from pinpip.cli.ends import ends_of, unread
+from pinpip.clock import SystemClock
+from pinpip.config import Config, KafkaSource
 from pinpip.errors import ConfigError, SourceError
-from pinpip.local.java import Guard, Kafka, real_kafka
-from producers.delivery import Outcome, Outgoing, Result
+from pinpip.local.java import Guard, Kafka
+from producers.delivery import Outcome, Outgoing
 from producers.direct import KafkaDirect
-from tests.support.brokers import Broker
-from tests.support.processes import until
+from tests.support.brokers import Broker, own_kafka
+from tests.support.commands import change
+from tests.support.processes import ROOT, Home, assert_same_tables, kafka_home, payloads, until
 
-real = pytest.mark.real_broker
-ROOT = Path(__file__).parent.parent
+OOT = Path(__file__).parent.parent
 PIPELINE = {
     "source": {"topics": ["a"]},
     "schema": "transforms.user:SCHEMA",
@@ -204,7 +207,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
         "connections.max.reauth.ms": "600000",
     }
     folder = tmp_path_factory.mktemp("oauth")
-    with real_kafka(folder, properties=properties, guard=Guard("SASL_PLAINTEXT")) as kafka:
+    with own_kafka(folder, properties=properties, guard=Guard("SASL_PLAINTEXT")) as kafka:
         yield kafka
 
 
@@ -217,34 +220,34 @@ def tokens(monkeypatch: pytest.MonkeyPatch) -> UnsecuredSigner:
 
 
 @pytest.fixture
-def secured(guarded: Kafka, tokens: UnsecuredSigner) -> Mapping[str, object]:
-    """The properties of a configuration that names AWS_MSK_IAM and this broker."""
+def home(guarded: Kafka, tokens: UnsecuredSigner, tmp_path: Path) -> Home:
+    """A home whose configuration names AWS_MSK_IAM, this broker and a topic of its own."""
     del tokens
-    own = {
-        "bootstrap.servers": guarded.guarded,
-        "security.protocol": "SASL_PLAINTEXT",
-        "sasl.mechanism": "AWS_MSK_IAM",
-    }
-    return msk.properties(config(own, **KEYS))
+    broker = Broker(guarded.bootstrap, "guarded", real=True)
+    own = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "AWS_MSK_IAM"}
+    made = kafka_home(tmp_path, broker, broker.create_topic(1), **own)
+    change(made, "kafka/bootstrap.servers", guarded.guarded)
+    change(made, "aws", KEYS)
+    return made
 
 
-@pytest.fixture
-def topic(guarded: Kafka) -> str:
-    return Broker(guarded.bootstrap, "guarded", real=True).create_topic(1)
+def topic_of(home: Home) -> str:
+    source = home.config.pipeline("user").source
+    assert isinstance(source, KafkaSource)
+    return source.topics[0]
 
 
-class Beginning:
-    """Tables that hold nothing yet."""
-
-    def assigned(self, partitions: Collection[Partition]) -> Positions:
-        return dict.fromkeys(partitions)
-
-    def revoked(self, partitions: Collection[Partition]) -> None:
-        del partitions
-
-
-def assert_stored(results: Sequence[Result]) -> None:
-    assert [result.outcome for result in results] == [Outcome.STORED] * len(results), results
+@contextmanager
+def consuming(home: Home) -> Iterator[None]:
+    """The live pipeline in a thread of this process, where the signer is replaced."""
+    with ThreadPoolExecutor(2) as threads:
+        loop = loop_of(home.config, "user", SystemClock(), threads, lambda _: None)
+        running = threads.submit(loop.run)
+        try:
+            yield
+        finally:
+            loop.stop()
+            running.result(30)
 
 
 async def by_gateway(producer: KafkaProducer, topic: str, value: bytes) -> None:
@@ -256,64 +259,41 @@ async def by_gateway(producer: KafkaProducer, topic: str, value: bytes) -> None:
     producer.close()
 
 
-def read(source: KafkaSource | BoundedKafkaSource, count: int) -> list[bytes]:
-    """The next `count` values."""
-    values: list[bytes] = []
-
-    def more() -> bool:
-        records = source.poll(0.5)
-        values.extend([] if records is None else records.frame["_value"])
-        return len(values) >= count
-
-    until(more, f"{count} records")
-    return values
-
-
-@real
-def test_records_travel_by_every_client_with_tokens(
-    secured: Mapping[str, object], topic: str
-) -> None:
-    assert_stored(KafkaDirect(secured).send(topic, [Outgoing(1, b"direct")]))
-    asyncio.run(by_gateway(KafkaProducer(secured), topic, b"gateway"))
-    live = KafkaSource(secured, [topic], "tokens")
-    bounded = BoundedKafkaSource(secured, [topic], Window())
-    for source in (live, bounded):
-        source.open(Beginning())
-        assert read(source, 2) == [b"direct", b"gateway"]
-        source.close()
-    assert end_positions(secured, [topic]) == {
-        Partition(topic, "0"): (Position(0), Position(2)),
-    }
-    assert AdminClient(dict(secured)).list_topics(topic, timeout=10).topics[topic].partitions
+def test_records_travel_by_every_client_with_tokens(home: Home) -> None:
+    config, topic, values = home.config, topic_of(home), payloads(2, since=1)
+    [stored] = KafkaDirect(msk.properties(config)).send(topic, [Outgoing(1, values[0])])
+    assert stored.outcome is Outcome.STORED, stored
+    asyncio.run(by_gateway(KafkaProducer(msk.properties(config)), topic, values[1]))
+    with consuming(home):
+        until(lambda: home.rows() == len(values), "both rows")
+    replay.run(config, "user", "again", replay.Stretch(None, None, None, None))
+    assert_same_tables(home, "user", "again")
+    partition, now = Partition(topic, "0"), datetime.now(UTC)
+    assert ends_of(config, "user") == {partition: Position(2)}
+    assert unread(config, "user", {}, now, SystemClock()) == {partition: 2}
+    admin = AdminClient(msk.properties(config))
+    assert admin.list_topics(topic, timeout=10).topics[topic].partitions
 
 
-@real
 def test_a_consumer_outlives_its_tokens(
-    guarded: Kafka, secured: Mapping[str, object], tokens: UnsecuredSigner, topic: str
+    guarded: Kafka, home: Home, tokens: UnsecuredSigner
 ) -> None:
-    plain = Broker(guarded.bootstrap, "guarded", real=True)
-    source = KafkaSource(secured, [topic], "outlives")
-    source.open(Beginning())
-    plain.produce(topic, [b"first"])
-    assert read(source, 1) == [b"first"]
-    before, began = len(tokens.asked), time.monotonic()
-
-    def renewed() -> bool:
-        assert source.poll(0.2) is None
-        return len(tokens.asked) > before and time.monotonic() - began > LIFETIME
-
-    until(renewed, "another token, and the end of the first")
-    plain.produce(topic, [b"last"])
-    assert read(source, 1) == [b"last"]
-    source.close()
+    broker = Broker(guarded.bootstrap, "guarded", real=True)
+    with consuming(home):
+        broker.produce(topic_of(home), payloads(1, since=1))
+        until(lambda: home.rows() == 1, "the first row")
+        before, began = len(tokens.asked), time.monotonic()
+        until(lambda: time.monotonic() - began > LIFETIME, "the end of the first token")
+        assert len(tokens.asked) > before
+        broker.produce(topic_of(home), payloads(1, since=2))
+        until(lambda: home.rows() == 2, "a row by a later token")
 
 
-@real
 def test_a_token_that_the_broker_refuses_ends_the_consumer(
-    secured: Mapping[str, object], topic: str
+    home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stale = unsecured(time.time() - 60)
-    nobody = dict(secured) | {"oauth_cb": lambda _: (stale, time.time() + 60)}
-    with pytest.raises(SourceError, match="refuses") as caught:
-        KafkaSource(nobody, [topic], "refused").open(Beginning())
+    monkeypatch.setattr(msk.Signer, "__call__", lambda *_: (stale, time.time() + 60))
+    with ThreadPoolExecutor(1) as writer, pytest.raises(SourceError, match="refuses") as caught:
+        loop_of(home.config, "user", SystemClock(), writer, lambda _: None).run()
     assert "rights" in caught.value.hint

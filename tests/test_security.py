@@ -20,7 +20,8 @@ from confluent_kafka.admin import (
 )
 from confluent_kafka.cimpl import NewTopic
 
-from pinpip.local.java import Guard, Kafka, free_port, real_kafka
+from pinpip.local.java import Guard, Kafka, free_port
+from tests.support.brokers import own_kafka
 from tests.support.certificates import Certificates, certificates
 from tests.support.commands import the_error, tree_of
 from tests.support.processes import Home, assert_same_tables, stop, until
@@ -108,7 +109,7 @@ def fortress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fortress]:
         "super.users": "User:ANONYMOUS",  # who comes by the open listener
     }
     guard = Guard("SASL_SSL", PASSWORDS)
-    with real_kafka(folder / "kafka", properties=properties, guard=guard) as kafka:
+    with own_kafka(folder / "kafka", properties=properties, guard=guard) as kafka:
         yield Fortress(kafka, shown)
 
 
