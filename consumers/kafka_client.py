@@ -168,8 +168,25 @@ def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition
 def end_positions(
     properties: Mapping[str, Any], topics: Collection[str]
 ) -> dict[Partition, tuple[Position, Position]]:
-    """Where each partition of `topics` starts and ends now; topics that do not exist have none."""
-    consumer = client(settings(properties, "pinpip-ends", 0))
+    """Where each partition of `topics` starts and ends now; topics that do not exist have none.
+
+    The end is the last stable offset: what lies behind an open transaction cannot be read yet.
+    """
+    return _marks(settings(properties, "pinpip-ends", 0), topics)
+
+
+def high_watermarks(
+    properties: Mapping[str, Any], topics: Collection[str]
+) -> dict[Partition, Position]:
+    """Where each partition of `topics` ends, with what lies behind open transactions."""
+    everything = settings(properties, "pinpip-ends", 0) | {"isolation.level": "read_uncommitted"}
+    return {partition: high for partition, (_, high) in _marks(everything, topics).items()}
+
+
+def _marks(
+    configuration: Mapping[str, Any], topics: Collection[str]
+) -> dict[Partition, tuple[Position, Position]]:
+    consumer = client(configuration)
     try:
         return {
             partition: (Position(low), Position(high))

@@ -6,7 +6,7 @@ from datetime import datetime
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers import kinesis_faults
-from consumers.kafka_client import end_positions
+from consumers.kafka_client import end_positions, high_watermarks
 from consumers.kafka_ends import unread_since
 from consumers.kinesis import CLIENT_CONFIG
 from consumers.kinesis_ends import newest_unread
@@ -32,6 +32,14 @@ def ends_of(config: Config, name: str) -> dict[Partition, Position | None]:
     except (BotoCoreError, ClientError) as error:
         raise kinesis_faults.explain(error, f"stream {source.stream}") from error
     return {Partition(source.stream, shard): None for shard in shards}
+
+
+def high_watermarks_of(config: Config, name: str) -> dict[Partition, Position]:
+    """Where a Kafka source's partitions end when open transactions count as well."""
+    source = config.pipeline(name).source
+    if not isinstance(source, KafkaSource):
+        return {}
+    return high_watermarks(msk.properties(config), source.topics)
 
 
 def unread(
