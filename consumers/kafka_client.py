@@ -19,7 +19,8 @@ _OURS = {
     "isolation.level": "read_committed",
 }
 _REFUSED = {
-    KafkaError._AUTHENTICATION,  # noqa: SLF001  # librdkafka's own codes are spelt so
+    KafkaError._FATAL,  # noqa: SLF001  # librdkafka's own codes are spelt so
+    KafkaError._AUTHENTICATION,  # noqa: SLF001
     KafkaError._SSL,  # noqa: SLF001
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -28,6 +29,12 @@ _REFUSED = {
     KafkaError.UNSUPPORTED_SASL_MECHANISM,
     KafkaError.ILLEGAL_SASL_STATE,
 }
+_RIGHTS = "see the user, its password and its rights (ACLs: READ on the topics and the group)"
+_AUTHORITY = "see kafka.ssl.ca.location: it must hold the authority of the brokers' certificates"
+_INSTANCE = (
+    "another process has this kafka.group.instance.id, or had it until it was killed less than a"
+    " session timeout ago: give each process its own, or start again later"
+)
 _log = structlog.get_logger()
 
 
@@ -71,20 +78,28 @@ def client(configuration: Mapping[str, Any], errors: list[KafkaError] | None = N
             "the properties are those of librdkafka's CONFIGURATION.md",
         ) from error
     try:
-        consumer.list_topics(timeout=REACH)
-    except KafkaException as error:
-        consumer.poll(0)  # lets the client say why
+        _reach(consumer, str(configuration["bootstrap.servers"]), heard)
+    except SourceError:
         consumer.close()
-        raise _unreachable(str(configuration["bootstrap.servers"]), heard, error) from error
+        raise
     return consumer
 
 
-def _unreachable(servers: str, heard: list[KafkaError], error: KafkaException) -> SourceError:
-    refused = [own for own in heard if own.code() in _REFUSED]
-    if refused:
-        return failure(refused[0])
-    return SourceError(
-        f"no broker of {servers} can be reached: {error.args[0].str()}",
+def _reach(consumer: Consumer, servers: str, heard: list[KafkaError]) -> None:
+    """Raise SourceError as soon as a broker refuses us, or when none answers within REACH."""
+    said = ""
+    for _ in range(int(REACH)):
+        try:
+            consumer.list_topics(timeout=1.0)
+        except KafkaException as error:
+            said = error.args[0].str()
+        else:
+            return
+        consumer.poll(0)  # lets the client say why
+        for refused in [own for own in heard if own.code() in _REFUSED]:
+            raise failure(refused)
+    raise SourceError(
+        f"no broker of {servers} can be reached: {said}",
         "see that the broker runs and that kafka.bootstrap.servers and security.protocol are right",
     )
 
@@ -97,10 +112,12 @@ def report(error: KafkaError) -> None:
         _log.warning("kafka_waits", error=error.str())
 
 
-def failure(error: KafkaError) -> SourceError:
+def failure(error: KafkaError, what: str = "") -> SourceError:
     """An error that no waiting mends."""
-    hint = "see the user, its password and its rights (ACLs: READ on the topics and the group)"
-    return SourceError(f"Kafka refuses: {error.str()}", hint)
+    hint = _AUTHORITY if error.code() == KafkaError._SSL else _RIGHTS  # noqa: SLF001
+    if "instance" in error.str():  # a fatal error has no code of its own
+        hint = _INSTANCE
+    return SourceError(f"Kafka refuses{' ' + what if what else ''}: {error.str()}", hint)
 
 
 def outside(partition: Partition, position: int, low: int, high: int) -> Exception | None:
@@ -169,8 +186,12 @@ def remaining(records: Records, sought: Collection[Partition]) -> Records | None
 
 
 def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition]:
-    """The partitions of those of `topics` that exist."""
+    """The partitions of those of `topics` that exist; SourceError for one that we may not see."""
     known = consumer.list_topics(timeout=REACH).topics
+    for topic in set(topics) - set(known):
+        error = consumer.list_topics(topic, timeout=REACH).topics[topic].error
+        if error is not None and error.code() in _REFUSED:
+            raise failure(error, topic)
     return [Partition(t, str(n)) for t in topics if t in known for n in known[t].partitions]
 
 
@@ -179,9 +200,23 @@ def end_positions(
 ) -> dict[Partition, tuple[Position, Position]]:
     """Where each partition of `topics` starts and ends now, with the epoch it is in.
 
-    Topics that do not exist have none.
+    Topics that do not exist have none. The end is the last stable offset: what lies behind an open
+    transaction cannot be read yet.
     """
-    configuration = settings(properties, "pinpip-ends", 0)
+    return _marks(settings(properties, "pinpip-ends", 0), topics)
+
+
+def high_watermarks(
+    properties: Mapping[str, Any], topics: Collection[str]
+) -> dict[Partition, Position]:
+    """Where each partition of `topics` ends, with what lies behind open transactions."""
+    everything = settings(properties, "pinpip-ends", 0) | {"isolation.level": "read_uncommitted"}
+    return {partition: high for partition, (_, high) in _marks(everything, topics).items()}
+
+
+def _marks(
+    configuration: Mapping[str, Any], topics: Collection[str]
+) -> dict[Partition, tuple[Position, Position]]:
     consumer = client(configuration)
     try:
         ids = TopicIds(configuration, consumer)

@@ -123,6 +123,7 @@ class KafkaProducer:
                 "mend the kafka section of config.yaml",
             ) from error
         self._topics: Collection[str] = ()
+        self._fatal: KafkaError | None = None
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="kafka-poller", daemon=True)
 
@@ -152,7 +153,7 @@ class KafkaProducer:
         except BufferError:
             return Failed(KAFKA_RETRIABLE, "The gateway's queue is full")
         except KafkaException as error:
-            return failure(error.args[0])
+            return failure(self._fatal or error.args[0])
         return None
 
     async def knows(self, topic: str) -> bool:
@@ -173,7 +174,12 @@ class KafkaProducer:
 
     def _poll(self) -> None:
         while not self._stopping.is_set():
-            self._producer.poll(0.1)
+            try:
+                self._producer.poll(0.1)
+            except (KafkaException, SystemError) as error:  # SystemError: a report came after it
+                fatal = error if isinstance(error, KafkaException) else error.__cause__
+                self._fatal = fatal.args[0] if isinstance(fatal, KafkaException) else None
+                _log.error("kafka_refuses_for_good", error=str(fatal))
 
 
 def _report(error: KafkaError) -> None:

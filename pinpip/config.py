@@ -92,6 +92,7 @@ class KafkaSource(Model):
     topics: tuple[str, ...] = Field(min_length=1)
     group: str | None = None
     start: Literal["earliest", "latest"] = "earliest"
+    tombstones: Literal["quarantine", "drop"] = "quarantine"
 
 
 class KinesisSource(Model):

@@ -56,7 +56,9 @@ def _explain(detail: ErrorDetails) -> str:
     name = ".".join(where[:1] + [part for part in where[1:] if part not in _TAGS])
     if detail["type"] != "extra_forbidden":
         return f"{name}: {detail['msg']}".removeprefix(": ")
-    return f"unknown key {name!r}{nearest(where[-1], _known_keys())}"
+    known = _known_keys()
+    guess = " (a key of another section)" if where[-1] in known else nearest(where[-1], known)
+    return f"unknown key {name!r}{guess}"
 
 
 def _known_keys() -> list[str]:

@@ -12,7 +12,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.records = Counter(
             "pinpip_records",
-            "Records durable in a table, by what became of them.",
+            "Records that every sink is past: clean and quarantined are rows, filtered are none.",
             ["pipeline", "outcome"],
             registry=self.registry,
         )
@@ -28,8 +28,11 @@ class Metrics:
 
     def count(self, pipeline: str, batch: Batch) -> None:
         """Count a batch that every sink has."""
-        self.records.labels(pipeline, "clean").inc(batch.clean.height)
-        self.records.labels(pipeline, "quarantined").inc(batch.rejected.height)
+        clean, quarantined = batch.clean.height, batch.rejected.height
+        filtered = max(0, batch.raw.height - clean - quarantined)
+        self.records.labels(pipeline, "clean").inc(clean)
+        self.records.labels(pipeline, "quarantined").inc(quarantined)
+        self.records.labels(pipeline, "filtered").inc(filtered)
         self.batches.labels(pipeline).inc()
         for partition, span in batch.spans.items():
             self.position.labels(pipeline, *partition).set(span.end.number)

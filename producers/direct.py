@@ -1,6 +1,7 @@
 """Straight to the brokers, past the gateway: the same sending surface over Kafka and Kinesis."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pinpip import aws
 from pinpip.config import Aws
-from pinpip.errors import ConfigError
+from pinpip.errors import ConfigError, FatalError
 from producers.delivery import THROTTLED, Outcome, Outgoing, Result, Retry, chunks, put_result
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ MOST_BYTES = 5 * 1024 * 1024
 BROKER_WAIT = 10.0
 BUSY = {THROTTLED, "LimitExceededException", "ThrottlingException"}
 SERVER_ERROR = 500
+REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001 - their only names
 
 NO_REPORT = Result(Outcome.UNKNOWN, error="no delivery report in time")
 
@@ -37,7 +39,7 @@ class KafkaDirect:
     """An idempotent producer with acks=all; `properties` are librdkafka's.
 
     `timeout`: seconds until a record's outcome is unknown. Raises ConfigError when the properties
-    are refused or no broker answers.
+    are refused, or no broker answers or lets us in.
     """
 
     def __init__(self, properties: Mapping[str, Any], *, timeout: float = 35.0) -> None:
@@ -54,8 +56,19 @@ class KafkaDirect:
         for index, record in enumerate(records):
             refusal = self._produce(topic, record, partial(report, index))
             results[index] = refusal or results[index]
-        self._producer.flush(self._timeout)
+        self._flush()
         return list(results)
+
+    def _flush(self) -> None:
+        """Wait for the reports; FatalError when the client will never send again."""
+        try:
+            self._producer.flush(self._timeout)
+        except (KafkaException, SystemError) as error:  # SystemError: a report came after a fatal
+            fatal = error if isinstance(error, KafkaException) else error.__cause__
+            raise FatalError(
+                f"Kafka refuses to store records: {fatal.args[0].str() if fatal else error}",
+                "see the user and its rights (ACLs: WRITE on the topics)",
+            ) from error
 
     def _produce(self, topic: str, record: Outgoing, report: Callable[..., None]) -> Result | None:
         key, value = str(record.key).encode(), record.payload
@@ -71,18 +84,35 @@ class KafkaDirect:
 
 
 def _producer(properties: Mapping[str, Any], timeout: float) -> Producer:
-    settings = {"compression.type": "lz4", "linger.ms": 5, **properties}
+    settings = {"compression.type": "lz4", "linger.ms": 5, "log_level": 2, **properties}
     settings |= {"enable.idempotence": True, "acks": "all"}
     settings |= {"message.timeout.ms": int(timeout * 1000)}
+    heard: deque[KafkaError] = deque(maxlen=20)
     try:
-        producer = Producer(settings)
-        producer.list_topics(timeout=BROKER_WAIT)
+        producer = Producer({**settings, "error_cb": heard.append})
+        _reach(producer, heard)
     except KafkaException as error:
         raise ConfigError(
             f"no producer for {properties.get('bootstrap.servers')}: {error.args[0].str()}",
             "check the section kafka of config.yaml, and that the broker runs",
         ) from error
     return producer
+
+
+def _reach(producer: Producer, heard: Collection[KafkaError]) -> None:
+    """Raise KafkaException as soon as a broker refuses us, or when none answers in BROKER_WAIT."""
+    for left in reversed(range(int(BROKER_WAIT))):
+        try:
+            producer.list_topics(timeout=1.0)
+        except KafkaException:
+            producer.poll(0)  # lets the client say why
+            refused = [own for own in heard if own.code() in REFUSED]
+            if refused:
+                raise KafkaException(refused[0]) from None
+            if not left:
+                raise
+        else:
+            return
 
 
 def _delivered(error: KafkaError | None, message: Message) -> Result:

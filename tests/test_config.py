@@ -122,6 +122,12 @@ def test_an_unknown_key_inside_a_pipeline_is_named_with_its_path(tmp_path: Path)
     assert "unknown key 'pipelines.pin.source.strat' (did you mean 'start'?)" in message
 
 
+def test_a_key_of_kafka_is_refused_where_kinesis_is_read(tmp_path: Path) -> None:
+    pipeline = PIPELINE | {"source": {"stream": "a", "tombstones": "drop"}}
+    message = refusal(tmp_path, SMALL | {"pipelines": {"pin": pipeline}})
+    assert "unknown key 'pipelines.pin.source.tombstones' (a key of another section)" in message
+
+
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     message = refusal(tmp_path, SMALL | {"gateway": {"port": 99999}, "producer": {"batch": 501}})
     assert "gateway.port: " in message

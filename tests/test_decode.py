@@ -98,7 +98,7 @@ def test_a_reject_keeps_its_bytes_and_coordinates() -> None:
 
 
 REJECTS = [
-    (None, Reason.EMPTY),
+    (None, Reason.TOMBSTONE),
     (b"", Reason.EMPTY),
     (b" \r\n", Reason.EMPTY),
     (b"hello", Reason.NOT_JSON),

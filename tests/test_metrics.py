@@ -1,6 +1,9 @@
 """What a consumer counts, and that Prometheus can read it."""
 
+from dataclasses import replace
 from urllib.request import urlopen
+
+import polars as pl
 
 from pinpip.batch import KAFKA
 from pinpip.local.java import free_port
@@ -18,6 +21,21 @@ def test_the_rows_of_every_batch_are_counted_by_pipeline_and_outcome() -> None:
     assert (metrics.total("pin", "clean"), metrics.total("pin", "quarantined")) == (26, 13)
     assert (metrics.total("geo", "clean"), metrics.total("geo", "quarantined")) == (2, 1)
     assert metrics.total("user", "clean") == 0
+
+
+def test_records_that_became_no_row_are_counted_as_filtered() -> None:
+    metrics = Metrics()
+    full = LOG.batch({0: (0, 30)})
+    metrics.count("pin", replace(full, clean=full.clean.head(15)))
+    outcomes = ("clean", "quarantined", "filtered")
+    assert [metrics.total("pin", outcome) for outcome in outcomes] == [15, 10, 5]
+
+
+def test_a_transform_that_multiplies_rows_filters_none() -> None:
+    metrics = Metrics()
+    full = LOG.batch({0: (0, 30)})
+    metrics.count("pin", replace(full, clean=pl.concat([full.clean, full.clean])))
+    assert metrics.total("pin", "filtered") == 0
 
 
 def test_the_position_is_that_of_the_last_batch() -> None:

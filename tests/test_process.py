@@ -72,6 +72,28 @@ def test_the_raw_frame_keeps_values_only_for_an_archive() -> None:
     )
 
 
+def test_a_tombstone_is_quarantined_with_a_reason_of_its_own() -> None:
+    process = processor(geo.SCHEMA, geo.clean, KAFKA, keep_values=False)
+    rejected = process(records(json.dumps(GEO).encode(), None, b"")).rejected
+    assert rejected["reason"].to_list() == ["tombstone", "empty"]
+    assert rejected["_value"].to_list() == [None, b""]
+
+
+def test_a_dropped_tombstone_stays_in_the_raw_frame_alone() -> None:
+    process = processor(geo.SCHEMA, geo.clean, KAFKA, keep_values=True, drop_tombstones=True)
+    batch = process(records(None, json.dumps(GEO).encode(), None, b""))
+    assert batch.raw["_value"].null_count() == 2
+    assert batch.clean["_offset"].to_list() == [1]
+    assert batch.rejected["_offset"].to_list() == [3]
+    assert batch.spans == SPANS
+
+
+def test_a_batch_of_dropped_tombstones_alone_has_frames_without_rows() -> None:
+    process = processor(geo.SCHEMA, geo.clean, KAFKA, keep_values=False, drop_tombstones=True)
+    batch = process(records(None, None))
+    assert (batch.raw.height, batch.clean.height, batch.rejected.height) == (2, 0, 0)
+
+
 def test_metadata_goes_last_wherever_the_transform_puts_it() -> None:
     batch = processed(
         lambda rows: rows.select(

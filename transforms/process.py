@@ -15,17 +15,24 @@ Transform = Callable[[pl.LazyFrame], pl.LazyFrame]
 
 
 def processor(
-    schema: Schema, transform: Transform, coordinates: Coordinates, *, keep_values: bool
+    schema: Schema,
+    transform: Transform,
+    coordinates: Coordinates,
+    *,
+    keep_values: bool,
+    drop_tombstones: bool = False,
 ) -> Callable[[Records], Batch]:
     """What turns Records into a Batch.
 
-    `keep_values` leaves `_value` and `_headers` in the batch's raw frame. The batch's maker raises
-    ConfigError when the transform fails, loses a metadata column or makes a datetime without zone.
+    `keep_values` leaves `_value` and `_headers` in the batch's raw frame. Null values are rejects
+    unless `drop_tombstones` filters them out. The batch's maker raises ConfigError when the
+    transform fails, loses a metadata column or makes a datetime without zone.
     """
     version = pl.lit(__version__).alias("transform_version")
 
     def process(records: Records) -> Batch:
-        decoded = decode(records.frame, schema, coordinates)
+        payloads = records.frame.drop_nulls(VALUE) if drop_tombstones else records.frame
+        decoded = decode(payloads, schema, coordinates)
         unkept = () if keep_values else (VALUE, HEADERS)
         return Batch(
             raw=records.frame.drop(unkept, strict=False),

@@ -22,6 +22,7 @@ _EXACT = 1e15
 class Reason(StrEnum):
     """Why a record is in quarantine."""
 
+    TOMBSTONE = "tombstone"
     EMPTY = "empty"
     INVALID_UTF8 = "invalid_utf8"
     NOT_JSON = "not_json"
@@ -59,7 +60,7 @@ def read(value: bytes | None, schema: Schema) -> dict[str, Any]:
 
 def _text(value: bytes | None) -> str:
     if value is None:
-        raise Rejected(Reason.EMPTY, "the record has no value (a tombstone)")
+        raise Rejected(Reason.TOMBSTONE, "the record has no value")
     try:
         text = value.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ import polars as pl
 from consumers.kafka import KafkaSource
 from consumers.kinesis import CLIENT_CONFIG, KinesisSource
 from consumers.loop import Limits, Loop
-from pinpip import aws
+from pinpip import aws, msk
 from pinpip import config as settings
 from pinpip.batch import KAFKA, KINESIS, VALUE, Batch, Coordinates, Records, Sink, Source
 from pinpip.clock import Clock
@@ -44,6 +44,12 @@ def coordinates_of(pipeline: Pipeline) -> Coordinates:
     return KINESIS if isinstance(pipeline.source, settings.KinesisSource) else KAFKA
 
 
+def drops_tombstones(pipeline: Pipeline) -> bool:
+    """Whether records without a value are filtered out instead of quarantined."""
+    source = pipeline.source
+    return isinstance(source, settings.KafkaSource) and source.tombstones == "drop"
+
+
 def group_of(config: Config, name: str) -> str:
     """The consumer group of a Kafka pipeline."""
     source = config.pipeline(name).source
@@ -67,7 +73,7 @@ def source_of(config: Config, name: str, clock: Clock) -> Source:
             client, source.stream, clock=clock, start=source.start, memory=memory // 4
         )
     return KafkaSource(
-        config.kafka.properties(),
+        msk.properties(config),
         source.topics,
         group_of(config, name),
         budget=memory,
@@ -79,7 +85,13 @@ def source_of(config: Config, name: str, clock: Clock) -> Source:
 def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], Batch]:
     """The pipeline's decode and transform."""
     schema, transform = load_schema(pipeline.schema_), load_transform(pipeline.transform)
-    return processor(schema, transform, coordinates_of(pipeline), keep_values=keep_values)
+    return processor(
+        schema,
+        transform,
+        coordinates_of(pipeline),
+        keep_values=keep_values,
+        drop_tombstones=drops_tombstones(pipeline),
+    )
 
 
 def archive_uri(pipeline: Pipeline, archive: settings.ParquetSink) -> str:

@@ -47,6 +47,7 @@ def _row(config: "Config", name: str) -> dict[str, Any]:
     source = pipeline.source
     if isinstance(source, KafkaSource):
         read = f"Kafka {', '.join(source.topics)} at {config.kafka.bootstrap_servers}"
+        read += ", less tombstones" if source.tombstones == "drop" else ""
     else:
         read = f"Kinesis {source.stream} in {config.aws.region}"
     return {

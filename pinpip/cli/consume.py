@@ -49,8 +49,13 @@ def consume(
         _serve(metrics, metrics_port)
     run(config, names, metrics, begins=new_incarnation)
     for name in names:
-        clean, bad = metrics.total(name, "clean"), metrics.total(name, "quarantined")
-        typer.echo(f"{name}: {clean:,} clean, {bad:,} quarantined")
+        typer.echo(f"{name}: {said(metrics, name)}")
+
+
+def said(metrics: "Metrics", name: str) -> str:
+    """What became of the pipeline's records; filtered ones are named when there are any."""
+    counts = {o: metrics.total(name, o) for o in ("clean", "quarantined", "filtered")}
+    return ", ".join(f"{n:,} {o}" for o, n in counts.items() if n or o != "filtered")
 
 
 def _serve(metrics: "Metrics", port: int) -> None:

@@ -6,12 +6,12 @@ from datetime import datetime
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers import kinesis_faults
-from consumers.kafka_client import end_positions, outside
+from consumers.kafka_client import end_positions, high_watermarks, outside
 from consumers.kafka_ends import unread_since
 from consumers.kinesis import CLIENT_CONFIG
 from consumers.kinesis_ends import newest_unread
 from consumers.shards import list_shards
-from pinpip import aws
+from pinpip import aws, msk
 from pinpip.batch import Partition, Position, Positions
 from pinpip.clock import Clock
 from pinpip.config import Config, KafkaSource
@@ -44,7 +44,7 @@ def marks_of(config: Config, name: str) -> dict[Partition, tuple[Position, Posit
     source = config.pipeline(name).source
     if not isinstance(source, KafkaSource):
         return {}
-    return end_positions(config.kafka.properties(), source.topics)
+    return end_positions(msk.properties(config), source.topics)
 
 
 def misplaced(positions: Positions, marks: Marks) -> list[tuple[Partition, str, str]]:
@@ -68,6 +68,14 @@ def misplaced(positions: Positions, marks: Marks) -> list[tuple[Partition, str, 
     return found
 
 
+def high_watermarks_of(config: Config, name: str) -> dict[Partition, Position]:
+    """Where a Kafka source's partitions end when open transactions count as well."""
+    source = config.pipeline(name).source
+    if not isinstance(source, KafkaSource):
+        return {}
+    return high_watermarks(msk.properties(config), source.topics)
+
+
 def unread(
     config: Config,
     name: str,
@@ -81,6 +89,6 @@ def unread(
     """
     source = config.pipeline(name).source
     if isinstance(source, KafkaSource):
-        return unread_since(config.kafka.properties(), source.topics, positions, older_than)
+        return unread_since(msk.properties(config), source.topics, positions, older_than)
     client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
     return newest_unread(client, source.stream, positions, older_than, clock)

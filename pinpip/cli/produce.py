@@ -166,10 +166,11 @@ def _routes(config: "Config", way: Way, *, direct: bool) -> "list[Route]":
 
 
 def _kafka(config: "Config", *, direct: bool) -> "Send":
+    from pinpip import msk
     from producers.direct import KafkaDirect
 
     if direct:
-        return KafkaDirect(config.kafka.properties(), timeout=config.producer.timeout).send
+        return KafkaDirect(msk.properties(config), timeout=config.producer.timeout).send
     return _client(config).send_kafka
 
 

@@ -119,6 +119,7 @@ def _source(
     """The bounded source, and how many records it has at most when that can be told."""
     from consumers import kafka_window, kinesis_window
     from consumers.kafka_client import end_positions
+    from pinpip import msk
     from pinpip import config as settings
     from pinpip.cli import bounded
 
@@ -128,7 +129,7 @@ def _source(
             raise ConfigError("Kinesis has no offsets", "use --from-time and --until-time")
         times = kinesis_window.Window(stretch.since, stretch.until)
         return bounded.kinesis(config, source, times, clock), None
-    ends = end_positions(config.kafka.properties(), source.topics)
+    ends = end_positions(msk.properties(config), source.topics)
     first, last = stretch.first or 0, stretch.last
     spans = [
         (max(low.number, first), high.number if last is None else min(high.number, last))

@@ -25,6 +25,7 @@ def status(
     """Show each table's rows, and each partition's position, its end and the lag between.
 
     Asks the tables' logs and the sources and reads no row: `pinpip verify` does that.
+    Held back is what lies behind a transaction that is still open: nobody can read it yet.
     Kinesis does not tell where a shard ends: there the lag is unknown.
     Example: pinpip status pin
     """
@@ -40,7 +41,7 @@ def status(
 
 def _tree(config: "Config", name: str) -> dict[str, Any]:
     from pinpip.cli.compose import tables_of
-    from pinpip.cli.ends import ends_of
+    from pinpip.cli.ends import ends_of, high_watermarks_of
     from sinks.table import find_own
 
     tables = tables_of(config, name)
@@ -48,7 +49,11 @@ def _tree(config: "Config", name: str) -> dict[str, Any]:
         find_own(uri, tables.options, tables.coordinates)
         for uri in (tables.clean, tables.quarantine)
     )
-    partitions = [_row(tables, clean, p, end) for p, end in sorted(ends_of(config, name).items())]
+    highs = high_watermarks_of(config, name)  # asked first: what arrives meanwhile is not held back
+    partitions = [
+        _row(tables, clean, p, end) | {"held_back": _beyond(highs.get(p), end)}
+        for p, end in sorted(ends_of(config, name).items())
+    ]
     lags = [row["lag"] for row in partitions]
     return {
         "pipeline": name,
@@ -73,8 +78,13 @@ def _row(
         "partition": str(partition),
         "position": None if position is None else str(position.number),
         "end": None if end is None else str(end.number),
-        "lag": None if end is None else max(0, end.number - (position.number if position else 0)),
+        "lag": None if end is None else _beyond(end, position),
     }
+
+
+def _beyond(far: "Position | None", near: "Position | None") -> int:
+    """Offsets from `near` to `far`."""
+    return 0 if far is None else max(0, far.number - (near.number if near else 0))
 
 
 def _count(table: "DeltaTable | None") -> int:

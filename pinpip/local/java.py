@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
@@ -36,13 +37,30 @@ _POM = (
 )
 
 
-class Kafka:
-    """A broker's process over one log folder; it can be stopped, killed and started again."""
+@dataclass(frozen=True)
+class Guard:
+    """A second listener, GUARDED, beside the open one.
 
-    def __init__(self, folder: Path, properties: Mapping[str, str], clock: Clock) -> None:
+    `users` and their passwords for SCRAM-SHA-512; they are made when the log folder is.
+    """
+
+    protocol: str
+    users: Mapping[str, str] = field(default_factory=dict)
+
+
+class Kafka:
+    """A broker's process over one log folder; it can be stopped, killed and started again.
+
+    `bootstrap` is the open listener's address, `guarded` that of `guard`'s.
+    """
+
+    def __init__(
+        self, folder: Path, properties: Mapping[str, str], clock: Clock, guard: Guard | None = None
+    ) -> None:
         self.folder = folder.absolute()
-        self.ports = (free_port(), free_port())
-        self.bootstrap = f"127.0.0.1:{self.ports[0]}"
+        ports = (free_port(), free_port(), free_port())
+        self.bootstrap, self._controller, self.guarded = (f"127.0.0.1:{port}" for port in ports)
+        self._guard = guard
         self._clock = clock
         self._classpath = f"{jars()}/*"
         self._process: subprocess.Popen[bytes] | None = None
@@ -123,13 +141,18 @@ class Kafka:
         self._settings.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def _defaults(self) -> dict[str, str]:
-        client, controller = (f"127.0.0.1:{port}" for port in self.ports)
+        clients = f"PLAINTEXT://{self.bootstrap}"
+        protocols = "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"
+        if self._guard:
+            clients += f",GUARDED://{self.guarded}"
+            protocols += f",GUARDED:{self._guard.protocol}"
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
-            "controller.quorum.voters": f"1@{controller}",
-            "listeners": f"PLAINTEXT://{client},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{client}",
+            "controller.quorum.voters": f"1@{self._controller}",
+            "listeners": f"{clients},CONTROLLER://{self._controller}",
+            "advertised.listeners": clients,
+            "listener.security.protocol.map": protocols,
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self.folder / "logs"),
             "num.partitions": "4",
@@ -147,22 +170,30 @@ class Kafka:
         if (self.folder / "logs" / "meta.properties").exists():
             return
         cluster = uuid4().hex[:22]
+        users = self._guard.users if self._guard else {}
+        scram = [f"SCRAM-SHA-512=[name={u},password={secret}]" for u, secret in users.items()]
         command = self._java(
-            "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings)
+            "kafka.tools.StorageTool",
+            *("format", "-t", cluster, "-c", str(self._settings)),
+            *(word for user in scram for word in ("--add-scram", user)),
         )
         _run(command, "Apache Kafka's storage could not be formatted")
 
 
 @contextmanager
 def real_kafka(
-    folder: Path, *, properties: Mapping[str, str] | None = None, clock: Clock | None = None
+    folder: Path,
+    *,
+    properties: Mapping[str, str] | None = None,
+    guard: Guard | None = None,
+    clock: Clock | None = None,
 ) -> Iterator[Kafka]:
     """Apache Kafka over `folder` as long as the block runs; a folder used before is carried on.
 
     `properties` go into server.properties. Raises FatalError when Java or Maven is missing or the
     broker does not start.
     """
-    kafka = Kafka(folder, properties or {}, clock or SystemClock())
+    kafka = Kafka(folder, properties or {}, clock or SystemClock(), guard)
     try:
         kafka.start()
         yield kafka

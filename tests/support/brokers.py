@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pinpip.local.embedded import embedded_kafka
-from pinpip.local.java import real_kafka
+from pinpip.local.java import Kafka, real_kafka
 
 GIVEN = "PINPIP_TEST_KAFKA"
 IMAGE = "apache/kafka:4.1.0"
@@ -119,6 +120,15 @@ def java_broker(folder: Path) -> Iterator[Broker]:
     """Apache Kafka from Maven Central's jars."""
     with real_kafka(folder) as kafka:
         yield Broker(kafka.bootstrap, "Apache Kafka, jars of Maven Central", real=True)
+
+
+@contextmanager
+def own_kafka(folder: Path, **options: Any) -> Iterator[Kafka]:
+    """A real broker with `options` of real_kafka's for one test module, or its tests skipped."""
+    if not (shutil.which("java") and shutil.which("mvn")):
+        pytest.skip("needs an Apache Kafka of its own: install Java and Maven")
+    with real_kafka(folder, **options) as kafka:
+        yield kafka
 
 
 @contextmanager

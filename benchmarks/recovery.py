@@ -1,0 +1,260 @@
+"""How soon a consumer that was killed with -9 commits again, and where the time goes.
+
+Example: python -m benchmarks.recovery --kills 20
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from pinpip.cli.shared import show
+from pinpip.local.java import real_kafka
+
+TOPIC, PARTITIONS, RATE = "demo.user", 4, 1000
+PATIENCE = 60.0
+STEPS = ("interpreter", "imports", "connect", "join", "positions", "records", "commit")
+USER = b'{"ind": %d, "first_name": "No", "last_name": "One", "age": 30}'
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """One restart: seconds of its steps, in order, since the spawn; CPU seconds up to the commit.
+
+    `killed` is from the kill to the commit, `spawned` from the spawn to the commit.
+    """
+
+    killed: float
+    spawned: float
+    cpu: float
+    steps: dict[str, float]
+
+
+@contextmanager
+def load(bootstrap: str) -> Iterator[None]:
+    """A steady load of RATE records a second while the block runs."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result()
+    producer, ending = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5}), threading.Event()
+
+    def send() -> None:
+        number, began = 0, time.monotonic()
+        while not ending.wait(0.02):
+            due = int((time.monotonic() - began) * RATE)
+            for number in range(number, due):  # noqa: B020  # goes on where it was
+                producer.produce(TOPIC, USER % number, partition=number % PARTITIONS)
+            number = due
+            producer.poll(0)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
+        producer.flush()
+
+
+def configuration(folder: Path, bootstrap: str, kafka: dict[str, object]) -> Path:
+    """A config.yaml with one pipeline over the topic, all batching by default."""
+    pipeline = {
+        "source": {"topics": [TOPIC]},
+        "schema": "transforms.user:SCHEMA",
+        "transform": "transforms.user:clean",
+        "sinks": [{"delta": "user"}],
+    }
+    tree = {
+        "id": folder.name,
+        "kafka": {"bootstrap.servers": bootstrap, **kafka},
+        "lake": {"root": str(folder / "lake")},
+        "pipelines": {"user": pipeline},
+    }
+    folder.mkdir()
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def version(folder: Path) -> int:
+    """The newest version in the clean table's log; -1 without one."""
+    log = folder / "lake" / "user" / "_delta_log"
+    found = [int(name[:20]) for name in os.listdir(log)] if log.is_dir() else []  # noqa: PTH208
+    return max(found, default=-1)
+
+
+def spawn(path: Path) -> "subprocess.Popen[bytes]":
+    """A consumer whose steps are written beside its configuration."""
+    command = [sys.executable, "-m", "benchmarks.recovery", "--child", str(path)]
+    return subprocess.Popen(command)
+
+
+def await_commit(path: Path, after: int, process: "subprocess.Popen[bytes]") -> float:
+    """When a version newer than `after` appeared, by the monotonic clock."""
+    deadline = time.monotonic() + PATIENCE
+    while version(path.parent) <= after:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"no commit after version {after}; the consumer: {process.poll()}")
+        time.sleep(0.002)
+    return time.monotonic()
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def recoveries(path: Path, kills: int, rng: random.Random) -> Iterator[Recovery]:
+    """Kill a consumer `kills` times at random moments of its work, and start another at once."""
+    process = spawn(path)
+    await_commit(path, 1, process)
+    for _ in range(kills):
+        time.sleep(rng.uniform(0.5, 2.5))
+        process.kill()
+        process.wait()
+        killed, before = time.monotonic(), version(path.parent)
+        steps = path.parent / "steps"
+        steps.unlink()
+        spawned, process = time.monotonic(), spawn(path)
+        committed = await_commit(path, before, process)
+        cpu = cpu_seconds(process.pid)
+        await_step(steps)
+        marks = dict(json.loads(line) for line in steps.read_text().splitlines())
+        yield Recovery(committed - killed, committed - spawned, cpu, lengths(spawned, marks))
+    process.terminate()
+    process.wait(30)
+
+
+def await_step(steps: Path) -> None:
+    """Return when the consumer has noted its first commit, just after the file appeared."""
+    deadline = time.monotonic() + PATIENCE
+    while '"commit"' not in steps.read_text():
+        if time.monotonic() > deadline:
+            raise SystemExit("the consumer did not note its commit")
+        time.sleep(0.002)
+
+
+def lengths(began: float, marks: dict[str, float]) -> dict[str, float]:
+    """Seconds of each step, from the moments at which they ended."""
+    found = {}
+    for step in STEPS:
+        found[step], began = marks[step] - began, marks[step]
+    return found
+
+
+def summary(name: str, values: Sequence[float]) -> dict[str, object]:
+    """A row: median, 95th percentile and maximum."""
+    ordered = sorted(values)
+    p95 = ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
+    figures = {"median": statistics.median(ordered), "p95": p95, "max": ordered[-1]}
+    return {"seconds": name, **{k: f"{v:.2f}" for k, v in figures.items()}}
+
+
+def report(title: str, found: Sequence[Recovery], *, as_json: bool) -> None:
+    """The whole, and its parts."""
+    rows = [
+        summary("kill to first commit", [r.killed for r in found]),
+        summary("spawn to first commit", [r.spawned for r in found]),
+        summary("CPU up to it", [r.cpu for r in found]),
+        *(summary(f"· {step}", [r.steps[step] for r in found]) for step in STEPS),
+    ]
+    show(f"{title}, {len(found)} kills", rows, as_json=as_json)
+
+
+def child(path: str) -> None:
+    """`pinpip consume` with its steps noted when each of them ends for the first time."""
+    noted: dict[str, float] = {}
+    steps = Path(path).parent / "steps"
+
+    def note(step: str) -> None:
+        if noted.setdefault(step, time.monotonic()) and step not in written:
+            written.add(step)
+            with steps.open("a") as out:
+                out.write(json.dumps([step, noted[step]]) + "\n")
+
+    written: set[str] = set()
+    note("interpreter")
+    watch(note)
+    note("imports")
+    from pinpip.cli import main  # noqa: PLC0415  # after the steps that it would hide
+
+    sys.argv = ["pinpip", "--config", path, "consume", "user"]
+    main()
+
+
+def watch(note: Callable[[str], None]) -> None:
+    """Import all that a consumer needs, and note when its calls return."""
+    from consumers.kafka import KafkaSource  # noqa: PLC0415
+    from consumers.loop import Loop  # noqa: PLC0415
+    from pinpip.cli import compose  # noqa: PLC0415
+    from sinks.delta import DeltaSink  # noqa: PLC0415
+
+    del compose
+
+    def noting(owner: type, name: str, step: str, *, first: bool = False) -> None:
+        call = getattr(owner, name)
+
+        def wrapped(*arguments: Any, **named: Any) -> Any:
+            if first:
+                note(step)
+            answer = call(*arguments, **named)
+            if not first and (name != "poll" or answer is not None):
+                note(step)
+            return answer
+
+        setattr(owner, name, wrapped)
+
+    noting(KafkaSource, "open", "connect")
+    noting(Loop, "assigned", "join", first=True)
+    noting(DeltaSink, "positions", "positions")
+    noting(KafkaSource, "poll", "records")
+    noting(DeltaSink, "write", "commit")
+
+
+def main() -> None:
+    """Measure static members, then dynamic ones, whose partitions wait for a session to end."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--dynamic-kills", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(options.child)
+        return
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as name, real_kafka(Path(name) / "kafka") as kafka:
+        kinds: list[tuple[str, dict[str, object], int]] = [
+            ("static", {"group.instance.id": "one"}, options.kills),
+            ("dynamic", {}, options.dynamic_kills),
+        ]
+        with load(kafka.bootstrap):
+            for kind, own, kills in kinds:
+                path = configuration(Path(name) / kind, kafka.bootstrap, own)
+                found = list(recoveries(path, kills, rng))
+                report(f"{kind} membership", found, as_json=options.json)
+                subprocess.run(
+                    [sys.executable, "-m", "pinpip", "-c", str(path), "verify"], check=True
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""librdkafka's properties as the configuration says, with Amazon MSK's IAM access control.
+
+Java clients call it AWS_MSK_IAM; other clients send the same signed request as an OAUTHBEARER
+token (protocol: aws-msk-iam-sasl-signer-python's README).
+"""
+
+from importlib import import_module
+from typing import Any
+
+import structlog
+from botocore.credentials import CredentialProvider, Credentials
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pinpip import aws
+from pinpip.config import Aws, Config
+from pinpip.errors import ConfigError
+
+MECHANISM = "AWS_MSK_IAM"
+_SPELLINGS = ("sasl.mechanism", "sasl.mechanisms")
+_SIGNER = "aws_msk_iam_sasl_signer.MSKAuthTokenProvider"
+_log = structlog.get_logger()
+
+
+def properties(config: Config) -> dict[str, Any]:
+    """The section `kafka` for any of librdkafka's clients; every client is made from it.
+
+    With `sasl.mechanism: AWS_MSK_IAM` it signs tokens for `aws.region` with the section `aws`'s
+    keys, or those of AWS's own chain. Raises ConfigError when there are none, or no signer.
+    """
+    own = config.kafka.properties()
+    if MECHANISM not in map(own.get, _SPELLINGS):
+        return own
+    kept = {name: value for name, value in own.items() if name not in _SPELLINGS}
+    oauth = {"sasl.mechanism": "OAUTHBEARER", "oauth_cb": Signer(config.aws)}
+    return {"security.protocol": "SASL_SSL", **kept, **oauth}
+
+
+class Signer:
+    """librdkafka's `oauth_cb`; it is called from a thread of the client when a token is due.
+
+    The first token is signed at once, so that missing credentials are a ConfigError. When a later
+    one cannot be signed, the last is handed out again until librdkafka refuses it as expired.
+    """
+
+    def __init__(self, own: Aws) -> None:
+        self._own = own
+        try:
+            self._signer = import_module(_SIGNER)
+        except ImportError as error:
+            raise ConfigError(
+                f"sasl.mechanism {MECHANISM} needs a package that is not installed",
+                "pip install 'pinpip[msk]'",
+            ) from error
+        try:
+            self._token = self._sign()
+        except (BotoCoreError, ClientError) as error:
+            raise ConfigError(
+                f"{MECHANISM}: AWS gives no credentials: {error}", aws.CREDENTIALS
+            ) from error
+
+    def __call__(self, _configuration: str) -> tuple[str, float]:
+        """A token, and when it expires in seconds since 1970."""
+        try:
+            self._token = self._sign()
+        except (BotoCoreError, ClientError, ConfigError) as error:
+            _log.warning("msk_token_not_renewed", error=str(error))
+        return self._token
+
+    def _sign(self) -> tuple[str, float]:
+        provider = _Found(aws.credentials(self._own))
+        token, milliseconds = self._signer.generate_auth_token_from_credentials_provider(
+            self._own.region, provider
+        )
+        return token, milliseconds / 1000
+
+
+class _Found(CredentialProvider):
+    """Credentials, as the signer wants them handed in."""
+
+    def __init__(self, found: Credentials) -> None:
+        super().__init__()
+        self._found = found
+
+    def load(self) -> Credentials:
+        return self._found
