@@ -74,7 +74,7 @@ class DeltaSink:
         else:
             table.check(self._table, self._target.uri, self._target.schema)
             found = {p: self._stored(self._table, p) for p in partitions}
-            self._refuse_lost([p for p, position in found.items() if position is None])
+            self._refuse_lost(self._table, [p for p, at in found.items() if at is None])
         self._progress |= {p: _Progress(held, held) for p, held in found.items()}
         return found
 
@@ -249,12 +249,15 @@ class DeltaSink:
             _log.warning("checkpoint_failed", table=self._target.uri, error=str(failure))
         return True
 
-    def _refuse_lost(self, partitions: list[Partition]) -> None:
-        """None must mean "nothing here": rows without a position would be read twice."""
+    def _refuse_lost(self, snapshot: DeltaTable, partitions: list[Partition]) -> None:
+        """None must mean "nothing here": rows without a position would be read twice.
+
+        Both are of one snapshot: another consumer may commit its first rows meanwhile.
+        """
         if not partitions:
             return
         target = self._target
-        held = pl.scan_delta(target.uri, storage_options=target.options)
+        held = pl.scan_delta(snapshot, storage_options=target.options)
         for partition in partitions:
             rows = held.filter(target.coordinates.of(partition)).head(1).collect()
             if not rows.is_empty():

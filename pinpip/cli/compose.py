@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from chaos.points import Rig
 from consumers.kafka import KafkaSource
 from consumers.kinesis import CLIENT_CONFIG, KinesisSource
 from consumers.loop import Limits, Loop
@@ -16,7 +17,7 @@ from pinpip.clock import Clock
 from pinpip.config import Config, Pipeline
 from sinks.delta import DeltaSink, Target
 from sinks.parquet import ParquetSink
-from sinks.store import open_store
+from sinks.store import Store, open_store
 from sinks.verify import Tables
 from transforms.process import load_schema, load_transform, processor
 
@@ -80,7 +81,11 @@ def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], 
 
 
 def delta_sinks(
-    config: Config, tables: Tables, process: Callable[[Records], Batch], clock: Clock
+    config: Config,
+    tables: Tables,
+    process: Callable[[Records], Batch],
+    clock: Clock,
+    rig: Rig | None = None,
 ) -> list[Sink]:
     """The clean table and its quarantine."""
     coordinates = tables.coordinates
@@ -94,22 +99,33 @@ def delta_sinks(
         defer=QUARANTINE_DEFER,
     )
     return [
-        DeltaSink(name, target, open_store(target.uri, config.aws), clock)
+        DeltaSink(name, target, _store(config, target.uri, name, rig), clock)
         for name, target in (("clean", clean), ("quarantine", rejected))
     ]
 
 
 def sinks_of(
-    config: Config, name: str, process: Callable[[Records], Batch], clock: Clock
+    config: Config,
+    name: str,
+    process: Callable[[Records], Batch],
+    clock: Clock,
+    rig: Rig | None = None,
 ) -> list[Sink]:
     """All sinks of the live pipeline `name`."""
     pipeline = config.pipeline(name)
     coordinates = coordinates_of(pipeline)
-    chains = [
-        ParquetSink(open_store(a.parquet, config.aws), a.stage, coordinates, f"archive {a.parquet}")
+    chains: list[Sink] = [
+        ParquetSink(_store(config, a.parquet, own, rig), a.stage, coordinates, own)
         for a in archives(pipeline)
+        for own in [f"archive {a.parquet}"]
     ]
-    return [*delta_sinks(config, tables_of(config, name), process, clock), *chains]
+    sinks = [*delta_sinks(config, tables_of(config, name), process, clock, rig), *chains]
+    return [rig.sink(sink) for sink in sinks] if rig else sinks
+
+
+def _store(config: Config, uri: str, sink: str, rig: Rig | None) -> Store:
+    store = open_store(uri, config.aws)
+    return rig.store(sink, store) if rig else store
 
 
 def limits_of(config: Config) -> Limits:
@@ -130,15 +146,17 @@ def loop_of(
     clock: Clock,
     executor: Executor,
     written: Callable[[Batch], None],
+    rig: Rig | None = None,
 ) -> Loop:
-    """The live pipeline `name`, ready to run."""
+    """The live pipeline `name`, ready to run; `rig` puts crash points between its parts."""
     pipeline = config.pipeline(name)
     keep = any(archive.stage == "raw" for archive in archives(pipeline))
     process = process_of(pipeline, keep_values=keep)
+    source = source_of(config, name, clock)
     return Loop(
-        source_of(config, name, clock),
+        rig.source(source) if rig else source,
         process,
-        sinks_of(config, name, process, clock),
+        sinks_of(config, name, process, clock, rig),
         limits_of(config),
         clock,
         executor,

@@ -23,6 +23,7 @@ def consume(
     metrics_port: Annotated[
         int | None, typer.Option(help="Serve Prometheus metrics on this port of loopback.")
     ] = None,
+    chaos: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Consume until SIGTERM or Ctrl-C: read, clean, write, each record exactly once.
 
@@ -35,7 +36,7 @@ def consume(
     metrics = Metrics()
     if metrics_port is not None:
         _serve(metrics, metrics_port)
-    run(config, names, metrics)
+    run(config, names, metrics, chaos)
     for name in names:
         clean, bad = metrics.total(name, "clean"), metrics.total(name, "quarantined")
         typer.echo(f"{name}: {clean:,} clean, {bad:,} quarantined")
@@ -51,15 +52,18 @@ def _serve(metrics: "Metrics", port: int) -> None:
         ) from error
 
 
-def run(config: "Config", names: list[str], metrics: "Metrics") -> None:
+def run(config: "Config", names: list[str], metrics: "Metrics", chaos: str | None = None) -> None:
     """One thread per pipeline; the first to fail stops the others and its error is raised."""
+    from chaos.points import Plan, Rig
     from pinpip.cli.compose import loop_of
     from pinpip.clock import SystemClock
 
-    clock = SystemClock()
+    rig = Rig(Plan.model_validate_json(chaos)) if chaos else None
+    clock = rig.clock(SystemClock()) if rig else SystemClock()
     with ThreadPoolExecutor(len(names), "write") as writers:
         loops = [
-            loop_of(config, name, clock, writers, partial(metrics.count, name)) for name in names
+            loop_of(config, name, clock, writers, partial(metrics.count, name), rig)
+            for name in names
         ]
         _run_all(loops)
 
