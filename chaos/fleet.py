@@ -24,12 +24,16 @@ _TAIL = 15
 
 @dataclass(frozen=True)
 class Home:
-    """Where the consumers run: their configuration, their pipeline, and a folder for their logs."""
+    """Where the processes run: configuration, pipeline, a folder for logs, and the environment.
+
+    `own`: what the consumers have in theirs besides.
+    """
 
     folder: Path
     config: Path
     pipeline: str
     environment: Mapping[str, str]
+    own: Mapping[str, str]
 
 
 @dataclass
@@ -160,8 +164,8 @@ class Fleet:
         home = self._home
         command = [sys.executable, "-m", "pinpip", "--config", str(home.config), "consume"]
         command += [home.pipeline, "--chaos", plan.model_dump_json()]
-        own = {"PINPIP_KAFKA__GROUP_INSTANCE_ID": instance} if instance else {}
-        environment = {**os.environ, **home.environment, **own}
+        static = {"PINPIP_KAFKA__GROUP_INSTANCE_ID": instance} if instance else {}
+        environment = {**home.environment, **home.own, **static}
         with log.open("wb") as out:
             return subprocess.Popen(command, stdout=out, stderr=out, env=environment)  # noqa: S603  # our own command
 

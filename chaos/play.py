@@ -1,19 +1,17 @@
 """A round in motion: the producers, the consumers and the schedule's faults, until all is read."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Lock
-from typing import Any, Protocol
 
-from chaos.content import Content
-from chaos.fleet import Fleet, Home, Member
+from chaos.fleet import Fleet, Member
 from chaos.producer import Sent, Steady, Transactional
 from chaos.schedule import Fault, Kind, Schedule
-from chaos.storage import Storage
+from chaos.stage import Progress, Stage
 from pinpip.clock import Clock
 from pinpip.errors import FatalError
 
@@ -23,68 +21,6 @@ _SETTLED = 1.0
 _TICK = 0.05
 _LOOK = 0.5
 _FEWEST, _MOST = 2, 4
-
-
-class Broker(Protocol):
-    """A broker that the harness may break."""
-
-    def start(self) -> None:
-        """Start it over what it held; returns when it answers."""
-        ...
-
-    def stop(self) -> None:
-        """Stop it as an operator would."""
-        ...
-
-    def kill(self) -> None:
-        """Stop it as a power cut would."""
-        ...
-
-
-class Disk(Protocol):
-    """A filesystem that the harness may fill."""
-
-    def fill(self) -> None:
-        """Leave no room."""
-        ...
-
-    def free(self) -> None:
-        """Leave room again."""
-        ...
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How many offsets the slowest sink lacks, and the rows of table and quarantine together."""
-
-    behind: int
-    rows: int
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a round plays on.
-
-    `tables`: the clean table and its quarantine. `archives`: Parquet chains of every record.
-    `rate`: records a second. `fault_rate`: the share of storage requests that meet a fault.
-    """
-
-    home: Home
-    kafka: Mapping[str, Any]
-    topic: str
-    content: Content
-    consumers: int
-    rate: int
-    fault_rate: float
-    transactions: bool
-    tables: tuple[str, ...]
-    archives: tuple[str, ...]
-    options: Mapping[str, str]
-    progress: Callable[[], Progress]
-    broker: Broker | None
-    storage: Storage | None
-    disk: Disk | None
-    clock: Clock
 
 
 @dataclass
@@ -107,7 +43,7 @@ class _Outages:
     times: list[list[float]] = field(default_factory=list)
 
     @contextmanager
-    def one(self) -> Any:
+    def one(self) -> Iterator[None]:
         span = [self.clock.monotonic(), float("inf")]
         self.times.append(span)
         try:
@@ -179,9 +115,6 @@ class Play:
             self._stage.storage.rate(self._stage.fault_rate)
         for number in range(self._stage.consumers):
             self.fleet.start(f"c{number}", static=number % 2 == 0)
-        self._steady.start()
-        if self._transactional:
-            self._transactional.start()
         until = self._clock.monotonic() + PATIENCE
         while len(self.fleet.ready) < self._stage.consumers:
             if self._clock.monotonic() > until:
@@ -190,6 +123,9 @@ class Play:
                     f"their logs are in {self._stage.home.folder}",
                 )
             self._turn()
+        self._steady.start()
+        if self._transactional:
+            self._transactional.start()
 
     def _turn(self) -> None:
         self.fleet.tick()
@@ -256,7 +192,7 @@ class Play:
         awake = [m for m in awake if m in self.fleet.ready] or awake
         static = [m for m in awake if m.static]
         if fault.kind is Kind.KILL and self.fleet.members:
-            self.fleet.kill(_pick(self.fleet.ready or self.fleet.members, fault))
+            self.fleet.kill(_pick(awake or self.fleet.members, fault))
         elif fault.kind is Kind.REPLACED and static:
             self.fleet.replace(_pick(static, fault), fault.seconds)
         elif fault.kind in {Kind.ZOMBIE, Kind.REPLACED} and awake:

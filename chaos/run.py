@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from itertools import chain
 
 from chaos import proof
-from chaos.play import Play, Stage, Watch
+from chaos.play import Play, Watch
 from chaos.producer import Sent
 from chaos.recovery import Recovery, crash_points, recovery
 from chaos.schedule import Schedule
+from chaos.stage import Stage
 from pinpip.errors import FatalError
 
 VERIFY = ("--grace", "0", "--json")
@@ -88,7 +89,11 @@ def _verified(stage: Stage) -> list[str]:
     """What `pinpip verify` finds, in a process of its own."""
     command = [sys.executable, "-m", "pinpip", "--config", str(stage.home.config), "verify"]
     done = subprocess.run(  # noqa: S603  # our own command
-        [*command, stage.home.pipeline, *VERIFY], capture_output=True, text=True, check=False
+        [*command, stage.home.pipeline, *VERIFY],
+        env=dict(stage.home.environment),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode not in {0, _DIFFERS}:
         raise FatalError(f"verify failed: {done.stderr.strip()}", f"see {stage.home.folder}")

@@ -4,7 +4,7 @@ import json
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
@@ -17,13 +17,15 @@ from pinpip.cli.shared import settings_of, show, stopping_on_signals
 from pinpip.errors import ConfigError, FatalError
 
 if TYPE_CHECKING:
-    from chaos.play import Broker, Live
+    from chaos.play import Live
+    from chaos.stage import Broker
     from pinpip.cli.chaos_stage import Ground
     from pinpip.config import Config
 
 DIFFERENCE = 3
-FAULT_RATE = 0.03
-SESSION = {"real": 3.0, "mock": 4.5, "config": 6.0}  # as short as that broker lets it be
+FAULT_RATE = 0.05  # of the requests to S3
+SESSION = {"real": 3.0, "mock": 4.5, "config": 6.0}  # seconds: as short as that broker allows
+KIP848_SESSION = 45.0
 _LOW_SESSIONS = {"group.min.session.timeout.ms": "1000"}
 
 
@@ -128,7 +130,7 @@ def _ground(
             pipeline=name,
             content=content,
             kafka=properties,
-            session=SESSION[kafka],
+            session=_session(kafka, properties),
             broker=broker,
             mock=kafka is Kafka.MOCK,
             consumers=consumers,
@@ -155,6 +157,12 @@ def _broker(config: "Config", kafka: Kafka) -> "Iterator[tuple[dict[str, Any], B
             yield {"bootstrap.servers": broker.bootstrap}, broker
 
 
+def _session(kafka: Kafka, properties: "Mapping[str, Any]") -> float:
+    """Seconds after which the group gives a silent member up."""
+    kip848 = properties.get("group.protocol") == "consumer"
+    return KIP848_SESSION if kip848 else SESSION[kafka]
+
+
 def _round(ground: "Ground", seed: int, lake: Lake, seconds: float, again: str) -> dict[str, Any]:
     """One round as a row; its seed is told before anything can go wrong."""
     from chaos.run import run
@@ -162,13 +170,18 @@ def _round(ground: "Ground", seed: int, lake: Lake, seconds: float, again: str) 
     from pinpip.cli.chaos_stage import staged
 
     typer.echo(f"seed {seed} on {lake}", err=True)
-    own = ground.broker is not None
-    setting = Setting(seconds, ground.session, broker=own, storage=lake is Lake.S3, disk=False)
     try:
         with (
             staged(ground, seed, lake) as stage,
             _watching(f"seed {seed}", int(seconds * ground.rate)) as watch,
         ):
+            setting = Setting(
+                seconds,
+                ground.session,
+                broker=stage.broker is not None,
+                storage=stage.storage is not None,
+                disk=stage.disk is not None,
+            )
             result = run(draw(seed, setting), stage, watch)
     except FatalError as error:
         raise FatalError(error.message, f"{error.hint}\nplay it again: {again}") from error
@@ -203,7 +216,7 @@ def _tell(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     lines = [_line(row) for row in rows]
     total = {name: sum(line[name] for line in lines) for name in list(lines[0])[2:]}
     show("Chaos", [*lines, {"seed": "all", "lake": "", **total}], as_json=False)
-    show("Also", [_also(rows)], as_json=False)
+    show("Happened", _happened(rows), as_json=False)
     show(
         "Seconds from a killed one's successor to its first commit", _recovered(rows), as_json=False
     )
@@ -221,22 +234,23 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
         "seed": row["seed"],
         "lake": row["lake"],
         "records": row["records"],
-        **{what: counts[what] for what in ("kills", "terms", "zombies")},
+        **{what: counts[what] for what in ("kills", "zombies")},
         "broker": counts["broker restarts"] + counts["broker kills"],
-        "storage": sum(row["storage"].values()) + counts["full disks"],
+        "S3": sum(row["storage"].values()),
         "lost": row["lost"],
-        "doubled": row["doubled"],
-        "different": len(row["differences"]),
+        "twice": row["doubled"],
     }
 
 
-def _also(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What else happened in all rounds together."""
+def _happened(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What happened in all rounds together, by its name."""
     counts = sum((Counter(row["counts"]) for row in rows), Counter[str]())
-    at_points = sum(sum(row["points"].values()) for row in rows)
-    other = ("fenced", "gave up", "joins", "leaves", "storage outages", "full disks")
+    points = sum((Counter(row["points"]) for row in rows), Counter[str]())
+    faults = sum((Counter(row["storage"]) for row in rows), Counter[str]())
+    kinds = {"": counts, "at crash point: ": points, "S3: ": faults}
+    found = {f"{kind}{what}": n for kind, own in kinds.items() for what, n in own.most_common()}
     aborted = sum(row["aborted"] for row in rows)
-    return {"aborted": aborted, "at crash points": at_points} | {k: counts[k] for k in other}
+    return [{"what": k, "times": n} for k, n in (found | {"records aborted": aborted}).items()]
 
 
 def _recovered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

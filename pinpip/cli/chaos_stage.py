@@ -12,8 +12,9 @@ from uuid import uuid4
 import yaml
 
 from chaos.content import Content
+from chaos.disk import SmallDisk, small_disk
 from chaos.fleet import Home
-from chaos.play import Broker, Progress, Stage
+from chaos.stage import Broker, Progress, Stage
 from chaos.storage import KEYS, Storage, faulty_s3
 from chaos.topic import fresh_topic
 from pinpip import configfile
@@ -56,34 +57,42 @@ def staged(ground: Ground, seed: int, lake: str) -> Iterator[Stage]:
     topic = f"pinpip-chaos-{uuid4().hex[:10]}"
     with ExitStack() as parts:
         parts.enter_context(fresh_topic(ground.kafka, topic, clock, mock=ground.mock))
-        storage = None
+        place: Storage | SmallDisk | None
         if lake == "s3":
-            storage = parts.enter_context(faulty_s3(folder, seed, BUCKET, clock))
+            place = parts.enter_context(faulty_s3(folder, seed, BUCKET, clock))
+            root = f"s3://{BUCKET}"
+        else:
+            place = parts.enter_context(small_disk(folder / "disk"))
+            root = str(folder / "disk")
         path = folder / "config.yaml"
-        _write(path, _tree(ground, topic, folder, storage))
-        yield _stage(ground, topic, path, storage, clock)
+        _write(path, _tree(ground, topic, root, place))
+        yield _stage(ground, topic, path, place, clock)
     shutil.rmtree(folder)
 
 
-def _tree(ground: Ground, topic: str, folder: Path, storage: Storage | None) -> dict[str, Any]:
+def _tree(ground: Ground, topic: str, root: str, place: Any) -> dict[str, Any]:
     """The user's configuration with this round's topic, group and tables put in."""
     tree = ground.config.model_dump(mode="json", by_alias=True, exclude_none=True)
     pipeline = tree["pipelines"][ground.pipeline]
-    root = f"s3://{BUCKET}" if storage else str(folder)
-    session = {
-        "session.timeout.ms": int(ground.session * 1000),
-        "heartbeat.interval.ms": int(ground.session * 100),
-    }
     own = pipeline["source"] | {"topics": [topic], "group": topic, "start": "earliest"}
     sinks = [_moved(sink, f"{root}/archive{n}") for n, sink in enumerate(pipeline["sinks"])]
     return {
         "id": tree["id"],
-        "kafka": session | dict(ground.kafka),
-        "aws": {"endpoint_url": storage.direct, **KEYS} if storage else {},
+        "kafka": _member(ground),
+        "aws": {"endpoint_url": place.direct, **KEYS} if isinstance(place, Storage) else {},
         "lake": {"root": f"{root}/lake"},
         "batching": tree["batching"],
         "pipelines": {ground.pipeline: pipeline | {"source": own, "sinks": sinks}},
     }
+
+
+def _member(ground: Ground) -> dict[str, Any]:
+    """The group's members' own settings; KIP-848 keeps the session on the broker's side."""
+    given = {k: v for k, v in ground.kafka.items() if k != "group.instance.id"}
+    if given.get("group.protocol") == "consumer":
+        return given
+    session = int(ground.session * 1000)
+    return {"session.timeout.ms": session, "heartbeat.interval.ms": session // 10} | given
 
 
 def _moved(sink: dict[str, Any], uri: str) -> dict[str, Any]:
@@ -96,13 +105,21 @@ def _write(path: Path, tree: Mapping[str, Any]) -> None:
     path.write_text(yaml.safe_dump(dict(tree), sort_keys=False), encoding="utf-8")
 
 
-def _stage(ground: Ground, topic: str, path: Path, storage: Storage | None, clock: Clock) -> Stage:
+def _stage(
+    ground: Ground,
+    topic: str,
+    path: Path,
+    place: Storage | SmallDisk | None,
+    clock: Clock,
+) -> Stage:
     config = configfile.load(path, {})
     tables = tables_of(config, ground.pipeline)
-    environment = {"PINPIP_AWS__ENDPOINT_URL": storage.faulty} if storage else {}
+    # PINPIP_… of the user's would lead the processes to the user's own tables.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PINPIP_")}
+    own = {"PINPIP_AWS__ENDPOINT_URL": place.faulty} if isinstance(place, Storage) else {}
     chains = archives(config.pipeline(ground.pipeline))
     return Stage(
-        home=Home(path.parent, path, ground.pipeline, {**os.environ, **environment}),
+        home=Home(path.parent, path, ground.pipeline, environment, own),
         kafka=ground.kafka,
         topic=topic,
         content=ground.content,
@@ -115,8 +132,8 @@ def _stage(ground: Ground, topic: str, path: Path, storage: Storage | None, cloc
         options=tables.options,
         progress=_progress(config, ground.pipeline, clock),
         broker=ground.broker,
-        storage=storage,
-        disk=None,
+        storage=place if isinstance(place, Storage) else None,
+        disk=place if isinstance(place, SmallDisk) else None,
         clock=clock,
     )
 
