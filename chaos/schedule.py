@@ -121,7 +121,7 @@ def draw(seed: int, setting: Setting) -> Schedule:
 
 def _kinds(setting: Setting, rng: random.Random) -> list[Kind]:
     """How often what happens in a round of this length."""
-    often = max(1, round(setting.seconds / 6))
+    often = max(1, round(setting.seconds / 4))
     seldom = max(1, round(setting.seconds / 30))
     kinds = often * [Kind.KILL]
     kinds += seldom * [Kind.TERM, Kind.ZOMBIE, Kind.REPLACED, Kind.JOIN, Kind.LEAVE]

@@ -217,9 +217,7 @@ def _tell(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     total = {name: sum(line[name] for line in lines) for name in list(lines[0])[2:]}
     show("Chaos", [*lines, {"seed": "all", "lake": "", **total}], as_json=False)
     show("Happened", _happened(rows), as_json=False)
-    show(
-        "Seconds from a killed one's successor to its first commit", _recovered(rows), as_json=False
-    )
+    show("Seconds to commit again after a kill", _recovered(rows), as_json=False)
     for row in rows:
         for said in row["differences"]:
             typer.echo(f"seed {row['seed']}: {said}\n  again: {row['again']}")

@@ -11,7 +11,7 @@ import yaml
 from tests.support.processes import ROOT, environment
 
 pytestmark = pytest.mark.real_broker
-SECONDS, RATE = 12, 1000
+SECONDS, RATE = 8, 1000
 
 
 def test_nothing_is_lost_doubled_or_changed_whatever_breaks(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_nothing_is_lost_doubled_or_changed_whatever_breaks(tmp_path: Path) -> N
     tree["batching"] |= {"max_wait": 0.3}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     command = [sys.executable, "-m", "pinpip", "chaos", "pin", "--rounds", "2", "--seed", "11"]
-    command += ["--seconds", str(SECONDS), "--rate", str(RATE), "--json"]
+    command += ["--seconds", str(SECONDS), "--rate", str(RATE), "--consumers", "2", "--json"]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment()
     )
