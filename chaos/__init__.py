@@ -1,1 +1,1 @@
-"""Faults on purpose: seeded schedules, crash points inside a consumer, and the proof afterwards."""
+"""Faults on purpose: seeded, counted, and never needed to run the product."""
