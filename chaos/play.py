@@ -15,7 +15,7 @@ from chaos.stage import Progress, Stage
 from pinpip.clock import Clock
 from pinpip.errors import FatalError
 
-PATIENCE = 90.0  # seconds in which nothing new reaches the tables
+PATIENCE = 120.0  # seconds in which nothing new reaches the tables
 _EXCUSED = 20.0  # seconds for which an outage still explains an error after its end
 _SETTLED = 1.0
 _TICK = 0.05
@@ -70,7 +70,7 @@ class Play:
         self.fleet = Fleet(stage.home, schedule, stage.clock, self._outages.explain)
         given = (stage.kafka, stage.topic, stage.content)
         self._steady = Steady(*given, stage.rate, stage.clock)
-        self._transactional = Transactional(*given, stage.clock) if stage.transactions else None
+        self._transactional = Transactional(*given) if stage.transactions else None
 
     def disturb(self) -> tuple[Sent, int]:
         """Produce while the schedule lasts; what was sent, and how many records were aborted.
@@ -108,6 +108,9 @@ class Play:
     def close(self) -> None:
         """Leave nothing running."""
         self.fleet.close()
+        self._steady.close()
+        if self._transactional:
+            self._transactional.close()
         self._threads.shutdown()
 
     def _start(self) -> None:

@@ -19,7 +19,7 @@ from pinpip.clock import Clock
 from pinpip.errors import FatalError
 
 TRANSACTIONAL = 10**9  # the first number of the transactional producer
-FLUSH_WITHIN = 90.0
+FLUSH_WITHIN = 300.0
 _TICK = 0.02
 _BLOCK = 40
 _PAUSE = 0.7
@@ -52,7 +52,7 @@ class Steady:
         self._topic, self._content, self._rate, self._clock = topic, content, rate, clock
         self._unknown: set[int] = set()
         self._producer = Producer({**_SETTINGS, **properties}, logger=_QUIET)
-        self._stop = threading.Event()
+        self._stop, self._abandoned = threading.Event(), threading.Event()
         self._thread = ThreadPoolExecutor(1, "steady")
         self._running: Future[None] | None = None
 
@@ -62,24 +62,32 @@ class Steady:
 
     def finish(self) -> Sent:
         """Stop, and wait for the broker's word on every record."""
-        _end(self._stop, self._thread, self._running)
+        self._stop.set()
+        if self._running is not None:
+            self._running.result()
         if self._producer.flush(FLUSH_WITHIN):
             raise FatalError("the broker did not answer the producer", "see the broker's log")
         given = frozenset(range(self.produced))
         return Sent(given - self._unknown, frozenset(self._unknown))
 
+    def close(self) -> None:
+        """Stop, whatever is under way."""
+        self._stop.set()
+        self._abandoned.set()
+        self._thread.shutdown()
+
     def _run(self) -> None:
         began = self._clock.monotonic()
         while not self._stop.is_set():
             due = int((self._clock.monotonic() - began) * self._rate) - self.produced
-            for _ in range(max(due, 0)):
+            for _ in range(min(max(due, 0), self._rate)):
                 self._send(self.produced)
                 self.produced += 1
             self._producer.poll(_TICK)
 
     def _send(self, number: int) -> None:
         key, value = str(number).encode(), self._content.payload(number)
-        while True:
+        while not self._abandoned.is_set():
             try:
                 self._producer.produce(self._topic, value, key, on_delivery=self._told)
             except BufferError:
@@ -95,9 +103,7 @@ class Steady:
 class Transactional:
     """Small transactions, every second one aborted, from a thread of its own."""
 
-    def __init__(
-        self, properties: Mapping[str, Any], topic: str, content: Content, clock: Clock
-    ) -> None:
+    def __init__(self, properties: Mapping[str, Any], topic: str, content: Content) -> None:
         self.aborted = 0
         self._properties = {
             **_SETTINGS,
@@ -106,11 +112,11 @@ class Transactional:
             "transaction.timeout.ms": 10_000,
             "message.timeout.ms": 10_000,
         }
-        self._topic, self._content, self._clock = topic, content, clock
+        self._topic, self._content = topic, content
         self._acknowledged: set[int] = set()
         self._unknown: set[int] = set()
+        self._stop, self._abandoned = threading.Event(), threading.Event()
         self._producer = self._opened()
-        self._stop = threading.Event()
         self._thread = ThreadPoolExecutor(1, "transactional")
         self._running: Future[None] | None = None
 
@@ -120,8 +126,16 @@ class Transactional:
 
     def finish(self) -> Sent:
         """Stop; nothing is left open, for that would hold the readers up."""
-        _end(self._stop, self._thread, self._running)
+        self._stop.set()
+        if self._running is not None:
+            self._running.result()
         return Sent(frozenset(self._acknowledged), frozenset(self._unknown))
+
+    def close(self) -> None:
+        """Stop, whatever is under way."""
+        self._stop.set()
+        self._abandoned.set()
+        self._thread.shutdown()
 
     def _run(self) -> None:
         for turn in count():
@@ -156,7 +170,8 @@ class Transactional:
             except KafkaException as error:
                 if not error.args[0].retriable():
                     raise
-                self._clock.sleep(0.1)
+                if self._abandoned.wait(0.1):
+                    break
             else:
                 return
         raise FatalError("a transaction does not end", "see the broker's log")
@@ -168,15 +183,8 @@ class Transactional:
             try:
                 producer.init_transactions(5)
             except KafkaException:
-                self._clock.sleep(0.2)
+                if self._abandoned.wait(0.2):
+                    break
             else:
                 return producer
         raise FatalError("the transactional producer is not let in", "see the broker's log")
-
-
-def _end(stop: threading.Event, thread: ThreadPoolExecutor, running: "Future[None] | None") -> None:
-    """Let the thread come to its end; raises what it raised."""
-    stop.set()
-    thread.shutdown()
-    if running is not None:
-        running.result()

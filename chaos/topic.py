@@ -35,7 +35,7 @@ def fresh_topic(
             "chaos needs the rights to create and delete topics of its own",
         ) from error
     finally:
-        with suppress(KafkaException):
+        with suppress(KafkaException, TimeoutError):  # it may be the broker that is gone
             admin.delete_topics([topic])[topic].result(_WITHIN)
 
 
