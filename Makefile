@@ -5,7 +5,7 @@ READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench lock
+.PHONY: help setup demo test chaos lint types bench lock
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s  %s\n", $$1, $$2}' Makefile
@@ -17,6 +17,9 @@ demo: $(READY) ## Run the whole main job on the embedded stack
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+
+chaos: $(READY) ## Break consumers, broker and storage for 20 minutes, then prove the tables
+	$(BIN)/pinpip chaos pin --rounds 20 --seconds 42 --rate 6000
 
 lint: $(READY) ## Check style and formatting
 	$(BIN)/ruff check .

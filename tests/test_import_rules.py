@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = {"producers", "gateway", "consumers", "transforms", "sinks", "reports"}
+ROOMS = {"producers", "gateway", "consumers", "transforms", "sinks", "reports", "chaos"}
 COMPOSITION = {"cli", "local", "__main__"}  # the parts of pinpip that may know the rooms
 CORE = {path.stem for path in (ROOT / "pinpip").glob("*.py")} - COMPOSITION
 CLIENTS = {"boto3", "botocore", "confluent_kafka", "deltalake", "requests"}

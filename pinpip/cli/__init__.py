@@ -11,6 +11,7 @@ import typer
 
 from pinpip import __version__
 from pinpip.cli import (
+    chaos,
     config,
     consume,
     demo,
@@ -65,6 +66,7 @@ for command in (
     verify.verify,
     report.report,
     status.status,
+    chaos.chaos,
 ):
     app.command()(command)
 for group, name in (

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from chaos.points import Rig
 from consumers.kafka import KafkaSource
 from consumers.kinesis import CLIENT_CONFIG, KinesisSource
 from consumers.loop import Limits, Loop
@@ -18,7 +19,7 @@ from sinks.archive import Archive
 from sinks.delta import DeltaSink, Target
 from sinks.parquet import ParquetSink
 from sinks.rows import folder_of
-from sinks.store import open_store
+from sinks.store import Store, open_store
 from sinks.verify import Tables
 from transforms.process import load_schema, load_transform, processor
 
@@ -106,6 +107,7 @@ def delta_sinks(
     clock: Clock,
     *,
     begins: bool = False,
+    rig: Rig | None = None,
 ) -> list[Sink]:
     """The clean table and its quarantine; `begins` as in `sinks.delta.Target`."""
     coordinates = tables.coordinates
@@ -127,7 +129,7 @@ def delta_sinks(
         defer=QUARANTINE_DEFER,
     )
     return [
-        DeltaSink(name, target, open_store(target.uri, config.aws), clock)
+        DeltaSink(name, target, _store(config, target.uri, name, rig), clock)
         for name, target in (("clean", clean), ("quarantine", rejected))
     ]
 
@@ -139,25 +141,33 @@ def sinks_of(
     clock: Clock,
     *,
     begins: bool = False,
+    rig: Rig | None = None,
 ) -> list[Sink]:
     """All sinks of the live pipeline `name`; `begins` as in `sinks.delta.Target`."""
     pipeline = config.pipeline(name)
     coordinates = coordinates_of(pipeline)
-    stores = [(a, open_store(archive_uri(pipeline, a), config.aws)) for a in archives(pipeline)]
-    chains = [
-        ParquetSink(store, a.stage, coordinates, f"archive {a.parquet}") for a, store in stores
+    chains: list[Sink] = [
+        ParquetSink(_store(config, archive_uri(pipeline, a), own, rig), a.stage, coordinates, own)
+        for a in archives(pipeline)
+        for own in [f"archive {a.parquet}"]
     ]
     tables = tables_of(config, name)
-    return [*delta_sinks(config, tables, process, clock, begins=begins), *chains]
+    sinks = [*delta_sinks(config, tables, process, clock, begins=begins, rig=rig), *chains]
+    return [rig.sink(sink) for sink in sinks] if rig else sinks
 
 
 def archives_of(config: Config, name: str) -> list[Archive]:
     """What the Parquet sinks of the pipeline `name` have written."""
     pipeline = config.pipeline(name)
     return [
-        Archive(open_store(a.parquet, config.aws), a.stage, coordinates_of(pipeline))
+        Archive(open_store(archive_uri(pipeline, a), config.aws), a.stage, coordinates_of(pipeline))
         for a in archives(pipeline)
     ]
+
+
+def _store(config: Config, uri: str, sink: str, rig: Rig | None) -> Store:
+    store = open_store(uri, config.aws)
+    return rig.store(sink, store) if rig else store
 
 
 def limits_of(config: Config) -> Limits:
@@ -180,15 +190,20 @@ def loop_of(
     written: Callable[[Batch], None],
     *,
     begins: bool = False,
+    rig: Rig | None = None,
 ) -> Loop:
-    """The live pipeline `name`, ready to run; `begins` as in `sinks.delta.Target`."""
+    """The live pipeline `name`, ready to run.
+
+    `begins` as in `sinks.delta.Target`; `rig` puts crash points between the parts.
+    """
     pipeline = config.pipeline(name)
     keep = any(archive.stage == "raw" for archive in archives(pipeline))
     process = process_of(pipeline, keep_values=keep)
+    source = source_of(config, name, clock)
     return Loop(
-        source_of(config, name, clock),
+        rig.source(source) if rig else source,
         process,
-        sinks_of(config, name, process, clock, begins=begins),
+        sinks_of(config, name, process, clock, begins=begins, rig=rig),
         limits_of(config),
         clock,
         executor,

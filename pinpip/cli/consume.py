@@ -30,6 +30,7 @@ def consume(
             help="Begin the pipelines' `incarnation` in tables that hold rows of another.",
         ),
     ] = False,
+    chaos: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Consume until SIGTERM or Ctrl-C: read, clean, write, each record exactly once.
 
@@ -47,7 +48,7 @@ def consume(
     metrics = Metrics()
     if metrics_port is not None:
         _serve(metrics, metrics_port)
-    run(config, names, metrics, begins=new_incarnation)
+    run(config, names, metrics, begins=new_incarnation, chaos=chaos)
     for name in names:
         typer.echo(f"{name}: {said(metrics, name)}")
 
@@ -68,18 +69,29 @@ def _serve(metrics: "Metrics", port: int) -> None:
         ) from error
 
 
-def run(config: "Config", names: list[str], metrics: "Metrics", *, begins: bool = False) -> None:
+def run(
+    config: "Config",
+    names: list[str],
+    metrics: "Metrics",
+    *,
+    begins: bool = False,
+    chaos: str | None = None,
+) -> None:
     """One thread per pipeline; the first to fail stops the others and its error is raised.
 
-    `begins` as in `sinks.delta.Target`.
+    `begins` as in `sinks.delta.Target`; `chaos` is a `chaos.points.Plan` as JSON.
     """
+    from chaos.points import Plan, Rig
     from pinpip.cli.compose import loop_of
     from pinpip.clock import SystemClock
 
-    clock = SystemClock()
+    rig = Rig(Plan.model_validate_json(chaos)) if chaos else None
+    clock = rig.clock(SystemClock()) if rig else SystemClock()
     with ThreadPoolExecutor(len(names), "write") as writers:
         loops = [
-            loop_of(config, name, clock, writers, partial(metrics.count, name), begins=begins)
+            loop_of(
+                config, name, clock, writers, partial(metrics.count, name), begins=begins, rig=rig
+            )
             for name in names
         ]
         _run_all(loops)

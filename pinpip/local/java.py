@@ -23,7 +23,7 @@ from pinpip.clock import Clock, SystemClock
 from pinpip.errors import FatalError
 
 VERSION = "4.1.0"
-STARTUP = 60.0
+STARTUP = 180.0  # a busy machine takes its time; a dead process is noticed at once
 SHUTDOWN = 20.0
 _ARTIFACTS = ("kafka_2.13", "kafka-tools")
 _DEPENDENCY = (

@@ -1,0 +1,217 @@
+"""The consumer processes of a round: started, killed, frozen, woken, and started again.
+
+Each death is counted by its cause. A process that ends with an error of its own is excused only
+while a fault of the schedule explains it; otherwise the round has failed.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaos.points import Plan
+from chaos.schedule import Arm, Schedule
+from pinpip.clock import Clock
+from pinpip.errors import FatalError
+
+STOPS_WITHIN = 30.0
+_TAIL = 15
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the processes run: configuration, pipeline, a folder for logs, and the environment.
+
+    `own`: what the consumers have in theirs besides.
+    """
+
+    folder: Path
+    config: Path
+    pipeline: str
+    environment: Mapping[str, str]
+    own: Mapping[str, str]
+
+
+@dataclass
+class Member:
+    """One consumer process. `own`: signals it was sent. `wakes`: when a frozen one goes on."""
+
+    name: str
+    static: bool
+    process: "subprocess.Popen[bytes]"
+    arm: Arm
+    born: float
+    journal: Path
+    log: Path
+    after_kill: bool = False
+    own: set[signal.Signals] = field(default_factory=set)
+    wakes: float | None = None
+    frozen: bool = False
+    fenced: bool = False
+    stays: bool = True
+    ended: bool = False
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        lines = self.log.read_text("utf-8", "replace").splitlines()
+        return "\n".join(lines[-_TAIL:])
+
+
+class Fleet:
+    """`excused(t)` says whether a fault explains that a process ended with an error at `t`."""
+
+    def __init__(
+        self, home: Home, schedule: Schedule, clock: Clock, excused: Callable[[float], bool]
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self.gave_up: list[str] = []
+        self.all: list[Member] = []
+        self._calm = home.folder / "calm"
+        self._home = home
+        self._schedule = schedule
+        self._clock = clock
+        self._excused = excused
+
+    @property
+    def members(self) -> list[Member]:
+        """Those that run or are frozen."""
+        return [member for member in self.all if not member.ended]
+
+    @property
+    def ready(self) -> list[Member]:
+        """Those that have been given partitions."""
+        return [member for member in self.members if member.journal.exists()]
+
+    def calm(self) -> None:
+        """From now on no consumer does anything to itself."""
+        self._calm.touch()
+
+    def start(self, name: str, *, static: bool, after_kill: bool = False) -> Member:
+        """A consumer process of that name; a static one tells the group its name."""
+        number = len(self.all)
+        arm = self._schedule.arm(number)
+        stem = self._home.folder / f"{number:03d}-{name}"
+        plan = Plan(
+            journal=stem.with_suffix(".journal"),
+            calm=self._calm,
+            point=arm.point,
+            passages=arm.passages,
+            signal=arm.signal,
+            leaps=arm.leaps,
+        )
+        log, born = stem.with_suffix(".log"), self._clock.monotonic()
+        process = self._spawn(plan, log, name if static else None)
+        member = Member(name, static, process, arm, born, plan.journal, log, after_kill)
+        self.all.append(member)
+        return member
+
+    def kill(self, member: Member) -> None:
+        """As a power cut would."""
+        self._send(member, signal.SIGKILL)
+
+    def term(self, member: Member, *, stays: bool = True) -> None:
+        """As an operator would; one that does not stay is not started again."""
+        member.stays = stays
+        self._send(member, signal.SIGTERM)
+
+    def freeze(self, member: Member, seconds: float) -> None:
+        """Stop it dead, to wake up `seconds` later."""
+        self._send(member, signal.SIGSTOP)
+        self._frozen(member, seconds)
+
+    def replace(self, member: Member, seconds: float) -> None:
+        """Freeze it and give its name to another: it must find out when it wakes up."""
+        self.freeze(member, seconds)
+        member.stays, member.fenced = False, member.static
+        self.start(member.name, static=member.static)
+
+    def tick(self) -> None:
+        """See who died, who froze itself and who is to wake up.
+
+        Raises FatalError when a process ended as no fault explains.
+        """
+        now = self._clock.monotonic()
+        for member in self.members:
+            if member.process.poll() is not None:
+                self._bury(member, now)
+            elif not member.frozen and _is_stopped(member.process.pid):
+                self._frozen(member, member.arm.seconds)
+            elif member.wakes is not None and now >= member.wakes:
+                self._wake(member)
+
+    def stop(self) -> None:
+        """Stop every consumer as an operator would; raises FatalError unless each says 0."""
+        for member in self.members:
+            self.term(member, stays=False)
+        deadline = self._clock.monotonic() + STOPS_WITHIN
+        while self.members and self._clock.monotonic() < deadline:
+            self.tick()
+            self._clock.sleep(0.05)
+        if self.members:
+            raise self._failed(self.members[0], f"did not stop within {STOPS_WITHIN:g} s")
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        for member in self.members:
+            member.process.kill()
+            member.process.wait()
+
+    def _spawn(self, plan: Plan, log: Path, instance: str | None) -> "subprocess.Popen[bytes]":
+        home = self._home
+        command = [sys.executable, "-m", "pinpip", "--config", str(home.config), "consume"]
+        command += [home.pipeline, "--chaos", plan.model_dump_json()]
+        static = {"PINPIP_KAFKA__GROUP_INSTANCE_ID": instance} if instance else {}
+        environment = {**home.environment, **home.own, **static}
+        with log.open("wb") as out:
+            return subprocess.Popen(command, stdout=out, stderr=out, env=environment)  # noqa: S603  # our own command
+
+    def _send(self, member: Member, number: signal.Signals) -> None:
+        member.own.add(number)
+        member.process.send_signal(number)
+
+    def _frozen(self, member: Member, seconds: float) -> None:
+        member.frozen, member.wakes = True, self._clock.monotonic() + seconds
+
+    def _wake(self, member: Member) -> None:
+        member.frozen, member.wakes = False, None
+        member.process.send_signal(signal.SIGCONT)
+        self.counts["zombies"] += 1
+
+    def _bury(self, member: Member, now: float) -> None:
+        member.ended, code = True, member.process.returncode
+        cause = self._cause(member, code, now)
+        if cause is None:
+            raise self._failed(member, f"ended with code {code}, which no fault explains")
+        self.counts[cause] += 1
+        if cause == "gave up":
+            self.gave_up.append(member.tail().splitlines()[-1] if member.tail() else "")
+        if member.stays:
+            self.start(member.name, static=member.static, after_kill=code == -signal.SIGKILL)
+
+    def _cause(self, member: Member, code: int, now: float) -> str | None:
+        armed = signal.Signals[f"SIG{member.arm.signal}"] if member.arm.point else None
+        expected = member.own | {armed}
+        if code == -signal.SIGKILL:
+            return "kills" if signal.SIGKILL in expected else None
+        if code in {0, -signal.SIGTERM}:  # it may die of it before it can handle it
+            return "terms" if signal.SIGTERM in expected else None
+        if member.fenced:
+            return "fenced"
+        return "gave up" if code > 0 and self._excused(now) else None
+
+    def _failed(self, member: Member, what: str) -> FatalError:
+        return FatalError(
+            f"consumer {member.name} {what}", f"its log, {member.log}, ends:\n{member.tail()}"
+        )
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a child was stopped by a signal since last asked; leaves its exit to be read."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG) is not None
+    except ChildProcessError:
+        return False

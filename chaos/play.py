@@ -1,0 +1,243 @@
+"""A round in motion: the producers, the consumers and the schedule's faults, until all is read."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from threading import Lock
+
+from chaos.fleet import Fleet, Member
+from chaos.producer import Sent, Steady, Transactional
+from chaos.schedule import Fault, Kind, Schedule
+from chaos.stage import Progress, Stage
+from pinpip.clock import Clock
+from pinpip.errors import FatalError
+
+PATIENCE = 120.0  # seconds in which nothing new reaches the tables
+_EXCUSED = 20.0  # seconds for which an outage still explains an error after its end
+_SETTLED = 1.0
+_TICK = 0.05
+_LOOK = 0.5
+_FEWEST, _MOST = 2, 4
+
+
+@dataclass
+class Live:
+    """A round for people to watch; `behind` once the producers are done."""
+
+    produced: int
+    behind: int | None
+    counts: Counter[str]
+
+
+Watch = Callable[[Live], None]
+
+
+@dataclass
+class _Outages:
+    """When something that the consumers need was away, and for a while after."""
+
+    clock: Clock
+    times: list[list[float]] = field(default_factory=list)
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        span = [self.clock.monotonic(), float("inf")]
+        self.times.append(span)
+        try:
+            yield
+        finally:
+            span[1] = self.clock.monotonic() + _EXCUSED
+
+    def explain(self, at: float) -> bool:
+        return any(began <= at <= ended for began, ended in self.times)
+
+
+class Play:
+    """One round's parts; `disturb`, then `catch_up`, then `close` whatever happened."""
+
+    def __init__(self, schedule: Schedule, stage: Stage, watch: Watch) -> None:
+        self._schedule, self._stage, self._watch = schedule, stage, watch
+        self._clock = stage.clock
+        self._outages = _Outages(stage.clock)
+        self._threads = ThreadPoolExecutor(4, "fault")
+        self._running: list[Future[None]] = []
+        self._at_broker = Lock()
+        self._joiner = count()
+        self._behind: int | None = None
+        self.fleet = Fleet(stage.home, schedule, stage.clock, self._outages.explain)
+        given = (stage.kafka, stage.topic, stage.content)
+        self._steady = Steady(*given, stage.rate, stage.clock)
+        self._transactional = Transactional(*given) if stage.transactions else None
+
+    def disturb(self) -> tuple[Sent, int]:
+        """Produce while the schedule lasts; what was sent, and how many records were aborted.
+
+        The schedule begins when every consumer has been given partitions.
+        """
+        self._start()
+        began, faults = self._clock.monotonic(), list(self._schedule.faults)
+        while (age := self._clock.monotonic() - began) < self._schedule.setting.seconds:
+            while faults and faults[0].at <= age:
+                self._happen(faults.pop(0))
+            self._turn()
+        self._calm()
+        return self._sent()
+
+    def catch_up(self, wanted: int) -> None:
+        """Return when every sink is at the topic's end and the tables have `wanted` rows.
+
+        Raises FatalError when they get no nearer to that.
+        """
+        best, changed = None, self._clock.monotonic()
+        while True:
+            now, found = self._clock.monotonic(), self._stage.progress()
+            self._behind = found.behind
+            state = (-found.behind, found.rows)
+            if best is None or state > best:
+                best, changed = state, now
+            done = found.behind <= 0 and found.rows >= wanted
+            if done and now - changed > _SETTLED:
+                return
+            if now - changed > PATIENCE:
+                raise self._stuck(found, wanted)
+            self._turns(_LOOK)
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        self.fleet.close()
+        self._steady.close()
+        if self._transactional:
+            self._transactional.close()
+        self._threads.shutdown()
+
+    def _start(self) -> None:
+        if self._stage.storage:
+            self._stage.storage.rate(self._stage.fault_rate)
+        for number in range(self._stage.consumers):
+            self.fleet.start(f"c{number}", static=number % 2 == 0)
+        until = self._clock.monotonic() + PATIENCE
+        while len(self.fleet.ready) < self._stage.consumers:
+            if self._clock.monotonic() > until:
+                raise FatalError(
+                    f"the consumers did not begin within {PATIENCE:g} s",
+                    f"their logs are in {self._stage.home.folder}",
+                )
+            self._turn()
+        self._steady.start()
+        if self._transactional:
+            self._transactional.start()
+
+    def _turn(self) -> None:
+        self.fleet.tick()
+        self._watch(Live(self._steady.produced, self._behind, self.fleet.counts))
+        self._clock.sleep(_TICK)
+
+    def _turns(self, seconds: float) -> None:
+        until = self._clock.monotonic() + seconds
+        while self._clock.monotonic() < until:
+            self._turn()
+
+    def _calm(self) -> None:
+        """No more faults: what was begun is brought to its end."""
+        self.fleet.calm()
+        if self._stage.storage:
+            self._stage.storage.rate(0.0)
+        for running in self._running:
+            while not running.done():
+                self._turn()
+            running.result()
+
+    def _sent(self) -> tuple[Sent, int]:
+        sent = self._steady.finish()
+        if self._transactional is None:
+            return sent, 0
+        also = self._transactional.finish()
+        every = Sent(sent.acknowledged | also.acknowledged, sent.unknown | also.unknown)
+        return every, self._transactional.aborted
+
+    def _stuck(self, found: Progress, wanted: int) -> FatalError:
+        return FatalError(
+            f"for {PATIENCE:g} s nothing new reached the tables: {found.behind:,} offsets are "
+            f"unread, and there are {found.rows:,} rows of {wanted:,}",
+            f"the consumers' logs are in {self._stage.home.folder}",
+        )
+
+    def _happen(self, fault: Fault) -> None:
+        match fault.kind:
+            case Kind.BROKER_RESTART | Kind.BROKER_KILL:
+                self._begin(self._break_broker, fault)
+            case Kind.OUTAGE:
+                self._begin(self._break_storage, fault)
+            case Kind.FULL_DISK:
+                self._begin(self._fill_disk, fault)
+            case Kind.JOIN:
+                self._join()
+            case _:
+                self._strike(fault)
+
+    def _begin(self, breaking: Callable[[Fault], None], fault: Fault) -> None:
+        self._running.append(self._threads.submit(breaking, fault))
+
+    def _join(self) -> None:
+        if len(self._staying()) < _MOST:
+            self.fleet.start(f"j{next(self._joiner)}", static=False)
+            self.fleet.counts["joins"] += 1
+
+    def _staying(self) -> list[Member]:
+        return [member for member in self.fleet.members if member.stays]
+
+    def _strike(self, fault: Fault) -> None:
+        """One of the members, of those at work if there are any; none is frozen twice."""
+        awake = [m for m in self._staying() if not m.frozen]
+        awake = [m for m in awake if m in self.fleet.ready] or awake
+        static = [m for m in awake if m.static]
+        if fault.kind is Kind.KILL and self.fleet.members:
+            self.fleet.kill(_pick(awake or self.fleet.members, fault))
+        elif fault.kind is Kind.REPLACED and static:
+            self.fleet.replace(_pick(static, fault), fault.seconds)
+        elif fault.kind in {Kind.ZOMBIE, Kind.REPLACED} and awake:
+            self.fleet.freeze(_pick(awake, fault), fault.seconds)
+        elif fault.kind is Kind.TERM and awake:
+            self.fleet.term(_pick(awake, fault))
+        elif fault.kind is Kind.LEAVE and len(awake) > _FEWEST:
+            self.fleet.term(_pick(awake, fault), stays=False)
+            self.fleet.counts["leaves"] += 1
+
+    def _break_broker(self, fault: Fault) -> None:
+        broker = self._stage.broker
+        if broker is None:
+            return
+        with self._at_broker, self._outages.one():
+            if fault.kind is Kind.BROKER_KILL:
+                broker.kill()
+            else:
+                broker.stop()
+            broker.start()
+            self.fleet.counts[f"{fault.kind}s"] += 1
+
+    def _break_storage(self, fault: Fault) -> None:
+        storage = self._stage.storage
+        if storage is None:
+            return
+        with self._outages.one():
+            storage.outage(fault.status)
+            self._clock.sleep(fault.seconds)
+            storage.outage(0)
+            self.fleet.counts["storage outages"] += 1
+
+    def _fill_disk(self, fault: Fault) -> None:
+        disk = self._stage.disk
+        if disk is None:
+            return
+        with self._outages.one():
+            disk.fill()
+            self._clock.sleep(fault.seconds)
+            disk.free()
+            self.fleet.counts["full disks"] += 1
+
+
+def _pick(members: list[Member], fault: Fault) -> Member:
+    return members[fault.victim % len(members)]

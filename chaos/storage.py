@@ -1,0 +1,99 @@
+"""An S3 of the round's own: moto as a process, behind the fault proxy as another."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+from botocore.config import Config as BotoConfig
+
+from pinpip import aws
+from pinpip.clock import Clock
+from pinpip.config import Aws
+from pinpip.errors import FatalError
+
+KEYS = {"access_key_id": "local", "secret_access_key": "local"}
+_STARTS_WITHIN = 60.0
+_ASK = 10.0
+
+
+@dataclass(frozen=True)
+class Storage:
+    """`direct` never fails; what goes by way of `faulty` meets faults."""
+
+    direct: str
+    faulty: str
+
+    def rate(self, share: float) -> None:
+        """From now on so large a share of the requests meets a fault."""
+        self._put("rate", str(share))
+
+    def outage(self, status: int) -> None:
+        """Every request is answered so; 0 ends it."""
+        self._put("outage", str(status) if status else "")
+
+    def faults(self) -> dict[str, int]:
+        """How often each fault has happened."""
+        answer = requests.get(f"{self.faulty}/_chaos/counts", timeout=_ASK)
+        answer.raise_for_status()
+        found: dict[str, int] = answer.json()
+        return found
+
+    def _put(self, what: str, body: str) -> None:
+        url = f"{self.faulty}/_chaos/{what}"
+        requests.put(url, data=body, timeout=_ASK).raise_for_status()
+
+
+@contextmanager
+def faulty_s3(folder: Path, seed: int, bucket: str, clock: Clock) -> Iterator[Storage]:
+    """A fresh S3 with one bucket, clean until told otherwise, as long as the block runs."""
+    port = _free_port()
+    direct = f"http://127.0.0.1:{port}"
+    moto = ["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    proxy = ["-m", "chaos.proxy", "--upstream", direct, "--port", "0"]
+    with _process(moto, folder / "moto.log") as server:
+        _await(direct, server, clock)
+        own = Aws.model_validate({"endpoint_url": direct, **KEYS})
+        aws.client(own, "s3", BotoConfig()).create_bucket(Bucket=bucket)
+        with _process([*proxy, "--seed", str(seed), "--rate", "0"], folder / "proxy.log") as front:
+            line = front.stdout.readline() if front.stdout else b""
+            if not line:
+                raise FatalError("the fault proxy did not start", f"see {folder / 'proxy.log'}")
+            yield Storage(direct, f"http://127.0.0.1:{json.loads(line)['port']}")
+
+
+@contextmanager
+def _process(arguments: list[str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    with log.open("wb") as out:
+        process = subprocess.Popen(  # noqa: S603  # our own command
+            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=out
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def _await(url: str, server: "subprocess.Popen[bytes]", clock: Clock) -> None:
+    deadline = clock.monotonic() + _STARTS_WITHIN
+    while clock.monotonic() < deadline and server.poll() is None:
+        try:
+            requests.get(f"{url}/moto-api/data.json", timeout=2)
+        except requests.RequestException:
+            clock.sleep(0.1)
+        else:
+            return
+    raise FatalError("moto's S3 did not start", "pip install 'pinpip[local]'")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,34 @@
+"""The short run of `pinpip chaos`: a round on S3 and one on a folder, each proved afterwards."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.processes import ROOT, environment
+
+pytestmark = pytest.mark.real_broker
+SECONDS, RATE = 8, 1000
+
+
+def test_nothing_is_lost_doubled_or_changed_whatever_breaks(tmp_path: Path) -> None:
+    tree = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    tree["batching"] |= {"max_wait": 0.3}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    command = [sys.executable, "-m", "pinpip", "chaos", "pin", "--rounds", "2", "--seed", "11"]
+    command += ["--seconds", str(SECONDS), "--rate", str(RATE), "--consumers", "2", "--json"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment()
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    on_s3, on_folder = json.loads(done.stdout)
+    assert (on_s3["lake"], on_folder["lake"]) == ("s3", "folder")
+    assert sum(on_s3["storage"].values()) > 0
+    for played in (on_s3, on_folder):
+        assert played["records"] >= SECONDS * RATE // 2
+        assert played["counts"]["kills"] >= 2
+        assert played["counts"].get("broker restarts", 0) + played["counts"].get("broker kills", 0)
+        assert (played["lost"], played["doubled"], played["differences"]) == (0, 0, [])

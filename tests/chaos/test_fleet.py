@@ -1,0 +1,73 @@
+"""Consumer processes that end: what a fault explains is counted, anything else fails the round."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from chaos.fleet import Fleet, Home
+from chaos.schedule import Setting, draw
+from pinpip.clock import SystemClock
+from pinpip.errors import FatalError
+from tests.support.processes import environment, until
+
+QUIET = draw(1, Setting(seconds=60, session=3, broker=False, storage=False, disk=False))
+
+
+@contextmanager
+def fleet(folder: Path, excused: Callable[[float], bool]) -> Iterator[Fleet]:
+    """Consumers whose configuration is missing: each ends by itself with code 1."""
+    home = Home(folder, folder / "missing.yaml", "user", environment(), {})
+    made = Fleet(home, QUIET, SystemClock(), excused)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def tick_until(own: Fleet, condition: Callable[[], bool]) -> None:
+    def turned() -> bool:
+        own.tick()
+        return condition()
+
+    until(turned, "the fleet to see it")
+
+
+def test_an_error_that_no_fault_explains_fails_the_round_and_shows_the_log(tmp_path: Path) -> None:
+    with fleet(tmp_path, lambda _: False) as own:
+        own.start("c0", static=False)
+        with pytest.raises(FatalError) as failure:
+            tick_until(own, lambda: False)
+    assert "consumer c0 ended with code 1, which no fault explains" in failure.value.message
+    assert "missing.yaml cannot be read" in failure.value.hint
+
+
+def test_a_consumer_that_an_outage_ends_is_counted_and_started_again(tmp_path: Path) -> None:
+    with fleet(tmp_path, lambda _: True) as own:
+        own.start("c0", static=True)
+        tick_until(own, lambda: own.counts["gave up"] == 1)
+        assert [(member.name, member.static) for member in own.members] == [("c0", True)]
+    assert own.gave_up
+
+
+def test_a_killed_consumer_has_a_successor_and_one_that_left_has_none(tmp_path: Path) -> None:
+    with fleet(tmp_path, lambda _: False) as own:
+        own.kill(own.start("c0", static=False))
+        tick_until(own, lambda: own.counts["kills"] == 1)
+        [successor] = own.members
+        assert successor.after_kill
+        own.term(successor, stays=False)
+        tick_until(own, lambda: own.counts["terms"] == 1)
+        assert own.members == []
+
+
+def test_a_frozen_consumer_wakes_up_when_it_was_told_to(tmp_path: Path) -> None:
+    with fleet(tmp_path, lambda _: True) as own:
+        member = own.start("c0", static=False)
+        own.freeze(member, 0.5)
+        asleep = time.monotonic()
+        tick_until(own, lambda: own.counts["zombies"] == 1)
+        assert time.monotonic() - asleep >= 0.4
+        tick_until(own, lambda: own.counts["gave up"] == 1)

@@ -1,0 +1,73 @@
+"""The schedule is a pure function of its seed, and each fault in it can do what it is for."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos.points import Point
+from chaos.schedule import Kind, Schedule, Setting, draw
+
+settings_of_rounds = st.builds(
+    Setting,
+    seconds=st.floats(5, 600),
+    session=st.floats(1, 45),
+    broker=st.booleans(),
+    storage=st.booleans(),
+    disk=st.booleans(),
+)
+schedules = st.builds(draw, st.integers(0, 10**6), settings_of_rounds)
+LONG = Setting(seconds=42, session=3, broker=True, storage=True, disk=False)
+
+
+@given(st.integers(), settings_of_rounds)
+def test_the_same_seed_makes_the_same_schedule(seed: int, setting: Setting) -> None:
+    one, other = draw(seed, setting), draw(seed, setting)
+    assert one == other
+    assert [one.arm(n) for n in range(20)] == [other.arm(n) for n in range(20)]
+
+
+def test_another_seed_makes_another_schedule() -> None:
+    assert draw(1, LONG).faults != draw(2, LONG).faults
+    assert [draw(1, LONG).arm(n) for n in range(20)] != [draw(2, LONG).arm(n) for n in range(20)]
+
+
+@given(schedules)
+def test_faults_come_in_order_and_inside_the_round(schedule: Schedule) -> None:
+    times = [fault.at for fault in schedule.faults]
+    assert times == sorted(times)
+    assert all(0 < at <= schedule.setting.seconds + 0.01 for at in times)
+
+
+@given(schedules)
+def test_a_zombie_sleeps_longer_than_the_group_waits_for_it(schedule: Schedule) -> None:
+    session = schedule.setting.session
+    frozen = [f for f in schedule.faults if f.kind in {Kind.ZOMBIE, Kind.REPLACED}]
+    assert frozen
+    assert all(fault.seconds > session for fault in frozen)
+    armed = [schedule.arm(n) for n in range(50)]
+    assert all(arm.seconds > session for arm in armed if arm.signal == "STOP")
+
+
+@given(schedules)
+def test_only_what_the_round_owns_is_broken(schedule: Schedule) -> None:
+    setting, kinds = schedule.setting, {fault.kind for fault in schedule.faults}
+    assert setting.broker == bool(kinds & {Kind.BROKER_RESTART, Kind.BROKER_KILL})
+    assert setting.storage == (Kind.OUTAGE in kinds)
+    assert setting.disk == (Kind.FULL_DISK in kinds)
+    assert {Kind.KILL, Kind.TERM, Kind.JOIN, Kind.LEAVE} <= kinds
+
+
+@given(schedules)
+def test_an_outage_says_what_it_answers_and_ends(schedule: Schedule) -> None:
+    for fault in schedule.faults:
+        if fault.kind is Kind.OUTAGE:
+            assert fault.status in {500, 503}
+        if fault.kind in {Kind.OUTAGE, Kind.FULL_DISK}:
+            assert 0 < fault.seconds < 10
+
+
+def test_every_crash_point_is_drawn_sooner_or_later() -> None:
+    arms = [draw(seed, LONG).arm(number) for seed in range(20) for number in range(20)]
+    assert {arm.point for arm in arms} == {None, *Point}
+    assert {arm.signal for arm in arms if arm.point} == {"KILL", "STOP", "TERM"}
+    assert any(leap.wall < 0 for arm in arms for leap in arm.leaps)
+    assert all(leap.monotonic >= 0 for arm in arms for leap in arm.leaps)
