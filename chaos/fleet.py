@@ -20,6 +20,7 @@ from pinpip.errors import FatalError
 
 STOPS_WITHIN = 30.0
 _TAIL = 15
+_FENCED = "Static consumer fenced"  # as the broker says it
 
 
 @dataclass(frozen=True)
@@ -199,8 +200,8 @@ class Fleet:
             return "kills" if signal.SIGKILL in expected else None
         if code in {0, -signal.SIGTERM}:  # it may die of it before it can handle it
             return "terms" if signal.SIGTERM in expected else None
-        if member.fenced:
-            return "fenced"
+        if member.fenced or (member.static and _FENCED in member.tail()):
+            return "fenced"  # or a late request of the process before it was served after its own
         return "gave up" if code > 0 and self._excused(now) else None
 
     def _failed(self, member: Member, what: str) -> FatalError:

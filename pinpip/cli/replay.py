@@ -119,8 +119,8 @@ def _source(
     """The bounded source, and how many records it has at most when that can be told."""
     from consumers import kafka_window, kinesis_window
     from consumers.kafka_client import end_positions
-    from pinpip import msk
     from pinpip import config as settings
+    from pinpip import msk
     from pinpip.cli import bounded
 
     source = config.pipeline(name).source

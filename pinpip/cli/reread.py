@@ -9,6 +9,7 @@ from consumers import kafka_window, kinesis_window
 from consumers.kafka_ends import forgetful_topics
 from consumers.loop import Loop
 from pinpip import config as settings
+from pinpip import msk
 from pinpip.batch import Batch, Partition, Position, Source
 from pinpip.cli import bounded, compose
 from pinpip.cli.ends import Marks, marks_of
@@ -178,7 +179,7 @@ def _comparison(
     source = config.pipeline(name).source
     forgetful: set[str] = set()
     if isinstance(source, settings.KafkaSource):
-        forgetful = forgetful_topics(config.kafka.properties(), source.topics)
+        forgetful = forgetful_topics(msk.properties(config), source.topics)
     return Comparison(
         [held.clean, held.quarantine, *held.archives],
         starts,
