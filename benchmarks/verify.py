@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from pinpip.batch import KAFKA, TIMESTAMP, VALUE, Partition, Position, Records, Sink, Span
+from pinpip.batch import KAFKA, TIMESTAMP, VALUE, Partition, Position, Records, Span
+from pinpip.borders import Sink
 from pinpip.clock import SystemClock
 from pinpip.config import Aws
 from sinks.archive import Archive

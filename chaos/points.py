@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar, cast
 import structlog
 from pydantic import BaseModel, ConfigDict
 
-from pinpip.batch import Listener, Sink, Source
+from pinpip.borders import Listener, Sink, Source
 from pinpip.clock import Clock, SystemClock
 
 COMMITTED = "first new rows committed"

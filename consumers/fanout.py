@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from pinpip.batch import Batch, Partition, Position, Sink
+from pinpip.batch import Batch, Partition, Position
+from pinpip.borders import Sink
 from pinpip.clock import Clock
 from pinpip.errors import StalePosition
 from pinpip.retry import retry

@@ -11,7 +11,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from consumers.kafka_client import begin_each, partition_of, remaining, settings, topic_partition
 from consumers.kafka_reader import Reader
-from pinpip.batch import KAFKA, Listener, Partition, Position, Positions, Records
+from pinpip.batch import KAFKA, Partition, Position, Positions, Records
+from pinpip.borders import Listener
 
 CHUNK = 10_000
 BUDGET = 256 * 1024 * 1024

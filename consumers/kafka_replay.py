@@ -22,14 +22,15 @@ from consumers.kafka_client import (
 )
 from consumers.kafka_reader import Reader
 from consumers.kafka_window import Window
-from pinpip.batch import KAFKA, Listener, Partition, Position, Positions, Records, Span
+from pinpip.batch import KAFKA, Partition, Position, Positions, Records, Span
+from pinpip.borders import Listener
 from pinpip.errors import SourceError
 
 GROUP = "pinpip-replay"
 
 
 class BoundedKafkaSource:
-    """A pinpip.batch.Source over the `window` of `topics`, exhausted at its end."""
+    """A pinpip.borders.Source over the `window` of `topics`, exhausted at its end."""
 
     coordinates = KAFKA
     _reader: Reader

@@ -22,7 +22,8 @@ from consumers.kinesis_calls import SPACING, Calls
 from consumers.kinesis_shard import Answer, Begin, Cursor
 from consumers.kinesis_window import Window
 from consumers.shards import Shard, list_shards, readable
-from pinpip.batch import KINESIS, Listener, Partition, Position, Positions, Records, Span, merge
+from pinpip.batch import KINESIS, Partition, Position, Positions, Records, Span, merge
+from pinpip.borders import Listener
 from pinpip.clock import Clock
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def every_shard(shards: Collection[Partition]) -> Collection[Partition]:
 
 
 class KinesisSource:
-    """A pinpip.batch.Source that reads all shards of `stream`.
+    """A pinpip.borders.Source that reads all shards of `stream`.
 
     `client`: a boto3 Kinesis client, best made with `CLIENT_CONFIG`. `start`: where a shard begins
     that the sinks know nothing of; a child of a shard that was read always begins at its first
@@ -98,7 +99,7 @@ class KinesisSource:
             self._list()
 
     def poll(self, timeout: float) -> Records | None:
-        """The next records of any shard, or None; see pinpip.batch.Source."""
+        """The next records of any shard, or None; see pinpip.borders.Source."""
         deadline = self._clock.monotonic() + timeout
         while True:
             self._release()

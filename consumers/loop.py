@@ -17,7 +17,8 @@ from typing import TypeVar
 from consumers.fanout import Fanout
 from consumers.rejects import RejectWatch
 from consumers.rivals import RivalWatch
-from pinpip.batch import Batch, Partition, Records, Sink, Source, merge
+from pinpip.batch import Batch, Partition, Records, merge
+from pinpip.borders import Sink, Source
 from pinpip.clock import Clock
 from pinpip.errors import StalePosition
 

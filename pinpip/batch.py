@@ -1,11 +1,11 @@
-"""Partitions, positions and batches, and the borders between the rooms.
+"""Partitions, positions and batches: what flows through the rooms.
 
 A position travels with the rows it belongs to; "+1" is decided in `Coordinates` and nowhere else.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import polars as pl
 
@@ -227,93 +227,3 @@ class Batch:
 
 
 Positions = Mapping[Partition, Position | None]
-
-
-class Listener(Protocol):
-    """What a source tells the loop about its partitions; called from inside `open` and `poll`.
-
-    Both only take note: a rebalance waits for them.
-    """
-
-    def assigned(self, partitions: Collection[Partition]) -> None:
-        """These partitions are ours from now on; none is read before its first `seek`."""
-        ...
-
-    def revoked(self, partitions: Collection[Partition]) -> None:
-        """These partitions are no longer ours: their buffered records must be dropped."""
-        ...
-
-
-class Source(Protocol):
-    """Where records come from. The loop calls it from one thread only."""
-
-    coordinates: Coordinates
-
-    def open(self, listener: Listener) -> None:
-        """Connect; `listener` hears of partitions from now on."""
-        ...
-
-    def poll(self, timeout: float) -> Records | None:
-        """The next records, or None when none came within `timeout` seconds.
-
-        Each span starts where the last one of its partition ended, or where `seek` put it (None
-        when that said None).
-        """
-        ...
-
-    def seek(self, positions: Positions) -> None:
-        """From the next `poll` on, read each partition from its position (None: from its first).
-
-        This starts a partition that was assigned and moves one that runs; those that are not ours
-        (any more) are passed over. It may be called from inside `assigned`.
-        """
-        ...
-
-    def pause(self) -> None:
-        """Fetch nothing until `resume`; `poll` still serves the group and hears of partitions.
-
-        What was on its way already may still come.
-        """
-        ...
-
-    def resume(self) -> None:
-        """Fetch again, from where each partition was or was sought to meanwhile."""
-        ...
-
-    def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
-        """Tell the broker how far the sinks are: a hint for lag tools, never the truth."""
-        ...
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether a bounded source has given everything; a live one never has."""
-        ...
-
-    def close(self) -> None:
-        """Leave cleanly."""
-        ...
-
-
-class Sink(Protocol):
-    """Where batches go. Each sink is exactly once by its own positions."""
-
-    name: str
-
-    def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
-        """The truth about how far this sink is, read afresh; None: it holds nothing.
-
-        Raises PositionLost when rows are there but their position is not.
-        """
-        ...
-
-    def write(self, batch: Batch) -> None:
-        """Make the batch's rows beyond the own positions durable, and the positions with them.
-
-        Raises StalePosition when another writer has moved a position since `positions` or the
-        last `write`, TransientError when the same call may be tried again, FatalError otherwise.
-        """
-        ...
-
-    def close(self) -> None:
-        """Finish what was put off."""
-        ...

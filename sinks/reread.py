@@ -34,7 +34,7 @@ class Holding(Protocol):
 
 
 class Comparison:
-    """A pinpip.batch.Sink that compares each batch with what the `holdings` have of it.
+    """A pinpip.borders.Sink that compares each batch with what the `holdings` have of it.
 
     `starts`: from where each partition is compared, None from the first record that the source
     still gives; others are not: `skips` says where reading them may begin. A partition is done at

@@ -14,7 +14,8 @@ from confluent_kafka.admin import AdminClient
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from polars.testing import assert_frame_equal
 
-from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Position, Sink
+from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Position
+from pinpip.borders import Sink
 from pinpip.clock import SystemClock
 from pinpip.errors import PositionLost, StalePosition
 from sinks import guard, transactions

@@ -18,16 +18,8 @@ from confluent_kafka.cimpl import NewTopic
 from consumers.kafka import KafkaSource
 from consumers.kafka_client import committed, settings
 from consumers.kafka_messages import frame_of
-from pinpip.batch import (
-    HEADERS,
-    HEADERS_DTYPE,
-    KAFKA,
-    Partition,
-    Position,
-    Source,
-    Span,
-    merge,
-)
+from pinpip.batch import HEADERS, HEADERS_DTYPE, KAFKA, Partition, Position, Span, merge
+from pinpip.borders import Source
 from pinpip.errors import ConfigError, RecordsExpired, SourceError
 from pinpip.local.java import free_port
 from tests.contracts.source_contract import (

@@ -9,7 +9,8 @@ from uuid import uuid4
 import polars as pl
 import pytest
 
-from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Sink
+from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates
+from pinpip.borders import Sink
 from pinpip.clock import SystemClock
 from sinks.delta import DeltaSink
 from sinks.parquet import ParquetSink

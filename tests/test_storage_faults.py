@@ -15,7 +15,8 @@ from polars.testing import assert_frame_equal
 
 from chaos.proxy import Fault
 from pinpip import aws as connection
-from pinpip.batch import KAFKA, Position, Sink
+from pinpip.batch import KAFKA, Position
+from pinpip.borders import Sink
 from pinpip.clock import SystemClock
 from pinpip.errors import SinkError, StalePosition, TransientError
 from sinks import table

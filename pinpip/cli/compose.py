@@ -12,7 +12,8 @@ from consumers.kinesis import CLIENT_CONFIG, KinesisSource
 from consumers.loop import Limits, Loop
 from pinpip import aws, msk
 from pinpip import config as settings
-from pinpip.batch import KAFKA, KINESIS, VALUE, Batch, Coordinates, Records, Sink, Source
+from pinpip.batch import KAFKA, KINESIS, VALUE, Batch, Coordinates, Records
+from pinpip.borders import Sink, Source
 from pinpip.clock import Clock
 from pinpip.config import Config, Pipeline
 from sinks.archive import Archive

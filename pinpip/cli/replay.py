@@ -12,7 +12,8 @@ from pinpip.cli.shared import TIMES, settings_of, show, stopping_on_signals, utc
 from pinpip.errors import ConfigError, FatalError, PositionLost
 
 if TYPE_CHECKING:
-    from pinpip.batch import Batch, Source
+    from pinpip.batch import Batch
+    from pinpip.borders import Source
     from pinpip.clock import Clock
     from pinpip.config import Config
 

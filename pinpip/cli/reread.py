@@ -10,7 +10,8 @@ from consumers.kafka_ends import forgetful_topics
 from consumers.loop import Loop
 from pinpip import config as settings
 from pinpip import msk
-from pinpip.batch import Batch, Partition, Position, Source
+from pinpip.batch import Batch, Partition, Position
+from pinpip.borders import Source
 from pinpip.cli import bounded, compose
 from pinpip.cli.ends import Marks, marks_of
 from pinpip.cli.verify import Plan

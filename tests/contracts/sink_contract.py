@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from pinpip.batch import Batch, Coordinates, Partition, Position, Sink
+from pinpip.batch import Batch, Coordinates, Partition, Position
+from pinpip.borders import Sink
 from pinpip.errors import StalePosition
 from tests.support.batches import Log
 

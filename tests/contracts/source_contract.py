@@ -11,16 +11,8 @@ from typing import Protocol, TypeVar
 import polars as pl
 import pytest
 
-from pinpip.batch import (
-    VALUE,
-    Coordinates,
-    Partition,
-    Position,
-    Positions,
-    Records,
-    Source,
-    merge,
-)
+from pinpip.batch import VALUE, Coordinates, Partition, Position, Positions, Records, merge
+from pinpip.borders import Source
 
 PATIENCE = 30.0
 

@@ -1,6 +1,7 @@
 """Writing a log to a sink as the loop does, through faults."""
 
-from pinpip.batch import KAFKA, Batch, Sink
+from pinpip.batch import KAFKA, Batch
+from pinpip.borders import Sink
 from pinpip.errors import StalePosition, TransientError
 from tests.support.batches import Log
 

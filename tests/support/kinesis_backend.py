@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from consumers.kinesis import KinesisSource
-from pinpip.batch import KINESIS, Partition, Source
+from pinpip.batch import KINESIS, Partition
+from pinpip.borders import Source
 from pinpip.clock import SystemClock
 from tests.support.aws import TestAws
 

@@ -9,17 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from pinpip.batch import (
-    KAFKA,
-    VALUE,
-    Batch,
-    Listener,
-    Partition,
-    Position,
-    Positions,
-    Records,
-    Span,
-)
+from pinpip.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Span
+from pinpip.borders import Listener
 from pinpip.errors import StalePosition
 
 _TIME = datetime(2026, 1, 1, tzinfo=UTC)
