@@ -3,7 +3,7 @@
 from consumers import kafka_window, kinesis_window
 from consumers.kafka_replay import BoundedKafkaSource
 from consumers.kinesis import CLIENT_CONFIG, KinesisSource
-from pinpip import aws, msk
+from pinpip import aws, kafka
 from pinpip import config as settings
 from pinpip.clock import Clock
 from pinpip.config import Config
@@ -18,7 +18,7 @@ def kafka(
 ) -> BoundedKafkaSource:
     """The window of the source's topics."""
     return BoundedKafkaSource(
-        msk.properties(config),
+        kafka.properties(config),
         source.topics,
         window,
         budget=int(config.batching.memory),

@@ -11,7 +11,7 @@ from consumers.kafka_ends import unread_since
 from consumers.kinesis import CLIENT_CONFIG
 from consumers.kinesis_ends import newest_unread
 from consumers.shards import list_shards
-from pinpip import aws, msk
+from pinpip import aws, kafka
 from pinpip.batch import Partition, Position, Positions
 from pinpip.clock import Clock
 from pinpip.config import Config, KafkaSource
@@ -44,7 +44,7 @@ def marks_of(config: Config, name: str) -> dict[Partition, tuple[Position, Posit
     source = config.pipeline(name).source
     if not isinstance(source, KafkaSource):
         return {}
-    return end_positions(msk.properties(config), source.topics)
+    return end_positions(kafka.properties(config), source.topics)
 
 
 def misplaced(positions: Positions, marks: Marks) -> list[tuple[Partition, str, str]]:
@@ -73,7 +73,7 @@ def high_watermarks_of(config: Config, name: str) -> dict[Partition, Position]:
     source = config.pipeline(name).source
     if not isinstance(source, KafkaSource):
         return {}
-    return high_watermarks(msk.properties(config), source.topics)
+    return high_watermarks(kafka.properties(config), source.topics)
 
 
 def unread(
@@ -89,6 +89,6 @@ def unread(
     """
     source = config.pipeline(name).source
     if isinstance(source, KafkaSource):
-        return unread_since(msk.properties(config), source.topics, positions, older_than)
+        return unread_since(kafka.properties(config), source.topics, positions, older_than)
     client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
     return newest_unread(client, source.stream, positions, older_than, clock)

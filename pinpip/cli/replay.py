@@ -121,7 +121,7 @@ def _source(
     from consumers import kafka_window, kinesis_window
     from consumers.kafka_client import end_positions
     from pinpip import config as settings
-    from pinpip import msk
+    from pinpip import kafka
     from pinpip.cli import bounded
 
     source = config.pipeline(name).source
@@ -130,7 +130,7 @@ def _source(
             raise ConfigError("Kinesis has no offsets", "use --from-time and --until-time")
         times = kinesis_window.Window(stretch.since, stretch.until)
         return bounded.kinesis(config, source, times, clock), None
-    ends = end_positions(msk.properties(config), source.topics)
+    ends = end_positions(kafka.properties(config), source.topics)
     first, last = stretch.first or 0, stretch.last
     spans = [
         (max(low.number, first), high.number if last is None else min(high.number, last))

@@ -9,7 +9,7 @@ from consumers import kafka_window, kinesis_window
 from consumers.kafka_ends import forgetful_topics
 from consumers.loop import Loop
 from pinpip import config as settings
-from pinpip import msk
+from pinpip import kafka
 from pinpip.batch import Batch, Partition, Position
 from pinpip.borders import Source
 from pinpip.cli import bounded, compose
@@ -180,7 +180,7 @@ def _comparison(
     source = config.pipeline(name).source
     forgetful: set[str] = set()
     if isinstance(source, settings.KafkaSource):
-        forgetful = forgetful_topics(msk.properties(config), source.topics)
+        forgetful = forgetful_topics(kafka.properties(config), source.topics)
     return Comparison(
         [held.clean, held.quarantine, *held.archives],
         starts,
