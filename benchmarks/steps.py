@@ -43,7 +43,7 @@ def watch(note: Callable[[str], None]) -> None:
         note("positions")
         return found
 
-    DeltaSink.positions = joined  # type: ignore[method-assign]
+    DeltaSink.positions = joined  # type: ignore[method-assign,assignment]
     noting(note, KafkaSource, "poll", "records")
     noting(note, DeltaSink, "write", "commit")
 

@@ -48,7 +48,7 @@ def home_of(folder: Path, broker: Broker, topic: str, protocol: str, **own: obje
     """A home of the topic's own group, whose member speaks `protocol` with `own` properties."""
     home = kafka_home(folder, broker, topic)
     change(home, "id", topic)
-    timing = {"session.timeout.ms": SESSION, "heartbeat.interval.ms": 300}
+    timing: dict[str, object] = {"session.timeout.ms": SESSION, "heartbeat.interval.ms": 300}
     properties = timing if protocol == "classic" else {"group.protocol": "consumer"}
     properties |= {name.replace("_", "."): value for name, value in own.items()}
     change(home, "kafka", {"bootstrap.servers": broker.bootstrap, **properties})

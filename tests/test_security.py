@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 import requests
 import yaml
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # a star import hides them
     AclBinding,
     AclOperation,
     AclPermissionType,

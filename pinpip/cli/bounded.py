@@ -9,7 +9,7 @@ from pinpip.clock import Clock
 from pinpip.config import Config
 
 
-def kafka(
+def kafka_source(
     config: Config,
     source: settings.KafkaSource,
     window: kafka_window.Window,
@@ -26,7 +26,7 @@ def kafka(
     )
 
 
-def kinesis(
+def kinesis_source(
     config: Config, source: settings.KinesisSource, window: kinesis_window.Window, clock: Clock
 ) -> KinesisSource:
     """The window of the stream."""

@@ -129,7 +129,7 @@ def _source(
         if stretch.first is not None or stretch.last is not None:
             raise ConfigError("Kinesis has no offsets", "use --from-time and --until-time")
         times = kinesis_window.Window(stretch.since, stretch.until)
-        return bounded.kinesis(config, source, times, clock), None
+        return bounded.kinesis_source(config, source, times, clock), None
     ends = end_positions(kafka.properties(config), source.topics)
     first, last = stretch.first or 0, stretch.last
     spans = [
@@ -138,4 +138,4 @@ def _source(
     ]
     offsets = kafka_window.Window(stretch.first, stretch.last, stretch.since, stretch.until)
     total = sum(max(0, high - low) for low, high in spans)
-    return bounded.kafka(config, source, offsets), total
+    return bounded.kafka_source(config, source, offsets), total

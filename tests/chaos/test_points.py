@@ -57,7 +57,7 @@ def test_a_pipeline_of_real_parts_passes_every_point_in_the_order_of_its_work(
     broker.logs[P0].extend(payloads(100))
     source, clock = MemorySource(broker, chunk=100), ManualClock()
     process = process_of(own.pipelines["user"], keep_values=True)
-    sinks = sinks_of(own, "user", process, clock, rig)
+    sinks = sinks_of(own, "user", process, clock, rig=rig)
     loop = Loop(rig.source(source), process, sinks, LIMITS, clock, LazyExecutor())
     rig.source(source).open(loop)
     source.assign(P0)
