@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from confluent_kafka import Consumer, ConsumerGroupState, TopicPartition
 from confluent_kafka.admin import AdminClient
 from moto.kinesis.models import KinesisBackend
@@ -14,6 +15,7 @@ from moto.kinesis.models import KinesisBackend
 from consumers.kafka_client import committed
 from pinpip.batch import Partition, Position
 from pinpip.cli.compose import tables_of
+from pinpip.local.java import free_port
 from sinks.verify import verify
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
@@ -143,6 +145,23 @@ def test_a_restarted_consumer_tells_its_group_where_the_tables_are(
     with home.running("consume", "user") as consumer:
         until(lambda: committed(broker.properties, group, [topic]) == held, "the group to know")
         assert stop(consumer) == 0
+
+
+@real
+def test_a_consumer_stopped_while_its_lake_does_not_answer_ends_in_time_and_names_the_fault(
+    broker: Broker, tmp_path: Path
+) -> None:
+    topic = broker.create_topic()
+    home = kafka_home(tmp_path, broker, topic)
+    tree = yaml.safe_load(home.config_path.read_text())
+    tree["lake"]["root"] = "s3://nowhere/lake"
+    nobody = {"endpoint_url": f"http://127.0.0.1:{free_port()}"}
+    tree["aws"] = nobody | {"access_key_id": "local", "secret_access_key": "local"}
+    home.config_path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    with home.running("consume", "user") as consumer:
+        until(lambda: "trying_again" in log_of(home), "a second try")
+        assert stop(consumer) == 1
+    assert re.search(r"error: gave up after \d+ s: .*s3://nowhere/lake", log_of(home))
 
 
 def log_of(home: Home) -> str:
