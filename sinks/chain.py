@@ -18,6 +18,7 @@ from sinks.store import Store
 
 KEY = "pinpip"
 _READERS = 16
+_AT_ONCE = 64  # objects for a thread: fewer would spend more on the handing over
 _FOOTER = 64 * 1024  # bytes in which a footer lies, as a rule
 
 
@@ -48,8 +49,11 @@ class Link:
 
 def links(store: Store, partition: Partition) -> Iterator[Link | PositionLost]:
     """The partition's chain in order; an object that says nothing of itself is its error."""
+    keys = store.list(folder(partition))
+    groups = [keys[n : n + _AT_ONCE] for n in range(0, len(keys), _AT_ONCE)]
     with ThreadPoolExecutor(_READERS) as pool:
-        yield from pool.map(lambda key: _link(store, key), store.list(folder(partition)))
+        for found in pool.map(lambda group: [_link(store, key) for key in group], groups):
+            yield from found
 
 
 def _link(store: Store, key: str) -> Link | PositionLost:
