@@ -119,7 +119,8 @@ def outside(partition: Partition, position: int, low: int, high: int) -> Excepti
         return SourceError(
             f"{partition} ends at offset {high}, but the table is at {position}:"
             " the topic was re-created or truncated",
-            "read the new topic into a table of its own, with a new `incarnation`",
+            "to read it afresh into the same table set a new `incarnation` in config.yaml and start"
+            " once with: pinpip consume PIPELINE --new-incarnation",
         )
     return None
 
