@@ -13,23 +13,22 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from benchmarks.steps import STEPS
 from pinpip.cli.shared import show
 from pinpip.local.java import real_kafka
 
 TOPIC, PARTITIONS, RATE = "demo.user", 4, 1000
 PATIENCE = 60.0
-STEPS = ("interpreter", "imports", "connect", "join", "positions", "records", "commit")
 USER = b'{"ind": %d, "first_name": "No", "last_name": "One", "age": 30}'
 
 
@@ -101,7 +100,7 @@ def version(folder: Path) -> int:
 
 def spawn(path: Path) -> "subprocess.Popen[bytes]":
     """A consumer whose steps are written beside its configuration."""
-    command = [sys.executable, "-m", "benchmarks.recovery", "--child", str(path)]
+    command = [sys.executable, "-m", "benchmarks.steps", str(path)]
     return subprocess.Popen(command)
 
 
@@ -178,56 +177,6 @@ def report(title: str, found: Sequence[Recovery], *, as_json: bool) -> None:
     show(f"{title}, {len(found)} kills", rows, as_json=as_json)
 
 
-def child(path: str) -> None:
-    """`pinpip consume` with its steps noted when each of them ends for the first time."""
-    noted: dict[str, float] = {}
-    steps = Path(path).parent / "steps"
-
-    def note(step: str) -> None:
-        if noted.setdefault(step, time.monotonic()) and step not in written:
-            written.add(step)
-            with steps.open("a") as out:
-                out.write(json.dumps([step, noted[step]]) + "\n")
-
-    written: set[str] = set()
-    note("interpreter")
-    watch(note)
-    note("imports")
-    from pinpip.cli import main  # noqa: PLC0415  # after the steps that it would hide
-
-    sys.argv = ["pinpip", "--config", path, "consume", "user"]
-    main()
-
-
-def watch(note: Callable[[str], None]) -> None:
-    """Import all that a consumer needs, and note when its calls return."""
-    from consumers.kafka import KafkaSource  # noqa: PLC0415
-    from consumers.loop import Loop  # noqa: PLC0415
-    from pinpip.cli import compose  # noqa: PLC0415
-    from sinks.delta import DeltaSink  # noqa: PLC0415
-
-    del compose
-
-    def noting(owner: type, name: str, step: str, *, first: bool = False) -> None:
-        call = getattr(owner, name)
-
-        def wrapped(*arguments: Any, **named: Any) -> Any:
-            if first:
-                note(step)
-            answer = call(*arguments, **named)
-            if not first and (name != "poll" or answer is not None):
-                note(step)
-            return answer
-
-        setattr(owner, name, wrapped)
-
-    noting(KafkaSource, "open", "connect")
-    noting(Loop, "assigned", "join", first=True)
-    noting(DeltaSink, "positions", "positions")
-    noting(KafkaSource, "poll", "records")
-    noting(DeltaSink, "write", "commit")
-
-
 def main() -> None:
     """Measure static members, then dynamic ones, whose partitions wait for a session to end."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -235,11 +184,7 @@ def main() -> None:
     parser.add_argument("--dynamic-kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        child(options.child)
-        return
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name, real_kafka(Path(name) / "kafka") as kafka:
         kinds: list[tuple[str, dict[str, object], int]] = [
@@ -247,7 +192,7 @@ def main() -> None:
             ("dynamic", {}, options.dynamic_kills),
         ]
         with load(kafka.bootstrap):
-            for kind, own, kills in kinds:
+            for kind, own, kills in [k for k in kinds if k[2]]:
                 path = configuration(Path(name) / kind, kafka.bootstrap, own)
                 found = list(recoveries(path, kills, rng))
                 report(f"{kind} membership", found, as_json=options.json)

@@ -10,6 +10,7 @@ from pinpip.batch import Partition, Position
 from pinpip.errors import ConfigError, RecordsExpired, SourceError
 
 REACH = 10.0
+TRIES = 10
 QUEUE_LIMIT = 64 * 1024 * 1024
 _OURS = {
     "enable.auto.commit": False,
@@ -87,9 +88,9 @@ def client(configuration: Mapping[str, Any], errors: list[KafkaError] | None = N
 def _reach(consumer: Consumer, servers: str, heard: list[KafkaError]) -> None:
     """Raise SourceError as soon as a broker refuses us, or when none answers within REACH."""
     said = ""
-    for _ in range(int(REACH)):
+    for _ in range(TRIES):
         try:
-            consumer.list_topics(timeout=1.0)
+            consumer.list_topics(timeout=REACH / TRIES)
         except KafkaException as error:
             said = error.args[0].str()
         else:
@@ -168,30 +169,28 @@ def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition
 def end_positions(
     properties: Mapping[str, Any], topics: Collection[str]
 ) -> dict[Partition, tuple[Position, Position]]:
-    """Where each partition of `topics` starts and ends now; topics that do not exist have none.
-
-    The end is the last stable offset: what lies behind an open transaction cannot be read yet.
-    """
-    return _marks(settings(properties, "pinpip-ends", 0), topics)
+    """Where each partition of `topics` starts and ends now; topics that do not exist have none."""
+    consumer = client(settings(properties, "pinpip-ends", 0))
+    try:
+        return {
+            partition: (Position(low), Position(high))
+            for partition in partitions_of(consumer, topics)
+            for low, high in [watermarks(consumer, partition)]
+        }
+    finally:
+        consumer.close()
 
 
 def high_watermarks(
     properties: Mapping[str, Any], topics: Collection[str]
 ) -> dict[Partition, Position]:
     """Where each partition of `topics` ends, with what lies behind open transactions."""
-    everything = settings(properties, "pinpip-ends", 0) | {"isolation.level": "read_uncommitted"}
-    return {partition: high for partition, (_, high) in _marks(everything, topics).items()}
-
-
-def _marks(
-    configuration: Mapping[str, Any], topics: Collection[str]
-) -> dict[Partition, tuple[Position, Position]]:
-    consumer = client(configuration)
+    everything = {"isolation.level": "read_uncommitted"}
+    consumer = client(settings(properties, "pinpip-ends", 0) | everything)
     try:
         return {
-            partition: (Position(low), Position(high))
+            partition: Position(watermarks(consumer, partition)[1])
             for partition in partitions_of(consumer, topics)
-            for low, high in [watermarks(consumer, partition)]
         }
     finally:
         consumer.close()

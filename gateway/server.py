@@ -12,7 +12,7 @@ from botocore.config import Config as BotoConfig
 
 from gateway.app import create_app
 from gateway.producer import KafkaProducer
-from pinpip import aws, msk
+from pinpip import aws, kafka
 from pinpip.config import Aws, Config, Gateway, KafkaSource
 from pinpip.errors import FatalError
 
@@ -39,7 +39,7 @@ def serve(config: Config, ready: Callable[[], None]) -> None:
     with _listen(config.gateway) as listener:
         app = create_app(
             config.gateway,
-            KafkaProducer(msk.properties(config)),
+            KafkaProducer(kafka.properties(config)),
             kinesis_client(config.aws),
             served_topics(config),
         )

@@ -1,38 +1,21 @@
-"""librdkafka's properties as the configuration says, with Amazon MSK's IAM access control.
+"""Amazon MSK's IAM access control: a signed request as an OAUTHBEARER token.
 
-Java clients call it AWS_MSK_IAM; other clients send the same signed request as an OAUTHBEARER
-token (protocol: aws-msk-iam-sasl-signer-python's README).
+Java clients call it AWS_MSK_IAM (protocol: aws-msk-iam-sasl-signer-python's README).
 """
 
 from importlib import import_module
-from typing import Any
 
 import structlog
 from botocore.credentials import CredentialProvider, Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pinpip import aws
-from pinpip.config import Aws, Config
+from pinpip.config import Aws
 from pinpip.errors import ConfigError
 
 MECHANISM = "AWS_MSK_IAM"
-_SPELLINGS = ("sasl.mechanism", "sasl.mechanisms")
 _SIGNER = "aws_msk_iam_sasl_signer.MSKAuthTokenProvider"
 _log = structlog.get_logger()
-
-
-def properties(config: Config) -> dict[str, Any]:
-    """The section `kafka` for any of librdkafka's clients; every client is made from it.
-
-    With `sasl.mechanism: AWS_MSK_IAM` it signs tokens for `aws.region` with the section `aws`'s
-    keys, or those of AWS's own chain. Raises ConfigError when there are none, or no signer.
-    """
-    own = config.kafka.properties()
-    if MECHANISM not in map(own.get, _SPELLINGS):
-        return own
-    kept = {name: value for name, value in own.items() if name not in _SPELLINGS}
-    oauth = {"sasl.mechanism": "OAUTHBEARER", "oauth_cb": Signer(config.aws)}
-    return {"security.protocol": "SASL_SSL", **kept, **oauth}
 
 
 class Signer:

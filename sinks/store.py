@@ -10,7 +10,6 @@ from typing import Protocol
 
 from pinpip.config import Aws
 from pinpip.errors import SinkError, TransientError
-from sinks.s3 import S3Store, client
 
 _PASSING_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.EIO, errno.ESTALE}
 
@@ -55,6 +54,8 @@ def open_store(uri: str, aws: Aws) -> Store:
         raise SinkError(
             f"{uri} is neither a folder nor a bucket", "write s3://bucket/prefix, or a path"
         )
+    from sinks.s3 import S3Store, client  # noqa: PLC0415  # boto3 is slow to import
+
     return S3Store(client(aws), bucket, prefix)
 
 

@@ -49,9 +49,9 @@ def home_of(folder: Path, broker: Broker, topic: str, protocol: str, **own: obje
     home = kafka_home(folder, broker, topic)
     change(home, "id", topic)
     timing = {"session.timeout.ms": SESSION, "heartbeat.interval.ms": 300}
-    properties = timing if protocol == "classic" else {"group.protocol": "consumer"}
-    properties |= {name.replace("_", "."): value for name, value in own.items()}
-    change(home, "kafka", {"bootstrap.servers": broker.bootstrap, **properties})
+    spoken = timing if protocol == "classic" else {"group.protocol": "consumer"}
+    further = {name.replace("_", "."): value for name, value in own.items()}
+    change(home, "kafka", {"bootstrap.servers": broker.bootstrap, **spoken, **further})
     return home
 
 

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 
 from gateway.envelope import KafkaRecord
 from gateway.producer import KafkaProducer, Stored
-from pinpip import msk
+from pinpip import kafka, msk
 from pinpip.batch import Partition, Position
 from pinpip.cli import replay
 from pinpip.cli.compose import loop_of
@@ -93,7 +93,7 @@ def signer(monkeypatch: pytest.MonkeyPatch) -> FakeSigner:
 def test_the_name_of_java_clients_becomes_a_token_for_the_configured_region(
     signer: FakeSigner, spelling: str
 ) -> None:
-    found = msk.properties(config({spelling: "AWS_MSK_IAM", "linger.ms": 7}, **KEYS))
+    found = kafka.properties(config({spelling: "AWS_MSK_IAM", "linger.ms": 7}, **KEYS))
     callback = found.pop("oauth_cb")
     assert found == {
         "bootstrap.servers": "b:9",
@@ -107,7 +107,7 @@ def test_the_name_of_java_clients_becomes_a_token_for_the_configured_region(
 
 def test_every_other_mechanism_is_handed_on_untouched(signer: FakeSigner) -> None:
     plain = config({"sasl.mechanism": "SCRAM-SHA-512"})
-    assert msk.properties(plain) == plain.kafka.properties()
+    assert kafka.properties(plain) == plain.kafka.properties()
     assert signer.asked == []
 
 
@@ -117,14 +117,14 @@ def test_keys_come_from_awss_own_chain_when_none_are_configured(
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ENV")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "quiet")
-    msk.properties(config({"sasl.mechanism": "AWS_MSK_IAM"}))
+    kafka.properties(config({"sasl.mechanism": "AWS_MSK_IAM"}))
     assert signer.asked == [("eu-north-1", "ENV", "quiet")]
 
 
 @pytest.mark.usefixtures("bare", "signer")
 def test_no_credentials_are_an_error_before_any_client_is_made() -> None:
     with pytest.raises(ConfigError, match="credentials") as caught:
-        msk.properties(config({"sasl.mechanism": "AWS_MSK_IAM"}))
+        kafka.properties(config({"sasl.mechanism": "AWS_MSK_IAM"}))
     assert "AWS_PROFILE" in caught.value.hint
 
 
@@ -132,7 +132,7 @@ def test_no_credentials_are_an_error_before_any_client_is_made() -> None:
 def test_an_unknown_profile_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     with pytest.raises(ConfigError, match=r"AWS_MSK_IAM.*nobody"):
-        msk.properties(config({"sasl.mechanism": "AWS_MSK_IAM"}))
+        kafka.properties(config({"sasl.mechanism": "AWS_MSK_IAM"}))
 
 
 def test_a_missing_package_is_an_error_that_says_how_to_get_it(
@@ -141,14 +141,14 @@ def test_a_missing_package_is_an_error_that_says_how_to_get_it(
     for name in [n for n in sys.modules if n.startswith("aws_msk_iam_sasl_signer")]:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ConfigError, match="not installed") as caught:
-        msk.properties(config({"sasl.mechanism": "AWS_MSK_IAM"}, **KEYS))
+        kafka.properties(config({"sasl.mechanism": "AWS_MSK_IAM"}, **KEYS))
     assert caught.value.hint == "pip install 'pinpip[msk]'"
 
 
 def test_a_token_that_cannot_be_renewed_is_handed_out_until_it_expires(
     signer: FakeSigner, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    callback = msk.properties(config({"sasl.mechanism": "AWS_MSK_IAM"}, **KEYS))["oauth_cb"]
+    callback = kafka.properties(config({"sasl.mechanism": "AWS_MSK_IAM"}, **KEYS))["oauth_cb"]
     signer.failure = CredentialRetrievalError(provider="sso", error_msg="expired")
     assert callback("") == ("token 1", 1_900_000_000.5)
     assert "expired" in capsys.readouterr().out
@@ -157,7 +157,7 @@ def test_a_token_that_cannot_be_renewed_is_handed_out_until_it_expires(
 
 
 def test_the_real_signer_takes_what_it_is_given() -> None:
-    callback = msk.properties(config({"sasl.mechanism": "AWS_MSK_IAM"}, **KEYS))["oauth_cb"]
+    callback = kafka.properties(config({"sasl.mechanism": "AWS_MSK_IAM"}, **KEYS))["oauth_cb"]
     token, expires = callback("")
     url = base64.urlsafe_b64decode(token + "==").decode()
     assert url.startswith("https://kafka.eu-north-1.amazonaws.com/?Action=kafka-cluster%3AConnect")
@@ -170,8 +170,8 @@ def test_every_client_is_made_from_these_properties() -> None:
     """Whoever hands out the section itself would leave MSK's users outside."""
     packages = ("pinpip", "producers", "gateway", "consumers", "transforms", "sinks", "reports")
     files = [path for package in packages for path in (ROOT / package).rglob("*.py")]
-    found = [path.name for path in files if "kafka.properties()" in path.read_text("utf-8")]
-    assert found == ["msk.py"]
+    found = [path.name for path in files if "config.kafka.properties()" in path.read_text("utf-8")]
+    assert found == ["kafka.py"]
 
 
 # --- tokens against the real broker
@@ -261,9 +261,9 @@ async def by_gateway(producer: KafkaProducer, topic: str, value: bytes) -> None:
 
 def test_records_travel_by_every_client_with_tokens(home: Home) -> None:
     config, topic, values = home.config, topic_of(home), payloads(2, since=1)
-    [stored] = KafkaDirect(msk.properties(config)).send(topic, [Outgoing(1, values[0])])
+    [stored] = KafkaDirect(kafka.properties(config)).send(topic, [Outgoing(1, values[0])])
     assert stored.outcome is Outcome.STORED, stored
-    asyncio.run(by_gateway(KafkaProducer(msk.properties(config)), topic, values[1]))
+    asyncio.run(by_gateway(KafkaProducer(kafka.properties(config)), topic, values[1]))
     with consuming(home):
         until(lambda: home.rows() == len(values), "both rows")
     replay.run(config, "user", "again", replay.Stretch(None, None, None, None))
@@ -271,7 +271,7 @@ def test_records_travel_by_every_client_with_tokens(home: Home) -> None:
     partition, now = Partition(topic, "0"), datetime.now(UTC)
     assert ends_of(config, "user") == {partition: Position(2)}
     assert unread(config, "user", {}, now, SystemClock()) == {partition: 2}
-    admin = AdminClient(msk.properties(config))
+    admin = AdminClient(kafka.properties(config))
     assert admin.list_topics(topic, timeout=10).topics[topic].partitions
 
 

@@ -7,10 +7,9 @@ from dataclasses import replace
 import polars as pl
 
 from consumers.kafka import KafkaSource
-from consumers.kinesis import CLIENT_CONFIG, KinesisSource
 from consumers.loop import Limits, Loop
-from pinpip import aws, msk
 from pinpip import config as settings
+from pinpip import kafka
 from pinpip.batch import KAFKA, KINESIS, VALUE, Batch, Coordinates, Records, Sink, Source
 from pinpip.clock import Clock
 from pinpip.config import Config, Pipeline
@@ -65,12 +64,15 @@ def source_of(config: Config, name: str, clock: Clock) -> Source:
     source = pipeline.source
     memory = int(config.batching.memory)
     if isinstance(source, settings.KinesisSource):
+        from consumers.kinesis import CLIENT_CONFIG, KinesisSource  # boto3 is slow to import
+        from pinpip import aws
+
         client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
         return KinesisSource(
             client, source.stream, clock=clock, start=source.start, memory=memory // 4
         )
     return KafkaSource(
-        msk.properties(config),
+        kafka.properties(config),
         source.topics,
         group_of(config, name),
         budget=memory,

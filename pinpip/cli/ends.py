@@ -11,7 +11,7 @@ from consumers.kafka_ends import unread_since
 from consumers.kinesis import CLIENT_CONFIG
 from consumers.kinesis_ends import newest_unread
 from consumers.shards import list_shards
-from pinpip import aws, msk
+from pinpip import aws, kafka
 from pinpip.batch import Partition, Position
 from pinpip.clock import Clock
 from pinpip.config import Config, KafkaSource
@@ -24,7 +24,7 @@ def ends_of(config: Config, name: str) -> dict[Partition, Position | None]:
     """
     source = config.pipeline(name).source
     if isinstance(source, KafkaSource):
-        found = end_positions(msk.properties(config), source.topics)
+        found = end_positions(kafka.properties(config), source.topics)
         return {partition: high for partition, (_, high) in found.items()}
     client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
     try:
@@ -39,7 +39,7 @@ def high_watermarks_of(config: Config, name: str) -> dict[Partition, Position]:
     source = config.pipeline(name).source
     if not isinstance(source, KafkaSource):
         return {}
-    return high_watermarks(msk.properties(config), source.topics)
+    return high_watermarks(kafka.properties(config), source.topics)
 
 
 def unread(
@@ -55,6 +55,6 @@ def unread(
     """
     source = config.pipeline(name).source
     if isinstance(source, KafkaSource):
-        return unread_since(msk.properties(config), source.topics, positions, older_than)
+        return unread_since(kafka.properties(config), source.topics, positions, older_than)
     client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
     return newest_unread(client, source.stream, positions, older_than, clock)

@@ -166,11 +166,11 @@ def _routes(config: "Config", way: Way, *, direct: bool) -> "list[Route]":
 
 
 def _kafka(config: "Config", *, direct: bool) -> "Send":
-    from pinpip import msk
+    from pinpip import kafka
     from producers.direct import KafkaDirect
 
     if direct:
-        return KafkaDirect(msk.properties(config), timeout=config.producer.timeout).send
+        return KafkaDirect(kafka.properties(config), timeout=config.producer.timeout).send
     return _client(config).send_kafka
 
 

@@ -123,7 +123,7 @@ def _source(
     from consumers.kafka_client import end_positions
     from consumers.kafka_replay import BoundedKafkaSource
     from consumers.kinesis import CLIENT_CONFIG, KinesisSource
-    from pinpip import aws, msk
+    from pinpip import aws, kafka
     from pinpip import config as settings
 
     source = config.pipeline(name).source
@@ -137,7 +137,7 @@ def _source(
             client, source.stream, clock=clock, memory=memory // 4, window=window
         )
         return bounded, None
-    properties = msk.properties(config)
+    properties = kafka.properties(config)
     ends = end_positions(properties, source.topics)
     first, last = stretch.first or 0, stretch.last
     spans = [

@@ -1,0 +1,70 @@
+"""`pinpip consume` with the moments noted at which its steps are done for the first time."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+STEPS = ("interpreter", "imports", "connect", "join", "positions", "records", "commit")
+
+
+def noting(note: Callable[[str], None], owner: type, name: str, step: str) -> None:
+    """Let the method `name` note `step` when it is done, a poll when it brought something."""
+    call = getattr(owner, name)
+
+    @wraps(call)
+    def noted(*arguments: Any, **named: Any) -> Any:
+        answer = call(*arguments, **named)
+        if name != "poll" or answer is not None:
+            note(step)
+        return answer
+
+    setattr(owner, name, noted)
+
+
+def watch(note: Callable[[str], None]) -> None:
+    """Import all that a consumer needs, and note when its calls return."""
+    import prometheus_client  # noqa: F401, PLC0415  # as `pinpip consume` does
+
+    from consumers.kafka import KafkaSource  # noqa: PLC0415
+    from pinpip.cli import compose  # noqa: F401, PLC0415
+    from sinks.delta import DeltaSink  # noqa: PLC0415
+
+    note("imports")
+    noting(note, KafkaSource, "open", "connect")
+    positions = DeltaSink.positions
+
+    def joined(*arguments: Any) -> Any:
+        note("join")  # the first thing that is asked when partitions have come
+        found = positions(*arguments)
+        note("positions")
+        return found
+
+    setattr(DeltaSink, "positions", joined)  # noqa: B010  # an assignment would have to be typed
+    noting(note, KafkaSource, "poll", "records")
+    noting(note, DeltaSink, "write", "commit")
+
+
+def main(config: Path) -> None:
+    """Consume the pipeline `user`; each step is a line of JSON in the file `steps` beside."""
+    noted: set[str] = set()
+
+    def note(step: str) -> None:
+        if step not in noted:
+            noted.add(step)
+            with (config.parent / "steps").open("a", encoding="utf-8") as out:
+                out.write(json.dumps([step, time.monotonic()]) + "\n")
+
+    note("interpreter")
+    watch(note)
+    from pinpip import cli  # noqa: PLC0415
+
+    sys.argv = ["pinpip", "--config", str(config), "consume", "user"]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
