@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MOST = 500
 MOST_BYTES = 5 * 1024 * 1024
 BROKER_WAIT = 10.0
+TRIES = 10
 BUSY = {THROTTLED, "LimitExceededException", "ThrottlingException"}
 SERVER_ERROR = 500
 REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001 - their only names
@@ -101,9 +102,9 @@ def _producer(properties: Mapping[str, Any], timeout: float) -> Producer:
 
 def _reach(producer: Producer, heard: Collection[KafkaError]) -> None:
     """Raise KafkaException as soon as a broker refuses us, or when none answers in BROKER_WAIT."""
-    for left in reversed(range(int(BROKER_WAIT))):
+    for left in reversed(range(TRIES)):
         try:
-            producer.list_topics(timeout=1.0)
+            producer.list_topics(timeout=BROKER_WAIT / TRIES)
         except KafkaException:
             producer.poll(0)  # lets the client say why
             refused = [own for own in heard if own.code() in REFUSED]
