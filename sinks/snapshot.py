@@ -93,7 +93,8 @@ class Snapshot:
             return None
         lookup = self._table.transaction_version
         try:
-            return transactions.read(lookup, self._app, partition, self._coordinates)
+            with table.sorted_errors(self.name):
+                return transactions.read_with_epoch(lookup, self._app, partition, self._coordinates)
         except PositionLost as error:
             self.lost.append(Finding(Kind.POSITION, partition, f"{self.name}: {error.message}"))
             return None

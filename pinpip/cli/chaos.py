@@ -143,11 +143,12 @@ def _ground(
 def _broker(config: "Config", kafka: Kafka) -> "Iterator[tuple[dict[str, Any], Broker | None]]":
     """How to reach the broker, and the broker itself when it may be broken."""
     from pinpip.cli.chaos_stage import FOLDER
+    from pinpip.kafka import properties
     from pinpip.local.embedded import embedded_kafka
     from pinpip.local.java import real_kafka
 
     if kafka is Kafka.CONFIG:
-        yield config.kafka.properties(), None
+        yield properties(config), None
     elif kafka is Kafka.MOCK:
         with embedded_kafka() as bootstrap:
             yield {"bootstrap.servers": bootstrap}, None

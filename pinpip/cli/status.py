@@ -73,7 +73,7 @@ def _row(
     position = None
     if clean is not None:
         lookup = clean.transaction_version
-        position = transactions.read(lookup, tables.app, partition, tables.coordinates)
+        position = transactions.read_with_epoch(lookup, tables.app, partition, tables.coordinates)
     return {
         "partition": str(partition),
         "position": None if position is None else str(position.number),
@@ -82,9 +82,9 @@ def _row(
     }
 
 
-def _beyond(far: "Position | None", near: "Position | None") -> int:
-    """Offsets from `near` to `far`."""
-    return 0 if far is None else max(0, far.number - (near.number if near else 0))
+def _beyond(far: "Position | None", near: "Position | None") -> int | None:
+    """Offsets from `near` to `far`; None where the source does not say."""
+    return None if far is None else max(0, far.number - (near.number if near else 0))
 
 
 def _count(table: "DeltaTable | None") -> int:

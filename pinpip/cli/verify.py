@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pinpip.cli.shared import TIMES, settings_of, show, utc
-from pinpip.errors import ConfigError, FatalError, RecordsExpired
+from pinpip.errors import ConfigError, FatalError, RecordsExpired, TopicRecreated
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -195,6 +195,8 @@ def _late(
         behind = unread(config, name, positions | elsewhere, since, clock)
     except RecordsExpired as error:
         return [_finding("expired", name, error.message)]
+    except TopicRecreated as error:
+        return [_finding("recreated", name, error.message)]
     return [
         *(_finding(kind, partition, detail) for partition, kind, detail in wrong),
         *(_finding("behind", partition, f"{n} {late}") for partition, n in behind.items()),

@@ -61,6 +61,7 @@ def test_a_pipeline_of_real_parts_passes_every_point_in_the_order_of_its_work(
     loop = Loop(rig.source(source), process, sinks, LIMITS, clock, LazyExecutor())
     rig.source(source).open(loop)
     source.assign(P0)
+    loop.run_once()  # hears of the partition
     loop.run_once()
     loop.finish()
     source.revoke(P0)
