@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pinpip.config import Config
 
 DIFFERENCE = 3
-FAULT_RATE = 0.05  # of the requests to S3
+FAULT_RATE = 0.12  # of the requests to S3
 SESSION = {"real": 3.0, "mock": 4.5, "config": 6.0}  # seconds: as short as that broker allows
 KIP848_SESSION = 45.0
 _LOW_SESSIONS = {"group.min.session.timeout.ms": "1000"}
