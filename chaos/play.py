@@ -1,5 +1,6 @@
 """A round in motion: the producers, the consumers and the schedule's faults, until all is read."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from chaos.producer import Sent, Steady, Transactional
 from chaos.schedule import Fault, Kind, Schedule
 from chaos.stage import Progress, Stage
 from pinpip.clock import Clock
-from pinpip.errors import FatalError
+from pinpip.errors import FatalError, SourceError, TransientError
 
 PATIENCE = 120.0  # seconds in which nothing new reaches the tables
 STANDSTILL = 240.0  # seconds in which the round gets no further: a busy machine needs some
@@ -97,7 +98,7 @@ class Play:
         """
         best, changed = None, self._clock.monotonic()
         while True:
-            now, found = self._clock.monotonic(), self._stage.progress()
+            now, found = self._clock.monotonic(), self._progress()
             self._behind = found.behind
             state = (-found.behind, found.rows)
             if best is None or state > best:
@@ -108,6 +109,13 @@ class Play:
             if now - changed > PATIENCE:
                 raise self._stuck(found, wanted)
             self._wait(now + _LOOK)
+
+    def _progress(self) -> Progress:
+        """A broker that is just back may not answer at once."""
+        try:
+            return self._stage.progress()
+        except (SourceError, TransientError):
+            return Progress(sys.maxsize, 0)
 
     def close(self) -> None:
         """Leave nothing running."""
