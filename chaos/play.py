@@ -1,5 +1,6 @@
 """A round in motion: the producers, the consumers and the schedule's faults, until all is read."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,9 +14,10 @@ from chaos.producer import Sent, Steady, Transactional
 from chaos.schedule import Fault, Kind, Schedule
 from chaos.stage import Progress, Stage
 from pinpip.clock import Clock
-from pinpip.errors import FatalError
+from pinpip.errors import FatalError, SourceError, TransientError
 
 PATIENCE = 120.0  # seconds in which nothing new reaches the tables
+STANDSTILL = 240.0  # seconds in which the round gets no further: a busy machine needs some
 _EXCUSED = 20.0  # seconds for which an outage still explains an error after its end
 _SETTLED = 1.0
 _TICK = 0.05
@@ -69,20 +71,23 @@ class Play:
         self._behind: int | None = None
         self.fleet = Fleet(stage.home, schedule, stage.clock, self._outages.explain)
         given = (stage.kafka, stage.topic, stage.content)
-        self._steady = Steady(*given, stage.rate, stage.clock)
+        seconds = schedule.setting.seconds
+        self._steady = Steady(*given, stage.rate, seconds, stage.clock)
         self._transactional = Transactional(*given) if stage.transactions else None
 
     def disturb(self) -> tuple[Sent, int]:
         """Produce while the schedule lasts; what was sent, and how many records were aborted.
 
-        The schedule begins when every consumer has been given partitions.
+        The schedule begins when every consumer has been given partitions. On a slow machine it
+        waits for a consumer at work to strike at: one that starts up has nothing to lose.
         """
         self._start()
-        began, faults = self._clock.monotonic(), list(self._schedule.faults)
-        while (age := self._clock.monotonic() - began) < self._schedule.setting.seconds:
-            while faults and faults[0].at <= age:
-                self._happen(faults.pop(0))
-            self._turn()
+        began = self._clock.monotonic()
+        for fault in self._schedule.faults:
+            self._wait(began + fault.at)
+            self._until(self._targets, "no consumer is at work")
+            self._happen(fault)
+        self._wait(began + self._schedule.setting.seconds)
         self._calm()
         return self._sent()
 
@@ -93,7 +98,7 @@ class Play:
         """
         best, changed = None, self._clock.monotonic()
         while True:
-            now, found = self._clock.monotonic(), self._stage.progress()
+            now, found = self._clock.monotonic(), self._progress()
             self._behind = found.behind
             state = (-found.behind, found.rows)
             if best is None or state > best:
@@ -103,7 +108,14 @@ class Play:
                 return
             if now - changed > PATIENCE:
                 raise self._stuck(found, wanted)
-            self._turns(_LOOK)
+            self._wait(now + _LOOK)
+
+    def _progress(self) -> Progress:
+        """A broker that is just back may not answer at once."""
+        try:
+            return self._stage.progress()
+        except (SourceError, TransientError):
+            return Progress(sys.maxsize, 0)
 
     def close(self) -> None:
         """Leave nothing running."""
@@ -118,14 +130,7 @@ class Play:
             self._stage.storage.rate(self._stage.fault_rate)
         for number in range(self._stage.consumers):
             self.fleet.start(f"c{number}", static=number % 2 == 0)
-        until = self._clock.monotonic() + PATIENCE
-        while len(self.fleet.ready) < self._stage.consumers:
-            if self._clock.monotonic() > until:
-                raise FatalError(
-                    f"the consumers did not begin within {PATIENCE:g} s",
-                    f"their logs are in {self._stage.home.folder}",
-                )
-            self._turn()
+        self._until(self._complete, "not every consumer was given partitions")
         self._steady.start()
         if self._transactional:
             self._transactional.start()
@@ -135,10 +140,20 @@ class Play:
         self._watch(Live(self._steady.produced, self._behind, self.fleet.counts))
         self._clock.sleep(_TICK)
 
-    def _turns(self, seconds: float) -> None:
-        until = self._clock.monotonic() + seconds
+    def _wait(self, until: float) -> None:
         while self._clock.monotonic() < until:
             self._turn()
+
+    def _until(self, condition: Callable[[], object], otherwise: str) -> None:
+        deadline = self._clock.monotonic() + STANDSTILL
+        while not condition():
+            if self._clock.monotonic() > deadline:
+                folder = self._stage.home.folder
+                raise FatalError(f"{otherwise}, for {STANDSTILL:g} s", f"see the logs in {folder}")
+            self._turn()
+
+    def _complete(self) -> bool:
+        return len(self.fleet.ready) >= self._stage.consumers
 
     def _calm(self) -> None:
         """No more faults: what was begun is brought to its end."""
@@ -146,8 +161,7 @@ class Play:
         if self._stage.storage:
             self._stage.storage.rate(0.0)
         for running in self._running:
-            while not running.done():
-                self._turn()
+            self._until(running.done, "an outage does not end")
             running.result()
 
     def _sent(self) -> tuple[Sent, int]:
@@ -189,21 +203,23 @@ class Play:
     def _staying(self) -> list[Member]:
         return [member for member in self.fleet.members if member.stays]
 
+    def _targets(self) -> list[Member]:
+        """Those at work."""
+        return [m for m in self.fleet.ready if m.stays and not m.frozen]
+
     def _strike(self, fault: Fault) -> None:
-        """One of the members, of those at work if there are any; none is frozen twice."""
-        awake = [m for m in self._staying() if not m.frozen]
-        awake = [m for m in awake if m in self.fleet.ready] or awake
-        static = [m for m in awake if m.static]
-        if fault.kind is Kind.KILL and self.fleet.members:
-            self.fleet.kill(_pick(awake or self.fleet.members, fault))
+        targets = self._targets()
+        static = [member for member in targets if member.static]
+        if fault.kind is Kind.KILL:
+            self.fleet.kill(_pick(targets, fault))
+        elif fault.kind is Kind.TERM:
+            self.fleet.term(_pick(targets, fault))
         elif fault.kind is Kind.REPLACED and static:
             self.fleet.replace(_pick(static, fault), fault.seconds)
-        elif fault.kind in {Kind.ZOMBIE, Kind.REPLACED} and awake:
-            self.fleet.freeze(_pick(awake, fault), fault.seconds)
-        elif fault.kind is Kind.TERM and awake:
-            self.fleet.term(_pick(awake, fault))
-        elif fault.kind is Kind.LEAVE and len(awake) > _FEWEST:
-            self.fleet.term(_pick(awake, fault), stays=False)
+        elif fault.kind in {Kind.ZOMBIE, Kind.REPLACED}:
+            self.fleet.freeze(_pick(targets, fault), fault.seconds)
+        elif fault.kind is Kind.LEAVE and len(self._staying()) > _FEWEST:
+            self.fleet.term(_pick(targets, fault), stays=False)
             self.fleet.counts["leaves"] += 1
 
     def _break_broker(self, fault: Fault) -> None:

@@ -43,16 +43,23 @@ class Sent:
 
 
 class Steady:
-    """Sends `rate` records a second from a thread of its own, between `start` and `finish`."""
+    """Sends `rate` records a second for `seconds` from a thread of its own."""
 
     def __init__(
-        self, properties: Mapping[str, Any], topic: str, content: Content, rate: int, clock: Clock
+        self,
+        properties: Mapping[str, Any],
+        topic: str,
+        content: Content,
+        rate: int,
+        seconds: float,
+        clock: Clock,
     ) -> None:
         self.produced = 0
-        self._topic, self._content, self._rate, self._clock = topic, content, rate, clock
+        self._topic, self._content, self._clock = topic, content, clock
+        self._rate, self._seconds = rate, seconds
         self._unknown: set[int] = set()
         self._producer = Producer({**_SETTINGS, **properties}, logger=_QUIET)
-        self._stop, self._abandoned = threading.Event(), threading.Event()
+        self._abandoned = threading.Event()
         self._thread = ThreadPoolExecutor(1, "steady")
         self._running: Future[None] | None = None
 
@@ -61,8 +68,7 @@ class Steady:
         self._running = self._thread.submit(self._run)
 
     def finish(self) -> Sent:
-        """Stop, and wait for the broker's word on every record."""
-        self._stop.set()
+        """Wait until all is sent, and for the broker's word on every record."""
         if self._running is not None:
             self._running.result()
         if self._producer.flush(FLUSH_WITHIN):
@@ -72,15 +78,15 @@ class Steady:
 
     def close(self) -> None:
         """Stop, whatever is under way."""
-        self._stop.set()
         self._abandoned.set()
         self._thread.shutdown()
 
     def _run(self) -> None:
         began = self._clock.monotonic()
-        while not self._stop.is_set():
-            due = int((self._clock.monotonic() - began) * self._rate) - self.produced
-            for _ in range(min(max(due, 0), self._rate)):
+        total = int(self._seconds * self._rate)
+        while self.produced < total and not self._abandoned.is_set():
+            due = min(int((self._clock.monotonic() - began) * self._rate), total) - self.produced
+            for _ in range(min(due, self._rate)):
                 self._send(self.produced)
                 self.produced += 1
             self._producer.poll(_TICK)

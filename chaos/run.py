@@ -19,7 +19,7 @@ from chaos.schedule import Schedule
 from chaos.stage import Stage
 from pinpip.errors import FatalError
 
-VERIFY = ("--grace", "0", "--json")
+VERIFY = ("--grace", "0", "--reread", "--json")
 _DIFFERS = 3
 
 
