@@ -78,13 +78,13 @@ def _row(
         "partition": str(partition),
         "position": None if position is None else str(position.number),
         "end": None if end is None else str(end.number),
-        "lag": None if end is None else _beyond(end, position),
+        "lag": _beyond(end, position),
     }
 
 
-def _beyond(far: "Position | None", near: "Position | None") -> int:
-    """Offsets from `near` to `far`."""
-    return 0 if far is None else max(0, far.number - (near.number if near else 0))
+def _beyond(far: "Position | None", near: "Position | None") -> int | None:
+    """Offsets from `near` to `far`; None where the source does not tell how far it goes."""
+    return None if far is None else max(0, far.number - (near.number if near else 0))
 
 
 def _count(table: "DeltaTable | None") -> int:
