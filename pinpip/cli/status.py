@@ -78,7 +78,7 @@ def _row(
         "partition": str(partition),
         "position": None if position is None else str(position.number),
         "end": None if end is None else str(end.number),
-        "lag": None if end is None else _beyond(end, position),
+        "lag": _beyond(end, position),
     }
 
 
