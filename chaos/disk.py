@@ -39,13 +39,19 @@ class SmallDisk:
 @contextmanager
 def small_disk(folder: Path) -> Iterator[SmallDisk | None]:
     """A filesystem of its own at `folder` while the block runs; None where none may be mounted."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if not _done("mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)):
         yield None
         return
     try:
         yield SmallDisk(folder)
     finally:
+        release(folder)
+
+
+def release(folder: Path) -> None:
+    """Unmount what a harness that was killed left behind."""
+    if folder.is_mount():
         _done("umount", "--lazy", str(folder))
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import yaml
 
 from chaos.content import Content
-from chaos.disk import SmallDisk, small_disk
+from chaos.disk import SmallDisk, release, small_disk
 from chaos.fleet import Home
 from chaos.stage import Broker, Progress, Stage
 from chaos.storage import KEYS, Storage, faulty_s3
@@ -52,6 +52,7 @@ class Ground:
 def staged(ground: Ground, seed: int, lake: str) -> Iterator[Stage]:
     """The stage of one round; its folder is kept when the round ends with an error."""
     folder, clock = (FOLDER / str(seed)).absolute(), SystemClock()
+    release(folder / "disk")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     topic = f"pinpip-chaos-{uuid4().hex[:10]}"

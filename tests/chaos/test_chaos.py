@@ -10,8 +10,27 @@ import yaml
 
 from tests.support.processes import ROOT, environment
 
-pytestmark = pytest.mark.real_broker
+pytestmark = [pytest.mark.real_broker, pytest.mark.timeout(900)]
 SECONDS, RATE = 8, 1000
+
+
+def output(command: list[str], folder: Path) -> str:
+    """What the command prints; it takes its consumers, broker and S3 with it when it must end."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env=environment(),
+    )
+    try:
+        said, complaint = process.communicate()
+    finally:
+        process.terminate()
+        process.wait()
+    assert process.returncode == 0, said + complaint
+    return said
 
 
 def test_nothing_is_lost_doubled_or_changed_whatever_breaks(tmp_path: Path) -> None:
@@ -20,11 +39,8 @@ def test_nothing_is_lost_doubled_or_changed_whatever_breaks(tmp_path: Path) -> N
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     command = [sys.executable, "-m", "pinpip", "chaos", "pin", "--rounds", "2", "--seed", "11"]
     command += ["--seconds", str(SECONDS), "--rate", str(RATE), "--consumers", "2", "--json"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment()
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    on_s3, on_folder = json.loads(done.stdout)
+    said = output(command, tmp_path)
+    on_s3, on_folder = json.loads(said)
     assert (on_s3["lake"], on_folder["lake"]) == ("s3", "folder")
     assert sum(on_s3["storage"].values()) > 0
     for played in (on_s3, on_folder):

@@ -1,6 +1,6 @@
 """The schedule is a pure function of its seed, and each fault in it can do what it is for."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.points import Point
@@ -18,6 +18,7 @@ schedules = st.builds(draw, st.integers(0, 10**6), settings_of_rounds)
 LONG = Setting(seconds=42, session=3, broker=True, storage=True, disk=False)
 
 
+@settings(deadline=None)
 @given(st.integers(), settings_of_rounds)
 def test_the_same_seed_makes_the_same_schedule(seed: int, setting: Setting) -> None:
     one, other = draw(seed, setting), draw(seed, setting)
@@ -30,6 +31,7 @@ def test_another_seed_makes_another_schedule() -> None:
     assert [draw(1, LONG).arm(n) for n in range(20)] != [draw(2, LONG).arm(n) for n in range(20)]
 
 
+@settings(deadline=None)
 @given(schedules)
 def test_faults_come_in_order_and_inside_the_round(schedule: Schedule) -> None:
     times = [fault.at for fault in schedule.faults]
@@ -37,6 +39,7 @@ def test_faults_come_in_order_and_inside_the_round(schedule: Schedule) -> None:
     assert all(0 < at <= schedule.setting.seconds + 0.01 for at in times)
 
 
+@settings(deadline=None)
 @given(schedules)
 def test_a_zombie_sleeps_longer_than_the_group_waits_for_it(schedule: Schedule) -> None:
     session = schedule.setting.session
@@ -47,6 +50,7 @@ def test_a_zombie_sleeps_longer_than_the_group_waits_for_it(schedule: Schedule) 
     assert all(arm.seconds > session for arm in armed if arm.signal == "STOP")
 
 
+@settings(deadline=None)
 @given(schedules)
 def test_only_what_the_round_owns_is_broken(schedule: Schedule) -> None:
     setting, kinds = schedule.setting, {fault.kind for fault in schedule.faults}
@@ -56,6 +60,7 @@ def test_only_what_the_round_owns_is_broken(schedule: Schedule) -> None:
     assert {Kind.KILL, Kind.TERM, Kind.JOIN, Kind.LEAVE} <= kinds
 
 
+@settings(deadline=None)
 @given(schedules)
 def test_an_outage_says_what_it_answers_and_ends(schedule: Schedule) -> None:
     for fault in schedule.faults:
