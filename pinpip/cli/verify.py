@@ -261,7 +261,9 @@ def _bar(*, quiet: bool) -> "Iterator[Progress]":
     from rich.progress import MofNCompleteColumn, Progress
 
     columns = [*Progress.get_default_columns(), MofNCompleteColumn()]
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
+    console = Console(stderr=True)
+    unseen = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=unseen) as bar:
         yield bar
 
 
