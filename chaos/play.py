@@ -1,5 +1,6 @@
 """A round in motion: the producers, the consumers and the schedule's faults, until all is read."""
 
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ _SETTLED = 1.0
 _TICK = 0.05
 _LOOK = 0.5
 _FEWEST, _MOST = 2, 4
+_ENDING = {signal.SIGTERM, signal.SIGKILL}
 
 
 @dataclass
@@ -204,8 +206,9 @@ class Play:
         return [member for member in self.fleet.members if member.stays]
 
     def _targets(self) -> list[Member]:
-        """Those at work."""
-        return [m for m in self.fleet.ready if m.stays and not m.frozen]
+        """Those at work, and not on their way out already."""
+        ready = [member for member in self.fleet.ready if not member.own & _ENDING]
+        return [member for member in ready if member.stays and not member.frozen]
 
     def _strike(self, fault: Fault) -> None:
         targets = self._targets()

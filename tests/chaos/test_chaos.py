@@ -1,4 +1,4 @@
-"""The short run of `pinpip chaos`: a round on S3 and one on a folder, each proved afterwards."""
+"""The short run of `pinpip chaos`: a round on S3, proved afterwards."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import yaml
 from tests.support.processes import ROOT, environment
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.timeout(900)]
-SECONDS, RATE = 8, 1000
+SECONDS, RATE = 10, 1000
 
 
 def output(command: list[str], folder: Path) -> str:
@@ -37,14 +37,11 @@ def test_nothing_is_lost_doubled_or_changed_whatever_breaks(tmp_path: Path) -> N
     tree = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     tree["batching"] |= {"max_wait": 0.3}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-    command = [sys.executable, "-m", "pinpip", "chaos", "pin", "--rounds", "2", "--seed", "11"]
+    command = [sys.executable, "-m", "pinpip", "chaos", "pin", "--seed", "11", "--lake", "s3"]
     command += ["--seconds", str(SECONDS), "--rate", str(RATE), "--consumers", "2", "--json"]
-    said = output(command, tmp_path)
-    on_s3, on_folder = json.loads(said)
-    assert (on_s3["lake"], on_folder["lake"]) == ("s3", "folder")
-    assert sum(on_s3["storage"].values()) > 0
-    for played in (on_s3, on_folder):
-        assert played["records"] >= SECONDS * RATE // 2
-        assert played["counts"]["kills"] >= 2
-        assert played["counts"].get("broker restarts", 0) + played["counts"].get("broker kills", 0)
-        assert (played["lost"], played["doubled"], played["differences"]) == (0, 0, [])
+    [played] = json.loads(output(command, tmp_path))
+    assert (played["lost"], played["doubled"], played["differences"]) == (0, 0, [])
+    assert played["records"] >= SECONDS * RATE
+    assert played["counts"]["kills"] >= 2
+    assert played["counts"].get("broker restarts", 0) + played["counts"].get("broker kills", 0)
+    assert sum(played["storage"].values()) > 0
