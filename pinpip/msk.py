@@ -3,6 +3,9 @@
 Java clients call it AWS_MSK_IAM (protocol: aws-msk-iam-sasl-signer-python's README).
 """
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 import structlog
@@ -44,7 +47,8 @@ class Signer:
     def __call__(self, _configuration: str) -> tuple[str, float]:
         """A token, and when it expires in seconds since 1970."""
         try:
-            self._token = self._sign()
+            with _uncollected():
+                self._token = self._sign()
         except (BotoCoreError, ClientError, ConfigError) as error:
             _log.warning("msk_token_not_renewed", error=str(error))
         return self._token
@@ -55,6 +59,18 @@ class Signer:
             self._own.region, provider
         )
         return token, milliseconds / 1000
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Collect no garbage: a client that is freed on librdkafka's own thread aborts the process."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 class _Found(CredentialProvider):
