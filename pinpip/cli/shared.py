@@ -17,6 +17,8 @@ import typer
 from pinpip.errors import PinpipError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from pinpip.config import Config
 
 Row = Mapping[str, Any]
@@ -119,3 +121,16 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+@contextmanager
+def progress_bar(*, quiet: bool) -> "Iterator[Progress]":
+    """A progress bar on standard error, gone when it is done."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    columns = [*Progress.get_default_columns(), MofNCompleteColumn()]
+    console = Console(stderr=True)
+    unseen = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=unseen) as bar:
+        yield bar

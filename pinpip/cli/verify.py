@@ -2,15 +2,13 @@
 
 import json
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinpip.cli.shared import TIMES, settings_of, show, utc
+from pinpip.cli.shared import TIMES, progress_bar, settings_of, show, utc
 from pinpip.errors import ConfigError, FatalError, RecordsExpired, TopicRecreated
 
 if TYPE_CHECKING:
@@ -115,7 +113,7 @@ def verify(
         raise ConfigError("--offline does not ask the source", "leave it out to read it again")
     drawn = random.SystemRandom().randrange(10**6) if seed is None else seed
     plan = Plan(sample, drawn) if reread or sample is not None else None
-    with _bar(quiet=as_json) as bar:
+    with progress_bar(quiet=as_json) as bar:
         trees = [examine(config, name, None if offline else grace, plan, bar) for name in names]
     if not any(tree["partitions"] or tree["findings"] for tree in trees):
         raise FatalError(
@@ -252,19 +250,6 @@ def _again(again: "Reread", plan: Plan) -> dict[str, Any]:
         "sample": plan.sample,
         "seed": None if plan.sample is None else plan.seed,
     }
-
-
-@contextmanager
-def _bar(*, quiet: bool) -> "Iterator[Progress]":
-    """A progress bar on standard error, gone when it is done."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    columns = [*Progress.get_default_columns(), MofNCompleteColumn()]
-    console = Console(stderr=True)
-    unseen = quiet or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=unseen) as bar:
-        yield bar
 
 
 def _watch(bar: "Progress | None", name: str) -> "Watch":
