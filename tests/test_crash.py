@@ -96,7 +96,7 @@ def test_a_survivor_takes_over_from_a_member_that_falls_silent(
         home.running("consume", "user", log="victim.log") as victim,
         home.running("consume", "user", log="survivor.log") as survivor,
     ):
-        until(lambda: members(broker, "pinpip-demo-user") == [2, 2], "two members share")
+        until(lambda: members(broker, f"pinpip-{topic}-user") == [2, 2], "two members share")
         come = more(home, "user/_delta_log/*.json", 1)
         broker.produce(topic, payloads(count))
         until(come, "a commit")
@@ -132,7 +132,8 @@ def test_a_kafka_consumer_that_is_stopped_has_committed_what_it_says(
 def test_a_restarted_consumer_tells_its_group_where_the_tables_are(
     broker: Broker, tmp_path: Path
 ) -> None:
-    topic, group = broker.create_topic(), "pinpip-demo-user"
+    topic = broker.create_topic()
+    group = f"pinpip-{topic}-user"
     broker.produce(topic, payloads(400))
     home = kafka_home(tmp_path, broker, topic)
     with home.running("consume", "user") as consumer:

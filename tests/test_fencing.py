@@ -307,7 +307,7 @@ def other_group(home: Home) -> Home:
     tree = yaml.safe_load(home.config_path.read_text(encoding="utf-8"))
     twin = Home(home.folder / "twin")
     twin.folder.mkdir()
-    twin.config_path.write_text(yaml.safe_dump(tree | {"id": "twin"}), encoding="utf-8")
+    twin.config_path.write_text(yaml.safe_dump(tree | {"id": "twin-" + tree["id"]}), encoding="utf-8")
     return twin
 
 
@@ -333,7 +333,7 @@ def test_two_groups_on_one_table_double_and_lose_nothing(broker: Broker, tmp_pat
     home = kafka_home(tmp_path, broker, topic)
     twin = other_group(home)
     with home.running("consume", "user") as one, twin.running("consume", "user") as two:
-        for group in ("pinpip-demo-user", "pinpip-twin-user"):
+        for group in (f"pinpip-{topic}-user", f"pinpip-twin-{topic}-user"):
             until(lambda group=group: partitions_of(broker, group) == 4, group)  # type: ignore[misc]
         for n in range(waves):
             broker.produce(topic, payloads(wave, since=n * wave))

@@ -21,7 +21,7 @@ from pinpip.clock import SystemClock
 from pinpip.config import Config
 from pinpip.errors import ConfigError, FatalError
 from pinpip.local import embedded
-from pinpip.local.java import Kafka, free_port, jars, real_kafka
+from pinpip.local.java import SOON_BACK, Kafka, free_port, jars, real_kafka
 from pinpip.local.stack import gateway_process, local_stack
 from tests.contracts.source_contract import (
     Recorder,
@@ -63,7 +63,7 @@ def state(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """A broker that the tests stop and kill."""
-    with real_kafka(tmp_path_factory.mktemp("own")) as own:
+    with real_kafka(tmp_path_factory.mktemp("own"), properties=SOON_BACK) as own:
         yield own
 
 

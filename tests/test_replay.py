@@ -133,7 +133,7 @@ def test_another_stretch_into_the_same_table_is_refused(live: Home) -> None:
 
 @real
 def test_the_live_group_and_table_are_left_alone(live: Home) -> None:
-    properties, group = live.config.kafka.properties(), "pinpip-demo-user"
+    properties, group = live.config.kafka.properties(), f"pinpip-{topic_of(live)}-user"
     before = committed(properties, group, [topic_of(live)]), versions(live, "user")
     replayed(live, "beside", "--until-offset", "500")
     assert (committed(properties, group, [topic_of(live)]), versions(live, "user")) == before

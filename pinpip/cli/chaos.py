@@ -145,7 +145,7 @@ def _broker(config: "Config", kafka: Kafka) -> "Iterator[tuple[dict[str, Any], B
     from pinpip.cli.chaos_stage import FOLDER
     from pinpip.kafka import properties
     from pinpip.local.embedded import embedded_kafka
-    from pinpip.local.java import real_kafka
+    from pinpip.local.java import SOON_BACK, real_kafka
 
     if kafka is Kafka.CONFIG:
         yield properties(config), None
@@ -154,7 +154,7 @@ def _broker(config: "Config", kafka: Kafka) -> "Iterator[tuple[dict[str, Any], B
             yield {"bootstrap.servers": bootstrap}, None
     else:
         shutil.rmtree(FOLDER / "kafka", ignore_errors=True)
-        with real_kafka(FOLDER / "kafka", properties=_LOW_SESSIONS) as broker:
+        with real_kafka(FOLDER / "kafka", properties=SOON_BACK | _LOW_SESSIONS) as broker:
             yield {"bootstrap.servers": broker.bootstrap}, broker
 
 

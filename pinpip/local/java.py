@@ -25,6 +25,9 @@ from pinpip.errors import FatalError
 VERSION = "4.1.0"
 STARTUP = 180.0  # a busy machine takes its time; a dead process is noticed at once
 SHUTDOWN = 20.0
+# For a broker that is to be killed: its successor waits until the controller has given it up. On a
+# busy machine a living one may be given up too, so it is nobody's default.
+SOON_BACK = {"broker.heartbeat.interval.ms": "500", "broker.session.timeout.ms": "3000"}
 _ARTIFACTS = ("kafka_2.13", "kafka-tools")
 _DEPENDENCY = (
     "<dependency><groupId>org.apache.kafka</groupId>"
@@ -162,8 +165,6 @@ class Kafka:
             "transaction.state.log.replication.factor": "1",
             "transaction.state.log.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
-            "broker.heartbeat.interval.ms": "500",
-            "broker.session.timeout.ms": "2000",  # a killed broker's successor waits for it
         }
 
     def _format(self) -> None:

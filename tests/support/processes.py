@@ -157,11 +157,14 @@ def stop(process: Process, within: float = 10.0) -> int:
 
 
 def kafka_home(folder: Path, broker: Broker, topic: str, **properties: str) -> Home:
-    """A home whose pipeline reads `topic`; a member's death is noticed as soon as Kafka allows."""
+    """A home whose pipeline reads `topic` in a group of its own, `pinpip-{topic}-user`.
+
+    A member's death is noticed as soon as Kafka allows.
+    """
     quick = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 300}
     own = {name.replace("_", "."): value for name, value in properties.items()}
     sections = {"kafka": {"bootstrap.servers": broker.bootstrap, **quick, **own}}
-    return _home(folder, sections, {"topics": [topic]}, {})
+    return _home(folder, {"id": topic, **sections}, {"topics": [topic]}, {})
 
 
 def kinesis_home(folder: Path, aws: TestAws, stream: str, **batching: object) -> Home:
