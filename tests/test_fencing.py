@@ -307,7 +307,8 @@ def other_group(home: Home) -> Home:
     tree = yaml.safe_load(home.config_path.read_text(encoding="utf-8"))
     twin = Home(home.folder / "twin")
     twin.folder.mkdir()
-    twin.config_path.write_text(yaml.safe_dump(tree | {"id": "twin-" + tree["id"]}), encoding="utf-8")
+    tree["id"] = f"twin-{tree['id']}"
+    twin.config_path.write_text(yaml.safe_dump(tree), encoding="utf-8")
     return twin
 
 

@@ -139,7 +139,8 @@ def test_members_that_join_and_die_move_only_their_own_share(
             total = feed.more(2000)
             until(lambda: home.rows() == total, "the later rows")
             assert stop(third) == 0
-    assert survivor.moves()[:4] == [("assigned", 4), ("revoked", 2), ("assigned", 2), ("revoked", 2)]
+    came_and_went = [("assigned", 4), ("revoked", 2), ("assigned", 2), ("revoked", 2)]
+    assert survivor.moves()[:4] == came_and_went
     assert_holds_once(home, feed.sent)
 
 
