@@ -16,7 +16,7 @@ demo: $(READY) ## Run the whole main job on the embedded stack
 	$(BIN)/pinpip demo
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 chaos: $(READY) ## Break consumers, broker and storage for 20 minutes, then prove the tables
 	$(BIN)/pinpip chaos pin --rounds 20 --seconds 42 --rate 6000

@@ -164,7 +164,8 @@ def kafka_home(folder: Path, broker: Broker, topic: str, **properties: str) -> H
     quick = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 300}
     own = {name.replace("_", "."): value for name, value in properties.items()}
     sections = {"kafka": {"bootstrap.servers": broker.bootstrap, **quick, **own}}
-    return _home(folder, {"id": topic, **sections}, {"topics": [topic]}, {})
+    own_id = "".join(filter(str.isalnum, topic))
+    return _home(folder, {"id": own_id, **sections}, {"topics": [topic]}, {})
 
 
 def kinesis_home(folder: Path, aws: TestAws, stream: str, **batching: object) -> Home:
