@@ -152,8 +152,10 @@ class Fleet:
         while self.members and self._clock.monotonic() < deadline:
             self.tick()
             self._clock.sleep(0.05)
-        if self.members:
-            raise self._failed(self.members[0], f"did not stop within {STOPS_WITHIN:g} s")
+        for member in self.members:
+            member.process.send_signal(signal.SIGABRT)  # its log shows where it stood
+            member.process.wait()
+            raise self._failed(member, f"did not stop within {STOPS_WITHIN:g} s")
 
     def close(self) -> None:
         """Leave no process behind."""
@@ -166,7 +168,7 @@ class Fleet:
         command = [sys.executable, "-m", "pinpip", "--config", str(home.config), "consume"]
         command += [home.pipeline, "--chaos", plan.model_dump_json()]
         static = {"PINPIP_KAFKA__GROUP_INSTANCE_ID": instance} if instance else {}
-        environment = {**home.environment, **home.own, **static}
+        environment = {**home.environment, **home.own, **static, "PYTHONFAULTHANDLER": "1"}
         with log.open("wb") as out:
             return subprocess.Popen(command, stdout=out, stderr=out, env=environment)  # noqa: S603  # our own command
 

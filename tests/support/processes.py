@@ -90,6 +90,9 @@ class Home:
         ):
             try:
                 yield process
+            except BaseException:
+                sys.stderr.write((self.folder / log).read_text("utf-8", "replace")[-8000:])
+                raise
             finally:
                 process.kill()
 
@@ -133,7 +136,7 @@ class Home:
 
 def environment() -> dict[str, str]:
     """This process's, and where pinpip is when it is not installed."""
-    own = {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    own = {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONFAULTHANDLER": "1"}
     return {k: v for k, v in os.environ.items() if not k.startswith("PINPIP_")} | own
 
 
@@ -151,9 +154,14 @@ def version(uri: str) -> int:
 
 
 def stop(process: Process, within: float = 10.0) -> int:
-    """Send SIGTERM; the exit code, which must come in time."""
+    """Send SIGTERM; the exit code, which must come in time, else the log shows where it stands."""
     process.send_signal(signal.SIGTERM)
-    return process.wait(within)
+    try:
+        return process.wait(within)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        process.wait()
+        raise
 
 
 def kafka_home(folder: Path, broker: Broker, topic: str, **properties: str) -> Home:
