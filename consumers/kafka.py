@@ -99,7 +99,7 @@ class KafkaSource:
 
     def close(self) -> None:
         """Leave the group."""
-        self._reader.consumer.close()
+        self._reader.close()
 
     def _begin_sought(self) -> None:
         started = {p: at for p, at in self._sought.items() if at and p not in self._reader.next}

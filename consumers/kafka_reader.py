@@ -44,6 +44,11 @@ class Reader:
         self._asked: Asked = {}
         self._headers, self._chunk, self._from_end = headers, chunk, from_end
 
+    def close(self) -> None:
+        """Leave the group and end the clients."""
+        self.consumer.close()
+        self._ids.close()
+
     def place(self, partition: Partition, position: Position | None) -> TopicPartition:
         """Expect `partition` from `position` on; answers the explicit offset to read from.
 

@@ -112,7 +112,7 @@ class BoundedKafkaSource:
 
     def close(self) -> None:
         """Close the client."""
-        self._reader.consumer.close()
+        self._reader.close()
 
     def _bound(self, partition: Partition) -> None:
         low, high = watermarks(self._reader.consumer, partition)
