@@ -20,7 +20,7 @@ def age(folder: Path, *, commits: int) -> Result:
     """The clean table's commits from the first to so many; medians of those around each age."""
     tables = Tables(str(folder / "user"), str(folder / "bad"), {}, KAFKA, "pinpip/user/1")
     costs = _costs(tables, commits)
-    windows = {age: _window(costs, age) for age in AGES if age <= commits}
+    windows = {age: _window(costs, age) for age in sorted({*AGES, commits}) if age <= commits}
     base = median(windows[AGES[0]])
     rows = [
         {

@@ -12,7 +12,7 @@ from benchmarks import commits, config, measure
 from benchmarks.contest import Stage
 from benchmarks.measure import Process, Usage
 from benchmarks.results import Result, result
-from benchmarks.topic import create, steady
+from benchmarks.topic import create, pins, steady
 from pinpip.cli.shared import progress_bar
 
 PARTITIONS = 4
@@ -44,6 +44,7 @@ def at_rate(
 ) -> dict[str, object]:
     """One rate: percentiles of the rows' ages at their commit, and the consumer's memory."""
     topic = folder.name
+    pins()  # made before the clock runs
     create(bootstrap, topic, PARTITIONS, message_timestamp_type="LogAppendTime")
     batching = {} if max_wait is None else {"max_wait": max_wait}
     path = config.of_topic(folder, bootstrap, topic, batching=batching)
@@ -51,13 +52,15 @@ def at_rate(
     with measure.pinpip(path, "consume", "pin") as consumer:
         samples, sent = _load(bootstrap, topic, rate, WARM + seconds, consumer)
         _await_rows(log, sent, consumer, folder)
-    began, ended = samples[0].at + WARM, samples[-1].at
+    began = samples[0].at + WARM
+    counted = [sample for sample in samples if sample.at >= began]
+    took, busy = (counted[-1].at - counted[0].at, counted[-1].usage.cpu - counted[0].usage.cpu)
     return {
         "rate": rate,
         **_ages(log, folder / "pin", began),
-        **_memory([s for s in samples if s.at >= began]),
-        "CPU %": 100 * (samples[-1].usage.cpu - samples[0].usage.cpu) / (ended - samples[0].at),
-        "commits/s": sum(began <= c.at <= ended for c in log.commits) / (ended - began),
+        **_memory(counted),
+        "CPU %": 100 * busy / took,
+        "commits/s": sum(counted[0].at < c.at <= counted[-1].at for c in log.commits) / took,
     }
 
 

@@ -19,8 +19,9 @@ from producers import emulator
 POOL = 50_000  # distinct pins; a topic repeats them
 STEP = 0.02  # seconds between two helpings of a steady load
 SEED = 1
-_FAST = {"compression.type": "lz4", "linger.ms": 50, "batch.size": 500_000}
-_SOON = {"compression.type": "lz4", "linger.ms": 5}
+_QUIET = {"log_level": 2}
+_FAST = {**_QUIET, "compression.type": "lz4", "linger.ms": 50, "batch.size": 500_000}
+_SOON = {**_QUIET, "compression.type": "lz4", "linger.ms": 5}
 _LARGE = 4 * 1024 * 1024
 
 
@@ -61,7 +62,7 @@ def create(bootstrap: str, name: str, partitions: int, **config: str) -> None:
     """An empty topic; its settings with `_` for `.`."""
     own = {key.replace("_", "."): value for key, value in config.items()}
     new = NewTopic(name, partitions, 1, config={"max.message.bytes": str(_LARGE), **own})
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient({"bootstrap.servers": bootstrap, **_QUIET})
     admin.create_topics([new])[name].result(30)
 
 
