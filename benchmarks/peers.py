@@ -68,10 +68,9 @@ def _fetch(scratch: Path) -> None:
     (scratch / "pom.xml").write_text(_POM.format(dependencies), encoding="utf-8")
     (scratch / "settings.xml").write_text(_SETTINGS, encoding="utf-8")
     goal = ["dependency:copy-dependencies", f"-DoutputDirectory={scratch / 'libs'}"]
-    # What pyspark brings itself must not come twice.
-    own = ["-DexcludeArtifactIds=spark-sql_2.13", "-DincludeScope=runtime"]
+    goal.append("-DincludeScope=runtime")
     files = ["-s", str(scratch / "settings.xml"), "-f", str(scratch / "pom.xml")]
-    _run(["mvn", "-q", "-B", *files, *goal, *own], "Maven could not fetch Spark's jars")
+    _run(["mvn", "-q", "-B", *files, *goal], "Maven could not fetch Spark's jars")
 
 
 def _run(command: Sequence[str], complaint: str) -> None:
