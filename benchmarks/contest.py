@@ -52,7 +52,8 @@ class Outcome:
 
     `seconds` is from the first records read to the last row committed, `whole` from the start
     (for one that notes when it is ready, from there: `ready` is how long that took).
-    `first_row` is from the start to the first commit with rows.
+    `first_row` is from the start to the first commit with rows. `cpu` is all there was,
+    `reading_cpu` leaves out what the processes took before they read anything.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Outcome:
     first_read: float
     first_row: float | None
     cpu: float
+    reading_cpu: float
     broker_cpu: float
     peak_mb: float
     commits: int
@@ -149,6 +151,7 @@ def _outcome(
         first_read=marks["first"] - ready,
         first_row=first.at - ready if first else None,
         cpu=used.cpu / millions,
+        reading_cpu=(used.cpu - contestants.spent(folder, "first")) / millions,
         broker_cpu=broker_cpu / millions,
         peak_mb=used.peak,
         commits=len(log.commits),

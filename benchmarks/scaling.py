@@ -46,14 +46,15 @@ def _of_size(bootstrap: str, size: int, records: int) -> Topic:
 
 
 def _row(of: str, value: int, topic: Topic, runs: Sequence[Outcome]) -> dict[str, object]:
-    rate = median(run.rate for run in runs)
+    rate, cpu = median(run.rate for run in runs), median(run.reading_cpu for run in runs)
     return {
         "of": of,
         "value": f"{value:,}",
         "records": topic.records,
         "records/s": round(rate),
         "MB/s": rate * topic.mean_bytes / 1e6,
-        "CPU s/M": median(run.cpu for run in runs),
+        "CPU s/M": cpu,
+        "CPU s/GB": cpu / topic.mean_bytes * 1000,
         "broker s/M": median(run.broker_cpu for run in runs),
         "peak MB": median(run.peak_mb for run in runs),
     }

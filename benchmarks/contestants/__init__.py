@@ -34,16 +34,25 @@ def task() -> Task:
 
 
 def note(folder: Path, moment: str) -> None:
-    """Note by the wall clock that `moment` is now: `ready`, `first` (records read) or `done`."""
+    """Note that `moment` is now: `ready`, `first` (records read) or `done`."""
     with (folder / "marks").open("a", encoding="utf-8") as out:
-        out.write(json.dumps([moment, time.time()]) + "\n")
+        out.write(json.dumps([moment, time.time(), time.process_time()]) + "\n")
 
 
 def marks(folder: Path) -> dict[str, float]:
-    """The moments noted so far; of one that several processes noted, the earliest."""
-    path = folder / "marks"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    """The moments noted so far, by the wall clock; of several processes' the earliest."""
     found: dict[str, float] = {}
-    for moment, at in map(json.loads, lines):
+    for moment, at, _ in _noted(folder):
         found[moment] = min(at, found.get(moment, at))
     return found
+
+
+def spent(folder: Path, moment: str) -> float:
+    """CPU seconds that the processes themselves had taken when they noted `moment`."""
+    return sum(cpu for noted, _, cpu in _noted(folder) if noted == moment)
+
+
+def _noted(folder: Path) -> list[tuple[str, float, float]]:
+    path = folder / "marks"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [(moment, at, cpu) for moment, at, cpu in map(json.loads, lines)]
