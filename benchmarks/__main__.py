@@ -48,7 +48,11 @@ def compare(
     if context.invoked_subcommand:
         return
     entered = [*contest.OWN, *(peers.peers() if with_peers else [])]
-    chosen = [c for c in entered if not only or c.name in only.split(",")]
+    names = only.split(",") if only else [c.name for c in entered]
+    unknown = set(names) - {c.name for c in entered}
+    if unknown:
+        raise typer.BadParameter(f"no contestant is called {', '.join(sorted(unknown))}")
+    chosen = [c for c in entered if c.name in names]
     with _stage() as stage:
         found = comparison.compare(
             stage, chosen, records=records, partitions=partitions, rounds=rounds
