@@ -20,7 +20,13 @@ POOL = 50_000  # distinct pins; a topic repeats them
 STEP = 0.02  # seconds between two helpings of a steady load
 SEED = 1
 _QUIET = {"log_level": 2}
-_FAST = {**_QUIET, "compression.type": "lz4", "linger.ms": 50, "batch.size": 500_000}
+_FAST = {
+    **_QUIET,
+    "compression.type": "lz4",
+    "linger.ms": 50,
+    "batch.size": 500_000,
+    "enable.idempotence": True,  # a retry must not change the order: offsets tell pins apart
+}
 _SOON = {**_QUIET, "compression.type": "lz4", "linger.ms": 5}
 _LARGE = 4 * 1024 * 1024
 
