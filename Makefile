@@ -28,7 +28,7 @@ lint: $(READY) ## Check style and formatting
 types: $(READY) ## Check the types of every file
 	.ci/types $(BIN)/mypy
 
-bench: $(READY) ## Measure; what and how is in benchmarks/
+bench: $(READY) ## Measure pinpip beside other programs; docs/benchmarks.md says how to read it
 	$(BIN)/python -m benchmarks
 
 lock: ## Resolve requirements.lock anew
