@@ -63,10 +63,10 @@ class Member:
 
 
 class Fleet:
-    """`excused(t)` says whether a fault explains that a process ended with an error at `t`."""
+    """`excused(a, b)`: whether a fault explains an end with an error somewhen between the two."""
 
     def __init__(
-        self, home: Home, schedule: Schedule, clock: Clock, excused: Callable[[float], bool]
+        self, home: Home, schedule: Schedule, clock: Clock, excused: Callable[[float, float], bool]
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.gave_up: list[str] = []
@@ -76,6 +76,7 @@ class Fleet:
         self._schedule = schedule
         self._clock = clock
         self._excused = excused
+        self._seen = clock.monotonic()
 
     @property
     def members(self) -> list[Member]:
@@ -135,10 +136,11 @@ class Fleet:
 
         Raises FatalError when a process ended as no fault explains.
         """
-        now = self._clock.monotonic()
+        since, now = self._seen, self._clock.monotonic()
+        self._seen = now
         for member in self.members:
             if member.process.poll() is not None:
-                self._bury(member, now)
+                self._bury(member, since, now)
             elif not member.frozen and _is_stopped(member.process.pid):
                 self._frozen(member, member.arm.seconds)
             elif member.wakes is not None and now >= member.wakes:
@@ -184,9 +186,9 @@ class Fleet:
         member.process.send_signal(signal.SIGCONT)
         self.counts["zombies"] += 1
 
-    def _bury(self, member: Member, now: float) -> None:
+    def _bury(self, member: Member, since: float, now: float) -> None:
         member.ended, code = True, member.process.returncode
-        cause = self._cause(member, code, now)
+        cause = self._cause(member, code, since, now)
         if cause is None:
             raise self._failed(member, f"ended with code {code}, which no fault explains")
         self.counts[cause] += 1
@@ -195,7 +197,7 @@ class Fleet:
         if member.stays:
             self.start(member.name, static=member.static, after_kill=code == -signal.SIGKILL)
 
-    def _cause(self, member: Member, code: int, now: float) -> str | None:
+    def _cause(self, member: Member, code: int, since: float, now: float) -> str | None:
         armed = signal.Signals[f"SIG{member.arm.signal}"] if member.arm.point else None
         expected = member.own | {armed}
         if code == -signal.SIGKILL:
@@ -204,7 +206,7 @@ class Fleet:
             return "terms" if signal.SIGTERM in expected else None
         if member.fenced or (member.static and _FENCED in member.tail()):
             return "fenced"  # or a late request of the process before it was served after its own
-        return "gave up" if code > 0 and self._excused(now) else None
+        return "gave up" if code > 0 and self._excused(since, now) else None
 
     def _failed(self, member: Member, what: str) -> FatalError:
         return FatalError(
