@@ -10,7 +10,7 @@ time. While such a call takes long, the source is paused and polled on, so that 
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from typing import TypeVar
 from consumers.fanout import Fanout
 from consumers.rejects import RejectWatch
 from consumers.rivals import RivalWatch
-from pinpip.batch import Batch, Partition, Records, merge
+from pinpip.batch import Batch, Partition, Records, Span, merge
 from pinpip.borders import Sink, Source
 from pinpip.clock import Clock
 from pinpip.errors import StalePosition
@@ -32,6 +32,7 @@ RETRY_BUDGET = 120.0  # for a failing call on a sink; polling goes on meanwhile
 STOP_BUDGET = 5.0  # the same once the loop is asked to stop
 
 T = TypeVar("T")
+Spans = Mapping[Partition, Span]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Loop:
         self._arrived: set[Partition] = set()
         self._buffer: list[Records] = []
         self._buffered_at = 0.0
-        self._flying: deque[Future[Batch]] = deque()
+        self._flying: deque[Future[Spans]] = deque()
         self._rejects = RejectWatch(limits.reject_ratio, limits.reject_window)
         self._rivals = RivalWatch()
 
@@ -177,21 +178,25 @@ class Loop:
         before = self._flying[-1] if self._flying else None
         self._flying.append(self._executor.submit(self._work, parts, before))
 
-    def _work(self, parts: list[Records], before: Future[Batch] | None) -> Batch:
+    def _work(self, parts: list[Records], before: Future[Spans] | None) -> Spans:
         """Decode beside the write of the batch `before`; write after it, if it was written."""
-        batch = self._process(merge(parts))
+        records = merge(parts)
+        parts.clear()  # payloads are not needed any more once they are decoded
+        batch = self._process(records)
+        del records
         if before is not None:
             before.result()
         self._rejects.check(batch)
-        return self._sinks.write(batch)
+        self._sinks.write(batch)
+        self._written(batch)
+        return batch.spans
 
     def _settle(self) -> None:
         """Wait for the oldest batch in flight, and acknowledge it."""
-        batch = self._wait_for(self._flying.popleft())
+        spans = self._wait_for(self._flying.popleft())
         self._rivals.wrote()
-        ends = {p: span.end for p, span in batch.spans.items() if p in self._assigned}
+        ends = {p: span.end for p, span in spans.items() if p in self._assigned}
         self._source.acknowledge(ends)
-        self._written(batch)
 
     def _settle_all(self) -> None:
         while self._flying:

@@ -85,7 +85,9 @@ def _judge(payloads: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, pl.Dat
 def _exact_chunks(payloads: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
     """The rows that the batch reader decodes exactly; chunks that fit the processor's cache."""
     for chunk in payloads.iter_slices(CHUNK):
-        text = _as_text(chunk[VALUE]).str.strip_suffix("\n")
+        text = _as_text(chunk[VALUE])
+        if text.str.ends_with("\n").any():
+            text = text.str.strip_suffix("\n")
         lines = _kept(chunk.select(_ROW, text.alias(_TEXT)), _is_line())
         for rows in _read(lines, schema):
             yield _kept(rows, _is_exact(schema)).select(
