@@ -82,15 +82,16 @@ def run(
     `begins` as in `sinks.delta.Target`; `chaos` is a `chaos.points.Plan` as JSON.
     """
     from chaos.points import Plan, Rig
+    from consumers.loop import IN_FLIGHT
     from pinpip.cli.compose import loop_of
     from pinpip.clock import SystemClock
 
     rig = Rig(Plan.model_validate_json(chaos)) if chaos else None
     clock = rig.clock(SystemClock()) if rig else SystemClock()
-    with ThreadPoolExecutor(len(names), "write") as writers:
+    with ThreadPoolExecutor(IN_FLIGHT * len(names), "batch") as workers:
         loops = [
             loop_of(
-                config, name, clock, writers, partial(metrics.count, name), begins=begins, rig=rig
+                config, name, clock, workers, partial(metrics.count, name), begins=begins, rig=rig
             )
             for name in names
         ]
