@@ -28,7 +28,7 @@ class Stage:
 class Contestant:
     """A module of benchmarks.contestants, the interpreter that runs it, its variables.
 
-    `target`: how many times its rate pinpip's should be, by the issue.
+    `target`: how many times its rate pinpip's should be.
     """
 
     name: str

@@ -126,6 +126,11 @@ class Home:
         """Rows in the live table and its quarantine, by their logs."""
         return sum(count(self.uri(name)) for name in ("user", "user_quarantine"))
 
+    def lag(self) -> int:
+        """What the topic holds beyond the tables' positions."""
+        [tree] = json.loads(self.run("status", "--json").stdout)
+        return int(tree["lag"])
+
     def files(self, pattern: str) -> int:
         """How many files of the lake match `pattern`."""
         return len(list((self.folder / "lake").glob(pattern)))
