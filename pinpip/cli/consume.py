@@ -1,6 +1,6 @@
 """`pinpip consume`: the daemon."""
 
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from consumers.loop import Loop
     from pinpip.config import Config
     from pinpip.metrics import Metrics
+
+WAKES = 0.5  # seconds within which a signal is seen, whichever thread it reached
 
 
 def consume(
@@ -105,7 +107,9 @@ def _run_all(loops: "list[Loop]") -> None:
 
     with ThreadPoolExecutor(len(loops), "loop") as threads, stopping_on_signals(stop):
         running = [threads.submit(loop.run) for loop in loops]
-        wait(running, return_when=FIRST_EXCEPTION)
+        # A signal may reach another thread: a handler runs only when this one wakes up.
+        while not wait(running, WAKES, FIRST_COMPLETED).done:
+            pass
         stop()
     for finished in running:
         finished.result()
