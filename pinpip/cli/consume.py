@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinpip.cli.shared import settings_of, stopping_on_signals
+from pinpip.cli.shared import awaited, settings_of, stopping_on_signals
 from pinpip.errors import ConfigError, FatalError
 
 if TYPE_CHECKING:
     from consumers.loop import Loop
     from pinpip.config import Config
     from pinpip.metrics import Metrics
-
-WAKES = 0.5  # seconds within which a signal is seen, whichever thread it reached
 
 
 def consume(
@@ -107,9 +105,7 @@ def _run_all(loops: "list[Loop]") -> None:
 
     with ThreadPoolExecutor(len(loops), "loop") as threads, stopping_on_signals(stop):
         running = [threads.submit(loop.run) for loop in loops]
-        # A signal may reach another thread: a handler runs only when this one wakes up.
-        while not wait(running, WAKES, FIRST_COMPLETED).done:
-            pass
+        awaited(lambda seconds: bool(wait(running, seconds, FIRST_COMPLETED).done))
         stop()
     for finished in running:
         finished.result()
