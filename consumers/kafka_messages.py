@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import polars as pl
-import pyarrow as pa
 from confluent_kafka import Message
 
 from pinpip.batch import HEADERS, HEADERS_DTYPE, KAFKA, TIMESTAMP, VALUE, Partition
@@ -78,6 +77,8 @@ def _timestamps(milliseconds: list[int]) -> pl.Series:
 
 
 def _headers(headers: list[_Headers]) -> pl.Series:
+    import pyarrow as pa  # noqa: PLC0415  # large and slow to import, and few want headers
+
     flat = [header for own in headers for header in own]
     items = pa.StructArray.from_arrays(
         [

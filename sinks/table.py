@@ -60,8 +60,7 @@ def find_or_create(uri: str, options: dict[str, str], schema: pl.Schema) -> Delt
     table = find(uri, options)
     if table is None:
         with sorted_errors(uri):
-            arrow = pl.DataFrame(schema=schema).to_arrow().schema
-            DeltaTable.create(uri, Schema.from_arrow(arrow), "ignore", storage_options=options)
+            DeltaTable.create(uri, Schema.from_arrow(schema), "ignore", storage_options=options)
         table = find(uri, options)
     if table is None:
         raise TransientError(f"table {uri} was made but cannot be seen yet")
@@ -71,7 +70,7 @@ def find_or_create(uri: str, options: dict[str, str], schema: pl.Schema) -> Delt
 
 def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
     """Refuse a table that cannot hold rows of `schema`, or that forgets positions."""
-    wanted = _types(Schema.from_arrow(pl.DataFrame(schema=schema).to_arrow().schema))
+    wanted = _types(Schema.from_arrow(schema))
     held = _types(table.schema())
     if wanted != held:
         differing = [n for n in wanted | held if wanted.get(n) != held.get(n)]
