@@ -16,7 +16,7 @@ from transforms.schema import Schema
 
 __all__ = ["Decoded", "Reason", "decode"]
 
-CHUNK = 8192
+CHUNK = 16384
 SMALL = 64
 _ROW = "_row"
 _TEXT = "_text"
@@ -28,9 +28,7 @@ _DOUBTFUL = (
 _PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _UNREADABLE = r"[\x00-\x1f]|\\u[dD][89a-fA-F]"
 _UNSAFE = (
-    r"[\n\t\r]",  # splits a line, or hides a key's colon
-    r'"[ ]+:',  # hides a key's colon
-    r"NaN|Infinity",  # stops the reader
+    r'"[ \t\r\n]+:|NaN|Infinity',  # hides a key's colon; stops the reader
     r"\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]))",  # comes out as NUL
 )
 
