@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from consumers import kafka_window, kinesis_window
 from consumers.kafka_ends import forgetful_topics
-from consumers.loop import Loop
+from consumers.loop import IN_FLIGHT, Loop
 from pinpip import config as settings
 from pinpip import kafka
 from pinpip.batch import Batch, Partition, Position
@@ -222,14 +222,14 @@ def _read(config: Config, name: str, comparison: Comparison, tell: Callable[[], 
         if comparison.done:
             loop.stop()
 
-    with ThreadPoolExecutor(1, "compare") as worker:
+    with ThreadPoolExecutor(IN_FLIGHT, "compare") as workers:
         loop = Loop(
             _source(config, name, clock, want_headers=keeps),
             compose.process_of(pipeline, keep_values=keeps),
             [comparison],
             limits,
             clock,
-            worker,
+            workers,
             compared,
         )
         loop.run()
