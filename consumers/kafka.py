@@ -14,7 +14,7 @@ from consumers.kafka_reader import Reader
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records
 from pinpip.borders import Listener
 
-CHUNK = 10_000
+CHUNK = 5_000
 BUDGET = 256 * 1024 * 1024
 _log = structlog.get_logger()
 
@@ -23,7 +23,7 @@ class KafkaSource:
     """A consumer group's member for `topics`, which may appear later.
 
     `properties` are librdkafka's (ConfigError for one that exactly-once forbids), `budget` the
-    bytes that a consumer may hold: a quarter of it, 64 MiB at most, is the client's queue.
+    bytes that a consumer may hold: a quarter of it, 16 MiB at most, is the client's queue.
     `start` is where a partition begins that is sought to None.
     """
 

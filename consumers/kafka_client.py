@@ -12,7 +12,7 @@ from pinpip.batch import Partition, Position, Records
 from pinpip.errors import ConfigError, RecordsExpired, SourceError, TransientError
 
 REACH = 10.0
-QUEUE_LIMIT = 64 * 1024 * 1024
+QUEUE_LIMIT = 16 * 1024 * 1024
 _OURS = {
     "enable.auto.commit": False,
     "enable.partition.eof": True,

@@ -372,11 +372,11 @@ def test_a_property_that_would_break_exactly_once_is_refused(name: str, value: o
 
 
 def test_other_properties_pass_through_and_the_queue_is_bounded() -> None:
-    made = settings({"security.protocol": "SASL_SSL", "fetch.wait.max.ms": 7}, "g", 64 << 20)
+    made = settings({"security.protocol": "SASL_SSL", "fetch.wait.max.ms": 7}, "g", 32 << 20)
     assert made["security.protocol"] == "SASL_SSL"
     assert made["fetch.wait.max.ms"] == 7
-    assert made["queued.max.messages.kbytes"] == 16 * 1024
-    assert settings({}, "g", 8 << 30)["queued.max.messages.kbytes"] == 64 * 1024
+    assert made["queued.max.messages.kbytes"] == 8 * 1024
+    assert settings({}, "g", 8 << 30)["queued.max.messages.kbytes"] == 16 * 1024
 
 
 # --- columns

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinpip.cli.runtime import spare_collector, tune_allocator
 from pinpip.cli.shared import awaited, settings_of, stopping_on_signals
 from pinpip.errors import ConfigError, FatalError
 
@@ -36,6 +37,7 @@ def consume(
 
     Example: pinpip consume pin geo
     """
+    tune_allocator()
     from pinpip.metrics import Metrics
 
     config = settings_of(context).config()
@@ -104,6 +106,7 @@ def _run_all(loops: "list[Loop]") -> None:
             loop.stop()
 
     with ThreadPoolExecutor(len(loops), "loop") as threads, stopping_on_signals(stop):
+        spare_collector()
         running = [threads.submit(loop.run) for loop in loops]
         awaited(lambda seconds: bool(wait(running, seconds, FIRST_COMPLETED).done))
         stop()

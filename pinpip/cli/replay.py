@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinpip.cli.runtime import spare_collector, tune_allocator
 from pinpip.cli.shared import TIMES, settings_of, show, stopping_on_signals, utc
 from pinpip.errors import ConfigError, FatalError, PositionLost
 
@@ -68,9 +69,10 @@ def replay(
 
 def run(config: "Config", name: str, into: str, stretch: Stretch) -> None:
     """Fill the table with a progress bar, through the loop and sinks of the live pipeline."""
+    tune_allocator()
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-    from consumers.loop import Loop
+    from consumers.loop import IN_FLIGHT, Loop
     from pinpip.cli import compose
     from pinpip.clock import SystemClock
 
@@ -85,7 +87,7 @@ def run(config: "Config", name: str, into: str, stretch: Stretch) -> None:
     source, total = _source(config, name, stretch, clock)
     written = {"clean": 0, "quarantined": 0}
     columns = [*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn()]
-    with ThreadPoolExecutor(1, "write") as writer, Progress(*columns) as bar:
+    with ThreadPoolExecutor(IN_FLIGHT, "batch") as workers, Progress(*columns) as bar:
         task = bar.add_task(f"{name} into {into}", total=total)
 
         def count(batch: "Batch") -> None:
@@ -93,7 +95,8 @@ def run(config: "Config", name: str, into: str, stretch: Stretch) -> None:
             written["quarantined"] += batch.rejected.height
             bar.advance(task, sum(span.records for span in batch.spans.values()))
 
-        loop = Loop(source, process, sinks, compose.limits_of(config), clock, writer, count)
+        loop = Loop(source, process, sinks, compose.limits_of(config), clock, workers, count)
+        spare_collector()
         with stopping_on_signals(loop.stop):
             loop.run()
     show("Replayed", [{"table": uri, **written}], as_json=False)
