@@ -36,10 +36,16 @@ class Archive:
         """Where it is."""
         return self.store.uri
 
+    def keys(self, partition: Partition) -> list[str]:
+        """The chain's objects when it was first asked for; those added later are not seen."""
+        if partition not in self._keys:
+            self._keys[partition] = self.store.list(chain.folder(partition))
+        return self._keys[partition]
+
     def end(self, partition: Partition) -> Position | None:
-        """Where the chain ended when it was first asked for; objects added later are not seen."""
+        """Where the chain ended when it was first asked for."""
         if partition not in self._ends:
-            keys = self._keys[partition] = self.store.list(chain.folder(partition))
+            keys = self.keys(partition)
             self._ends[partition] = _end(self.store, keys[-1]) if keys else None
         return self._ends[partition]
 
@@ -61,8 +67,7 @@ class Archive:
 
     def _touching(self, partition: Partition, stretch: Stretch) -> list[str]:
         """An object's rows lie from its own name to the next one's."""
-        self.end(partition)
-        keys = self._keys[partition]
+        keys = self.keys(partition)
         first = 0
         if stretch.start is not None:
             first = max(0, bisect_right(keys, stretch.start, key=chain.start_of) - 1)
@@ -102,7 +107,7 @@ def check(archive: Archive, clean: Held) -> tuple[list[Finding], Tally]:
     Where it begins is no finding: the oldest objects may have expired. Reads what each object says
     of itself (S3: metadata, a folder: footers), not its rows.
     """
-    found = list(chain.links(archive.store, clean.partition))
+    found = list(chain.links(archive.store, archive.keys(clean.partition)))
     links = [link for link in found if isinstance(link, Link)]
     silent = [error.message for error in found if isinstance(error, PositionLost)]
     faults = [

@@ -5,7 +5,7 @@ An object is named by where its predecessor ended, and says itself where it ends
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
@@ -47,9 +47,8 @@ class Link:
     records: int
 
 
-def links(store: Store, partition: Partition) -> Iterator[Link | PositionLost]:
-    """The partition's chain in order; an object that says nothing of itself is its error."""
-    keys = store.list(folder(partition))
+def links(store: Store, keys: Sequence[str]) -> Iterator[Link | PositionLost]:
+    """The objects of a chain in order; one that says nothing of itself is its error."""
     groups = [keys[n : n + _AT_ONCE] for n in range(0, len(keys), _AT_ONCE)]
     with ThreadPoolExecutor(_READERS) as pool:
         for found in pool.map(lambda group: [_link(store, key) for key in group], groups):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from deltalake import DeltaTable
 
-from pinpip.batch import Coordinates, Partition, Position
+from pinpip.batch import Partition, Position
 from pinpip.errors import PositionLost
 from sinks import rows
 
@@ -51,33 +51,17 @@ def refuse_rewound(
     Asks the newest files that may hold such rows by their statistics. A partition's rows are
     written in its order, so its newest file is its witness.
     """
-    files = rows.files(table, target.folder)
-    suspicious = [_may_lie_beyond(p, at, target.coordinates) for p, at in positions.items()]
-    if files.is_empty() or not suspicious:
+    files = rows.files(table, target.folder).sort("modification_time")
+    beyond = {p: (at, None) for p, at in positions.items()}
+    suspicious = rows.touching(files, target.coordinates, beyond)
+    if not suspicious:
         return
-    newest = files.filter(pl.any_horizontal(suspicious)).sort("modification_time").tail(NEWEST)
-    if newest.is_empty():
-        return
-    root = table.table_uri.rstrip("/")
-    held = pl.scan_parquet([f"{root}/{f}" for f in newest["path"]], storage_options=target.options)
-    beyond = held.filter(target.coordinates.beyond(positions)).select(target.coordinates.identity)
-    for source, partition, number, *_ in beyond.head(1).collect().iter_rows():
+    held = rows.scan_files(table, target.options, suspicious[-NEWEST:])
+    found = held.filter(target.coordinates.beyond(positions)).select(target.coordinates.identity)
+    for source, partition, number, *_ in found.head(1).collect().iter_rows():
         at = positions[Partition(source, str(partition))]
         raise PositionLost(
             f"the position of {source}/{partition} in table {target.uri} is {at.number}, but the "
             f"table holds {number}: the position was put back by another hand",
             "put it back where it was; to read records again use: pinpip replay",
         )
-
-
-def _may_lie_beyond(partition: Partition, at: Position, coordinates: Coordinates) -> pl.Expr:
-    """The data files whose statistics, where there are any, leave room for such rows."""
-    low, high = (
-        [pl.col(f"{side}.{column}") for column in coordinates.identity[:3]]
-        for side in ("min", "max")
-    )
-    number = pl.lit(coordinates.column_value(at))
-    own = pl.lit(partition.id).cast(coordinates.metadata[coordinates.partition])
-    inside = low[0].le(pl.lit(partition.source)) & high[0].ge(pl.lit(partition.source))
-    possible = inside & low[1].le(own) & high[1].ge(own) & high[2].ge(number)
-    return possible.fill_null(value=True)

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 from deltalake import DeltaTable
 
-from pinpip.batch import Coordinates, Partition, Stretch
+from pinpip.batch import Coordinates, Partition, Position
 
 FIRST = "1"
 _MARK = "incarnation="
+
+Ends = tuple[Position | None, Position | None]  # None: from the first record, to the last
 
 
 def folder_of(incarnation: str) -> str:
@@ -54,30 +56,33 @@ def scan_files(
 
 
 def touching(
-    found: pl.DataFrame, coordinates: Coordinates, stretches: Mapping[Partition, Stretch]
+    found: pl.DataFrame, coordinates: Coordinates, stretches: Mapping[Partition, Ends]
 ) -> list[str]:
     """The paths of those `files` that may hold rows of `stretches`, by their statistics."""
-    may = [_may_hold(coordinates, p, stretch) for p, stretch in stretches.items()]
+    may = [_may_hold(coordinates, p, *ends) for p, ends in stretches.items()]
     known = {f"{side}.{name}" for side in ("min", "max") for name in coordinates.identity}
-    if not known <= set(found.columns):
-        return found["path"].to_list()
-    return found.filter(pl.any_horizontal(may))["path"].to_list() if may else []
+    if may and known <= set(found.columns):
+        found = found.filter(pl.any_horizontal(may))
+    return found["path"].to_list() if may else []
 
 
-def _may_hold(coordinates: Coordinates, partition: Partition, stretch: Stretch) -> pl.Expr:
-    """Whether a file's statistics leave room for rows of the stretch; without any they do."""
+def _may_hold(
+    coordinates: Coordinates, partition: Partition, start: Position | None, end: Position | None
+) -> pl.Expr:
+    """Whether a file's statistics leave room for rows between the ends; without any they do."""
     dtype = coordinates.metadata[coordinates.partition]
     id_ = pl.lit(partition.id).cast(dtype)
     source = pl.lit(partition.source)
-    last = pl.lit(coordinates.column_value(stretch.end))
     room = [
         pl.col(f"min.{coordinates.source}") <= source,
         pl.col(f"max.{coordinates.source}") >= source,
         pl.col(f"min.{coordinates.partition}") <= id_,
         pl.col(f"max.{coordinates.partition}") >= id_,
-        pl.col(f"min.{coordinates.number}") <= last,
     ]
-    if stretch.start is not None:
-        first = pl.lit(coordinates.column_value(stretch.start))
+    if start is not None:
+        first = pl.lit(coordinates.column_value(start))
         room.append(pl.col(f"max.{coordinates.number}") >= first)
+    if end is not None:
+        last = pl.lit(coordinates.column_value(end))
+        room.append(pl.col(f"min.{coordinates.number}") <= last)
     return pl.all_horizontal(expr.fill_null(value=True) for expr in room)

@@ -18,6 +18,7 @@ from deltalake.schema import PrimitiveType
 from pinpip.batch import Coordinates
 from pinpip.errors import SinkError, StalePosition, TransientError
 from sinks import store
+from sinks.deltalog import refuse_unknown
 
 RETENTION = "delta.setTransactionRetentionDuration"
 _REFUSED = re.compile(
@@ -81,6 +82,7 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
         raise SinkError(
             f"table {uri} has another schema ({'; '.join(said[:_SHOWN])}{more})", _ANOTHER
         )
+    refuse_unknown(table, uri)
     if RETENTION in table.metadata().configuration:
         raise SinkError(
             f"table {uri} sets {RETENTION}: it would forget the positions of quiet partitions",
@@ -88,10 +90,15 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
         )
 
 
-def checkpoint(uri: str, options: dict[str, str]) -> None:
-    """Write a checkpoint of the newest version, so that opening the table stays cheap."""
+def checkpoint(uri: str, options: dict[str, str]) -> int:
+    """Write a checkpoint of the newest version, so that opening the table stays cheap.
+
+    Answers how many files the table has.
+    """
     with sorted_errors(uri):
-        DeltaTable(uri, storage_options=options).create_checkpoint()
+        newest = DeltaTable(uri, storage_options=options)
+        newest.create_checkpoint()
+        return len(newest.file_uris())
 
 
 @contextmanager

@@ -155,10 +155,7 @@ def test_each_fault_of_a_data_file(place: Place) -> None:
 
 def test_each_fault_of_a_commit(place: Place) -> None:
     told = met_in_turn(place, place.delta(), "PUT", "_delta_log/0")
-    assert told == CREATING | {
-        Fault.PRECONDITION: [StalePosition],
-        Fault.LOST_ANSWER: [TransientError, StalePosition],
-    }
+    assert told == CREATING | {Fault.LOST_ANSWER: [TransientError, StalePosition]}
     assert_once(place.table(), ALL)
 
 
@@ -188,7 +185,7 @@ def test_whichever_request_of_a_commit_meets_a_fault(
         assert told in ([], [TransientError], [TransientError, StalePosition])
         assert_once(place.table(), 2 * STEP)
         seen, nth = weather.seen, nth + 1
-    assert seen > 6
+    assert seen > 3
 
 
 @pytest.mark.parametrize("fault", READING)

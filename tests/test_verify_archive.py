@@ -51,7 +51,7 @@ def test_a_sound_chain_is_counted(pair: Pair) -> None:
 def test_a_chain_in_a_bucket_is_read(aws: TestAws) -> None:
     pair = Pair(f"s3://{aws.bucket()}/lake", KAFKA, aws.config, aws.storage_options)
     pair.archived(*[pair.log.batch({A: (n, n + 10)}) for n in (0, 10, 20)])
-    chain = list(links(pair.archive.store, pair.log.partition(A)))
+    chain = list(links(pair.archive.store, pair.archive.keys(pair.log.partition(A))))
     assert [
         (link.start.number, link.end.number, link.records)
         for link in chain
