@@ -16,7 +16,7 @@ demo: $(READY) ## Run the whole main job on the embedded stack
 	$(BIN)/pinpip demo
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 chaos: $(READY) ## Break consumers, broker and storage for 20 minutes, then prove the tables
 	$(BIN)/pinpip chaos pin --rounds 20 --seconds 42 --rate 6000
@@ -28,7 +28,7 @@ lint: $(READY) ## Check style and formatting
 types: $(READY) ## Check the types of every file
 	.ci/types $(BIN)/mypy
 
-bench: $(READY) ## Measure; what and how is in benchmarks/
+bench: $(READY) ## Measure pinpip beside other programs; docs/benchmarks.md says how to read it
 	$(BIN)/python -m benchmarks
 
 lock: ## Resolve requirements.lock anew

@@ -1,1 +1,1 @@
-"""Measurements: `make bench`."""
+"""Measurements: `make bench`, `python -m benchmarks --help`; docs/benchmarks.md says more."""

@@ -1,114 +1,134 @@
-"""Pins that already are on a real Kafka topic go into Delta: records a second and peak memory.
+"""`python -m benchmarks [COMMAND]`: what pinpip takes and gives, on a real broker of its own."""
 
-Example: python -m benchmarks --records 1000000
-"""
-
-import argparse
-import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
-import yaml
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
-from rich.progress import track
+import typer
 
+from benchmarks import age as ages
+from benchmarks import cloud, contest, peers
+from benchmarks import compare as comparison
+from benchmarks import latency as freshness
+from benchmarks import scaling as scales
+from benchmarks.results import publish
+from pinpip.cli.shared import complain
+from pinpip.errors import PinpipError
 from pinpip.local.java import real_kafka
-from producers import emulator
 
-TOPIC, PARTITIONS = "demo.pin", 4
-POOL = 50_000  # distinct pins; the topic repeats them
-
-
-def fill(bootstrap: str, records: int) -> None:
-    """Create the topic and put `records` emulated pins on it."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result()
-    tuned = {"compression.type": "lz4", "linger.ms": 50, "batch.size": 500_000}
-    producer = Producer({"bootstrap.servers": bootstrap, **tuned})
-    pins = [json.dumps(e.rows["pin"]).encode() for e in islice(emulator.events(1), POOL)]
-    for n in track(range(records), "filling the topic", disable=not sys.stderr.isatty()):
-        while True:
-            try:
-                producer.produce(TOPIC, pins[n % POOL], partition=n % PARTITIONS)
-                break
-            except BufferError:
-                producer.poll(0.05)
-    producer.flush()
+app = typer.Typer(help="Measure pinpip.", add_completion=False)
+Json = Annotated[bool, typer.Option("--json", help="Print the whole result as JSON.")]
+Keep = Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")]
+Records = Annotated[int, typer.Option(min=1000, help="Records on the topic.")]
 
 
-def configuration(folder: Path, bootstrap: str) -> Path:
-    """A config.yaml with one pipeline: pins from Kafka into Delta on the local disk."""
-    pin = {
-        "source": {"topics": [TOPIC]},
-        "schema": "transforms.pin:SCHEMA",
-        "transform": "transforms.pin:clean",
-        "sinks": [{"delta": "pin"}],
-    }
-    tree = {
-        "id": "demo",
-        "kafka": {"bootstrap.servers": bootstrap},
-        "lake": {"root": str(folder / "lake")},
-        "pipelines": {"pin": pin},
-    }
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(tree))
-    return path
+@contextmanager
+def _stage() -> Iterator[contest.Stage]:
+    """A broker and a folder, gone at the end."""
+    with tempfile.TemporaryDirectory() as name, real_kafka(Path(name) / "kafka") as kafka:
+        yield contest.Stage(kafka.bootstrap, kafka.pid, Path(name))
 
 
-def held(folder: Path) -> int:
-    """Rows in the clean table."""
-    try:
-        return int(DeltaTable(str(folder / "lake" / "pin")).count())
-    except TableNotFoundError:
-        return 0
+@app.callback(invoke_without_command=True)
+def compare(
+    context: typer.Context,
+    records: Records = 2_000_000,
+    partitions: Annotated[int, typer.Option(min=1)] = 4,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    only: Annotated[str, typer.Option(help="Run these alone, comma-separated: drain,pinpip.")] = "",
+    with_peers: Annotated[
+        bool, typer.Option("--peers", help="Quix Streams and Spark too, fetched on first use.")
+    ] = False,
+    as_json: Json = False,
+    keep: Keep = True,
+) -> None:
+    """Without a command: the same work by pinpip and by other programs, in turn."""
+    if context.invoked_subcommand:
+        return
+    entered = [*contest.OWN, *(peers.peers() if with_peers else [])]
+    names = only.split(",") if only else [c.name for c in entered]
+    unknown = set(names) - {c.name for c in entered}
+    if unknown:
+        raise typer.BadParameter(f"no contestant is called {', '.join(sorted(unknown))}")
+    chosen = [c for c in entered if c.name in names]
+    with _stage() as stage:
+        found = comparison.compare(
+            stage, chosen, records=records, partitions=partitions, rounds=rounds
+        )
+    size = found.parameters["mean_bytes"]
+    title = f"{records:,} pins of {size} bytes, {partitions} partitions, medians of {rounds}"
+    publish(found, title, as_json=as_json, keep=keep)
 
 
-def consume(folder: Path, bootstrap: str, records: int) -> dict[str, float]:
-    """Run the consumer on the whole topic; seconds to the first commit and to the last."""
-    command = [sys.executable, "-m", "pinpip", "--config", str(configuration(folder, bootstrap))]
-    began = time.monotonic()
-    process = subprocess.Popen([*command, "consume", "pin"])
-    first, first_rows = 0.0, 0
-    while (rows := held(folder)) < records:
-        if process.poll() is not None:
-            raise SystemExit(f"the consumer ended with code {process.returncode} at {rows} rows")
-        if rows and not first:
-            first, first_rows = time.monotonic() - began, rows
-        time.sleep(0.2)  # opening the table costs the same cores
-    took = time.monotonic() - began
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-    process.send_signal(signal.SIGTERM)
-    process.wait(30)
-    return {
-        "seconds": took,
-        "first_commit": first or took,
-        "records_per_s": records / took,
-        "records_per_s_after_first_commit": (records - first_rows) / (took - first),
-        "peak_mb": peak / 1024,
-    }
+@app.command()
+def latency(
+    rates: Annotated[str, typer.Option(help="Records a second.")] = "1000,5000,10000",
+    seconds: Annotated[float, typer.Option(min=2)] = 60.0,
+    minutes: Annotated[float, typer.Option(help="Instead of seconds: is the memory flat?")] = 0.0,
+    max_wait: Annotated[
+        float | None, typer.Option(help="batching.max_wait; pinpip's default when left out.")
+    ] = None,
+    as_json: Json = False,
+    keep: Keep = True,
+) -> None:
+    """From the broker's timestamp to the commit that shows the row, and memory, at steady rates."""
+    wanted = [int(rate) for rate in rates.split(",")]
+    with _stage() as stage:
+        found = freshness.latency(stage, wanted, seconds=60 * minutes or seconds, max_wait=max_wait)
+    waits = found.parameters["max_wait"]
+    publish(found, f"broker to reader, max_wait {waits}", as_json=as_json, keep=keep)
+
+
+@app.command()
+def scaling(
+    records: Records = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    as_json: Json = False,
+    keep: Keep = True,
+) -> None:
+    """Partitions 1, 4, 16; processes 1, 2; records of 200 bytes to 1 MB."""
+    with _stage() as stage:
+        found = scales.scaling(stage, records=records, rounds=rounds)
+    publish(found, f"medians of {rounds}", as_json=as_json, keep=keep)
+
+
+@app.command()
+def age(
+    commits: Annotated[int, typer.Option(min=100)] = 10_000,
+    as_json: Json = False,
+    keep: Keep = True,
+) -> None:
+    """What a commit costs, from the first one of a table to the 10,000th."""
+    with tempfile.TemporaryDirectory() as name:
+        found = ages.age(Path(name), commits=commits)
+    publish(found, "one commit, by the table's age", as_json=as_json, keep=keep)
+
+
+@app.command()
+def kinesis(records: Records = 100_000, as_json: Json = False, keep: Keep = True) -> None:
+    """From a Kinesis stream of moto's."""
+    with tempfile.TemporaryDirectory() as name:
+        found = cloud.kinesis(Path(name), records=records)
+    publish(found, "Kinesis (moto) to this disk", as_json=as_json, keep=keep)
+
+
+@app.command()
+def s3(records: Records = 500_000, as_json: Json = False, keep: Keep = True) -> None:
+    """Into a table on S3 of moto's."""
+    with _stage() as stage:
+        found = cloud.s3(stage, records=records)
+    publish(found, "Kafka to S3 (moto)", as_json=as_json, keep=keep)
 
 
 def main() -> None:
-    """Fill, consume, print one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", type=int, default=1_000_000)
-    records = parser.parse_args().records
-    with tempfile.TemporaryDirectory() as name, real_kafka(Path(name) / "kafka") as kafka:
-        fill(kafka.bootstrap, records)
-        found = consume(Path(name), kafka.bootstrap, records)
-    figures = {name: round(value, 2) for name, value in found.items()}
-    print(json.dumps({"records": records, "cores": os.cpu_count(), **figures}))
+    """Run a command; what is wrong is said without a traceback."""
+    try:
+        app()
+    except PinpipError as error:
+        complain(error)
+        raise SystemExit(1) from error
 
 
 if __name__ == "__main__":

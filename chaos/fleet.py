@@ -63,10 +63,10 @@ class Member:
 
 
 class Fleet:
-    """`excused(t)` says whether a fault explains that a process ended with an error at `t`."""
+    """`excused(a, b)`: whether a fault explains an end with an error somewhen between the two."""
 
     def __init__(
-        self, home: Home, schedule: Schedule, clock: Clock, excused: Callable[[float], bool]
+        self, home: Home, schedule: Schedule, clock: Clock, excused: Callable[[float, float], bool]
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.gave_up: list[str] = []
@@ -76,6 +76,7 @@ class Fleet:
         self._schedule = schedule
         self._clock = clock
         self._excused = excused
+        self._seen = clock.monotonic()
 
     @property
     def members(self) -> list[Member]:
@@ -135,10 +136,11 @@ class Fleet:
 
         Raises FatalError when a process ended as no fault explains.
         """
-        now = self._clock.monotonic()
+        since, now = self._seen, self._clock.monotonic()
+        self._seen = now
         for member in self.members:
             if member.process.poll() is not None:
-                self._bury(member, now)
+                self._bury(member, since, now)
             elif not member.frozen and _is_stopped(member.process.pid):
                 self._frozen(member, member.arm.seconds)
             elif member.wakes is not None and now >= member.wakes:
@@ -152,8 +154,10 @@ class Fleet:
         while self.members and self._clock.monotonic() < deadline:
             self.tick()
             self._clock.sleep(0.05)
-        if self.members:
-            raise self._failed(self.members[0], f"did not stop within {STOPS_WITHIN:g} s")
+        for member in self.members:
+            member.process.send_signal(signal.SIGABRT)  # its log shows where it stood
+            member.process.wait()
+            raise self._failed(member, f"did not stop within {STOPS_WITHIN:g} s")
 
     def close(self) -> None:
         """Leave no process behind."""
@@ -166,7 +170,7 @@ class Fleet:
         command = [sys.executable, "-m", "pinpip", "--config", str(home.config), "consume"]
         command += [home.pipeline, "--chaos", plan.model_dump_json()]
         static = {"PINPIP_KAFKA__GROUP_INSTANCE_ID": instance} if instance else {}
-        environment = {**home.environment, **home.own, **static}
+        environment = {**home.environment, **home.own, **static, "PYTHONFAULTHANDLER": "1"}
         with log.open("wb") as out:
             return subprocess.Popen(command, stdout=out, stderr=out, env=environment)  # noqa: S603  # our own command
 
@@ -182,9 +186,9 @@ class Fleet:
         member.process.send_signal(signal.SIGCONT)
         self.counts["zombies"] += 1
 
-    def _bury(self, member: Member, now: float) -> None:
+    def _bury(self, member: Member, since: float, now: float) -> None:
         member.ended, code = True, member.process.returncode
-        cause = self._cause(member, code, now)
+        cause = self._cause(member, code, since, now)
         if cause is None:
             raise self._failed(member, f"ended with code {code}, which no fault explains")
         self.counts[cause] += 1
@@ -193,7 +197,7 @@ class Fleet:
         if member.stays:
             self.start(member.name, static=member.static, after_kill=code == -signal.SIGKILL)
 
-    def _cause(self, member: Member, code: int, now: float) -> str | None:
+    def _cause(self, member: Member, code: int, since: float, now: float) -> str | None:
         armed = signal.Signals[f"SIG{member.arm.signal}"] if member.arm.point else None
         expected = member.own | {armed}
         if code == -signal.SIGKILL:
@@ -202,7 +206,7 @@ class Fleet:
             return "terms" if signal.SIGTERM in expected else None
         if member.fenced or (member.static and _FENCED in member.tail()):
             return "fenced"  # or a late request of the process before it was served after its own
-        return "gave up" if code > 0 and self._excused(now) else None
+        return "gave up" if code > 0 and self._excused(since, now) else None
 
     def _failed(self, member: Member, what: str) -> FatalError:
         return FatalError(

@@ -55,8 +55,8 @@ class _Outages:
         finally:
             span[1] = self.clock.monotonic() + _EXCUSED
 
-    def explain(self, at: float) -> bool:
-        return any(began <= at <= ended for began, ended in self.times)
+    def explain(self, since: float, until: float) -> bool:
+        return any(began <= until and since <= ended for began, ended in self.times)
 
 
 class Play:

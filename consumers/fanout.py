@@ -28,11 +28,10 @@ class Fanout:
         held = [self._retried(lambda s=sink: s.positions(partitions)) for sink in self._sinks]  # type: ignore[misc]
         return {p: _earliest([positions[p] for positions in held]) for p in partitions}
 
-    def write(self, batch: Batch) -> Batch:
-        """Write to every sink; answers the batch, so that its future tells what was written."""
+    def write(self, batch: Batch) -> None:
+        """Write to every sink."""
         for sink in self._sinks:
             self._retried(lambda s=sink: s.write(batch))  # type: ignore[misc]
-        return batch
 
     def close(self) -> None:
         """Write what was put off, unless it is another's by now."""

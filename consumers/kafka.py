@@ -48,7 +48,6 @@ class KafkaSource:
         self._headers, self._chunk, self._from_end = want_headers, chunk, start == "latest"
         self._held: set[Partition] = set()
         self._sought: dict[Partition, Position | None] = {}
-        self._paused: list[TopicPartition] | None = None
 
     def open(self, listener: Listener) -> None:
         """Join the group; ConfigError, or SourceError when no broker can be reached."""
@@ -67,7 +66,7 @@ class KafkaSource:
         Raises RecordsExpired when the topic no longer reaches back to a position, SourceError for
         one beyond its end and for what the broker refuses.
         """
-        if self._sought and self._paused is None:
+        if self._sought and not self._reader.paused:
             self._begin_sought()
         records = self._reader.read(timeout)
         return records and remaining(records, self._sought)
@@ -78,14 +77,11 @@ class KafkaSource:
 
     def pause(self) -> None:
         """Fetch nothing; the client's queue is dropped and fetched again later."""
-        self._paused = [topic_partition(p) for p in self._reader.next]
-        self._reader.consumer.pause(self._paused)
+        self._reader.pause()
 
     def resume(self) -> None:
         """Fetch again, also what was taken away meanwhile and may come back."""
-        if self._paused is not None:
-            self._reader.consumer.resume(self._paused)
-        self._paused = None
+        self._reader.resume()
 
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
         """Commit to the group in the background: a hint for lag tools, so a failure is no error."""
@@ -99,7 +95,7 @@ class KafkaSource:
 
     def close(self) -> None:
         """Leave the group."""
-        self._reader.consumer.close()
+        self._reader.close()
 
     def _begin_sought(self) -> None:
         started = {p: at for p, at in self._sought.items() if at and p not in self._reader.next}

@@ -1,6 +1,7 @@
 """The Kafka client's settings, its errors in pinpip's words, and where topics begin and end."""
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
 from typing import Any
 
 import structlog
@@ -204,7 +205,15 @@ def end_positions(
     Topics that do not exist have none. The end is the last stable offset: what lies behind an open
     transaction cannot be read yet.
     """
-    return _marks(settings(properties, "pinpip-ends", 0), topics)
+    own = settings(properties, "pinpip-ends", 0)
+    with closing(client(own)) as consumer:
+        ids = TopicIds(own, consumer)
+        epochs = ids.answers(ids.ask(topics))
+        marks = _marks(consumer, topics).items()
+    return {
+        p: (Position(low, epoch=epochs.get(p.source)), Position(high, epoch=epochs.get(p.source)))
+        for p, (low, high) in marks
+    }
 
 
 def high_watermarks(
@@ -212,38 +221,21 @@ def high_watermarks(
 ) -> dict[Partition, Position]:
     """Where each partition of `topics` ends, with what lies behind open transactions."""
     everything = settings(properties, "pinpip-ends", 0) | {"isolation.level": "read_uncommitted"}
-    return {partition: high for partition, (_, high) in _marks(everything, topics).items()}
+    with closing(client(everything)) as consumer:
+        return {p: Position(high) for p, (_, high) in _marks(consumer, topics).items()}
 
 
-def _marks(
-    configuration: Mapping[str, Any], topics: Collection[str]
-) -> dict[Partition, tuple[Position, Position]]:
-    consumer = client(configuration)
-    try:
-        ids = TopicIds(configuration, consumer)
-        epochs = ids.answers(ids.ask(topics))
-        return {
-            p: (
-                Position(low, epoch=epochs.get(p.source)),
-                Position(high, epoch=epochs.get(p.source)),
-            )
-            for p in partitions_of(consumer, topics)
-            for low, high in [watermarks(consumer, p)]
-        }
-    finally:
-        consumer.close()
+def _marks(consumer: Consumer, topics: Collection[str]) -> dict[Partition, tuple[int, int]]:
+    return {p: watermarks(consumer, p) for p in partitions_of(consumer, topics)}
 
 
 def committed(
     properties: Mapping[str, Any], group: str, topics: Collection[str]
 ) -> dict[Partition, Position]:
     """What `group` last acknowledged: for lag, never the truth."""
-    consumer = client(settings(properties, group, 0))
-    try:
+    with closing(client(settings(properties, group, 0))) as consumer:
         wanted = [topic_partition(p) for p in partitions_of(consumer, topics)]
         found = consumer.committed(wanted, timeout=REACH) if wanted else []
-    finally:
-        consumer.close()
     return {partition_of(tp): Position(tp.offset) for tp in found if tp.offset >= 0}
 
 

@@ -39,7 +39,7 @@ def unread_since(
                 reader.consumer.incremental_assign([start])
         oldest = _first_times(reader, {p for p, n in behind.items() if n})
     finally:
-        reader.consumer.close()
+        reader.close()
     return {p: behind[p] for p, at in oldest.items() if at < older_than}
 
 

@@ -46,6 +46,10 @@ class TopicIds:
         told = {topic: _answer(topic, answer, patience) for topic, answer in asked.items()}
         return {topic: epoch for topic, epoch in told.items() if epoch is not None}
 
+    def close(self) -> None:
+        """End the client; one that is left to the interpreter's own end may hang it there."""
+        self._admin = None
+
     def now(self, topic: str) -> int | None:
         """The epoch of `topic`, or None when the cluster does not tell."""
         return self.answers(self.ask([topic])).get(topic)

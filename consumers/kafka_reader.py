@@ -39,10 +39,16 @@ class Reader:
         self.firsts: dict[Partition, int] = {}
         self._start: dict[Partition, Position | None] = {}
         self._absent: set[str] = set()
+        self._paused: list[TopicPartition] | None = None
         self._ids = TopicIds(configuration, self.consumer)
         self._epochs: dict[str, int] = {}
         self._asked: Asked = {}
         self._headers, self._chunk, self._from_end = headers, chunk, from_end
+
+    def close(self) -> None:
+        """Leave the group and end the clients."""
+        self.consumer.close()
+        self._ids.close()
 
     def place(self, partition: Partition, position: Position | None) -> TopicPartition:
         """Expect `partition` from `position` on; answers the explicit offset to read from.
@@ -94,6 +100,22 @@ class Reader:
                 raise SourceError(f"{target} cannot be sought: {error.args[0].str()}") from error
             self.consumer.incremental_unassign([target])  # not fetching yet: nothing to seek in
             self.consumer.incremental_assign([target])
+
+    def pause(self) -> None:
+        """Fetch nothing; the client's queue is dropped and fetched again later."""
+        self._paused = [topic_partition(p) for p in self.next]
+        self.consumer.pause(self._paused)
+
+    def resume(self) -> None:
+        """Fetch again, also what was taken away meanwhile and may come back."""
+        if self._paused is not None:
+            self.consumer.resume(self._paused)
+        self._paused = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether `pause` is in force."""
+        return self._paused is not None
 
     def read(self, timeout: float) -> Records | None:
         """The next records that are due; waits `timeout` seconds, one at most."""

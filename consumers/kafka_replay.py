@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import polars as pl
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
 from consumers.kafka import BUDGET, CHUNK
 from consumers.kafka_client import (
@@ -52,7 +52,6 @@ class BoundedKafkaSource:
         self._ends: dict[Partition, int] = {}
         self._open: set[Partition] = set()
         self._sought: dict[Partition, Position | None] = {}
-        self._paused: list[TopicPartition] | None = None
 
     def open(self, listener: Listener) -> None:
         """Fix the ends; SourceError when no broker or topic is there."""
@@ -73,7 +72,7 @@ class BoundedKafkaSource:
 
         Raises SourceError when a position lies before the window: going on would leave a gap.
         """
-        if self._paused is None:
+        if not self._reader.paused:
             begin_each(self._sought, self._begin)
         records = self._reader.read(timeout)
         wanted = records and remaining(records, self._sought)
@@ -87,14 +86,11 @@ class BoundedKafkaSource:
 
     def pause(self) -> None:
         """Fetch nothing; the client's queue is dropped and fetched again later."""
-        self._paused = [topic_partition(p) for p in self._reader.next]
-        self._reader.consumer.pause(self._paused)
+        self._reader.pause()
 
     def resume(self) -> None:
         """Fetch again."""
-        if self._paused is not None:
-            self._reader.consumer.resume(self._paused)
-        self._paused = None
+        self._reader.resume()
 
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
         """Nothing: the live consumer's group is none of a replay's business."""
@@ -112,7 +108,7 @@ class BoundedKafkaSource:
 
     def close(self) -> None:
         """Close the client."""
-        self._reader.consumer.close()
+        self._reader.close()
 
     def _bound(self, partition: Partition) -> None:
         low, high = watermarks(self._reader.consumer, partition)

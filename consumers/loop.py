@@ -4,11 +4,13 @@ The tables are the truth. An assigned partition starts at the minimum over the s
 drops what it already has, and a sink that another writer has overtaken makes the loop drop its
 buffer, read the positions again and seek.
 
-Every call on a sink runs in the executor, one at a time. The loop's own thread never blocks on it:
-while a call takes long, the source is paused and polled on, so that the group is served.
+The loop's own thread polls. Two batches at most are in flight in the executor: the younger one is
+decoded while the older one is written, so every call on a sink still comes in its order, one at a
+time. While such a call takes long, the source is paused and polled on, so that the group is served.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,18 +19,20 @@ from typing import TypeVar
 from consumers.fanout import Fanout
 from consumers.rejects import RejectWatch
 from consumers.rivals import RivalWatch
-from pinpip.batch import Batch, Partition, Records, merge
+from pinpip.batch import Batch, Partition, Records, Span, merge
 from pinpip.borders import Sink, Source
 from pinpip.clock import Clock
 from pinpip.errors import StalePosition
 
 PATIENCE = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
 EAGERNESS = 0.1  # the same while nothing is assigned: what comes is started this soon
+IN_FLIGHT = 2  # batches: one is decoded while one is written
 SHORT_WAIT = 2.0  # for a call on a sink; beyond it the source is paused, which drops its queue
 RETRY_BUDGET = 120.0  # for a failing call on a sink; polling goes on meanwhile
 STOP_BUDGET = 5.0  # the same once the loop is asked to stop
 
 T = TypeVar("T")
+Spans = Mapping[Partition, Span]
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Loop:
         self._arrived: set[Partition] = set()
         self._buffer: list[Records] = []
         self._buffered_at = 0.0
-        self._writing: Future[Batch] | None = None
+        self._flying: deque[Future[Spans]] = deque()
         self._rejects = RejectWatch(limits.reject_ratio, limits.reject_window)
         self._rivals = RivalWatch()
 
@@ -92,8 +96,8 @@ class Loop:
         """Start new partitions, poll, buffer, and hand a due batch over to the sinks."""
         try:
             self._start_arrived()
-            self._collect(self._source.poll(self._patience()))
-            if self._writing is not None and self._writing.done():
+            self._poll(self._patience())
+            while self._flying and self._flying[0].done():
                 self._settle()
             if self._is_due():
                 self._hand_over()
@@ -125,7 +129,7 @@ class Loop:
 
     def _start_arrived(self) -> None:
         if self._arrived:
-            self._settle()
+            self._settle_all()
             self._start(self._arrived)
 
     def _start(self, partitions: Collection[Partition]) -> None:
@@ -142,16 +146,19 @@ class Loop:
         kept = [records.without(partitions) for records in self._buffer]
         self._buffer = [records for records in kept if records.spans]
 
-    def _collect(self, records: Records | None) -> None:
+    def _poll(self, patience: float) -> None:
+        """What came first of it may be as old as the question."""
+        asked = self._clock.monotonic()
+        records = self._source.poll(patience)
         if records is None:
             return
         if not self._buffer:
-            self._buffered_at = self._clock.monotonic()
+            self._buffered_at = asked
         self._buffer.append(records)
 
     def _patience(self) -> float:
         if not self._buffer:
-            return PATIENCE if self._assigned else EAGERNESS
+            return min(self._limits.max_wait, PATIENCE if self._assigned else EAGERNESS)
         age = self._clock.monotonic() - self._buffered_at
         return min(max(self._limits.max_wait - age, 0.0), PATIENCE)
 
@@ -165,28 +172,40 @@ class Loop:
         )
 
     def _hand_over(self) -> None:
-        """Decode beside the write of the batch before, then take its slot."""
-        batch = self._process(merge(self._buffer))
-        self._buffer = []
+        if len(self._flying) == IN_FLIGHT:
+            self._settle()
+        parts, self._buffer = self._buffer, []
+        before = self._flying[-1] if self._flying else None
+        self._flying.append(self._executor.submit(self._work, parts, before))
+
+    def _work(self, parts: list[Records], before: Future[Spans] | None) -> Spans:
+        """Decode beside the write of the batch `before`; write after it, if it was written."""
+        records = merge(parts)
+        parts.clear()  # payloads are not needed any more once they are decoded
+        batch = self._process(records)
+        del records
+        if before is not None:
+            before.result()
         self._rejects.check(batch)
-        self._settle()
-        self._writing = self._executor.submit(self._sinks.write, batch)
+        self._sinks.write(batch)
+        self._written(batch)
+        return batch.spans
 
     def _settle(self) -> None:
-        """Wait for the write in flight, and acknowledge it."""
-        if self._writing is None:
-            return
-        writing, self._writing = self._writing, None
-        batch = self._wait_for(writing)
+        """Wait for the oldest batch in flight, and acknowledge it."""
+        spans = self._wait_for(self._flying.popleft())
         self._rivals.wrote()
-        ends = {p: span.end for p, span in batch.spans.items() if p in self._assigned}
+        ends = {p: span.end for p, span in spans.items() if p in self._assigned}
         self._source.acknowledge(ends)
-        self._written(batch)
+
+    def _settle_all(self) -> None:
+        while self._flying:
+            self._settle()
 
     def _write_all(self) -> None:
         if self._buffer:
             self._hand_over()
-        self._settle()
+        self._settle_all()
 
     def _drain(self) -> None:
         """Write the last batch of a bounded source; overtaken, the source goes back to give it."""
@@ -196,8 +215,11 @@ class Loop:
             self._rewind(stale)
 
     def _rewind(self, stale: StalePosition) -> None:
-        """Another writer was faster: the table wins."""
+        """Another writer was faster: the table wins. What followed in flight was not written."""
         self._rivals.overtaken(stale)
+        while self._flying:
+            with suppress(StalePosition):
+                self._settle()
         self._start(self._assigned)
 
     def _wait_for(self, call: Future[T]) -> T:
@@ -205,7 +227,7 @@ class Loop:
         if not _ended(call, SHORT_WAIT):
             self._source.pause()
             while not _ended(call, PATIENCE):
-                self._collect(self._source.poll(0.0))
+                self._poll(0.0)
             self._source.resume()
         return call.result()
 

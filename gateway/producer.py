@@ -178,7 +178,8 @@ class KafkaProducer:
                 self._producer.poll(0.1)
             except (KafkaException, SystemError) as error:  # SystemError: a report came after it
                 fatal = error if isinstance(error, KafkaException) else error.__cause__
-                self._fatal = fatal.args[0] if isinstance(fatal, KafkaException) else None
+                if isinstance(fatal, KafkaException):  # a later report may not say why
+                    self._fatal = fatal.args[0]
                 _log.error("kafka_refuses_for_good", error=str(fatal))
 
 

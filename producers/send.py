@@ -126,7 +126,8 @@ class _Outbox:
         if all(result.outcome is Outcome.REJECTED for result in results):
             raise FatalError(
                 f"{target} took none of {len(outgoing)} records: {results[0].error}",
-                "check that the other side runs, and its address, key and names in config.yaml",
+                "check that the other side runs, its address, key and names in config.yaml, and the"
+                " user's rights (ACLs: WRITE on the topics)",
             )
 
 

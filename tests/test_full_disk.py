@@ -1,12 +1,14 @@
 """A lake on a disk that is full: writing waits for room, and leaves nothing torn behind."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from polars.testing import assert_frame_equal
 
 from pinpip.batch import KAFKA, Position
+from pinpip.borders import Sink
 from pinpip.errors import TransientError
 from sinks import table
 from sinks.store import FolderStore
@@ -15,6 +17,7 @@ from tests.support.delivery import LOG, PARTITIONS, STEP, deliver, records
 from tests.support.disks import PAGE, SmallDisk, small_disk
 from tests.support.processes import (
     Home,
+    Process,
     assert_holds_once,
     kinesis_home,
     payloads,
@@ -54,14 +57,19 @@ def assert_once(held: Held, count: int) -> None:
     assert_frame_equal(held.rows().select(kept.columns), kept, check_row_order=False)
 
 
+def assert_no_room(sink: Sink) -> None:
+    """The next batch is refused, and the hint says what to do."""
+    with pytest.raises(TransientError, match=NO_ROOM) as told:
+        sink.write(NEXT)
+    assert "make room" in told.value.hint
+
+
 def test_a_data_file_without_room_leaves_nothing(disk: SmallDisk, held: DeltaBackend) -> None:
     sink = held.sink()
     deliver(sink, STEP)
     before = disk.files()
     disk.fill()
-    with pytest.raises(TransientError, match=NO_ROOM) as told:
-        sink.write(NEXT)
-    assert "make room" in told.value.hint
+    assert_no_room(sink)
     assert disk.files() == before
     disk.free()
     sink.write(NEXT)
@@ -75,9 +83,7 @@ def test_a_commit_without_room_leaves_half_a_log_entry_nowhere(
     deliver(sink, STEP)
     before = disk.files()
     disk.fill(leave=PAGE)
-    with pytest.raises(TransientError, match=NO_ROOM) as told:
-        sink.write(NEXT)
-    assert "make room" in told.value.hint
+    assert_no_room(sink)
     [orphan] = disk.files() - before
     assert orphan.endswith(".parquet")
     assert set(held.sink().positions(PARTITIONS).values()) == {Position(STEP)}
@@ -126,9 +132,7 @@ def test_of_an_archive_the_partition_that_had_no_room_is_written_by_the_same_cal
     deliver(sink, STEP)
     before = disk.files()
     disk.fill(leave=PAGE)
-    with pytest.raises(TransientError, match=NO_ROOM) as told:
-        sink.write(NEXT)
-    assert "make room" in told.value.hint
+    assert_no_room(sink)
     assert len(disk.files() - before) == 1
     disk.free()
     sink.write(NEXT)
@@ -149,9 +153,9 @@ def says(home: Home, text: str) -> bool:
     return text in (home.folder / "process.log").read_text(encoding="utf-8")
 
 
-def test_a_consumer_on_a_full_disk_goes_on_when_there_is_room(
-    home: tuple[Home, SmallDisk, str], aws: TestAws
-) -> None:
+@contextmanager
+def on_a_full_disk(home: tuple[Home, SmallDisk, str], aws: TestAws) -> Iterator[Process]:
+    """A consumer that has written some rows and has no room for the next."""
     consumed, disk, stream = home
     put(aws, stream, payloads(100))
     with consumed.running("consume", "user") as consumer:
@@ -159,6 +163,14 @@ def test_a_consumer_on_a_full_disk_goes_on_when_there_is_room(
         disk.fill()
         put(aws, stream, payloads(100, since=100))
         until(lambda: says(consumed, NO_ROOM), "the consumer to meet the full disk")
+        yield consumer
+
+
+def test_a_consumer_on_a_full_disk_goes_on_when_there_is_room(
+    home: tuple[Home, SmallDisk, str], aws: TestAws
+) -> None:
+    consumed, disk, _ = home
+    with on_a_full_disk(home, aws) as consumer:
         disk.free()
         until(lambda: consumed.rows() >= 200, "the other rows")
         assert stop(consumer) == 0
@@ -168,13 +180,8 @@ def test_a_consumer_on_a_full_disk_goes_on_when_there_is_room(
 def test_a_consumer_that_is_stopped_on_a_full_disk_says_why_it_fails(
     home: tuple[Home, SmallDisk, str], aws: TestAws
 ) -> None:
-    consumed, disk, stream = home
-    put(aws, stream, payloads(100))
-    with consumed.running("consume", "user") as consumer:
-        until(lambda: consumed.rows() >= 100, "the first rows")
-        disk.fill()
-        put(aws, stream, payloads(100, since=100))
-        until(lambda: says(consumed, NO_ROOM), "the consumer to meet the full disk")
+    consumed, disk, _ = home
+    with on_a_full_disk(home, aws) as consumer:
         assert stop(consumer, within=20) == 1
     assert says(consumed, "error: gave up after")
     assert says(consumed, "next:  make room on that disk")

@@ -1,5 +1,6 @@
 """The Kafka source beyond the contract: groups, gaps, errors."""
 
+import gc
 import json
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -220,6 +222,26 @@ def test_a_seek_right_after_the_assignment_is_obeyed(backend: KafkaBackend) -> N
 
 
 @real
+def test_a_closed_source_leaves_no_client_of_its_own_behind(broker: Broker) -> None:
+    topic = broker.create_topic()
+    broker.produce(topic, [b"one"])
+    before = client_threads()
+    gc.disable()
+    try:
+        with opened(KafkaSource(broker.properties, [topic], topic), Recorder()) as source:
+            read(source, 1)
+            assert client_threads() > before
+        assert client_threads() == before
+    finally:
+        gc.enable()
+
+
+def client_threads() -> int:
+    """How many threads of this process librdkafka runs."""
+    names = (task / "comm" for task in Path("/proc/self/task").iterdir())
+    return sum(name.read_text(encoding="utf-8").startswith("rdk:") for name in names)
+
+
 def test_a_seek_of_a_partition_that_is_not_ours_is_ignored(backend: KafkaBackend) -> None:
     backend.fill(numbered(4))
     with opened(backend.source(), Recorder()) as source:

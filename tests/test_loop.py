@@ -2,8 +2,8 @@
 
 import pytest
 
-from pinpip.batch import Position
-from tests.support.member import P0, P1, Member, fill, offsets
+from pinpip.batch import Position, Records
+from tests.support.member import LIMITS, P0, P1, Member, fill, offsets
 from tests.support.memory import BAD, MemoryBroker, MemoryTable
 
 
@@ -44,6 +44,29 @@ def test_a_batch_is_written_when_it_is_old_enough(
     member.turn()
     member.executor.run()
     assert offsets(tables[0], P0) == [0]
+
+
+def test_no_batch_waits_longer_than_it_may_though_its_first_records_were_awaited(
+    broker: MemoryBroker,
+    member: Member,
+    tables: list[MemoryTable],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    poll = member.source.poll
+
+    def patient(timeout: float) -> Records | None:
+        member.clock.advance(timeout)
+        return poll(timeout)
+
+    member.takes(P0)
+    member.turn()
+    fill(broker, P0, 1)
+    monkeypatch.setattr(member.source, "poll", patient)
+    began = member.clock.monotonic()
+    while not tables[0].rows:
+        member.turn()
+        member.executor.run()
+    assert member.clock.monotonic() - began <= LIMITS.max_wait
 
 
 def test_the_source_hears_of_a_batch_only_after_every_sink_has_it(

@@ -70,16 +70,16 @@ def test_a_transient_fault_of_the_positions_is_tried_again(
 def test_while_a_write_lasts_the_source_is_paused_and_polled_and_then_goes_on(
     broker: MemoryBroker, member: Member, tables: list[MemoryTable]
 ) -> None:
-    fill(broker, P0, 15)
+    fill(broker, P0, 21)
     member.takes(P0)
     member.turn()
     member.executor.waits = 4
-    member.turn(3)
-    assert member.source.polls == [False] * 5 + [True] * 3
+    member.turn(5)
+    assert member.source.polls == [False] * 7 + [True] * 3
     assert not member.source.paused
     member.turn()
     member.loop.finish()
-    assert offsets(tables[0], P0) == list(range(15))
+    assert offsets(tables[0], P0) == list(range(21))
 
 
 def test_a_short_write_does_not_pause_the_source(broker: MemoryBroker, member: Member) -> None:
@@ -110,13 +110,13 @@ def test_what_is_revoked_while_a_write_lasts_is_dropped(
 def test_what_is_assigned_while_a_write_lasts_is_started_after_it(
     broker: MemoryBroker, member: Member, tables: list[MemoryTable]
 ) -> None:
-    fill(broker, P0, 12)
+    fill(broker, P0, 18)
     member.takes(P0)
     member.turn()
     member.executor.waits = 3
     member.turn()
     fill(broker, P1, 3)
-    member.turn()
+    member.turn(3)
     member.source.assign(P1)
     member.turn()
     assert tables[0].held == {P0: Position(6)}
@@ -328,7 +328,7 @@ def test_as_many_own_writes_as_lost_ones_are_no_reason_to_stop(
     for _ in range(3 * LIMIT):
         fill(broker, P0, 12)
         member.sinks[0].before = overtaking(tables[0], times=1)
-        member.turn(6)
+        member.turn(12)
     member.loop.finish()
     held = offsets(tables[0], P0)
     assert held == list(range(len(held)))
@@ -358,9 +358,10 @@ def test_too_many_rejects_stop_the_loop_before_the_batch_is_written(
 ) -> None:
     fill(broker, P0, 12, BAD)
     member.takes(P0)
-    with pytest.raises(TooManyRejects, match="12 of the last 12 records"):
-        member.turn(4)
+    member.turn(4)
     member.executor.run()
+    with pytest.raises(TooManyRejects, match="12 of the last 12 records"):
+        member.turn()
     assert tables[0].held == {P0: Position(6)}
 
 

@@ -5,7 +5,6 @@ anything into a text column. So its rows count only where the payload proves tha
 lost or guessed; every other payload goes to `record.read`.
 """
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -52,11 +51,14 @@ def decode(frame: pl.DataFrame, schema: Schema, coordinates: Coordinates) -> Dec
     """The payloads of `frame` (as in Records.frame) as rows of `schema`; no payload raises."""
     payloads = frame.select(VALUE).with_row_index(_ROW)
     exact = pl.concat([_no_rows(schema), *_exact_chunks(payloads, schema)])
-    doubtful = payloads.join(exact, on=_ROW, how="anti", maintain_order="left")
+    doubtful = payloads[:0]
+    if len(exact) < len(payloads):
+        doubtful = payloads.join(exact, on=_ROW, how="anti", maintain_order="left")
     judged, rejects = _judge(doubtful, schema)
     rows = exact if judged.is_empty() else pl.concat([exact, judged]).sort(_ROW)
     metadata = frame.select(coordinates.metadata.keys())
-    wire = [rows.select(schema.fields.keys()), metadata[rows[_ROW]], rows.select(RESCUED)]
+    own = metadata if rejects.is_empty() else metadata[rows[_ROW]]
+    wire = [rows.select(schema.fields.keys()), own, rows.select(RESCUED)]
     bad = [frame.select(*coordinates.metadata, VALUE)[rejects[_ROW]], rejects.drop(_ROW)]
     return Decoded(pl.concat(wire, how="horizontal"), pl.concat(bad, how="horizontal"))
 
@@ -83,12 +85,20 @@ def _judge(payloads: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, pl.Dat
 def _exact_chunks(payloads: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
     """The rows that the batch reader decodes exactly; chunks that fit the processor's cache."""
     for chunk in payloads.iter_slices(CHUNK):
-        text = _as_text(chunk[VALUE]).str.strip_suffix("\n")
-        lines = chunk.select(_ROW, text.alias(_TEXT)).filter(_is_line())
+        text = _as_text(chunk[VALUE])
+        if text.str.ends_with("\n").any():
+            text = text.str.strip_suffix("\n")
+        lines = _kept(chunk.select(_ROW, text.alias(_TEXT)), _is_line())
         for rows in _read(lines, schema):
-            yield rows.filter(_is_exact(schema)).select(
+            yield _kept(rows, _is_exact(schema)).select(
                 _ROW, *schema.fields, pl.lit(None, pl.String()).alias(RESCUED)
             )
+
+
+def _kept(frame: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
+    """The rows for which it holds; nothing is copied where it holds for all, as is usual."""
+    mask = frame.select(condition).to_series()
+    return frame if mask.all(ignore_nulls=False) else frame.filter(mask)
 
 
 def _as_text(values: pl.Series) -> pl.Series:
@@ -134,7 +144,7 @@ def _read(lines: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
     """The lines with their fields, in order, less those in small pieces that cannot be read."""
     if lines.is_empty():
         return
-    buffer = io.BytesIO(b"\n".join(lines[_TEXT].cast(pl.Binary).to_list()))
+    buffer = b"\n".join(lines[_TEXT].cast(pl.Binary).to_list())
     try:
         fields = pl.read_ndjson(buffer, schema=dict(schema.fields), ignore_errors=True)
     except pl.exceptions.ComputeError:

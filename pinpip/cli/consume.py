@@ -1,12 +1,12 @@
 """`pinpip consume`: the daemon."""
 
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinpip.cli.shared import settings_of, stopping_on_signals
+from pinpip.cli.shared import awaited, settings_of, stopping_on_signals
 from pinpip.errors import ConfigError, FatalError
 
 if TYPE_CHECKING:
@@ -82,15 +82,16 @@ def run(
     `begins` as in `sinks.delta.Target`; `chaos` is a `chaos.points.Plan` as JSON.
     """
     from chaos.points import Plan, Rig
+    from consumers.loop import IN_FLIGHT
     from pinpip.cli.compose import loop_of
     from pinpip.clock import SystemClock
 
     rig = Rig(Plan.model_validate_json(chaos)) if chaos else None
     clock = rig.clock(SystemClock()) if rig else SystemClock()
-    with ThreadPoolExecutor(len(names), "write") as writers:
+    with ThreadPoolExecutor(IN_FLIGHT * len(names), "batch") as workers:
         loops = [
             loop_of(
-                config, name, clock, writers, partial(metrics.count, name), begins=begins, rig=rig
+                config, name, clock, workers, partial(metrics.count, name), begins=begins, rig=rig
             )
             for name in names
         ]
@@ -104,7 +105,7 @@ def _run_all(loops: "list[Loop]") -> None:
 
     with ThreadPoolExecutor(len(loops), "loop") as threads, stopping_on_signals(stop):
         running = [threads.submit(loop.run) for loop in loops]
-        wait(running, return_when=FIRST_EXCEPTION)
+        awaited(lambda seconds: bool(wait(running, seconds, FIRST_COMPLETED).done))
         stop()
     for finished in running:
         finished.result()

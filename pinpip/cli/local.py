@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pinpip.cli.shared import settings_of, show, stopping_on_signals
+from pinpip.cli.shared import awaited, settings_of, show, stopping_on_signals
 
 commands = typer.Typer(help="The embedded stack: no Docker, no cloud.", no_args_is_help=True)
 
@@ -56,4 +56,4 @@ def up(
         addresses = {"Kafka": stack.kafka, "AWS": stack.aws, "gateway": url}
         show("Up", [{"part": k, "address": v} for k, v in addresses.items()], as_json=False)
         typer.echo("stop with Ctrl-C; everything in it is forgotten then, the lake stays")
-        stop.wait()
+        awaited(stop.wait)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 TIMES += ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
+WAKES = 0.5  # seconds within which a signal is seen, whichever thread it reached
 _NAMING = re.compile(
     r"year|^ind$|_partition|_offset|^(start|end|position|version|seed)$"
 )  # numbers that name, and count nothing
@@ -121,6 +122,15 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def awaited(happens: Callable[[float], bool]) -> None:
+    """Return once `happens`, which waits for so many seconds at most, says so.
+
+    A signal may reach another thread, and its handler runs only when the main one wakes up.
+    """
+    while not happens(WAKES):
+        pass
 
 
 @contextmanager

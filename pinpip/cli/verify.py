@@ -27,6 +27,11 @@ _REREAD = "Read the source again"
 _LEDGER = "Look up"
 
 
+def _moment(said: str) -> Any:
+    """The option of a time to look commits up by."""
+    return typer.Option(formats=TIMES, metavar="TIME", help=said, rich_help_panel=_LEDGER)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is read again: everything, or `sample` stretches of 1,000 records that `seed` draws."""
@@ -79,21 +84,11 @@ def verify(
     ] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(
-            formats=TIMES,
-            metavar="TIME",
-            help="Commits from then on (UTC).",
-            rich_help_panel=_LEDGER,
-        ),
+        _moment("Commits from then on (UTC)."),
     ] = None,
     until: Annotated[
         datetime | None,
-        typer.Option(
-            formats=TIMES,
-            metavar="TIME",
-            help="Commits before then (UTC).",
-            rich_help_panel=_LEDGER,
-        ),
+        _moment("Commits before then (UTC)."),
     ] = None,
 ) -> None:
     """Prove from the data that each record is in its table or quarantine exactly once.

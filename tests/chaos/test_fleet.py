@@ -17,7 +17,7 @@ QUIET = draw(1, Setting(seconds=60, session=3, broker=False, storage=False, disk
 
 
 @contextmanager
-def fleet(folder: Path, excused: Callable[[float], bool]) -> Iterator[Fleet]:
+def fleet(folder: Path, excused: Callable[[float, float], bool]) -> Iterator[Fleet]:
     """Consumers whose configuration is missing: each ends by itself with code 1."""
     home = Home(folder, folder / "missing.yaml", "user", environment(), {})
     made = Fleet(home, QUIET, SystemClock(), excused)
@@ -36,7 +36,7 @@ def tick_until(own: Fleet, condition: Callable[[], bool]) -> None:
 
 
 def test_an_error_that_no_fault_explains_fails_the_round_and_shows_the_log(tmp_path: Path) -> None:
-    with fleet(tmp_path, lambda _: False) as own:
+    with fleet(tmp_path, lambda *_: False) as own:
         own.start("c0", static=False)
         with pytest.raises(FatalError) as failure:
             tick_until(own, lambda: False)
@@ -45,15 +45,32 @@ def test_an_error_that_no_fault_explains_fails_the_round_and_shows_the_log(tmp_p
 
 
 def test_a_consumer_that_an_outage_ends_is_counted_and_started_again(tmp_path: Path) -> None:
-    with fleet(tmp_path, lambda _: True) as own:
+    with fleet(tmp_path, lambda *_: True) as own:
         own.start("c0", static=True)
         tick_until(own, lambda: own.counts["gave up"] == 1)
         assert [(member.name, member.static) for member in own.members] == [("c0", True)]
     assert own.gave_up
 
 
+def test_an_end_that_was_seen_late_is_explained_by_what_was_away_meanwhile(tmp_path: Path) -> None:
+    looks: list[tuple[float, float]] = []
+
+    def excused(since: float, until: float) -> bool:
+        looks.append((since, until))
+        return True
+
+    with fleet(tmp_path, excused) as own:
+        member = own.start("c0", static=False)
+        own.tick()
+        began = time.monotonic()
+        member.process.wait()
+        own.tick()
+    [(earlier, later)] = looks
+    assert earlier <= began <= later
+
+
 def test_a_killed_consumer_has_a_successor_and_one_that_left_has_none(tmp_path: Path) -> None:
-    with fleet(tmp_path, lambda _: False) as own:
+    with fleet(tmp_path, lambda *_: False) as own:
         own.kill(own.start("c0", static=False))
         tick_until(own, lambda: own.counts["kills"] == 1)
         [successor] = own.members
@@ -64,7 +81,7 @@ def test_a_killed_consumer_has_a_successor_and_one_that_left_has_none(tmp_path: 
 
 
 def test_a_frozen_consumer_wakes_up_when_it_was_told_to(tmp_path: Path) -> None:
-    with fleet(tmp_path, lambda _: True) as own:
+    with fleet(tmp_path, lambda *_: True) as own:
         member = own.start("c0", static=False)
         own.freeze(member, 0.5)
         asleep = time.monotonic()

@@ -192,6 +192,10 @@ class LazyFuture(Future[Any]):
         except Exception as error:  # noqa: BLE001  # a future keeps whatever its step raised
             self.set_exception(error)
 
+    def result(self, timeout: float | None = None) -> Any:
+        self.run()
+        return super().result(timeout)
+
     def exception(self, timeout: float | None = None) -> BaseException | None:
         if self._waits and not self.done():
             self._waits -= 1
@@ -202,27 +206,28 @@ class LazyFuture(Future[Any]):
 
 
 class LazyExecutor(Executor):
-    """One slot whose work the test starts, or a wait for it.
+    """Calls that the test starts, in their order, or a wait for one of them.
 
     The next call takes `waits` waits in vain first; `meanwhile` runs in each of them.
     """
 
     def __init__(self) -> None:
-        self.pending: LazyFuture | None = None
+        self.pending: list[LazyFuture] = []
         self.waits = 0
         self.meanwhile: Callable[[], None] = lambda: None
 
     @property
     def busy(self) -> bool:
-        return self.pending is not None and not self.pending.done()
+        """Whether a call is in flight."""
+        return not all(call.done() for call in self.pending)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> LazyFuture:
-        assert not self.busy, "one call at a time"
         waits, self.waits = self.waits, 0
-        self.pending = LazyFuture(lambda: fn(*args, **kwargs), waits, self.meanwhile)
-        return self.pending
+        call = LazyFuture(lambda: fn(*args, **kwargs), waits, self.meanwhile)
+        self.pending = [call for call in self.pending if not call.done()] + [call]
+        return call
 
     def run(self) -> None:
-        """Finish the call in flight, if there is one."""
-        if self.pending is not None:
-            self.pending.run()
+        """Finish the calls in flight."""
+        for call in self.pending:
+            call.run()

@@ -90,6 +90,9 @@ class Home:
         ):
             try:
                 yield process
+            except BaseException:
+                sys.stderr.write((self.folder / log).read_text("utf-8", "replace")[-8000:])
+                raise
             finally:
                 process.kill()
 
@@ -123,6 +126,11 @@ class Home:
         """Rows in the live table and its quarantine, by their logs."""
         return sum(count(self.uri(name)) for name in ("user", "user_quarantine"))
 
+    def lag(self) -> int:
+        """What the topic holds beyond the tables' positions."""
+        [tree] = json.loads(self.run("status", "--json").stdout)
+        return int(tree["lag"])
+
     def files(self, pattern: str) -> int:
         """How many files of the lake match `pattern`."""
         return len(list((self.folder / "lake").glob(pattern)))
@@ -133,7 +141,7 @@ class Home:
 
 def environment() -> dict[str, str]:
     """This process's, and where pinpip is when it is not installed."""
-    own = {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    own = {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONFAULTHANDLER": "1"}
     return {k: v for k, v in os.environ.items() if not k.startswith("PINPIP_")} | own
 
 
@@ -151,9 +159,14 @@ def version(uri: str) -> int:
 
 
 def stop(process: Process, within: float = 10.0) -> int:
-    """Send SIGTERM; the exit code, which must come in time."""
+    """Send SIGTERM; the exit code, which must come in time, else the log shows where it stands."""
     process.send_signal(signal.SIGTERM)
-    return process.wait(within)
+    try:
+        return process.wait(within)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        process.wait()
+        raise
 
 
 def kafka_home(folder: Path, broker: Broker, topic: str, **properties: str) -> Home:
@@ -164,7 +177,8 @@ def kafka_home(folder: Path, broker: Broker, topic: str, **properties: str) -> H
     quick = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 300}
     own = {name.replace("_", "."): value for name, value in properties.items()}
     sections = {"kafka": {"bootstrap.servers": broker.bootstrap, **quick, **own}}
-    return _home(folder, {"id": topic, **sections}, {"topics": [topic]}, {})
+    own_id = "".join(filter(str.isalnum, topic))
+    return _home(folder, {"id": own_id, **sections}, {"topics": [topic]}, {})
 
 
 def kinesis_home(folder: Path, aws: TestAws, stream: str, **batching: object) -> Home:

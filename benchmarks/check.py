@@ -1,0 +1,71 @@
+"""Whether a contestant did the work: every record once, cleaned as pinpip cleans it."""
+
+import polars as pl
+
+from benchmarks.topic import Topic, pins
+from pinpip.batch import KAFKA, TIMESTAMP, VALUE, Records
+from transforms import pin
+from transforms.process import processor
+
+SAMPLE = 997  # a prime: the sample meets every partition
+_PLACE = ["_partition", "_offset"]
+
+
+def faults(table: str, topic: Topic) -> list[str]:
+    """What is wrong with the table, in words; nothing when it holds the topic's pins once."""
+    return [*misplaced(table, topic), *miscleaned(table, topic)]
+
+
+def misplaced(table: str, topic: Topic) -> list[str]:
+    """Partitions whose offsets are not 0 to the end, each once."""
+    offset = pl.col("_offset")
+    found = (
+        pl.scan_delta(table)
+        .group_by(pl.col("_partition").cast(pl.Int32))
+        .agg(pl.len(), offset.n_unique().alias("distinct"), offset.min(), offset.max().alias("max"))
+        .collect()
+    )
+    held = {number: tuple(rest) for number, *rest in found.rows()}
+    faulty = []
+    for number in range(topic.partitions):
+        rows = len(range(number, topic.records, topic.partitions))
+        own = held.pop(number, (0, 0, None, None))
+        if rows and own != (rows, rows, 0, rows - 1):
+            said = "{} rows of {} offsets from {} to {}".format(*own)
+            faulty.append(f"partition {number} holds {said}, not {rows} once each")
+    return faulty + [f"partition {number} does not exist" for number in held]
+
+
+def miscleaned(table: str, topic: Topic) -> list[str]:
+    """Columns of a sample of rows that differ from what pinpip's own transform makes of them."""
+    wanted = expected(topic)
+    names = [name for name in wanted.columns if name not in _PLACE]
+    place = [pl.col("_partition").cast(pl.Int32), pl.col("_offset").cast(pl.Int64)]
+    rows = pl.scan_delta(table).select(*place, *names)
+    found = wanted.lazy().select(_PLACE).join(rows, on=_PLACE).collect().sort(_PLACE)
+    if len(found) != len(wanted):
+        return [f"{len(found)} rows of a sample of {len(wanted)} are there"]
+    return [
+        f"column {name} differs from pinpip's"
+        for name in names
+        if not found[name].equals(wanted[name], null_equal=True)
+    ]
+
+
+def expected(topic: Topic, every: int = SAMPLE) -> pl.DataFrame:
+    """The places and clean columns of every so-many-th pin of the topic, in order."""
+    numbers, pool = range(0, topic.records, every), pins()
+    frame = pl.DataFrame(
+        {
+            "_topic": topic.name,
+            "_partition": pl.Series([n % topic.partitions for n in numbers], dtype=pl.Int32),
+            "_offset": pl.Series([n // topic.partitions for n in numbers], dtype=pl.Int64),
+            "_key": pl.Series([None] * len(numbers), dtype=pl.String),
+            "_timestamp": pl.Series([None] * len(numbers), dtype=TIMESTAMP),
+            VALUE: [pool[n % len(pool)] for n in numbers],
+        }
+    )
+    process = processor(pin.SCHEMA, pin.clean, KAFKA, keep_values=False)
+    clean = process(Records(frame, {}, KAFKA)).clean
+    names = [name for name in clean.columns if not name.startswith("_")]
+    return clean.select(*_PLACE, *names).sort(_PLACE)

@@ -1,0 +1,42 @@
+"""The configuration of a measured pinpip: one pipeline, `pin`, all else by default."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+
+def write(
+    folder: Path,
+    bootstrap: str,
+    source: Mapping[str, object],
+    *,
+    root: str | None = None,
+    **sections: object,
+) -> Path:
+    """A config.yaml in `folder`, whose tables are below `root` or in the folder itself."""
+    pipeline = {
+        "source": dict(source),
+        "schema": "transforms.pin:SCHEMA",
+        "transform": "transforms.pin:clean",
+        "sinks": [{"delta": "pin"}],
+    }
+    tree = {
+        "id": "bench",
+        "kafka": {"bootstrap.servers": bootstrap},
+        "lake": {"root": root or str(folder)},
+        **sections,
+        "pipelines": {"pin": pipeline},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return path
+
+
+def of_topic(
+    folder: Path, bootstrap: str, topic: str, *, root: str | None = None, **sections: object
+) -> Path:
+    """Pins of a topic, read by a group that is named for the folder."""
+    source = {"topics": [topic], "group": f"pinpip-{folder.name}"}
+    return write(folder, bootstrap, source, root=root, **sections)

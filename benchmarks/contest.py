@@ -1,0 +1,158 @@
+"""One run of one contestant over a filled topic, from the beginning into a fresh folder."""
+
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import commits, config, contestants, measure
+from benchmarks.measure import Usage
+from benchmarks.topic import Topic
+from pinpip.cli.shared import progress_bar
+
+PATIENCE = 180.0  # without a single new row; a session of Spark takes its time to come up
+LOOK = 0.1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where it is played: a broker, its process when that is known, a folder for all tables."""
+
+    bootstrap: str
+    broker: int | None
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A module of benchmarks.contestants, the interpreter that runs it, its variables.
+
+    `target`: how many times its rate pinpip's should be.
+    """
+
+    name: str
+    target: float | None = None
+    python: str = sys.executable
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+PINPIP = Contestant("pinpip")
+OWN = (
+    Contestant("drain", 0.30),
+    Contestant("loop", 4.0),
+    Contestant("sequential", 1.8),
+    PINPIP,
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run gave; times in seconds, CPU in seconds per million records, memory in MB.
+
+    `seconds` is from the first records read to the last row committed, `whole` from the start
+    (for one that notes when it is ready, from there: `ready` is how long that took).
+    `first_row` is from the start to the first commit with rows. `cpu` is all there was,
+    `reading_cpu` leaves out what the processes took before they read anything.
+    """
+
+    name: str
+    records: int
+    seconds: float
+    whole: float
+    ready: float
+    first_read: float
+    first_row: float | None
+    cpu: float
+    reading_cpu: float
+    broker_cpu: float
+    peak_mb: float
+    commits: int
+
+    @property
+    def rate(self) -> float:
+        """Records a second once reading has begun."""
+        return self.records / self.seconds
+
+    @property
+    def whole_rate(self) -> float:
+        """Records a second with the start-up."""
+        return self.records / self.whole
+
+
+def run(
+    contestant: Contestant,
+    topic: Topic,
+    folder: Path,
+    broker: int | None,
+    *,
+    processes: int = 1,
+) -> Outcome:
+    """Let the contestant work until the whole topic is in its table; `broker` is Kafka's pid."""
+    config.of_topic(folder, topic.bootstrap, topic.name)
+    module = f"benchmarks.contestants.{contestant.name}"
+    given = [topic.bootstrap, topic.name, str(folder), str(topic.records)]
+    command = [contestant.python, "-m", module, *given]
+    log = commits.Log(commits.local(folder / "pin"))
+    spent, began = _cpu(broker), time.time()
+    with ExitStack() as stack:
+        members = [
+            stack.enter_context(
+                measure.running(command, folder / "log", **dict(contestant.environment))
+            )
+            for _ in range(processes)
+        ]
+        _await_end(contestant.name, topic.records, log, members, folder)
+        used = measure.total(measure.usage(member.pid) for member in members)
+        spent = _cpu(broker) - spent
+    return _outcome(contestant.name, topic.records, folder, log, used, began, spent)
+
+
+def _cpu(pid: int | None) -> float:
+    return measure.usage(pid).cpu if pid is not None else 0.0
+
+
+def _await_end(
+    name: str, records: int, log: commits.Log, members: list[measure.Process], folder: Path
+) -> None:
+    moved, before = time.monotonic(), 0
+    with progress_bar(quiet=False) as bar:
+        shown = bar.add_task(name, total=records)
+        while (rows := log.advance()) < records and "done" not in contestants.marks(folder):
+            if rows > before:
+                moved, before = time.monotonic(), rows
+                bar.update(shown, completed=rows)
+            measure.refuse_dead(members, folder / "log")
+            if time.monotonic() - moved > PATIENCE:
+                raise SystemExit(f"{name} stands still at {rows} rows: {folder / 'log'}")
+            time.sleep(LOOK)
+
+
+def _outcome(
+    name: str,
+    records: int,
+    folder: Path,
+    log: commits.Log,
+    used: Usage,
+    began: float,
+    broker_cpu: float,
+) -> Outcome:
+    marks = contestants.marks(folder)
+    first, last = log.first(), log.last()
+    done = last.at if last else marks["done"]
+    ready = marks.get("ready", began)
+    millions = records / 1e6
+    return Outcome(
+        name=name,
+        records=records,
+        seconds=done - marks["first"],
+        whole=done - ready,
+        ready=ready - began,
+        first_read=marks["first"] - ready,
+        first_row=first.at - ready if first else None,
+        cpu=used.cpu / millions,
+        reading_cpu=(used.cpu - contestants.spent(folder, "first")) / millions,
+        broker_cpu=broker_cpu / millions,
+        peak_mb=used.peak,
+        commits=len(log.commits),
+    )

@@ -1,0 +1,58 @@
+"""The contestants: each module is a program that puts a topic's pins into the table FOLDER/pin.
+
+They run in processes and, for the peers, environments of their own, so this module needs nothing
+but the standard library. All keep `_partition` and `_offset`, by which their rows are checked.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+BATCH = 50_000
+
+
+class Task(NamedTuple):
+    """What a contestant is given on its command line."""
+
+    bootstrap: str
+    topic: str
+    folder: Path
+    records: int
+
+    @property
+    def table(self) -> str:
+        """Where the rows go."""
+        return str(self.folder / "pin")
+
+
+def task() -> Task:
+    """The task of this process."""
+    bootstrap, topic, folder, records = sys.argv[1:]
+    return Task(bootstrap, topic, Path(folder), int(records))
+
+
+def note(folder: Path, moment: str) -> None:
+    """Note that `moment` is now: `ready`, `first` (records read) or `done`."""
+    with (folder / "marks").open("a", encoding="utf-8") as out:
+        out.write(json.dumps([moment, time.time(), time.process_time()]) + "\n")
+
+
+def marks(folder: Path) -> dict[str, float]:
+    """The moments noted so far, by the wall clock; of several processes' the earliest."""
+    found: dict[str, float] = {}
+    for moment, at, _ in _noted(folder):
+        found[moment] = min(at, found.get(moment, at))
+    return found
+
+
+def spent(folder: Path, moment: str) -> float:
+    """CPU seconds that the processes themselves had taken when they noted `moment`."""
+    return sum(cpu for noted, _, cpu in _noted(folder) if noted == moment)
+
+
+def _noted(folder: Path) -> list[tuple[str, float, float]]:
+    path = folder / "marks"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [(moment, at, cpu) for moment, at, cpu in map(json.loads, lines)]

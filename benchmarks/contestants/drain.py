@@ -1,0 +1,33 @@
+"""Raw `consume()` into nothing, tuned as pinpip's own client is: the ceiling of any contestant."""
+
+import signal
+
+from confluent_kafka import Consumer
+
+from benchmarks.contestants import Task, note, task
+from consumers.kafka_client import settings
+from pinpip.config import Batching
+
+
+def tuned(bootstrap: str, group: str) -> Consumer:
+    """A consumer with pinpip's settings that starts at the beginning."""
+    own = settings({"bootstrap.servers": bootstrap}, group, int(Batching().memory))
+    return Consumer(own | {"auto.offset.reset": "earliest", "enable.partition.eof": False})
+
+
+def drain(given: Task) -> None:
+    """Read every record once."""
+    consumer = tuned(given.bootstrap, given.folder.name)
+    consumer.subscribe([given.topic])
+    read = 0
+    while read < given.records:
+        messages = consumer.consume(10_000, 1.0)
+        if messages and not read:
+            note(given.folder, "first")
+        read += len(messages)
+    note(given.folder, "done")
+    signal.pause()  # until it was looked at and is ended
+
+
+if __name__ == "__main__":
+    drain(task())

@@ -1,0 +1,49 @@
+"""The loop a user would write: poll, json.loads, a frame of dicts, append, commit the offsets.
+
+At least once: a crash between the append and the commit of the offsets doubles rows.
+"""
+
+import json
+from typing import Any
+
+import polars as pl
+from confluent_kafka import Consumer
+from deltalake import write_deltalake
+
+from benchmarks.contestants import BATCH, Task, note, task
+from pinpip.batch import RESCUED
+from transforms import pin
+
+PLACE = {"_partition": pl.Int32(), "_offset": pl.Int64()}
+
+
+def run(given: Task) -> None:
+    """Consume until killed."""
+    own = {"group.id": given.folder.name, "auto.offset.reset": "earliest"}
+    consumer = Consumer({"bootstrap.servers": given.bootstrap, **own, "enable.auto.commit": False})
+    consumer.subscribe([given.topic])
+    rows: list[dict[str, Any]] = []
+    seen = 0
+    while True:
+        message = consumer.poll(1.0)
+        if message is not None and not message.error():
+            if not seen:
+                note(given.folder, "first")
+            seen += 1
+            place = {"_partition": message.partition(), "_offset": message.offset()}
+            rows.append(json.loads(message.value() or b"") | place)
+        if len(rows) == BATCH or (rows and message is None):
+            append(given.table, rows)
+            consumer.commit(asynchronous=False)
+            rows = []
+
+
+def append(table: str, rows: list[dict[str, Any]]) -> None:
+    """Clean the rows as pinpip does, and add them to the table."""
+    frame = pl.DataFrame(rows, schema={**pin.SCHEMA.fields, **PLACE}, strict=False)
+    unrescued = frame.lazy().with_columns(pl.lit(None, pl.String()).alias(RESCUED))
+    write_deltalake(table, pin.clean(unrescued).drop(RESCUED).collect(), mode="append")
+
+
+if __name__ == "__main__":
+    run(task())

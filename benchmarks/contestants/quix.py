@@ -1,0 +1,56 @@
+"""Quix Streams: JSON messages into a hand-written sink that appends once a checkpoint."""
+
+from typing import Any
+
+from quixstreams import Application
+from quixstreams.sinks import BaseSink
+
+from benchmarks.contestants import BATCH, Task, note, task
+from benchmarks.contestants.loop import append
+
+
+class DeltaSink(BaseSink):  # type: ignore[misc]  # not installed here
+    """Rows of all partitions since the last checkpoint; at least once."""
+
+    def __init__(self, given: Task) -> None:
+        super().__init__()
+        self._given = given
+        self._rows: list[dict[str, Any]] = []
+        self._first = True
+
+    def add(self, value: Any, *_: Any, partition: int, offset: int, **_named: Any) -> None:
+        """Keep a row."""
+        if self._first:
+            self._first = False
+            note(self._given.folder, "first")
+        self._rows.append({**value, "_partition": partition, "_offset": offset})
+
+    def flush(self) -> None:
+        """Append what was kept; the framework commits the offsets after it."""
+        if self._rows:
+            append(self._given.table, self._rows)
+            self._rows = []
+
+    def on_paused(self) -> None:
+        """Drop what will be read again."""
+        self._rows = []
+
+
+def run(given: Task) -> None:
+    """Consume until killed."""
+    app = Application(
+        broker_address=given.bootstrap,
+        consumer_group=given.folder.name,
+        auto_offset_reset="earliest",
+        auto_create_topics=False,
+        commit_every=BATCH,
+        commit_interval=2.0,
+        loglevel="WARNING",
+    )
+    pins = app.topic(given.topic, value_deserializer="json")
+    app.dataframe(pins).sink(DeltaSink(given))
+    app.run()
+
+
+if __name__ == "__main__":
+    run(task())

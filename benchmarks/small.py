@@ -1,0 +1,67 @@
+"""Small batches of users as a consumer makes them, for tables of many commits."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+
+from pinpip.batch import KAFKA, TIMESTAMP, VALUE, Batch, Partition, Position, Records, Span
+from pinpip.clock import SystemClock
+from pinpip.config import Aws
+from sinks.delta import DeltaSink, Target
+from sinks.store import open_store
+from sinks.verify import Tables
+from transforms.process import load_schema, load_transform, processor
+
+PARTITIONS = 4
+ROWS = 125
+BAD_EVERY = 100
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+_process = processor(
+    load_schema("transforms.user:SCHEMA"),
+    load_transform("transforms.user:clean"),
+    KAFKA,
+    keep_values=True,
+)
+
+
+def partitions() -> list[Partition]:
+    """The partitions of every batch."""
+    return [Partition("demo.user", str(n)) for n in range(PARTITIONS)]
+
+
+def batch(nth: int) -> Batch:
+    """The nth batch: ROWS rows of each partition, one of BAD_EVERY bad."""
+    return _process(_records(nth))
+
+
+def delta_sinks(tables: Tables) -> list[DeltaSink]:
+    """The clean table's sink and the quarantine's."""
+    first, app = batch(0), tables.app
+    clean = Target(tables.clean, {}, first.clean.schema, KAFKA, app)
+    bad = Target(tables.quarantine, {}, first.rejected.schema, KAFKA, app, "rejected")
+    return [DeltaSink(t.stage, t, open_store(t.uri, Aws()), SystemClock()) for t in (clean, bad)]
+
+
+def _records(nth: int) -> Records:
+    offset = pl.int_range(nth * ROWS, (nth + 1) * ROWS, dtype=pl.Int64, eager=True).alias("_offset")
+    value = pl.concat_str(
+        pl.lit('{"ind": '),
+        "_offset",
+        pl.lit(', "first_name": "No", "last_name": "One", "age": 30}'),
+    )
+    good = pl.col("_offset") % BAD_EVERY != 0
+    rows = pl.DataFrame([offset]).select(
+        pl.lit("demo.user").alias("_topic"),
+        "_offset",
+        pl.format("key {}", "_offset").alias("_key"),
+        pl.lit(_START).cast(TIMESTAMP).alias("_timestamp"),
+        pl.when(good).then(value).otherwise(pl.lit("no JSON")).cast(pl.Binary).alias(VALUE),
+    )
+    columns = [*KAFKA.metadata, VALUE]
+    parts = [
+        rows.with_columns(pl.lit(n, pl.Int32).alias("_partition")).select(columns)
+        for n in range(PARTITIONS)
+    ]
+    start = Position(nth * ROWS) if nth else None
+    span = Span(start, Position((nth + 1) * ROWS), ROWS)
+    return Records(pl.concat(parts), dict.fromkeys(partitions(), span), KAFKA)

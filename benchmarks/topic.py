@@ -1,0 +1,119 @@
+"""The topics that are measured: emulated pins, the same ones every time."""
+
+import json
+import random
+import string
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from pinpip.cli.shared import progress_bar
+from producers import emulator
+
+POOL = 50_000  # distinct pins; a topic repeats them
+STEP = 0.02  # seconds between two helpings of a steady load
+SEED = 1
+_QUIET = {"log_level": 2}
+_FAST = {
+    **_QUIET,
+    "compression.type": "lz4",
+    "linger.ms": 50,
+    "batch.size": 500_000,
+    "enable.idempotence": True,  # a retry must not change the order: offsets tell pins apart
+}
+_SOON = {**_QUIET, "compression.type": "lz4", "linger.ms": 5}
+_LARGE = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic that holds `records` records: number n is offset n // partitions of n % partitions.
+
+    `mean_bytes` is the size of an average value.
+    """
+
+    bootstrap: str
+    name: str
+    partitions: int
+    records: int
+    mean_bytes: float
+
+
+@cache
+def pins() -> list[bytes]:
+    """The pool of distinct pins as they are on the wire."""
+    events = islice(emulator.events(SEED), POOL)
+    return [json.dumps(event.rows["pin"]).encode() for event in events]
+
+
+def sized(size: int) -> list[bytes]:
+    """Pins of exactly `size` bytes, at least 100, with the surplus in their description."""
+    rng = random.Random(SEED)
+    letters = "".join(rng.choices(string.ascii_letters + "   ", k=size + 100_000))
+    return [_padded(n, size, letters[rng.randrange(100_000) :]) for n in range(200)]
+
+
+def _padded(number: int, size: int, letters: str) -> bytes:
+    start = b'{"index": %d, "category": "art", "description": "' % (number + 1000)
+    return start + letters[: size - len(start) - 2].encode() + b'"}'
+
+
+def create(bootstrap: str, name: str, partitions: int, **config: str) -> None:
+    """An empty topic; its settings with `_` for `.`."""
+    own = {key.replace("_", "."): value for key, value in config.items()}
+    new = NewTopic(name, partitions, 1, config={"max.message.bytes": str(_LARGE), **own})
+    admin = AdminClient({"bootstrap.servers": bootstrap, **_QUIET})
+    admin.create_topics([new])[name].result(30)
+
+
+def fill(bootstrap: str, name: str, partitions: int, records: int, pool: Sequence[bytes]) -> Topic:
+    """Create the topic and put `records` values of `pool` on it, round its partitions."""
+    create(bootstrap, name, partitions)
+    own = {"bootstrap.servers": bootstrap, "message.max.bytes": _LARGE, **_FAST}
+    producer, size = Producer(own), 0
+    with progress_bar(quiet=False) as bar:
+        shown = bar.add_task(f"filling {name}", total=records)
+        for n in range(records):
+            value = pool[n % len(pool)]
+            size += len(value)
+            _produce(producer, name, value, n % partitions)
+            if n % 1000 == 0:
+                bar.update(shown, completed=n)
+    producer.flush()
+    return Topic(bootstrap, name, partitions, records, size / records)
+
+
+def _produce(producer: Producer, name: str, value: bytes, partition: int) -> None:
+    while True:
+        try:
+            producer.produce(name, value, partition=partition)
+        except BufferError:
+            producer.poll(0.05)
+        else:
+            return
+
+
+def steady(
+    bootstrap: str, name: str, partitions: int, rate: int, goes_on: Callable[[int], bool]
+) -> Iterator[int]:
+    """Put `rate` pins a second on the topic while `goes_on(how many there are)`; yields often.
+
+    All are stored when it ends.
+    """
+    producer, pool = Producer({"bootstrap.servers": bootstrap, **_SOON}), pins()
+    began, sent = time.monotonic(), 0
+    while goes_on(sent):
+        time.sleep(STEP)
+        due = int((time.monotonic() - began) * rate)
+        for n in range(sent, due):
+            _produce(producer, name, pool[n % POOL], n % partitions)
+        sent = due
+        producer.poll(0)
+        yield sent
+    producer.flush()
