@@ -20,6 +20,7 @@ from sinks.store import Store
 from sinks.transactions import Lookup
 
 _TRIES = 20  # of one commit, each after another writer's
+_FOLLOWED = 10  # entries of others, one by one: to open the newest version is quicker than more
 
 
 @dataclass(frozen=True)
@@ -75,18 +76,20 @@ class DeltaSink:
         target = self._target
         self._log = None
         newest = table.find(target.uri, target.options)
+        log: Log | None = None
         if newest is None:
             found: dict[Partition, Position | None] = dict.fromkeys(partitions)
         else:
             table.check(newest, target.uri, target.schema)
-            self._log = self._learnt(newest, set(self._progress) - set(partitions))
-            lookup = self._log.learning(newest.transaction_version)
+            log = self._learnt(newest, set(self._progress) - set(partitions))
+            lookup = log.learning(newest.transaction_version)
             with table.sorted_errors(target.uri):  # to look a position up may read the log
                 found = {
                     p: transactions.read_with_epoch(lookup, target.app, p, target.coordinates)
                     for p in partitions
                 }
                 self._guard(newest, found)
+        self._log = log
         self._progress |= {p: _Progress(held, held) for p, held in found.items()}
         return found
 
@@ -183,8 +186,8 @@ class DeltaSink:
         self, info: Action, files: list[Action], ranges: list[ledger.Range], now_ms: int
     ) -> Mapping[Partition, Position]:
         """Compare and commit, until no other writer was there in between; where that leads."""
-        for _ in range(_TRIES):
-            log = self._log or self._open()
+        for tried in range(1, _TRIES + 1):
+            log = self._newest()
             moves = self._compare(log, ranges)
             txns = self._transactions(log.transaction_version, moves, now_ms)
             entry = [info, *map(deltalog.txn, txns), *files]
@@ -192,9 +195,8 @@ class DeltaSink:
             if landed is entry:
                 self._checkpoints.committed(log.version)
                 return moves
-            if deltalog.alters(landed):
+            if deltalog.alters(landed) or tried % _FOLLOWED == 0:
                 self._log = None
-        self._log = None  # the others are far ahead, and a checkpoint is quicker than their entries
         raise TransientError(f"{self._target.uri}: other writers were faster {_TRIES} times")
 
     def _put(self, rows: pl.DataFrame, now_ms: int) -> AddAction:
@@ -251,11 +253,12 @@ class DeltaSink:
         target = self._target
         return transactions.read(lookup, target.app, partition, target.coordinates)
 
-    def _open(self) -> Log:
-        """The newest version of the table, which is made when there is none."""
+    def _newest(self) -> Log:
+        """The log as far as it was followed, or of the table opened anew, or made."""
         target = self._target
-        found = table.find_or_create(target.uri, target.options, target.schema)
-        self._log = self._learnt(found, self._progress)
+        if self._log is None or self._log.is_overtaken():
+            found = table.find_or_create(target.uri, target.options, target.schema)
+            self._log = self._learnt(found, self._progress)
         return self._log
 
     def _learnt(self, found: DeltaTable, partitions: Collection[Partition]) -> Log:

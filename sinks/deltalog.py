@@ -36,6 +36,7 @@ _IDLE = {
     "v2Checkpoint",
     "vacuumProtocolCheck",
 }
+_HINT = "_delta_log/_last_checkpoint"
 _BY_FEATURES = 7  # the writer version from which on a table names its features
 
 
@@ -45,54 +46,60 @@ class Log:
     def __init__(self, store: Store, version: int) -> None:
         self.version = version
         self._store = store
-        self._held: dict[str, int] = {}
+        self._held: dict[str, int | None] = {}
 
     def learning(self, lookup: Lookup) -> Lookup:
         """`lookup`, which must know this very version, with its answers kept here."""
 
         def learn(app_id: str) -> int | None:
-            version = lookup(app_id)
-            if version is not None:
-                self._held[app_id] = version
-            return version
+            self._held[app_id] = lookup(app_id)
+            return self._held[app_id]
 
         return learn
 
     def transaction_version(self, app_id: str) -> int | None:
-        """The version of an application id; None when it has none, or was not learnt."""
-        return self._held.get(app_id)
+        """The version of an application id, None when it has none; KeyError when not learnt."""
+        return self._held[app_id]
+
+    def is_overtaken(self) -> bool:
+        """Whether there is a checkpoint beyond this version: what is before it may be gone."""
+        hint = self._store.find(_HINT)
+        try:
+            return hint is not None and bool(json.loads(hint)["version"] > self.version)
+        except (ValueError, LookupError, TypeError):
+            return False  # it was cut off by a crash; to all readers it is only a hint
 
     def append(self, entry: Sequence[Action]) -> Sequence[Action]:
         """Make `entry` the next version, and go there; what is there if another was first.
 
         Raises TransientError when the entry may be there or not: the positions tell. Raises
-        StalePosition when the log no longer reaches back to this version: beside a hole nobody
-        reads what is appended. That is asked before and after, as a writer may sleep in between.
+        StalePosition when the next version may have been there before, and was cleaned up behind
+        a checkpoint: nobody reads what is put there. Only afterwards can that be ruled out, as a
+        writer may sleep before it puts, and a clean-up removes entries in any order.
         """
         key, body = _key(self.version + 1), _encode(entry)
-        self._refuse_hole()
-        if self._store.put_new(key, body, {}):
-            self._refuse_hole()
-        else:
-            entry = self._landed(key, entry, body)
-        for action in entry:
+        landed = entry if self._store.put_new(key, body, {}) else self._landed(key, entry, body)
+        if landed is entry and (self.is_overtaken() or not self._is_here()):
+            raise StalePosition(
+                f"the log of {self._store.uri} was cleaned up about version {self.version}"
+            )
+        for action in landed:
             if "txn" in action:
                 self._held[action["txn"]["appId"]] = action["txn"]["version"]
         self.version += 1
-        return entry
+        return landed
 
-    def _refuse_hole(self) -> None:
-        here = (_key(self.version), _key(self.version, "checkpoint.parquet"))
-        if all(self._store.metadata(key) is None for key in here):
-            raise StalePosition(
-                f"the log of {self._store.uri} no longer holds version {self.version}"
-            )
+    def _is_here(self) -> bool:
+        """Whether the log holds this version: its entry, or a checkpoint of any kind."""
+        if self._store.metadata(_key(self.version)) is not None:
+            return True
+        return bool(self._store.list(_key(self.version, "checkpoint")))
 
     def _landed(self, key: str, entry: Sequence[Action], body: bytes) -> Sequence[Action]:
         """What `key` holds: `entry` itself when a lost try of ours had made it."""
-        if self._store.metadata(key) is None:
+        found = self._store.find(key)
+        if found is None:
             raise TransientError(f"{self._store.uri}/{key} is taken, but nothing is there yet")
-        found = self._store.read(key)
         if found == body:
             return entry
         try:

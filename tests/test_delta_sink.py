@@ -1,5 +1,6 @@
 """What only the Delta sink promises: its log, its fences, its checkpoints."""
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -129,6 +130,8 @@ def test_a_checkpoint_is_written_every_hundred_commits(tmp_path: Path) -> None:
         sink.write(LOG.batch({0: (n, n + 1)}))
     sink.close()
     assert [p.name for p in (tmp_path / "_delta_log").glob("*.checkpoint.parquet")]
+    hint = json.loads((tmp_path / "_delta_log" / "_last_checkpoint").read_text())
+    assert checkpoints.EVERY <= hint["version"] <= checkpoints.EVERY + 5
     assert clean(tmp_path).positions([P0]) == {P0: Position(checkpoints.EVERY + 5)}
 
 

@@ -301,11 +301,12 @@ def test_the_client_s_own_second_try_finds_the_first_one_done(place: Place) -> N
     sink = place.delta_sink(store, place.options())
     archive = ParquetSink(store, "raw", KAFKA, "archive")
     deliver(sink, STEP)
-    place.proxy.next("PUT", "/part-", Fault.LOST_ANSWER)
-    assert deliver(sink, 2 * STEP, since=STEP) == []
+    for n, part in enumerate(("/part-", "_delta_log/0"), 1):
+        place.proxy.next("PUT", part, Fault.LOST_ANSWER)
+        assert deliver(sink, (n + 1) * STEP, since=n * STEP) == []
     place.proxy.next("PUT", MOVED, Fault.LOST_ANSWER)
     assert deliver(archive, STEP) == []
-    assert_once(place.table(), 2 * STEP)
+    assert_once(place.table(), 3 * STEP)
 
 
 @pytest.mark.parametrize("damage", ["removed", "overwritten"])

@@ -62,8 +62,14 @@ MUTATIONS = [
     Mutation(
         "committed to a version newer than the compared one",
         COMPARED,
-        COMPARED.replace("self._compare", "moves if _ else self._compare"),
+        COMPARED.replace("self._compare", "moves if tried > 1 else self._compare"),
         (f"{COMMITS}test_a_writer_that_commits_after_the_comparison_is_noticed_by_the_commit",),
+    ),
+    Mutation(
+        "an entry beside a hole taken for a commit",
+        "if landed is entry and (self.is_overtaken() or not self._is_here()):",
+        "if False:",
+        ("tests/test_deltalog.py::test_an_entry_that_was_put_beside_a_hole_is_no_commit",),
     ),
     Mutation(
         "S3's 412 ignored",
