@@ -254,9 +254,9 @@ class DeltaSink:
         return transactions.read(lookup, target.app, partition, target.coordinates)
 
     def _newest(self) -> Log:
-        """The log as far as it was followed, or of the table opened anew, or made."""
+        """The log as far as it was followed; if that is gone, of the table opened anew, or made."""
         target = self._target
-        if self._log is None or self._log.is_overtaken():
+        if self._log is None or not self._log.is_here():
             found = table.find_or_create(target.uri, target.options, target.schema)
             self._log = self._learnt(found, self._progress)
         return self._log

@@ -61,13 +61,11 @@ class Log:
         """The version of an application id, None when it has none; KeyError when not learnt."""
         return self._held[app_id]
 
-    def is_overtaken(self) -> bool:
-        """Whether there is a checkpoint beyond this version: what is before it may be gone."""
-        hint = self._store.find(_HINT)
-        try:
-            return hint is not None and bool(json.loads(hint)["version"] > self.version)
-        except (ValueError, LookupError, TypeError):
-            return False  # it was cut off by a crash; to all readers it is only a hint
+    def is_here(self) -> bool:
+        """Whether the table still holds this version: its entry, or a checkpoint of any kind."""
+        if self._store.metadata(_key(self.version)) is not None:
+            return True
+        return bool(self._store.list(_key(self.version, "checkpoint")))
 
     def append(self, entry: Sequence[Action]) -> Sequence[Action]:
         """Make `entry` the next version, and go there; what is there if another was first.
@@ -79,7 +77,7 @@ class Log:
         """
         key, body = _key(self.version + 1), _encode(entry)
         landed = entry if self._store.put_new(key, body, {}) else self._landed(key, entry, body)
-        if landed is entry and (self.is_overtaken() or not self._is_here()):
+        if landed is entry and (self._is_overtaken() or not self.is_here()):
             raise StalePosition(
                 f"the log of {self._store.uri} was cleaned up about version {self.version}"
             )
@@ -89,11 +87,13 @@ class Log:
         self.version += 1
         return landed
 
-    def _is_here(self) -> bool:
-        """Whether the log holds this version: its entry, or a checkpoint of any kind."""
-        if self._store.metadata(_key(self.version)) is not None:
-            return True
-        return bool(self._store.list(_key(self.version, "checkpoint")))
+    def _is_overtaken(self) -> bool:
+        """Whether there is a checkpoint beyond this version; what is before it may be gone."""
+        hint = self._store.find(_HINT)
+        try:
+            return hint is not None and bool(json.loads(hint)["version"] > self.version)
+        except (ValueError, LookupError, TypeError):
+            return False  # it was cut off by a crash; to all readers it is only a hint
 
     def _landed(self, key: str, entry: Sequence[Action], body: bytes) -> Sequence[Action]:
         """What `key` holds: `entry` itself when a lost try of ours had made it."""

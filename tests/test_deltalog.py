@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, cast
 from uuid import uuid4
 
@@ -172,7 +173,7 @@ def test_a_commit_asks_the_store_for_the_same_at_any_age(tmp_path: Path, partiti
         store.calls.clear()
         sink.write(LOG.batch(dict.fromkeys(indices, (2 * n, 2 * n + 2))))
         asked.append(dict(store.calls))
-    assert asked[1:] == [{"put_new": 2, "find": 2, "metadata": 1}] * 39
+    assert asked[1:] == [{"put_new": 2, "find": 1, "metadata": 2}] * 39
 
 
 def test_an_entry_is_what_other_engines_read(tmp_path: Path) -> None:
@@ -201,6 +202,18 @@ def clean_up(backend: DeltaBackend, left: Collection[int]) -> None:
     """Remove all entries but these, as a clean-up that is under way has."""
     for version in set(entries(backend)) - set(left):
         (log_of(backend) / f"{version:020d}.json").unlink()
+
+
+def test_a_table_that_was_taken_away_is_not_written_on(tmp_path: Path) -> None:
+    backend = in_folder(tmp_path)
+    sink = opened(backend, A)
+    for n in range(3):
+        sink.write(LOG.batch({A: (3 * n, 3 * n + 3)}))
+    rmtree(tmp_path)
+    with pytest.raises(StalePosition):
+        sink.write(LOG.batch({A: (9, 12)}))
+    assert entries(backend) == [0]
+    assert sink.positions([P0]) == {P0: None}
 
 
 class Sleepy(FolderStore):

@@ -67,7 +67,7 @@ MUTATIONS = [
     ),
     Mutation(
         "an entry beside a hole taken for a commit",
-        "if landed is entry and (self.is_overtaken() or not self._is_here()):",
+        "if landed is entry and (self._is_overtaken() or not self.is_here()):",
         "if False:",
         ("tests/test_deltalog.py::test_an_entry_that_was_put_beside_a_hole_is_no_commit",),
     ),
