@@ -19,6 +19,7 @@ from polars.testing import assert_frame_equal
 
 from pinpip.batch import KAFKA, Position
 from pinpip.errors import SinkError, StalePosition, TransientError
+from sinks import table as table_module
 from sinks.delta import DeltaSink
 from sinks.deltalog import Log as DeltaLog
 from sinks.deltalog import commit_info
@@ -476,6 +477,36 @@ def test_features_that_ask_more_of_an_append_are_refused_at_once(
     with pytest.raises(SinkError, match=f"it uses {feature}"):
         opened(backend, A)
     assert entries(backend) == [0, 1, 2]
+
+
+def test_a_gap_that_one_listing_shows_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = in_folder(tmp_path)
+    sink = opened(backend, A)
+    for n in range(3):
+        sink.write(LOG.batch({A: (3 * n, 3 * n + 3)}))
+    missed, away = log_of(backend) / f"{2:020d}.json", tmp_path / "away"
+    missed.rename(away)
+
+    def listed_late(*arguments: Any, **named: Any) -> DeltaTable:
+        try:
+            return DeltaTable(*arguments, **named)
+        finally:
+            away.rename(missed) if away.exists() else None
+
+    monkeypatch.setattr(table_module, "DeltaTable", listed_late)
+    assert sink.positions([P0]) == {P0: Position(9)}
+
+
+def test_a_gap_that_every_listing_shows_is_damage(tmp_path: Path) -> None:
+    backend = in_folder(tmp_path)
+    sink = opened(backend, A)
+    for n in range(3):
+        sink.write(LOG.batch({A: (3 * n, 3 * n + 3)}))
+    (log_of(backend) / f"{2:020d}.json").unlink()
+    with pytest.raises(SinkError, match=r"the log of table .* is damaged"):
+        sink.positions([P0])
 
 
 def constrain(found: DeltaTable) -> None:
