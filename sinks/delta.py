@@ -1,26 +1,26 @@
 """The Delta sink: rows and the positions they advance, in one commit."""
 
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import polars as pl
-import structlog
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
-from deltalake.transaction import AddAction, RemoveAction
+from deltalake import DeltaTable, Transaction
+from deltalake.transaction import AddAction
 
 from pinpip import __version__
 from pinpip.batch import Batch, Coordinates, Partition, Position, Span
 from pinpip.clock import Clock
 from pinpip.epochs import refuse_another
-from pinpip.errors import StalePosition
-from sinks import datafile, guard, ledger, table, transactions
+from pinpip.errors import StalePosition, TransientError
+from sinks import datafile, deltalog, guard, ledger, table, transactions
+from sinks.checkpoints import Checkpoints
+from sinks.deltalog import Action, Log
 from sinks.store import Store
+from sinks.transactions import Lookup
 
-CHECKPOINT_EVERY = 100
-_log = structlog.get_logger()
-_QUIET = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+_TRIES = 20  # of one commit, each after another writer's
+_FOLLOWED = 10  # entries of others, one by one: to open the newest version is quicker than more
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,9 @@ class DeltaSink:
         self._clock = clock
         self._progress: dict[Partition, _Progress] = {}
         self._begun = False
-        self._table: DeltaTable | None = None
+        self._log: Log | None = None
         self._committed_at = clock.monotonic()
-        self._maintainer = ThreadPoolExecutor(1, thread_name_prefix=f"checkpoint-{name}")
-        self._checkpoint: Future[None] | None = None
-        self._checkpointed = 0
+        self._checkpoints = Checkpoints(name, target.uri, target.options)
 
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
         """The positions in the table, read afresh.
@@ -76,18 +74,22 @@ class DeltaSink:
         beyond it.
         """
         target = self._target
-        self._table = table.find(target.uri, target.options)
-        if self._table is None:
+        self._log = None
+        newest = table.find(target.uri, target.options)
+        log: Log | None = None
+        if newest is None:
             found: dict[Partition, Position | None] = dict.fromkeys(partitions)
         else:
-            table.check(self._table, target.uri, target.schema)
-            lookup = self._table.transaction_version
+            table.check(newest, target.uri, target.schema)
+            log = self._learnt(newest, set(self._progress) - set(partitions))
+            lookup = log.learning(newest.transaction_version)
             with table.sorted_errors(target.uri):  # to look a position up may read the log
                 found = {
                     p: transactions.read_with_epoch(lookup, target.app, p, target.coordinates)
                     for p in partitions
                 }
-                self._guard(self._table, found)
+                self._guard(newest, found)
+        self._log = log
         self._progress |= {p: _Progress(held, held) for p, held in found.items()}
         return found
 
@@ -97,8 +99,8 @@ class DeltaSink:
         1. Keep the spans and rows beyond the own positions; TopicRecreated if another epoch's.
         2. Write the rows to a data file that nothing refers to yet.
         3. Compare every stored position with the one this sink knows.
-        4. Commit the file and the new positions at once; delta-rs refuses the commit when
-           another one with the same app id landed since step 3.
+        4. Commit the file and the new positions at once, as the version after the compared one;
+           when another writer was there first, go on from its version at step 3.
         """
         ranges = self._ranges(batch)
         rows = self._rows(batch, ranges)
@@ -114,7 +116,7 @@ class DeltaSink:
         put_off = self._put_off()
         if put_off:
             self._commit(pl.DataFrame(schema=self._target.schema), put_off)
-        self._maintainer.shutdown()
+        self._checkpoints.close()
 
     def _guard(self, snapshot: DeltaTable, found: Mapping[Partition, Position | None]) -> None:
         target = self._target
@@ -173,20 +175,29 @@ class DeltaSink:
 
     def _commit(self, rows: pl.DataFrame, ranges: list[ledger.Range]) -> None:
         now_ms = int(self._clock.now().timestamp() * 1000)
-        files: list[AddAction | RemoveAction] = [] if rows.is_empty() else [self._put(rows, now_ms)]
-        snapshot = self._snapshot()
-        with table.sorted_errors(self._target.uri):  # to look a position up may read the log
-            moves = self._compare(snapshot, ranges)
-            snapshot.create_write_transaction(
-                files,
-                "append",
-                snapshot.schema(),
-                commit_properties=self._properties(snapshot, moves, ranges, rows, now_ms),
-                post_commithook_properties=_QUIET,
-            )
+        files = [] if rows.is_empty() else [deltalog.add(self._put(rows, now_ms))]
+        info = self._info(rows, ranges, now_ms)
+        moves = self._append(info, files, ranges, now_ms)
         self._progress |= {p: _Progress(end, end) for p, end in moves.items()}
         self._begun = self._begun or self._target.begins
         self._committed_at = self._clock.monotonic()
+
+    def _append(
+        self, info: Action, files: list[Action], ranges: list[ledger.Range], now_ms: int
+    ) -> Mapping[Partition, Position]:
+        """Compare and commit, until no other writer was there in between; where that leads."""
+        for tried in range(1, _TRIES + 1):
+            log = self._newest()
+            moves = self._compare(log, ranges)
+            txns = self._transactions(log.transaction_version, moves, now_ms)
+            entry = [info, *map(deltalog.txn, txns), *files]
+            landed = log.append(entry)
+            if landed is entry:
+                self._checkpoints.committed(log.version)
+                return moves
+            if deltalog.alters(landed) or tried % _FOLLOWED == 0:
+                self._log = None
+        raise TransientError(f"{self._target.uri}: other writers were faster {_TRIES} times")
 
     def _put(self, rows: pl.DataFrame, now_ms: int) -> AddAction:
         body = datafile.encode(rows)
@@ -195,9 +206,7 @@ class DeltaSink:
         self._store.put_new(action.path, body, {})  # a name nobody else has: taken, it is ours
         return action
 
-    def _compare(
-        self, snapshot: DeltaTable, ranges: list[ledger.Range]
-    ) -> Mapping[Partition, Position]:
+    def _compare(self, log: Log, ranges: list[ledger.Range]) -> Mapping[Partition, Position]:
         """Where each partition goes, if each is still where this sink left it.
 
         With the position its epoch is what this sink knows: it is only ever written beside one.
@@ -205,7 +214,7 @@ class DeltaSink:
         moves = {r.of: r.end for r in ranges}
         moved = []
         for partition, end in moves.items():
-            stored = self._stored(snapshot, partition)
+            stored = self._stored(log.transaction_version, partition)
             held = self._progress[partition].held
             if stored != held:
                 moved.append(f"{partition} from {held} to {stored}")
@@ -216,31 +225,21 @@ class DeltaSink:
             raise StalePosition(f"{self.name}: another writer moved {', '.join(moved)}")
         return moves
 
-    def _properties(
-        self,
-        snapshot: DeltaTable,
-        moves: Mapping[Partition, Position],
-        ranges: list[ledger.Range],
-        rows: pl.DataFrame,
-        now_ms: int,
-    ) -> CommitProperties:
+    def _info(self, rows: pl.DataFrame, ranges: list[ledger.Range], now_ms: int) -> Action:
         entry = ledger.Entry(
             app=self._target.app,
             version=__version__,
             event_time=ledger.event_time(rows),
             ranges=ledger.joined(ranges),
         )
-        return CommitProperties(
-            custom_metadata={ledger.KEY: ledger.encode(entry)},
-            app_transactions=list(self._transactions(snapshot, moves, now_ms)),
-        )
+        told = {ledger.KEY: ledger.encode(entry)}
+        return deltalog.commit_info(told, f"pinpip/{__version__}", now_ms)
 
     def _transactions(
-        self, snapshot: DeltaTable, moves: Mapping[Partition, Position], now_ms: int
+        self, lookup: Lookup, moves: Mapping[Partition, Position], now_ms: int
     ) -> Iterator[Transaction]:
         """The positions; what never changes again only once: the epochs, and that this began."""
         target = self._target
-        lookup = snapshot.transaction_version
         for partition, end in moves.items():
             own = transactions.app_id(target.app, partition)
             yield from transactions.write(lookup, own, end, target.coordinates, now_ms)
@@ -250,39 +249,23 @@ class DeltaSink:
         if target.begins and not self._begun:
             yield Transaction(target.app, 1, now_ms)
 
-    def _stored(self, snapshot: DeltaTable, partition: Partition) -> Position | None:
+    def _stored(self, lookup: Lookup, partition: Partition) -> Position | None:
         target = self._target
-        lookup = snapshot.transaction_version
         return transactions.read(lookup, target.app, partition, target.coordinates)
 
-    def _snapshot(self) -> DeltaTable:
-        """The newest version, on one object from here to the commit.
-
-        Its cost grows with the commits the object has seen, so it is opened anew after each
-        checkpoint, which is written beside the commit path.
-        """
+    def _newest(self) -> Log:
+        """The log as far as it was followed; if that is gone, of the table opened anew, or made."""
         target = self._target
-        if self._table is None or self._is_checkpointed():
-            self._table = table.find_or_create(target.uri, target.options, target.schema)
-        else:
-            with table.sorted_errors(target.uri):
-                self._table.update_incremental()
-        self._checkpoint_if_due(self._table.version())
-        return self._table
+        if self._log is None or not self._log.is_here():
+            found = table.find_or_create(target.uri, target.options, target.schema)
+            self._log = self._learnt(found, self._progress)
+        return self._log
 
-    def _checkpoint_if_due(self, version: int) -> None:
-        due = version // CHECKPOINT_EVERY > self._checkpointed // CHECKPOINT_EVERY
-        if due and self._checkpoint is None:
-            self._checkpointed = version
-            submit = self._maintainer.submit
-            self._checkpoint = submit(table.checkpoint, self._target.uri, self._target.options)
-
-    def _is_checkpointed(self) -> bool:
-        """Whether a checkpoint was finished since the last call."""
-        if self._checkpoint is None or not self._checkpoint.done():
-            return False
-        finished, self._checkpoint = self._checkpoint, None
-        failure = finished.exception()
-        if failure is not None:
-            _log.warning("checkpoint_failed", table=self._target.uri, error=str(failure))
-        return True
+    def _learnt(self, found: DeltaTable, partitions: Collection[Partition]) -> Log:
+        """The log at the table's version, with the stored positions of `partitions`."""
+        log = Log(self._store, found.version())
+        lookup = log.learning(found.transaction_version)
+        with table.sorted_errors(self._target.uri):  # to look a position up may read the log
+            for partition in partitions:
+                self._stored(lookup, partition)
+        return log

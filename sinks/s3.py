@@ -103,8 +103,21 @@ class S3Store:
     def read(self, key: str) -> bytes:
         """The object's bytes."""
         with self._explained(key):
-            found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
-            return found["Body"].read()
+            return self._get(key)
+
+    def find(self, key: str) -> bytes | None:
+        """As `read`; None when there is no such object."""
+        with self._explained(key):
+            try:
+                return self._get(key)
+            except ClientError as error:
+                if _code(error) == "NoSuchKey":
+                    return None
+                raise
+
+    def _get(self, key: str) -> bytes:
+        found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+        return found["Body"].read()
 
     def tail(self, key: str, most: int) -> bytes:
         """The object's last bytes; S3 refuses a range of an empty object."""

@@ -4,7 +4,7 @@ import errno
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +35,10 @@ class Store(Protocol):
 
     def read(self, key: str) -> bytes:
         """The body of `key`."""
+        ...
+
+    def find(self, key: str) -> bytes | None:
+        """The body of `key`; None: no key."""
         ...
 
     def tail(self, key: str, most: int) -> bytes:
@@ -97,6 +101,12 @@ class FolderStore:
         """The file's bytes."""
         with self._explained(key):
             return (self._root / key).read_bytes()
+
+    def find(self, key: str) -> bytes | None:
+        """As `read`; None when there is no such file."""
+        with self._explained(key), suppress(FileNotFoundError):
+            return (self._root / key).read_bytes()
+        return None
 
     def tail(self, key: str, most: int) -> bytes:
         """The file's last bytes."""

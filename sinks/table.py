@@ -16,8 +16,9 @@ from deltalake.exceptions import (
 from deltalake.schema import PrimitiveType
 
 from pinpip.batch import Coordinates
-from pinpip.errors import SinkError, StalePosition, TransientError
+from pinpip.errors import SinkError, TransientError
 from sinks import store
+from sinks.deltalog import refuse_unknown
 
 RETENTION = "delta.setTransactionRetentionDuration"
 _REFUSED = re.compile(
@@ -30,17 +31,29 @@ _ANSWER = re.compile(r"status code (\d+).*<Code>(.*?)</Code>\s*<Message>(.*?)</M
 # polars panics where a file is shorter than the log says.
 _UNREADABLE = (FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _SHOWN = 3
+_GAP = "found gap"  # also what a folder shows that is listed while a fast writer adds to its log
+_LISTINGS = 20
 _ANOTHER = "name another table in config.yaml, or move this one away"
-_FENCED = "oncurrent transaction"
 
 
 def find(uri: str, options: dict[str, str]) -> DeltaTable | None:
     """The table at `uri`, or None when there is none."""
     with sorted_errors(uri):
         try:
-            return DeltaTable(uri, storage_options=options)
+            return _open(uri, options)
         except TableNotFoundError:
             return None
+
+
+def _open(uri: str, options: dict[str, str]) -> DeltaTable:
+    """The newest version; a gap in its log is believed only when it is there again and again."""
+    for _ in range(_LISTINGS - 1):
+        try:
+            return DeltaTable(uri, storage_options=options)
+        except DeltaError as error:
+            if _GAP not in str(error):
+                raise
+    return DeltaTable(uri, storage_options=options)
 
 
 def find_own(uri: str, options: dict[str, str], coordinates: Coordinates) -> DeltaTable | None:
@@ -80,6 +93,7 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
         raise SinkError(
             f"table {uri} has another schema ({'; '.join(said[:_SHOWN])}{more})", _ANOTHER
         )
+    refuse_unknown(table, uri)
     if RETENTION in table.metadata().configuration:
         raise SinkError(
             f"table {uri} sets {RETENTION}: it would forget the positions of quiet partitions",
@@ -87,10 +101,15 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
         )
 
 
-def checkpoint(uri: str, options: dict[str, str]) -> None:
-    """Write a checkpoint of the newest version, so that opening the table stays cheap."""
+def checkpoint(uri: str, options: dict[str, str]) -> int:
+    """Write a checkpoint of the newest version, so that opening the table stays cheap.
+
+    Answers how many files the table has.
+    """
     with sorted_errors(uri):
-        DeltaTable(uri, storage_options=options).create_checkpoint()
+        newest = _open(uri, options)
+        newest.create_checkpoint()
+        return len(newest.file_uris())
 
 
 @contextmanager
@@ -99,8 +118,6 @@ def sorted_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except CommitFailedError as error:
-        if _FENCED in str(error):
-            raise StalePosition(f"another writer committed to {uri}: {_first(error)}") from error
         raise TransientError(f"commit to {uri} failed: {_first(error)}") from error
     except (SchemaMismatchError, DeltaProtocolError) as error:
         raise SinkError(f"table {uri} cannot be written: {_first(error)}", _ANOTHER) from error

@@ -1,5 +1,6 @@
 """What only the Delta sink promises: its log, its fences, its checkpoints."""
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -12,8 +13,9 @@ from polars.testing import assert_frame_equal
 from pinpip.batch import KAFKA, KINESIS, Partition, Position
 from pinpip.clock import SystemClock
 from pinpip.errors import PositionLost, SinkError, StalePosition
-from sinks import ledger, transactions
-from sinks.delta import CHECKPOINT_EVERY, DeltaSink
+from sinks import checkpoints, ledger, transactions
+from sinks.delta import DeltaSink
+from sinks.deltalog import Log as DeltaLog
 from sinks.store import FolderStore
 from tests.support.batches import APP, Log, delta_target
 from tests.support.clock import ManualClock
@@ -64,8 +66,9 @@ def test_a_writer_that_commits_after_the_comparison_is_noticed_by_the_commit(
     zombie.positions([P0])
     compare = zombie._compare
 
-    def be_overtaken(snapshot: DeltaTable, ranges: list[ledger.Range]) -> object:
-        moves = compare(snapshot, ranges)
+    def be_overtaken(log: DeltaLog, ranges: list[ledger.Range]) -> object:
+        moves = compare(log, ranges)
+        monkeypatch.setattr(zombie, "_compare", compare)
         owner.write(LOG.batch({0: (6, 12)}))
         return moves
 
@@ -123,11 +126,13 @@ def test_rows_without_a_position_are_an_error_and_not_a_fresh_start(tmp_path: Pa
 def test_a_checkpoint_is_written_every_hundred_commits(tmp_path: Path) -> None:
     sink = clean(tmp_path)
     sink.positions([P0])
-    for n in range(CHECKPOINT_EVERY + 5):
+    for n in range(checkpoints.EVERY + 5):
         sink.write(LOG.batch({0: (n, n + 1)}))
     sink.close()
     assert [p.name for p in (tmp_path / "_delta_log").glob("*.checkpoint.parquet")]
-    assert clean(tmp_path).positions([P0]) == {P0: Position(CHECKPOINT_EVERY + 5)}
+    hint = json.loads((tmp_path / "_delta_log" / "_last_checkpoint").read_text())
+    assert checkpoints.EVERY <= hint["version"] <= checkpoints.EVERY + 5
+    assert clean(tmp_path).positions([P0]) == {P0: Position(checkpoints.EVERY + 5)}
 
 
 def test_a_quarantine_without_rejects_waits_for_its_commit(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Writers that should not write: zombies, whole groups by mistake, positions moved by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,8 @@ from pinpip.clock import SystemClock
 from pinpip.errors import PositionLost, StalePosition
 from sinks import guard, transactions
 from sinks.delta import DeltaSink
+from sinks.deltalog import Action
+from sinks.deltalog import Log as DeltaLog
 from sinks.parquet import ParquetSink
 from sinks.proof import Kind
 from sinks.s3 import S3Store, client
@@ -127,15 +129,15 @@ def place(request: pytest.FixtureRequest, kind: str, tmp_path: Path, aws: TestAw
 
 
 def before_the_next_commit(monkeypatch: pytest.MonkeyPatch, act: Act) -> None:
-    """Let `act` happen after a sink has compared and before delta-rs commits."""
-    commit = DeltaTable.create_write_transaction
+    """Let `act` happen after a sink has compared and before it commits."""
+    append = DeltaLog.append
 
-    def interrupted(table: DeltaTable, *arguments: Any, **named: Any) -> None:
-        monkeypatch.setattr(DeltaTable, "create_write_transaction", commit)
+    def interrupted(log: DeltaLog, entry: Sequence[Action]) -> Sequence[Action]:
+        monkeypatch.setattr(DeltaLog, "append", append)
         act()
-        commit(table, *arguments, **named)
+        return append(log, entry)
 
-    monkeypatch.setattr(DeltaTable, "create_write_transaction", interrupted)
+    monkeypatch.setattr(DeltaLog, "append", interrupted)
 
 
 # --- Zombies

@@ -1,5 +1,6 @@
 """Topics that were deleted and created again, and the incarnations of a table they lead to."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from deltalake import DeltaTable
+from polars.testing import assert_frame_equal
 
 from consumers.kafka_client import end_positions, settings
 from consumers.kafka_ids import TopicIds
@@ -19,9 +21,11 @@ from consumers.kafka_reader import Reader
 from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position, Records, merge
 from pinpip.clock import SystemClock
 from pinpip.epochs import epoch_of, refuse_another, spelled
-from pinpip.errors import PositionLost, TopicRecreated
+from pinpip.errors import PositionLost, StalePosition, TopicRecreated
 from sinks import rows
 from sinks.delta import DeltaSink
+from sinks.deltalog import Action
+from sinks.deltalog import Log as DeltaLog
 from sinks.parquet import ParquetSink
 from sinks.store import FolderStore, open_store
 from tests.support.aws import TestAws
@@ -199,6 +203,28 @@ def test_two_members_that_begin_an_incarnation_together_both_go_on(tmp_path: Pat
     one.write(LOG.batch({0: (0, 3)}))
     other.write(LOG.batch({1: (0, 3)}))
     assert clean(tmp_path, **second()).positions([P0, P1]) == {P0: Position(3), P1: Position(3)}
+
+
+def test_of_two_that_begin_an_incarnation_with_the_same_partition_one_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(tmp_path).write(LOG.batch({0: (0, 9), 1: (0, 9)}))
+    one, other = opened(tmp_path, **second(begins=True)), opened(tmp_path, **second(begins=True))
+    append = DeltaLog.append
+
+    def overtaken(log: DeltaLog, entry: Sequence[Action]) -> Sequence[Action]:
+        monkeypatch.setattr(DeltaLog, "append", append)
+        other.write(LOG.batch({0: (0, 6), 1: (0, 6)}))
+        return append(log, entry)
+
+    monkeypatch.setattr(DeltaLog, "append", overtaken)
+    with pytest.raises(StalePosition):
+        one.write(LOG.batch({1: (0, 3)}))
+    assert one.positions([P0, P1]) == {P0: Position(6), P1: Position(6)}
+    one.write(LOG.batch({1: (6, 9)}))
+    own = rows.scan(DeltaTable(str(tmp_path)), {}, rows.folder_of("2")).collect()
+    wanted = LOG.batch({0: (0, 6), 1: (0, 9)}).clean
+    assert_frame_equal(own, wanted, check_row_order=False)
 
 
 def identities(found: pl.DataFrame, coordinates: Coordinates) -> list[tuple[Any, ...]]:

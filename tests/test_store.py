@@ -76,6 +76,12 @@ def test_reading_a_missing_key_is_an_error_that_names_it(store: Store) -> None:
         store.read("elsewhere")
 
 
+def test_a_missing_key_is_found_to_be_none(store: Store) -> None:
+    store.put_new("there", b"body", {})
+    assert store.find("there") == b"body"
+    assert store.find("elsewhere") is None
+
+
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(SinkError, match="gs://"):
         open_store("gs://bucket/prefix", Aws())
@@ -119,6 +125,7 @@ def test_a_lost_answer_leaves_the_key_taken(bucket: Store) -> None:
         ("PutObject", lambda store: store.put_new("key", b"", {})),
         ("HeadObject", lambda store: store.metadata("key")),
         ("GetObject", lambda store: store.read("key")),
+        ("GetObject", lambda store: store.find("key")),
         ("ListObjectsV2", lambda store: store.list("")),
     ],
 )
@@ -147,7 +154,11 @@ def test_an_unreachable_endpoint_is_transient() -> None:
 
 def test_a_missing_bucket_is_named_with_the_command_that_makes_it(aws: TestAws) -> None:
     store = open_store("s3://nowhere-to-be-found/archive", aws.config)
-    for call in (lambda: store.put_new("key", b"", {}), lambda: store.list("")):
+    for call in (
+        lambda: store.put_new("key", b"", {}),
+        lambda: store.find("key"),
+        lambda: store.list(""),
+    ):
         with pytest.raises(SinkError, match="aws s3 mb s3://nowhere-to-be-found"):
             call()
 

@@ -40,14 +40,8 @@ class Mutation:
     tests: tuple[str, ...]
 
 
-COMMIT = """\
-                files,
-                "append",
-                snapshot.schema(),
-                commit_properties=self._properties(snapshot, moves, ranges, rows, now_ms),
-                post_commithook_properties=_QUIET,
-            )
-"""
+COMPARED = "            moves = self._compare(log, ranges)\n"
+COMMIT = "            landed = log.append(entry)\n"
 MUTATIONS = [
     Mutation(
         "compare-and-set removed",
@@ -58,18 +52,24 @@ MUTATIONS = [
     Mutation(
         "positions committed before the rows",
         COMMIT,
-        COMMIT.replace("files", "[]")
-        + """\
-            after = table.find(self._target.uri, self._target.options)
-            after.create_write_transaction(files, "append", after.schema())
+        """\
+            landed = log.append(entry[: len(entry) - len(files)])
+            log.append([info, *files])
+            return moves
 """,
         (f"{COMMITS}test_at_every_version_the_positions_are_where_the_rows_end",),
     ),
     Mutation(
-        "committed to a snapshot newer than the compared one",
-        "            snapshot.create_write_transaction(\n",
-        "            table.find(self._target.uri, {}).create_write_transaction(\n",
+        "committed to a version newer than the compared one",
+        COMPARED,
+        COMPARED.replace("self._compare", "moves if tried > 1 else self._compare"),
         (f"{COMMITS}test_a_writer_that_commits_after_the_comparison_is_noticed_by_the_commit",),
+    ),
+    Mutation(
+        "an entry beside a hole taken for a commit",
+        "if landed is entry and (self._is_overtaken() or not self.is_here()):",
+        "if False:",
+        ("tests/test_deltalog.py::test_an_entry_that_was_put_beside_a_hole_is_no_commit",),
     ),
     Mutation(
         "S3's 412 ignored",

@@ -1,0 +1,186 @@
+"""The log of a Delta table, written and followed entry by entry.
+
+Entry n is `_delta_log/<n, 20 digits>.json`, created if absent: whoever creates it owns version n,
+and all others see what landed. So a commit costs the same however old the table is and however
+many files it has; delta-rs, which loads the list of all files first, only opens and makes tables
+and writes checkpoints. Source: Delta transaction protocol, "Delta Log Entries" and "Actions".
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from deltalake import DeltaTable, Transaction
+from deltalake.transaction import AddAction
+
+from pinpip.errors import SinkError, StalePosition, TransientError
+from sinks.store import Store
+from sinks.transactions import Lookup
+
+Action = dict[str, Any]
+
+# Table features that ask nothing of a writer who only appends, as long as no column or property
+# uses them; of `deletionVectors` only that the statistics count the rows.
+_IDLE = {
+    "appendOnly",
+    "changeDataFeed",
+    "checkConstraints",
+    "columnMapping",
+    "deletionVectors",
+    "generatedColumns",
+    "identityColumns",
+    "invariants",
+    "timestampNtz",
+    "v2Checkpoint",
+    "vacuumProtocolCheck",
+}
+_HINT = "_delta_log/_last_checkpoint"
+_BY_FEATURES = 7  # the writer version from which on a table names its features
+
+
+class Log:
+    """A table at one version: what the `txn` actions up to it say of the ids that were learnt."""
+
+    def __init__(self, store: Store, version: int) -> None:
+        self.version = version
+        self._store = store
+        self._held: dict[str, int | None] = {}
+
+    def learning(self, lookup: Lookup) -> Lookup:
+        """`lookup`, which must know this very version, with its answers kept here."""
+
+        def learn(app_id: str) -> int | None:
+            self._held[app_id] = lookup(app_id)
+            return self._held[app_id]
+
+        return learn
+
+    def transaction_version(self, app_id: str) -> int | None:
+        """The version of an application id, None when it has none; KeyError when not learnt."""
+        return self._held[app_id]
+
+    def is_here(self) -> bool:
+        """Whether the table still holds this version: its entry, or a checkpoint of any kind."""
+        if self._store.metadata(_key(self.version)) is not None:
+            return True
+        return bool(self._store.list(_key(self.version, "checkpoint")))
+
+    def append(self, entry: Sequence[Action]) -> Sequence[Action]:
+        """Make `entry` the next version, and go there; what is there if another was first.
+
+        Raises TransientError when the entry may be there or not: the positions tell. Raises
+        StalePosition when the next version may have been there before, and was cleaned up behind
+        a checkpoint: nobody reads what is put there. Only afterwards can that be ruled out, as a
+        writer may sleep before it puts, and a clean-up removes entries in any order.
+        """
+        key, body = _key(self.version + 1), _encode(entry)
+        landed = entry if self._store.put_new(key, body, {}) else self._landed(key, entry, body)
+        if landed is entry and (self._is_overtaken() or not self.is_here()):
+            raise StalePosition(
+                f"the log of {self._store.uri} was cleaned up about version {self.version}"
+            )
+        for action in landed:
+            if "txn" in action:
+                self._held[action["txn"]["appId"]] = action["txn"]["version"]
+        self.version += 1
+        return landed
+
+    def _is_overtaken(self) -> bool:
+        """Whether there is a checkpoint beyond this version; what is before it may be gone."""
+        hint = self._store.find(_HINT)
+        try:
+            return hint is not None and bool(json.loads(hint)["version"] > self.version)
+        except (ValueError, LookupError, TypeError):
+            return False  # it was cut off by a crash; to all readers it is only a hint
+
+    def _landed(self, key: str, entry: Sequence[Action], body: bytes) -> Sequence[Action]:
+        """What `key` holds: `entry` itself when a lost try of ours had made it."""
+        found = self._store.find(key)
+        if found is None:
+            raise TransientError(f"{self._store.uri}/{key} is taken, but nothing is there yet")
+        if found == body:
+            return entry
+        try:
+            return [json.loads(line) for line in found.splitlines() if line.strip()]
+        except ValueError as error:
+            raise SinkError(
+                f"the log of table {self._store.uri} is damaged: {key}: {error}",
+                "restore that file from a backup; no row was read or written",
+            ) from error
+
+
+def commit_info(told: Mapping[str, str], engine: str, now_ms: int) -> Action:
+    """What a commit says of itself; the first action of an entry, which `txnId` makes unique."""
+    return {
+        "commitInfo": {
+            "timestamp": now_ms,
+            "operation": "WRITE",
+            "operationParameters": {"mode": "Append", "partitionBy": "[]"},
+            "isBlindAppend": True,
+            "engineInfo": engine,
+            "txnId": str(uuid4()),
+            **told,
+        }
+    }
+
+
+def txn(transaction: Transaction) -> Action:
+    """A position."""
+    return {
+        "txn": {
+            "appId": transaction.app_id,
+            "version": transaction.version,
+            "lastUpdated": transaction.last_updated,
+        }
+    }
+
+
+def add(file: AddAction) -> Action:
+    """A data file; its path is relative to the table and written as in a URI."""
+    return {
+        "add": {
+            "path": quote(file.path, safe="/="),
+            "partitionValues": dict(file.partition_values),
+            "size": file.size,
+            "modificationTime": file.modification_time,
+            "dataChange": file.data_change,
+            "stats": file.stats,
+        }
+    }
+
+
+def alters(entry: Sequence[Action]) -> bool:
+    """Whether it changes what a writer must know: the schema, the properties or the features."""
+    return any("metaData" in action or "protocol" in action for action in entry)
+
+
+def refuse_unknown(table: DeltaTable, uri: str) -> None:
+    """SinkError when the table asks more of a writer than to append its rows."""
+    versions, metadata = table.protocol(), table.metadata()
+    by_name = versions.min_writer_version >= _BY_FEATURES
+    asked = set(versions.writer_features or []) - _IDLE if by_name else set()
+    asked |= {n for n in metadata.configuration if n.startswith("delta.constraints.")}
+    if metadata.configuration.get("delta.columnMapping.mode", "none") != "none":
+        asked.add("columnMapping")
+    for field in table.schema().fields:
+        asked |= {f"{n} of {field.name}" for n in field.metadata if n.startswith("delta.")}
+    if metadata.partition_columns:
+        asked.add(f"partitions by {', '.join(metadata.partition_columns)}")
+    if versions.min_writer_version > _BY_FEATURES:
+        asked.add(f"writer version {versions.min_writer_version}")
+    if asked:
+        raise SinkError(
+            f"table {uri} cannot be written: it uses {', '.join(sorted(asked))}",
+            "name another table in config.yaml, or take that feature from this one",
+        )
+
+
+def _key(version: int, kind: str = "json") -> str:
+    return f"_delta_log/{version:020d}.{kind}"
+
+
+def _encode(entry: Sequence[Action]) -> bytes:
+    lines = (json.dumps(action, separators=(",", ":"), ensure_ascii=False) for action in entry)
+    return "\n".join([*lines, ""]).encode()
