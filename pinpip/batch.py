@@ -5,6 +5,7 @@ A position travels with the rows it belongs to; "+1" is decided in `Coordinates`
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import polars as pl
@@ -224,6 +225,11 @@ class Batch:
     rejected: pl.DataFrame
     spans: Mapping[Partition, Span]
     coordinates: Coordinates
+
+    @cached_property
+    def counts(self) -> tuple[Mapping[Partition, int], ...]:
+        """Rows per partition: of `raw`, `clean` and `rejected`."""
+        return tuple(map(self.coordinates.counts, (self.raw, self.clean, self.rejected)))
 
 
 Positions = Mapping[Partition, Position | None]

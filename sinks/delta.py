@@ -131,10 +131,11 @@ class DeltaSink:
         news = {p: s for p, s in batch.spans.items() if self._is_news(p, s)}
         seen = {p: self._progress[p].seen for p in news}
         whole = all(span.start == seen[p] for p, span in news.items())
-        frames = [batch.raw, batch.clean, batch.rejected]
+        read, clean, quarantined = batch.counts
         if not whole or len(news) < len(batch.spans):
-            frames = [frame.filter(batch.coordinates.beyond(seen)) for frame in frames]
-        read, clean, quarantined = map(batch.coordinates.counts, frames)
+            frames = (batch.raw, batch.clean, batch.rejected)
+            left = (frame.filter(batch.coordinates.beyond(seen)) for frame in frames)
+            read, clean, quarantined = map(batch.coordinates.counts, left)
         return [
             ledger.Range(
                 source=p.source,

@@ -16,7 +16,7 @@ from transforms.schema import Schema
 
 __all__ = ["Decoded", "Reason", "decode"]
 
-CHUNK = 16384
+CHUNK = 12_500
 SMALL = 64
 _ROW = "_row"
 _TEXT = "_text"

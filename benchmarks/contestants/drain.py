@@ -6,6 +6,7 @@ from confluent_kafka import Consumer
 
 from benchmarks.contestants import Task, note, task
 from consumers.kafka_client import settings
+from pinpip.cli.runtime import spare_collector
 from pinpip.config import Batching
 
 
@@ -17,6 +18,7 @@ def tuned(bootstrap: str, group: str) -> Consumer:
 
 def drain(given: Task) -> None:
     """Read every record once."""
+    spare_collector()
     consumer = tuned(given.bootstrap, given.folder.name)
     consumer.subscribe([given.topic])
     read = 0

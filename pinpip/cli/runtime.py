@@ -3,9 +3,8 @@
 import gc
 import os
 
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_ALLOCATOR = {  # that of polars, jemalloc; its own default keeps four arenas for each core
-    "narenas": _CORES,
+_ALLOCATOR = {  # jemalloc in polars; by default it keeps four arenas for each core
+    "narenas": 1,
     "background_thread": "false",  # it gives back what the next batch asks for again
     "dirty_decay_ms": 1000,
     "muzzy_decay_ms": 0,
