@@ -103,6 +103,8 @@ def stream() -> None:
 class Idle:
     """A source that has its records ready."""
 
+    coordinates = KAFKA
+
     def __init__(self) -> None:
         self.acknowledged: dict[Partition, Position] = {}
         self._polls = 0
