@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from confluent_kafka import Consumer, ConsumerGroupState, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, TopicPartition
 from moto.kinesis.models import KinesisBackend
 
 from consumers.kafka_client import committed
@@ -76,15 +75,6 @@ def test_a_kafka_consumer_killed_three_times_leaves_each_record_once(
     assert (clean["ind"] == clean["_offset"] * 4 + clean["_partition"]).all()
 
 
-def members(broker: Broker, group: str) -> list[int]:
-    """How many partitions each member of a group that is at rest holds."""
-    admin = AdminClient(broker.properties)
-    found = admin.describe_consumer_groups([group])[group].result(10)
-    if found.state != ConsumerGroupState.STABLE:
-        return []
-    return [len(member.assignment.topic_partitions) for member in found.members]
-
-
 @real
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_survivor_takes_over_from_a_member_that_falls_silent(
@@ -96,7 +86,8 @@ def test_a_survivor_takes_over_from_a_member_that_falls_silent(
         home.running("consume", "user", log="victim.log") as victim,
         home.running("consume", "user", log="survivor.log") as survivor,
     ):
-        until(lambda: members(broker, f"pinpip-{topic}-user") == [2, 2], "two members share")
+        group = f"pinpip-{topic}-user"
+        until(lambda: [*broker.members(group).values()] == [2, 2], "two members share")
         come = more(home, "user/_delta_log/*.json", 1)
         broker.produce(topic, payloads(count))
         until(come, "a commit")

@@ -9,8 +9,6 @@ from uuid import uuid4
 import polars as pl
 import pytest
 import yaml
-from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from polars.testing import assert_frame_equal
 
@@ -314,20 +312,6 @@ def other_group(home: Home) -> Home:
     return twin
 
 
-def partitions_of(broker: Broker, group: str) -> int:
-    """How many partitions the members of a group that is at rest hold."""
-    admin = AdminClient(broker.properties)
-    try:
-        found = admin.describe_consumer_groups([group])[group].result(10)
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.NOT_COORDINATOR:  # Kafka's way to say: ask again
-            return 0
-        raise
-    if found.state != ConsumerGroupState.STABLE:
-        return 0
-    return sum(len(member.assignment.topic_partitions) for member in found.members)
-
-
 def ended_well(process: Process, log: Path) -> bool:
     """It ran until it was stopped, or it gave up and said that it is not alone."""
     if process.poll() is None:
@@ -342,7 +326,7 @@ def test_two_groups_on_one_table_double_and_lose_nothing(broker: Broker, tmp_pat
     twin = other_group(home)
     with home.running("consume", "user") as one, twin.running("consume", "user") as two:
         for group in (f"pinpip-{topic}-user", f"pinpip-{topic}twin-user"):
-            until(lambda group=group: partitions_of(broker, group) == 4, group)  # type: ignore[misc]
+            until(lambda group=group: sum(broker.members(group).values()) == 4, group)  # type: ignore[misc]
         for n in range(waves):
             broker.produce(topic, payloads(wave, since=n * wave))
             until(lambda n=n: home.rows() > n * wave or both_ended(one, two), "rows")  # type: ignore[misc]

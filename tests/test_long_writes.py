@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from consumers.kafka import KafkaSource
 from consumers.loop import Loop
@@ -52,13 +51,6 @@ def outage(seconds: float) -> Callable[[], None]:
     return fail
 
 
-def member_ids(broker: Broker, group: str) -> list[str]:
-    """Who is in the group."""
-    admin = AdminClient(broker.properties)
-    found = admin.describe_consumer_groups([group])[group].result(10)
-    return [member.member_id for member in found.members]
-
-
 @pytest.mark.real_broker
 @pytest.mark.parametrize("call", ["before", "reading"])
 def test_a_sink_that_fails_for_longer_than_the_poll_interval_costs_no_rebalance(
@@ -77,10 +69,10 @@ def test_a_sink_that_fails_for_longer_than_the_poll_interval_costs_no_rebalance(
         running = thread.submit(loop.run)
         try:
             until(lambda: len(loop.given) == 4, "an assignment")
-            member = member_ids(broker, group)
+            member = broker.members(group)
             until(lambda: len(table.rows) >= 4000 or running.done(), "all rows")
             assert len(member) == 1
-            assert (member_ids(broker, group), len(loop.given), loop.lost) == (member, 4, ())
+            assert (broker.members(group), len(loop.given), loop.lost) == (member, 4, ())
         finally:
             loop.stop()
         running.result(20)

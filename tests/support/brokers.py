@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -22,6 +22,7 @@ from pinpip.local.java import Kafka, real_kafka
 GIVEN = "PINPIP_TEST_KAFKA"
 IMAGE = "apache/kafka:4.1.0"
 MOCK_PARTITIONS = 4
+_ASK_AGAIN = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,19 @@ class Broker:
         else:
             self._producer().list_topics(topic, timeout=10)
         return topic
+
+    def members(self, group: str) -> dict[str, int]:
+        """How many partitions each member has, by id; none while the group is not at rest."""
+        admin = AdminClient(self.properties)
+        try:
+            found = admin.describe_consumer_groups([group])[group].result(10)
+        except KafkaException as error:
+            if error.args[0].code() in _ASK_AGAIN:
+                return {}
+            raise
+        if found.state != ConsumerGroupState.STABLE:
+            return {}
+        return {m.member_id: len(m.assignment.topic_partitions) for m in found.members}
 
     def _await(self, topic: str) -> int:
         """How many partitions it has, once the broker that is asked knows what was created."""
