@@ -15,6 +15,7 @@ from pinpip.epochs import refuse_another
 from pinpip.errors import SourceError
 
 LONGEST_WAIT = 1.0
+POLL_BYTES = 4 * 1024 * 1024
 _EOF = KafkaError._PARTITION_EOF  # noqa: SLF001  # librdkafka's own codes are spelt so
 _STATE = KafkaError._STATE  # noqa: SLF001
 _OUT_OF_RANGE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
@@ -44,6 +45,7 @@ class Reader:
         self._epochs: dict[str, int] = {}
         self._asked: Asked = {}
         self._headers, self._chunk, self._from_end = headers, chunk, from_end
+        self._most = chunk
 
     def close(self) -> None:
         """Leave the group and end the clients."""
@@ -119,7 +121,7 @@ class Reader:
 
     def read(self, timeout: float) -> Records | None:
         """The next records that are due; waits `timeout` seconds, one at most."""
-        messages = self.consumer.consume(self._chunk, min(timeout, LONGEST_WAIT))
+        messages = self.consumer.consume(self._most, min(timeout, LONGEST_WAIT))
         good = [message for message in messages if message.error() is None]
         ends = self._hear(messages) if len(good) < len(messages) else {}
         while self._errors:
@@ -129,7 +131,17 @@ class Reader:
             return None
         asked = self._ids.ask({partition.source for partition in self.next})
         records = self._take(good, ends)
-        return None if records is None else self._dated(records, asked)
+        if records is None:
+            return None
+        self._most = self._as_many_as(records)
+        return self._dated(records, asked)
+
+    def _as_many_as(self, records: Records) -> int:
+        """How many records like these are enough for a poll, which would go on for megabytes."""
+        if records.frame.is_empty():
+            return self._most
+        fitting = POLL_BYTES * records.frame.height // records.nbytes
+        return min(max(fitting, 1), self._chunk)
 
     def _look(self) -> None:
         """Let an idle reader hear of a topic created again, by the answer to its last look."""
