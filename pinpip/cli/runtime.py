@@ -3,6 +3,7 @@
 import gc
 import os
 
+_VARIABLE = "_RJEM_MALLOC_CONF"
 _ALLOCATOR = {  # jemalloc in polars; by default it keeps four arenas for each core
     "narenas": 1,
     "background_thread": "false",  # it gives back what the next batch asks for again
@@ -14,10 +15,11 @@ _ALLOCATOR = {  # jemalloc in polars; by default it keeps four arenas for each c
 def tune_allocator() -> None:
     """Hold few pages that are not in use; to be called before polars is imported.
 
-    Who has set the variable knows better.
+    What the variable said before comes last, and so wins: a user's word, or that of a parent.
     """
-    told = ",".join(f"{name}:{value}" for name, value in _ALLOCATOR.items())
-    os.environ.setdefault("_RJEM_MALLOC_CONF", told)
+    own = ",".join(f"{name}:{value}" for name, value in _ALLOCATOR.items())
+    before = os.environ.get(_VARIABLE)
+    os.environ[_VARIABLE] = f"{own},{before}" if before else own
 
 
 def spare_collector() -> None:
