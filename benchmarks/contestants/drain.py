@@ -6,7 +6,7 @@ from confluent_kafka import Consumer
 
 from benchmarks.contestants import Task, note, task
 from consumers.kafka_client import settings
-from pinpip.cli.runtime import spare_collector
+from pinpip.cli.runtime import collector_spared
 from pinpip.config import Batching
 
 
@@ -18,7 +18,6 @@ def tuned(bootstrap: str, group: str) -> Consumer:
 
 def drain(given: Task) -> None:
     """Read every record once."""
-    spare_collector()
     consumer = tuned(given.bootstrap, given.folder.name)
     consumer.subscribe([given.topic])
     read = 0
@@ -32,4 +31,5 @@ def drain(given: Task) -> None:
 
 
 if __name__ == "__main__":
-    drain(task())
+    with collector_spared():
+        drain(task())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinpip.cli.runtime import spare_collector, tune_allocator
+from pinpip.cli.runtime import collector_spared, tune_allocator
 from pinpip.cli.shared import awaited, settings_of, stopping_on_signals
 from pinpip.errors import ConfigError, FatalError
 
@@ -105,8 +105,11 @@ def _run_all(loops: "list[Loop]") -> None:
         for loop in loops:
             loop.stop()
 
-    with ThreadPoolExecutor(len(loops), "loop") as threads, stopping_on_signals(stop):
-        spare_collector()
+    with (
+        ThreadPoolExecutor(len(loops), "loop") as threads,
+        stopping_on_signals(stop),
+        collector_spared(),
+    ):
         running = [threads.submit(loop.run) for loop in loops]
         awaited(lambda seconds: bool(wait(running, seconds, FIRST_COMPLETED).done))
         stop()

@@ -2,6 +2,8 @@
 
 import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _VARIABLE = "_RJEM_MALLOC_CONF"
 _ALLOCATOR = {  # jemalloc in polars; by default it keeps four arenas for each core
@@ -22,8 +24,15 @@ def tune_allocator() -> None:
     os.environ[_VARIABLE] = f"{own},{before}" if before else own
 
 
-def spare_collector() -> None:
+@contextmanager
+def collector_spared() -> Iterator[None]:
     """Look for cycles rarely: a poll makes thousands of objects, and none of them is in one."""
+    before = gc.get_threshold()
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
