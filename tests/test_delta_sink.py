@@ -15,10 +15,10 @@ from pinpip.clock import SystemClock
 from pinpip.errors import PositionLost, SinkError, StalePosition
 from sinks import checkpoints, ledger, transactions
 from sinks.delta import DeltaSink
-from sinks.deltalog import Log as DeltaLog
 from sinks.store import FolderStore
 from tests.support.batches import APP, Log, delta_target
 from tests.support.clock import ManualClock
+from tests.support.commits import before_the_next_commit
 
 LOG = Log(KAFKA)
 P0, P1, P2 = (LOG.partition(n) for n in range(3))
@@ -64,15 +64,7 @@ def test_a_writer_that_commits_after_the_comparison_is_noticed_by_the_commit(
     owner.positions([P0])
     owner.write(LOG.batch({0: (0, 6)}))
     zombie.positions([P0])
-    compare = zombie._compare
-
-    def be_overtaken(log: DeltaLog, ranges: list[ledger.Range]) -> object:
-        moves = compare(log, ranges)
-        monkeypatch.setattr(zombie, "_compare", compare)
-        owner.write(LOG.batch({0: (6, 12)}))
-        return moves
-
-    monkeypatch.setattr(zombie, "_compare", be_overtaken)
+    before_the_next_commit(monkeypatch, lambda: owner.write(LOG.batch({0: (6, 12)})))
     with pytest.raises(StalePosition):
         zombie.write(LOG.batch({0: (6, 12)}))
     assert DeltaTable(str(tmp_path)).count() == LOG.batch({0: (0, 12)}).clean.height

@@ -62,6 +62,12 @@ def opened(backend: DeltaBackend, *indices: int, store: Store | None = None) -> 
     return made
 
 
+def in_threes(sink: DeltaSink, numbers: range) -> None:
+    """Commits of three offsets each, these of them."""
+    for n in numbers:
+        sink.write(LOG.batch({A: (3 * n, 3 * n + 3)}))
+
+
 def table(backend: DeltaBackend) -> DeltaTable:
     """As delta-rs sees it."""
     return DeltaTable(backend.store.uri, storage_options=backend.options)
@@ -208,8 +214,7 @@ def clean_up(backend: DeltaBackend, left: Collection[int]) -> None:
 def test_a_table_that_was_taken_away_is_not_written_on(tmp_path: Path) -> None:
     backend = in_folder(tmp_path)
     sink = opened(backend, A)
-    for n in range(3):
-        sink.write(LOG.batch({A: (3 * n, 3 * n + 3)}))
+    in_threes(sink, range(3))
     rmtree(tmp_path)
     with pytest.raises(StalePosition):
         sink.write(LOG.batch({A: (9, 12)}))
@@ -233,11 +238,9 @@ class Sleepy(FolderStore):
 def test_a_writer_far_behind_goes_on_from_the_newest_version(tmp_path: Path) -> None:
     backend = in_folder(tmp_path)
     owner, sleeper = opened(backend, A), opened(backend, B)
-    for n in range(4):
-        owner.write(LOG.batch({A: (3 * n, 3 * n + 3)}))
+    in_threes(owner, range(4))
     sleeper.positions([LOG.partition(B)])
-    for n in range(4, 8):
-        owner.write(LOG.batch({A: (3 * n, 3 * n + 3)}))
+    in_threes(owner, range(4, 8))
     table(backend).create_checkpoint()
     clean_up(backend, left=())
     sleeper.write(LOG.batch({B: (0, 3)}))
@@ -256,8 +259,7 @@ def test_an_entry_that_was_put_beside_a_hole_is_no_commit(
     owner.write(LOG.batch({A: (0, 3)}))
 
     def meanwhile() -> None:
-        for n in range(1, 4):
-            owner.write(LOG.batch({A: (3 * n, 3 * n + 3)}))
+        in_threes(owner, range(1, 4))
         table(backend).create_checkpoint()
         clean_up(backend, left)
         if not hint:
@@ -313,8 +315,7 @@ def test_a_log_that_begins_with_a_checkpoint_of_any_kind_is_written_on(
 ) -> None:
     backend = in_folder(tmp_path)
     sink = opened(backend, A)
-    for n in range(4):
-        sink.write(LOG.batch({A: (3 * n, 3 * n + 3)}))
+    in_threes(sink, range(4))
     checkpoint(backend)
     clean_up(backend, left=())
     sink.positions([P0])
@@ -434,6 +435,17 @@ def ask_for(backend: DeltaBackend, reader: int, features: list[str]) -> None:
     assert backend.store.put_new(f"_delta_log/{version:020d}.json", entry.encode(), {})
 
 
+def written_and_asked_for(
+    folder: Path, reader: int, feature: str
+) -> tuple[DeltaBackend, DeltaSink]:
+    """A table with a sink's rows that then comes to ask for the feature, and that sink."""
+    backend = in_folder(folder)
+    sink = opened(backend, A)
+    sink.write(LOG.batch({A: (0, 3)}))
+    ask_for(backend, reader, [feature])
+    return backend, sink
+
+
 @pytest.mark.parametrize(
     ("reader", "feature"),
     [
@@ -446,10 +458,7 @@ def ask_for(backend: DeltaBackend, reader: int, features: list[str]) -> None:
 def test_features_that_ask_nothing_of_an_append_are_written_on(
     tmp_path: Path, reader: int, feature: str
 ) -> None:
-    backend = in_folder(tmp_path)
-    sink = opened(backend, A)
-    sink.write(LOG.batch({A: (0, 3)}))
-    ask_for(backend, reader, [feature])
+    backend, sink = written_and_asked_for(tmp_path, reader, feature)
     sink.write(LOG.batch({A: (3, 6)}))
     opened(backend, A).write(LOG.batch({A: (6, 9)}))
     found = pl.read_parquet(table(backend).file_uris())  # read_delta knows fewer features
@@ -468,10 +477,7 @@ def test_features_that_ask_nothing_of_an_append_are_written_on(
 def test_features_that_ask_more_of_an_append_are_refused_at_once(
     tmp_path: Path, reader: int, feature: str
 ) -> None:
-    backend = in_folder(tmp_path)
-    sink = opened(backend, A)
-    sink.write(LOG.batch({A: (0, 3)}))
-    ask_for(backend, reader, [feature])
+    backend, sink = written_and_asked_for(tmp_path, reader, feature)
     with pytest.raises(SinkError, match=f"it uses {feature}"):
         sink.write(LOG.batch({A: (3, 6)}))
     with pytest.raises(SinkError, match=f"it uses {feature}"):
@@ -484,8 +490,7 @@ def test_a_gap_that_one_listing_shows_is_no_damage(
 ) -> None:
     backend = in_folder(tmp_path)
     sink = opened(backend, A)
-    for n in range(3):
-        sink.write(LOG.batch({A: (3 * n, 3 * n + 3)}))
+    in_threes(sink, range(3))
     missed, away = log_of(backend) / f"{2:020d}.json", tmp_path / "away"
     missed.rename(away)
 
@@ -502,8 +507,7 @@ def test_a_gap_that_one_listing_shows_is_no_damage(
 def test_a_gap_that_every_listing_shows_is_damage(tmp_path: Path) -> None:
     backend = in_folder(tmp_path)
     sink = opened(backend, A)
-    for n in range(3):
-        sink.write(LOG.batch({A: (3 * n, 3 * n + 3)}))
+    in_threes(sink, range(3))
     (log_of(backend) / f"{2:020d}.json").unlink()
     with pytest.raises(SinkError, match=r"the log of table .* is damaged"):
         sink.positions([P0])

@@ -1,6 +1,6 @@
 """Writers that should not write: zombies, whole groups by mistake, positions moved by hand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,8 +18,6 @@ from pinpip.clock import SystemClock
 from pinpip.errors import PositionLost, StalePosition
 from sinks import guard, transactions
 from sinks.delta import DeltaSink
-from sinks.deltalog import Action
-from sinks.deltalog import Log as DeltaLog
 from sinks.parquet import ParquetSink
 from sinks.proof import Kind
 from sinks.s3 import S3Store, client
@@ -28,6 +26,7 @@ from sinks.verify import Tables, verify
 from tests.support.aws import TestAws
 from tests.support.batches import APP, Log, delta_target
 from tests.support.brokers import Broker
+from tests.support.commits import before_the_next_commit
 from tests.support.processes import (
     Home,
     Process,
@@ -124,18 +123,6 @@ def place(request: pytest.FixtureRequest, kind: str, tmp_path: Path, aws: TestAw
         return Place(kind, coordinates, FolderStore(tmp_path / "place"), {})
     store = S3Store(client(aws.config), aws.bucket(), uuid4().hex)
     return Place(kind, coordinates, store, aws.storage_options)
-
-
-def before_the_next_commit(monkeypatch: pytest.MonkeyPatch, act: Act) -> None:
-    """Let `act` happen after a sink has compared and before it commits."""
-    append = DeltaLog.append
-
-    def interrupted(log: DeltaLog, entry: Sequence[Action]) -> Sequence[Action]:
-        monkeypatch.setattr(DeltaLog, "append", append)
-        act()
-        return append(log, entry)
-
-    monkeypatch.setattr(DeltaLog, "append", interrupted)
 
 
 # --- Zombies

@@ -1,6 +1,5 @@
 """Topics that were deleted and created again, and the incarnations of a table they lead to."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,12 @@ from pinpip.epochs import epoch_of, refuse_another, spelled
 from pinpip.errors import PositionLost, StalePosition, TopicRecreated
 from sinks import rows
 from sinks.delta import DeltaSink
-from sinks.deltalog import Action
-from sinks.deltalog import Log as DeltaLog
 from sinks.parquet import ParquetSink
 from sinks.store import FolderStore, open_store
 from tests.support.aws import TestAws
 from tests.support.batches import APP, Log, delta_target
 from tests.support.brokers import Broker
+from tests.support.commits import before_the_next_commit
 from tests.support.processes import (
     BAD_EVERY,
     PATIENCE,
@@ -210,14 +208,7 @@ def test_of_two_that_begin_an_incarnation_with_the_same_partition_one_is_stale(
 ) -> None:
     opened(tmp_path).write(LOG.batch({0: (0, 9), 1: (0, 9)}))
     one, other = opened(tmp_path, **second(begins=True)), opened(tmp_path, **second(begins=True))
-    append = DeltaLog.append
-
-    def overtaken(log: DeltaLog, entry: Sequence[Action]) -> Sequence[Action]:
-        monkeypatch.setattr(DeltaLog, "append", append)
-        other.write(LOG.batch({0: (0, 6), 1: (0, 6)}))
-        return append(log, entry)
-
-    monkeypatch.setattr(DeltaLog, "append", overtaken)
+    before_the_next_commit(monkeypatch, lambda: other.write(LOG.batch({0: (0, 6), 1: (0, 6)})))
     with pytest.raises(StalePosition):
         one.write(LOG.batch({1: (0, 3)}))
     assert one.positions([P0, P1]) == {P0: Position(6), P1: Position(6)}
