@@ -34,6 +34,10 @@ class Port(Protocol):
         """Whether the cluster has this topic."""
         ...
 
+    def fault(self) -> str | None:
+        """What keeps the cluster from answering, or None; may block for seconds."""
+        ...
+
     async def produce(self, topic: str, records: Sequence[KafkaRecord]) -> list[Outcome]:
         """Store `records`; outcomes in their order."""
         ...

@@ -122,33 +122,20 @@ def test_binary_values_are_decoded_from_base64(
     [
         (b'{"index":1,"title":"x"}', 422, 422, "Unrecognized field: index"),
         (b'{"records":[{"value":1,"vaule":2}]}', 422, 422, "Unrecognized field: vaule"),
-        (b'{"records":[{"value":1}],"\\ud800":1}', 422, 422, "Unrecognized field: \ud800"),
         (b"", 422, 42206, "Payload error. Request body is empty. Data is required."),
         (b"{}", 422, 422, "records must not be empty"),
         (b'{"records":[]}', 422, 422, "records must not be empty"),
-        (b'{"records":{"value":1}}', 422, 422, "records must be an array"),
-        (b'{"records":[1]}', 422, 422, "records[0] must be an object"),
+        (b'{"records":{"value":1}}', 422, 422, "records: Expected `array`, got `object`"),
+        (b'{"records":[1]}', 422, 422, "records[0]: Expected `object`, got `int`"),
         (
             b'{"records":[{},{"partition":-1}]}',
             422,
             422,
-            "records[1].partition must be an integer of at least 0",
+            "records[1].partition: Expected `int` >= 0",
         ),
-        (
-            b'{"records":[{"value":"\\ud800"}]}',
-            422,
-            422,
-            "records[0].value must not hold lone surrogates",
-        ),
-        (
-            b'{"records":[{"value":1e400}]}',
-            422,
-            422,
-            "records[0].value must not hold numbers beyond the range of a double",
-        ),
-        (b'{"records":[{"value":NaN}]}', 400, 400, "Malformed JSON: NaN is not JSON"),
+        (b"[" * 100_000, 422, 422, "Expected `object`, got `array`"),
+        (b'{"records":[{"value":%b' % (b"[" * 9**5), 400, 400, "Malformed JSON: nested too deeply"),
         (b'{"records":["\xff"]}', 400, 400, "Malformed JSON: byte 13 is not UTF-8"),
-        (b"[" * 100_000, 400, 400, "Malformed JSON: nested too deeply"),
     ],
 )
 def test_a_bad_body_is_refused_with_the_offending_field_named(
@@ -160,7 +147,18 @@ def test_a_bad_body_is_refused_with_the_offending_field_named(
     assert answer.headers["content-type"] == "application/vnd.kafka.v2+json"
 
 
-@pytest.mark.parametrize("body", [b"{", b"'", b"1" * 5000, b'{"records":[{"value":1}]} x'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"'",
+        b'{"records":[{"value":1}]} x',
+        b'{"records":[{"value":NaN}]}',
+        b'{"records":[{"value":"\\ud800"}]}',
+        b'{"records":[{"value":"\\udc00"}]}',
+        b'{"records":[{"value":1}],"\\ud800":1}',
+    ],
+)
 def test_malformed_json_is_400(url: str, body: bytes) -> None:
     answer = post(url, SERVED, body)
 
@@ -168,12 +166,15 @@ def test_malformed_json_is_400(url: str, body: bytes) -> None:
     assert answer.json()["message"].startswith("Malformed JSON: ")
 
 
-@pytest.mark.parametrize("value", ['"no base64!"', '"YQ"', '"é"', "{}", "[]", "1", "true"])
+@pytest.mark.parametrize(
+    "value", ['"no base64!"', '"YQ"', '"YWJj="', '"é"', "{}", "[]", "1", "true"]
+)
 def test_a_binary_value_that_is_not_base64_is_422(url: str, value: str) -> None:
     answer = post(url, SERVED, f'{{"records":[{{"value":{value}}}]}}'.encode(), BINARY_FORMAT)
 
     assert answer.status_code == 422
-    assert answer.json()["message"].startswith("records[0].value must be text in valid base64")
+    assert answer.json()["message"].startswith("records[0].value: ")
+    assert "application/vnd.kafka.json.v2+json" in answer.json()["message"]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ def test_an_unreachable_broker_is_503_with_a_time_to_come_back() -> None:
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json()["error_code"] == 50003
-    assert {log["error"] for log in logs} <= {"1/1 brokers are down"}
+    assert {log["error"] for log in logs if log["event"] == "kafka"} <= {"1/1 brokers are down"}
 
 
 @pytest.mark.parametrize(
@@ -276,6 +277,14 @@ def test_any_body_ends_in_records_or_a_refusal(body: bytes, *, binary: bool) -> 
     if isinstance(result, Refusal):
         assert result.status in (400, 422)
         assert json.loads(bytes(result.response().body))["message"] == result.message
+
+
+def test_numbers_and_escapes_are_stored_with_all_they_say() -> None:
+    value = b'{"a": 1e400, "b": 12345678901234567890.10, "c": "\\u0000\\u00e9\\\\u00e9\\"\\u0022"}'
+    [record] = kafka_records(b'{"records":[{"value":%b}]}' % value, binary=False)
+
+    stored = '{"a":1e400,"b":12345678901234567890.10,"c":"\\u0000é\\\\u00e9\\"\\""}'
+    assert record.value == stored.encode()
 
 
 @given(st.lists(st.fixed_dictionaries({"key": JSON_VALUES, "value": JSON_VALUES}), min_size=1))
