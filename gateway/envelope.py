@@ -109,7 +109,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], body: bytes, malformed: Refuse, m
 
 
 def _compact(value: Raw) -> bytes:
-    """The text of a JSON value without blanks, and with its characters instead of `\\uXXXX`."""
+    """The text of a JSON value without blanks, and with characters instead of their escapes."""
     text: bytes = msgspec.json.format(value, indent=-1)
     return _ESCAPES.sub(_unescaped, text.decode()).encode() if b"\\u" in text else text
 

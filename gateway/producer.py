@@ -182,7 +182,7 @@ class KafkaProducer:
                 self._begin_anew(error)
 
     def _begin_anew(self, fatal: Exception) -> None:
-        """Give what the producer still holds its outcome, and make another: it is of no more use."""
+        """Settle what the producer still holds and make another: it is of no more use."""
         _log.error("kafka_producer_begins_anew", error=str(fatal.__cause__ or fatal))
         old, self._producer = self._producer, _made(self._properties)
         with suppress(KafkaException, SystemError):

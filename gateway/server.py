@@ -74,6 +74,7 @@ class GatewayServer(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self._ready()
@@ -109,6 +110,7 @@ def _uvicorn(app: Starlette, own: Gateway) -> uvicorn.Config:
 
 
 def listen(settings: Gateway) -> socket.socket:
+    """The socket to serve on; raises FatalError when the address cannot be listened on."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server(
