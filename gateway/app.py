@@ -18,6 +18,7 @@ from gateway import kafka as kafka_routes
 from gateway import kinesis as kinesis_routes
 from gateway.answers import Handler, Refusal, reply
 from gateway.auth import guard
+from gateway.cluster import KafkaCluster
 from gateway.producer import KAFKA_FAILED
 from pinpip.config import Gateway
 
@@ -32,6 +33,7 @@ _log = structlog.get_logger("gateway")
 def create_app(
     settings: Gateway,
     kafka: kafka_routes.Port,
+    cluster: KafkaCluster,
     kinesis: "KinesisClient",
     served: Collection[str] = (),
 ) -> Starlette:
@@ -41,7 +43,7 @@ def create_app(
     """
     table = {
         HEALTH: {"GET": _health},
-        **kafka_routes.routes(kafka, served),
+        **kafka_routes.routes(kafka, cluster, served),
         **kinesis_routes.routes(kinesis),
     }
     prefixes = dict.fromkeys(["", f"/{settings.stage}".rstrip("/")])

@@ -11,6 +11,7 @@ import uvicorn
 from botocore.config import Config as BotoConfig
 
 from gateway.app import create_app
+from gateway.cluster import KafkaCluster
 from gateway.producer import KafkaProducer
 from pinpip import aws, kafka
 from pinpip.config import Aws, Config, Gateway, KafkaSource
@@ -40,6 +41,7 @@ def serve(config: Config, ready: Callable[[], None]) -> None:
         app = create_app(
             config.gateway,
             KafkaProducer(kafka.properties(config)),
+            KafkaCluster(kafka.properties(config)),
             kinesis_client(config.aws),
             served_topics(config),
         )
