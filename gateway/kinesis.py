@@ -52,6 +52,7 @@ ON_DEMAND = "ON_DEMAND"
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _DIGITS = re.compile(r"[0-9]{1,5}")
 _RETRY_LATER = {"Retry-After": "1"}
+_NOT_SENT = {"ErrorCode": THROUGHPUT, "ErrorMessage": "not sent: the calls before took too long"}
 _log = structlog.get_logger("gateway")
 
 
@@ -89,14 +90,10 @@ async def _put_records(
     stream, results = _stream(request), list[dict[str, Any]]()
     start = clock.monotonic()
     for chunk in chunks(kinesis_records(body)):
-        try:
-            if results and clock.monotonic() - start > SENDING_SECONDS:
-                raise Refusal(429, THROUGHPUT, "Kinesis was too slow; not sent", _RETRY_LATER)
-            results += await _put_chunk(kinesis, stream, chunk)
-        except Refusal as refusal:
-            if not results:
-                raise
-            results += [_entry(refusal)] * len(chunk)
+        if clock.monotonic() - start > SENDING_SECONDS:
+            results += [_NOT_SENT] * len(chunk)
+        else:
+            results += await _put_chunk(kinesis, stream, chunk, first=not results)
     failed = [result for result in results if result.get("ErrorCode")]
     if len(failed) == len(results) and all(f["ErrorCode"] == THROUGHPUT for f in failed):
         raise Refusal(429, THROUGHPUT, failed[0]["ErrorMessage"], _RETRY_LATER)
@@ -104,11 +101,17 @@ async def _put_records(
 
 
 async def _put_chunk(
-    kinesis: "KinesisClient", stream: str, chunk: Sequence[KinesisRecord]
+    kinesis: "KinesisClient", stream: str, chunk: Sequence[KinesisRecord], *, first: bool
 ) -> list[dict[str, Any]]:
+    """One result per record; a refusal fails them all, but goes on to the caller for the first."""
     entries = [{"Data": r.data, "PartitionKey": r.partition_key} for r in chunk]
     put = partial(kinesis.put_records, StreamName=stream, Records=entries)  # type: ignore[arg-type]
-    results: list[dict[str, Any]] = (await _call(put))["Records"]
+    try:
+        results: list[dict[str, Any]] = (await _call(put))["Records"]
+    except Refusal as refusal:
+        if first:
+            raise
+        return [_entry(refusal)] * len(chunk)
     return results
 
 
