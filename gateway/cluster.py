@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import (
-    AdminClient,
-    ClusterMetadata,
-    ConfigResource,
-    OffsetSpec,
-    PartitionMetadata,
-)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.admin._metadata import ClusterMetadata, PartitionMetadata
 from starlette.concurrency import run_in_threadpool
 
 from gateway.answers import Refusal
@@ -78,8 +75,8 @@ class KafkaCluster:
     async def lacks(self, topic: str, number: int) -> bool:
         """Whether `topic` is there without this partition; the cluster is asked until it has it."""
         if number >= self._widths.get(topic, 0):
-            topics = (await self._metadata()).topics.values()
-            self._widths = {t.topic: len(t.partitions) for t in topics if not t.error}
+            topics = (await self._metadata()).topics.items()
+            self._widths = {name: len(t.partitions) for name, t in topics if not t.error}
         return topic in self._widths and number >= self._widths[topic]
 
     async def configs(self, topic: str) -> dict[str, str | None]:
@@ -105,11 +102,13 @@ class KafkaCluster:
         return {name: found[name].value for name in sorted(found)}
 
     def _offsets(self, partition: TopicPartition) -> tuple[int, int]:
-        first, end = [
-            self._admin.list_offsets({partition: spec}, request_timeout=METADATA_SECONDS)[partition]
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+        ends = (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        asked = [
+            self._admin.list_offsets({partition: end}, request_timeout=METADATA_SECONDS)[partition]
+            for end in ends
         ]
-        return first.result().offset, end.result().offset
+        first, following = [answer.result().offset for answer in asked]
+        return first, following
 
 
 def _partition(found: PartitionMetadata) -> Partition:

@@ -12,12 +12,13 @@ from uuid import uuid4
 import pytest
 import requests
 from confluent_kafka import Consumer, KafkaError, TopicPartition
-from confluent_kafka.admin import AdminClient, ClusterMetadata, PartitionMetadata, TopicMetadata
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._metadata import ClusterMetadata, PartitionMetadata, TopicMetadata
 
 from gateway.answers import Refusal
 from gateway.cluster import KafkaCluster, refusal
 from tests.support.brokers import Broker
-from tests.support.gateways import NO_BROKER, running
+from tests.support.gateways import JSON_FORMAT, NO_BROKER, running
 
 NO_TOPIC = {"error_code": 40401, "message": "Topic not found."}
 NO_PARTITION = {"error_code": 40402, "message": "Partition not found."}
@@ -113,6 +114,23 @@ def test_one_partition_is_told_as_in_the_list(url: str, topic: str) -> None:
     assert get(url, f"/topics/{topic}/partitions/2") == get(url, f"/topics/{topic}/partitions")[2]
 
 
+def test_what_is_sent_to_a_partition_is_counted_by_its_offsets(url: str, topic: str) -> None:
+    path, body = f"{url}/topics/{topic}/partitions/3", {"records": [{"value": n} for n in range(7)]}
+    answer = requests.post(path, json=body, headers=JSON_FORMAT, timeout=30)
+
+    sent = [(offset["partition"], offset["offset"]) for offset in answer.json()["offsets"]]
+    assert sent == [(3, n) for n in range(7)]
+    found = get(url, f"/topics/{topic}/partitions/3/offsets")
+    assert found == {"beginning_offset": 0, "end_offset": 7}
+
+
+def test_a_partition_that_the_topic_lacks_takes_nothing(url: str, topic: str) -> None:
+    path = f"{url}/topics/{topic}/partitions/4"
+    answer = requests.post(path, json={"records": [{}]}, headers=JSON_FORMAT, timeout=30)
+
+    assert (answer.status_code, answer.json()) == (404, NO_PARTITION)
+
+
 def test_the_offsets_are_the_first_and_the_next(broker: Broker, url: str, topic: str) -> None:
     broker.produce(topic, [b"x"] * 5, partition=1)
 
@@ -155,9 +173,7 @@ def test_asking_for_a_topic_does_not_make_it(broker: Broker, url: str) -> None:
     assert "gateway.asked.for" not in AdminClient(broker.properties).list_topics(timeout=10).topics
 
 
-@pytest.mark.parametrize(
-    "path", ["/brokers", "/topics", "/topics/t", "/topics/t/partitions/0/offsets"]
-)
+@pytest.mark.parametrize("path", ["/topics", "/topics/t/partitions/0/offsets"])
 def test_reads_without_a_broker_are_503_with_a_time_to_come_back(nowhere: str, path: str) -> None:
     answer = requests.get(nowhere + path, timeout=30)
 
@@ -215,7 +231,6 @@ def told(admin: Told) -> KafkaCluster:
 
 def topic_of(partitions: int, *, leader: int = 1, error: int | None = None) -> TopicMetadata:
     topic = TopicMetadata()
-    topic.topic = "t"
     topic.error = None if error is None else KafkaError(error)
     for number in range(partitions):
         partition = topic.partitions[number] = PartitionMetadata()

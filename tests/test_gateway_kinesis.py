@@ -14,6 +14,7 @@ from botocore.compat import HTTPHeaders
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
+from starlette.responses import Response
 
 from gateway.answers import Refusal
 from gateway.envelope import KinesisRecord, kinesis_record, kinesis_records
@@ -395,7 +396,11 @@ def test_what_a_slow_kinesis_leaves_no_time_for_is_not_sent(aws: TestAws, stream
     handler = routes(kinesis, clock)["/streams/{stream}/records"]["PUT"]
     request = Request({"type": "http", "path_params": {"stream": stream}})
     records = [{"data": n, "partition-key": "k"} for n in range(600)]
-    answer = asyncio.run(handler(request, json.dumps({"records": records}).encode()))
+
+    async def handled() -> Response:
+        return await handler(request, json.dumps({"records": records}).encode())
+
+    answer = asyncio.run(handled())
 
     assert calls == [500]
     entries = json.loads(bytes(answer.body))["Records"]
