@@ -20,6 +20,7 @@ from gateway import kafka as kafka_routes
 from gateway import kinesis as kinesis_routes
 from gateway.answers import Handler, Refusal, Routes, reply
 from gateway.auth import guard
+from gateway.cluster import KafkaCluster
 from gateway.idempotency import HEADER, SCOPE, Answers
 from gateway.limits import InFlight, body_of
 from gateway.observe import ROUTE, GatewayMetrics, observed
@@ -46,6 +47,7 @@ class _Middle:
 def create_app(
     settings: Gateway,
     kafka: kafka_routes.Port,
+    cluster: KafkaCluster,
     kinesis: "KinesisClient",
     served: Collection[str] = (),
     clock: Clock | None = None,
@@ -61,7 +63,7 @@ def create_app(
     metrics = _metrics(middle)
     readiness = health.Readiness(kafka.fault, clock)
     table: Routes = {
-        **kafka_routes.routes(kafka, served),
+        **kafka_routes.routes(kafka, cluster, served),
         **kinesis_routes.routes(kinesis),
         "/health": {"GET": health.alive},
         "/ready": {"GET": readiness.answer},

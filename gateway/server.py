@@ -13,6 +13,7 @@ from botocore.config import Config as BotoConfig
 from starlette.applications import Starlette
 
 from gateway.app import create_app
+from gateway.cluster import KafkaCluster
 from gateway.connection import connections
 from gateway.producer import KafkaProducer
 from pinpip import aws, kafka
@@ -43,6 +44,7 @@ def serve(config: Config, ready: Callable[[], None]) -> None:
         app = create_app(
             config.gateway,
             KafkaProducer(kafka.properties(config)),
+            KafkaCluster(kafka.properties(config)),
             kinesis_client(config.aws),
             served_topics(config),
         )

@@ -53,7 +53,7 @@ def test_routes_answer_under_the_stage_and_without_it(url: str, stage: str) -> N
     assert requests.get(f"{url}{stage}/health", timeout=10).json() == {"status": "ok"}
 
 
-@pytest.mark.parametrize("path", ["", "/", "/nowhere", "/other/topics/http", "/topics/http/"])
+@pytest.mark.parametrize("path", ["/nowhere", "/other/topics/http", "/topics/http/"])
 def test_an_unknown_path_is_404(url: str, path: str) -> None:
     answer = requests.post(url + path, json=RECORDS, headers=JSON_FORMAT, timeout=10)
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 from confluent_kafka import Consumer, TopicPartition
 
 from gateway.app import create_app
+from gateway.cluster import KafkaCluster
 from gateway.kafka import Port
 from gateway.producer import KafkaProducer
 from gateway.server import GatewayServer, kinesis_client, listen
@@ -16,6 +17,7 @@ from pinpip.config import Aws, Gateway
 
 JSON_FORMAT = {"Content-Type": "application/vnd.kafka.json.v2+json"}
 BINARY_FORMAT = {"Content-Type": "application/vnd.kafka.binary.v2+json"}
+NO_BROKER = {"bootstrap.servers": "127.0.0.1:9"}
 NOWHERE = Aws.model_validate(
     {"endpoint_url": "http://127.0.0.1:9", "access_key_id": "x", "secret_access_key": "x"}
 )
@@ -40,9 +42,10 @@ def running(
 ) -> Iterator[str]:
     """A gateway on loopback; its URL without a stage."""
     port = KafkaProducer(kafka) if isinstance(kafka, Mapping) else kafka
+    cluster = KafkaCluster(kafka if isinstance(kafka, Mapping) else NO_BROKER)
     streams = kinesis or kinesis_client(NOWHERE)
     own = (settings or Gateway()).model_copy(update={"port": 0})
-    app = create_app(own, port, streams, served)
+    app = create_app(own, port, cluster, streams, served)
     listens = threading.Event()
     server = GatewayServer(app, own, listens.set)
     with listen(own) as listener:
