@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from gateway import kafka as kafka_routes
 from gateway import kinesis as kinesis_routes
+from gateway import openapi
 from gateway.answers import Handler, Refusal, reply
 from gateway.auth import guard
 from gateway.producer import KAFKA_FAILED
@@ -43,6 +44,7 @@ def create_app(
         HEALTH: {"GET": _health},
         **kafka_routes.routes(kafka, served),
         **kinesis_routes.routes(kinesis),
+        **openapi.routes(),
     }
     prefixes = dict.fromkeys(["", f"/{settings.stage}".rstrip("/")])
     app = Starlette(
@@ -52,7 +54,11 @@ def create_app(
             for path, handlers in table.items()
         ],
         middleware=[
-            Middleware(guard, keys=settings.api_keys, public=[p + HEALTH for p in prefixes])
+            Middleware(
+                guard,
+                keys=settings.api_keys,
+                public=[p + path for p in prefixes for path in (HEALTH, openapi.PATH)],
+            )
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=partial(_lifespan, kafka),
