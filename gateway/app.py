@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import health
+from gateway import health, openapi
 from gateway import kafka as kafka_routes
 from gateway import kinesis as kinesis_routes
 from gateway.answers import Handler, Refusal, Routes, reply
@@ -68,6 +68,7 @@ def create_app(
         "/health": {"GET": health.alive},
         "/ready": {"GET": readiness.answer},
         "/metrics": {"GET": metrics.answer},
+        **openapi.routes(),
     }
     prefixes = list(dict.fromkeys([f"/{settings.stage}".rstrip("/"), ""]))
     public = [prefix + path for prefix in prefixes for path in PUBLIC]
