@@ -63,8 +63,8 @@ def create_app(
     metrics = _metrics(middle)
     readiness = health.Readiness(kafka.fault, clock)
     table: Routes = {
-        **kafka_routes.routes(kafka, cluster, served),
-        **kinesis_routes.routes(kinesis),
+        **kafka_routes.routes(kafka, cluster, served, settings.max_records),
+        **kinesis_routes.routes(kinesis, settings.max_records, clock),
         "/health": {"GET": health.alive},
         "/ready": {"GET": readiness.answer},
         "/metrics": {"GET": metrics.answer},
