@@ -119,7 +119,8 @@ def _endpoint(
             try:
                 body = await body_of(request, share, middle.max_body)
                 work = partial(_answer, handler, request, body)
-                response = await middle.answers.once(request, path, body, work)
+                where = path.format(**request.path_params)
+                response = await middle.answers.once(request, where, body, work)
             except Refusal as refusal:
                 response = refusal.response()
             except HTTPException as error:

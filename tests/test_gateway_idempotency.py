@@ -91,6 +91,16 @@ def test_a_repeated_request_gets_the_first_answer_and_stores_nothing(
     ]
 
 
+def test_the_same_key_for_another_topic_is_another_request(
+    mock_broker: Broker, url: str, topic: str
+) -> None:
+    post(url, topic, "k")
+    other = mock_broker.create_topic()
+
+    assert "idempotency-replayed" not in post(url, other, "k").headers
+    assert len(read(mock_broker.bootstrap, other, 2)) == 2
+
+
 def test_the_stage_makes_no_difference(url: str, topic: str) -> None:
     first, again = post(f"{url}/test", topic, "k"), post(url, topic, "k")
 
