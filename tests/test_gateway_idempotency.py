@@ -172,9 +172,7 @@ def test_a_request_that_was_refused_may_be_mended_under_its_key(url: str, topic:
     assert post(url, topic, "k").status_code == 200
 
 
-def test_another_scope_is_412_and_stores_nothing(
-    mock_broker: Broker, url: str, topic: str
-) -> None:
+def test_another_scope_is_412_and_stores_nothing(mock_broker: Broker, url: str, topic: str) -> None:
     scope = post(url, topic, "a").headers["idempotency-scope"]
     with running(mock_broker.properties) as restarted:
         answer = post(restarted, topic, "b", headers={"Idempotency-Scope": scope})
