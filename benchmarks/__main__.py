@@ -11,6 +11,7 @@ import typer
 from benchmarks import age as ages
 from benchmarks import cloud, contest, peers
 from benchmarks import compare as comparison
+from benchmarks import gateway as front
 from benchmarks import latency as freshness
 from benchmarks import scaling as scales
 from benchmarks.results import publish
@@ -120,6 +121,18 @@ def s3(records: Records = 500_000, as_json: Json = False, keep: Keep = True) -> 
     with _stage() as stage:
         found = cloud.s3(stage, records=records)
     publish(found, "Kafka to S3 (moto)", as_json=as_json, keep=keep)
+
+
+@app.command()
+def gateway(
+    seconds: Annotated[float, typer.Option(min=1, help="For each load.")] = 20.0,
+    as_json: Json = False,
+    keep: Keep = True,
+) -> None:
+    """The gateway: requests and records a second, latency at half of that."""
+    with _stage() as stage:
+        found = front.gateway(stage, seconds=seconds)
+    publish(found, "one gateway process", as_json=as_json, keep=keep)
 
 
 def main() -> None:

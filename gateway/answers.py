@@ -31,6 +31,11 @@ class Refusal(Exception):
         self.headers = headers or {}
 
     @property
+    def stored_nothing(self) -> bool:
+        """Whether it is sure that no record of the request is stored."""
+        return self.status < 500 or self.status == 503  # noqa: PLR2004
+
+    @property
     def body(self) -> dict[str, int | str]:
         """The error object of the protocol in hand."""
         name = "error_code" if isinstance(self.code, int) else "__type"

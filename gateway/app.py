@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,57 +15,89 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import health, openapi
 from gateway import kafka as kafka_routes
 from gateway import kinesis as kinesis_routes
-from gateway import openapi
-from gateway.answers import Handler, Refusal, reply
+from gateway.answers import Handler, Refusal, Routes, reply
 from gateway.auth import guard
+from gateway.cluster import KafkaCluster
+from gateway.idempotency import HEADER, SCOPE, Answers
+from gateway.limits import InFlight, body_of
+from gateway.observe import ROUTE, GatewayMetrics, observed
 from gateway.producer import KAFKA_FAILED
+from pinpip.clock import Clock, SystemClock
 from pinpip.config import Gateway
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
-HEALTH = "/health"
-TOO_LARGE = "Request Entity Too Large"  # as Jetty under the REST Proxy says it
+PUBLIC = ("/health", "/ready", "/metrics", "/openapi.json")
 _log = structlog.get_logger("gateway")
+
+
+@dataclass(frozen=True)
+class _Middle:
+    """What stands between a request and its handler."""
+
+    max_body: int
+    in_flight: InFlight
+    answers: Answers
 
 
 def create_app(
     settings: Gateway,
     kafka: kafka_routes.Port,
+    cluster: KafkaCluster,
     kinesis: "KinesisClient",
     served: Collection[str] = (),
+    clock: Clock | None = None,
 ) -> Starlette:
     """The gateway as an ASGI application; it opens `kafka` when it starts and closes it at its end.
 
-    `served`: topics that are known before the cluster has them.
+    `served`: topics that are known before the cluster has them. `app.state.readiness` may be told
+    that the process drains.
     """
-    table = {
-        HEALTH: {"GET": _health},
-        **kafka_routes.routes(kafka, served),
+    clock = clock or SystemClock()
+    answers = Answers(settings.max_answers, clock)
+    middle = _Middle(settings.max_body, InFlight(settings.max_in_flight), answers)
+    metrics = _metrics(middle)
+    readiness = health.Readiness(kafka.fault, clock)
+    table: Routes = {
+        **kafka_routes.routes(kafka, cluster, served),
         **kinesis_routes.routes(kinesis),
+        "/health": {"GET": health.alive},
+        "/ready": {"GET": readiness.answer},
+        "/metrics": {"GET": metrics.answer},
         **openapi.routes(),
     }
-    prefixes = dict.fromkeys(["", f"/{settings.stage}".rstrip("/")])
+    prefixes = list(dict.fromkeys([f"/{settings.stage}".rstrip("/"), ""]))
+    public = [prefix + path for prefix in prefixes for path in PUBLIC]
     app = Starlette(
-        routes=[
-            Route(prefix + path, _endpoint(handlers, settings.max_body), methods=list(handlers))
-            for prefix in prefixes
-            for path, handlers in table.items()
-        ],
+        routes=[route for prefix in prefixes for route in _routes(table, prefix, middle)],
         middleware=[
-            Middleware(
-                guard,
-                keys=settings.api_keys,
-                public=[p + path for p in prefixes for path in (HEALTH, openapi.PATH)],
-            )
+            Middleware(observed, metrics=metrics, clock=clock),
+            Middleware(guard, keys=settings.api_keys, public=public),
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=partial(_lifespan, kafka),
     )
     app.router.redirect_slashes = False
+    app.state.readiness = readiness
     return app
+
+
+def _metrics(middle: _Middle) -> GatewayMetrics:
+    metrics = GatewayMetrics()
+    metrics.gauge("in_flight_bytes", "Bytes of bodies under way.", lambda: middle.in_flight.used)
+    metrics.gauge("answers_bytes", "Bytes of answers kept.", lambda: middle.answers.held)
+    return metrics
+
+
+def _routes(table: Routes, prefix: str, middle: _Middle) -> list[Route]:
+    return [
+        Route(prefix + path, _endpoint(path, handlers, middle), methods=list(handlers))
+        for path, handlers in table.items()
+    ]
 
 
 @asynccontextmanager
@@ -76,40 +109,37 @@ async def _lifespan(kafka: kafka_routes.Port, _app: Starlette) -> AsyncIterator[
         await run_in_threadpool(kafka.close)
 
 
-async def _health(_request: Request, _body: bytes) -> Response:
-    return reply({"status": "ok"})
-
-
 def _endpoint(
-    handlers: Mapping[str, Handler], max_body: int
+    path: str, handlers: Mapping[str, Handler], middle: _Middle
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
+        request.scope[ROUTE] = path
         handler = handlers["GET" if request.method == "HEAD" else request.method]
-        try:
-            return await handler(request, await _body(request, max_body))
-        except Refusal as refusal:
-            return refusal.response()
-        except HTTPException:
-            raise
-        except ClientDisconnect:
-            return Response(status_code=400)  # nobody is there to read it
-        except Exception as error:  # noqa: BLE001  # the last resort: no traceback leaves the house
-            return _unexpected(error)
+        with middle.in_flight.share() as share:
+            try:
+                body = await body_of(request, share, middle.max_body)
+                work = partial(_answer, handler, request, body)
+                response = await middle.answers.once(request, path, body, work)
+            except Refusal as refusal:
+                response = refusal.response()
+            except HTTPException as error:
+                response = _http_error(request, error)
+            except ClientDisconnect:
+                response = Response(status_code=400)  # nobody is there to read it
+        if HEADER in request.headers:
+            response.headers[SCOPE] = middle.answers.scope
+        return response
 
     return endpoint
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """The body; raises HTTPException 413 as soon as it is known to be longer than `limit`."""
-    if int(request.headers.get("content-length", 0)) > limit:
-        raise HTTPException(413, TOO_LARGE)
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise HTTPException(413, TOO_LARGE)
-        parts.append(part)
-    return b"".join(parts)
+async def _answer(handler: Handler, request: Request, body: bytes) -> Response:
+    try:
+        return await handler(request, body)
+    except (Refusal, HTTPException):
+        raise
+    except Exception as error:  # noqa: BLE001  # the last resort: no traceback leaves the house
+        return _unexpected(error)
 
 
 def _http_error(_request: Request, error: Exception) -> Response:

@@ -1,31 +1,76 @@
 """Bodies of requests → records, or a refusal that names the offending field.
 
 Kafka: the REST Proxy's v2 produce request. Kinesis: the API of DATA's routes, where the data are
-JSON or text. Any bytes end in records or in a Refusal with a 4xx status, nothing else.
+JSON or text. Any bytes end in records or in a Refusal with a 4xx status, nothing else. Values are
+checked but not rebuilt: a number keeps every digit it was sent with.
 """
 
-import base64
 import json
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Never
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw
 
 from gateway.answers import Refusal
 
 PARTITION_MAX = 2**31 - 1
 PARTITION_KEY_MAX = 256
 KINESIS_RECORD_MAX = 1024 * 1024
-_ENVELOPE = {"records", "key_schema", "key_schema_id", "value_schema", "value_schema_id"}
-_FIELDS = {"key", "value", "partition"}
+_NULL = Raw(b"null")
+_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\.")  # a run: surrogates come in pairs
+_WHERE = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING = "Object missing required field `records`"
+
+T = TypeVar("T")
+Partition = Annotated[int, Meta(ge=0, le=PARTITION_MAX)]
+Refuse = Callable[[str], Refusal]
 
 
-@dataclass(frozen=True, slots=True)
-class KafkaRecord:
+class KafkaRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One record to produce; `partition` is None when the partitioner decides."""
 
-    key: bytes | None
-    value: bytes | None
-    partition: int | None
+    key: bytes | None = None
+    value: bytes | None = None
+    partition: Partition | None = None
+
+
+class _JsonRecord(msgspec.Struct, forbid_unknown_fields=True):
+    key: Raw = _NULL
+    value: Raw = _NULL
+    partition: Partition | None = None
+
+
+class _Schemas(msgspec.Struct, forbid_unknown_fields=True):
+    key_schema: str | None = None
+    key_schema_id: int | None = None
+    value_schema: str | None = None
+    value_schema_id: int | None = None
+
+
+class _Json(_Schemas, kw_only=True):
+    records: Annotated[list[_JsonRecord], Meta(min_length=1)]
+
+
+class _Binary(_Schemas, kw_only=True):
+    records: Annotated[list[KafkaRecord], Meta(min_length=1)]
+
+
+class _Put(msgspec.Struct):
+    data: Raw = msgspec.field(default=_NULL, name="Data")
+    key: Any = msgspec.field(default=None, name="PartitionKey")
+
+
+class _Member(msgspec.Struct):
+    data: Raw = _NULL
+    key: Any = msgspec.field(default=None, name="partition-key")
+
+
+class _PutMany(msgspec.Struct):
+    records: Annotated[list[_Member], Meta(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,35 +86,38 @@ class KinesisRecord:
         return len(self.data) + len(self.partition_key.encode())
 
 
-def _no_constant(name: str) -> Never:
-    raise ValueError(f"{name} is not JSON")
+_json = msgspec.json.Decoder(_Json)
+_binary = msgspec.json.Decoder(_Binary)
+_put = msgspec.json.Decoder(_Put)
+_put_many = msgspec.json.Decoder(_PutMany)
+_object = msgspec.json.Decoder(dict[str, Any])
+_text = msgspec.json.Decoder(str)
 
 
-_decode = json.JSONDecoder(parse_constant=_no_constant).decode
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-
-def _tree(body: bytes, refuse: Callable[[str], Refusal]) -> Any:
+def _decoded(decoder: msgspec.json.Decoder[T], body: bytes, malformed: Refuse, misfit: Refuse) -> T:
     try:
-        return _decode(body.decode())
+        return decoder.decode(body.decode())
     except UnicodeDecodeError as error:
-        raise refuse(f"Malformed JSON: byte {error.start} is not UTF-8") from None
+        raise malformed(f"Malformed JSON: byte {error.start} is not UTF-8") from None
     except RecursionError:
-        raise refuse("Malformed JSON: nested too deeply") from None
-    except ValueError as error:
-        raise refuse(f"Malformed JSON: {error}") from None
+        raise malformed("Malformed JSON: nested too deeply") from None
+    except msgspec.ValidationError as error:
+        raise misfit(str(error)) from None
+    except msgspec.DecodeError as error:
+        said = str(error).removeprefix("JSON is malformed: ")
+        raise malformed(f"Malformed JSON: {said}") from None
 
 
-def _text(value: Any) -> bytes:
-    """The compact JSON text of `value`; raises ValueError when UTF-8 or JSON cannot hold it."""
-    try:
-        return _encode(value).encode()
-    except UnicodeEncodeError:
-        raise ValueError("must not hold lone surrogates") from None
-    except RecursionError:
-        raise ValueError("must not be nested so deeply") from None
-    except ValueError:
-        raise ValueError("must not hold numbers beyond the range of a double") from None
+def _compact(value: Raw) -> bytes:
+    """The text of a JSON value without blanks, and with characters instead of their escapes."""
+    text: bytes = msgspec.json.format(value, indent=-1)
+    return _ESCAPES.sub(_unescaped, text.decode()).encode() if b"\\u" in text else text
+
+
+def _unescaped(escapes: re.Match[str]) -> str:
+    if not escapes[0].startswith("\\u"):
+        return escapes[0]
+    return json.dumps(json.loads(f'"{escapes[0]}"'), ensure_ascii=False)[1:-1]
 
 
 def kafka_records(body: bytes, *, binary: bool) -> list[KafkaRecord]:
@@ -81,59 +129,42 @@ def kafka_records(body: bytes, *, binary: bool) -> list[KafkaRecord]:
     """
     if not body:
         raise Refusal(422, 42206, "Payload error. Request body is empty. Data is required.")
-    tree = _tree(body, lambda message: Refusal(400, 400, message))
-    if not isinstance(tree, dict):
-        raise _unprocessable('The request body must be an object: {"records":[{"value":…}]}')
-    _known(tree, _ENVELOPE)
-    records = tree.get("records")
-    if records is None or records == []:
-        raise _unprocessable("records must not be empty")
-    if not isinstance(records, list):
-        raise _unprocessable("records must be an array")
-    serialise = _bytes if binary else _text
-    return [_kafka_record(n, record, serialise) for n, record in enumerate(records)]
+    if binary:
+        return _decoded(_binary, body, _malformed, _not_binary).records
+    records = _decoded(_json, body, _malformed, _unprocessable).records
+    return [KafkaRecord(_stored(r.key), _stored(r.value), r.partition) for r in records]
 
 
-def _kafka_record(n: int, record: Any, serialise: Callable[[Any], bytes]) -> KafkaRecord:
-    if not isinstance(record, dict):
-        raise _unprocessable(f"records[{n}] must be an object")
-    _known(record, _FIELDS)
-
-    def stored(name: str) -> bytes | None:
-        field = record.get(name)
-        try:
-            return None if field is None else serialise(field)
-        except ValueError as error:
-            raise _unprocessable(f"records[{n}].{name} {error}") from None
-
-    return KafkaRecord(stored("key"), stored("value"), _partition(n, record.get("partition")))
+def _stored(value: Raw) -> bytes | None:
+    text = _compact(value)
+    return None if text == b"null" else text
 
 
-def _partition(n: int, partition: Any) -> int | None:
-    if partition is None:
-        return None
-    whole = isinstance(partition, int) and not isinstance(partition, bool)
-    if not whole or not 0 <= partition <= PARTITION_MAX:
-        raise _unprocessable(f"records[{n}].partition must be an integer of at least 0")
-    return int(partition)
-
-
-def _bytes(value: Any) -> bytes:
-    try:
-        return base64.b64decode(value, validate=True)
-    except (TypeError, ValueError):
-        hint = "JSON goes as application/vnd.kafka.json.v2+json"
-        raise ValueError(f"must be text in valid base64 ({hint})") from None
-
-
-def _known(tree: dict[str, Any], names: Collection[str]) -> None:
-    unknown = next((name for name in tree if name not in names), None)
-    if unknown is not None:
-        raise _unprocessable(f"Unrecognized field: {unknown}")
+def _malformed(message: str) -> Refusal:
+    return Refusal(400, 400, message)
 
 
 def _unprocessable(message: str) -> Refusal:
-    return Refusal(422, 422, message)
+    message, where = _split(message)
+    unknown = _UNKNOWN.fullmatch(message)
+    if unknown:
+        return Refusal(422, 422, f"Unrecognized field: {unknown[1]}")
+    if message == _MISSING or (where == "records" and "length" in message):
+        return Refusal(422, 422, "records must not be empty")
+    return Refusal(422, 422, f"{where}: {message}" if where else message)
+
+
+def _not_binary(message: str) -> Refusal:
+    refusal = _unprocessable(message)
+    if "base64" in message or message.endswith((".key`", ".value`")):
+        refusal.message += " (base64 text; JSON goes as application/vnd.kafka.json.v2+json)"
+    return refusal
+
+
+def _split(message: str) -> tuple[str, str]:
+    """A decoder's message, and the path in the body that it ends with."""
+    found = _WHERE.fullmatch(message)
+    return (found[1], found[2]) if found else (message, "")
 
 
 def kinesis_record(body: bytes) -> KinesisRecord:
@@ -141,8 +172,8 @@ def kinesis_record(body: bytes) -> KinesisRecord:
 
     Text is stored as it is, other JSON as its compact text. Raises Refusal with status 400.
     """
-    tree = kinesis_object(body)
-    return _kinesis_record("Data", tree.get("Data"), "PartitionKey", tree.get("PartitionKey"))
+    put = _decoded(_put, body, _serialization, _serialization)
+    return _kinesis_record("Data", put.data, "PartitionKey", put.key)
 
 
 def kinesis_records(body: bytes) -> list[KinesisRecord]:
@@ -150,41 +181,30 @@ def kinesis_records(body: bytes) -> list[KinesisRecord]:
 
     Raises Refusal with status 400.
     """
-    records = kinesis_object(body).get("records")
-    if not isinstance(records, list) or not records:
-        raise invalid("records", "must be an array that is not empty")
-    return [_member(f"records[{n}]", record) for n, record in enumerate(records)]
-
-
-def _member(where: str, record: Any) -> KinesisRecord:
-    if not isinstance(record, dict):
-        raise invalid(where, "must be an object")
-    key = "partition-key"
-    return _kinesis_record(f"{where}.data", record.get("data"), f"{where}.{key}", record.get(key))
+    records = _decoded(_put_many, body, _serialization, _misfit).records
+    return [
+        _kinesis_record(f"records[{n}].data", r.data, f"records[{n}].partition-key", r.key)
+        for n, r in enumerate(records)
+    ]
 
 
 def kinesis_object(body: bytes) -> dict[str, Any]:
     """The JSON object that `body` holds; raises Refusal with status 400."""
-    tree = _tree(body, lambda message: Refusal(400, "SerializationException", message))
-    if not isinstance(tree, dict):
-        raise Refusal(400, "SerializationException", "The request body must be an object")
-    return tree
+    return _decoded(_object, body, _serialization, _serialization)
 
 
-def _kinesis_record(data_name: str, data: Any, key_name: str, key: Any) -> KinesisRecord:
+def _kinesis_record(data_name: str, data: Raw, key_name: str, key: Any) -> KinesisRecord:
     record = KinesisRecord(_data(data_name, data), _partition_key(key_name, key))
     if record.size > KINESIS_RECORD_MAX:
         raise invalid(data_name, f"must hold at most {KINESIS_RECORD_MAX} bytes with its key")
     return record
 
 
-def _data(where: str, data: Any) -> bytes:
-    if data is None:
+def _data(where: str, data: Raw) -> bytes:
+    text = _compact(data)
+    if text == b"null":
         raise invalid(where, "must not be null")
-    try:
-        return _utf8(data) if isinstance(data, str) else _text(data)
-    except ValueError as error:
-        raise invalid(where, str(error)) from None
+    return _text.decode(text).encode() if text.startswith(b'"') else text
 
 
 def _partition_key(where: str, key: Any) -> str:
@@ -194,18 +214,19 @@ def _partition_key(where: str, key: Any) -> str:
         raise invalid(where, "must be text")
     if not 1 <= len(str(key)) <= PARTITION_KEY_MAX:
         raise invalid(where, f"must have 1 to {PARTITION_KEY_MAX} characters")
-    try:
-        _utf8(str(key))
-    except ValueError as error:
-        raise invalid(where, str(error)) from None
     return str(key)
 
 
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must not hold lone surrogates") from None
+def _serialization(message: str) -> Refusal:
+    message, where = _split(message)
+    return Refusal(400, "SerializationException", f"{where}: {message}" if where else message)
+
+
+def _misfit(message: str) -> Refusal:
+    what, where = _split(message)
+    if what == _MISSING or (where == "records" and "length" in what):
+        return invalid("records", "must be an array that is not empty")
+    return invalid(where, f"is not as it should be: {what}") if where else _serialization(message)
 
 
 def invalid(where: str, rule: str) -> Refusal:

@@ -1,4 +1,9 @@
-"""Kinesis routes: records into streams, and the streams themselves."""
+"""Kinesis routes: records into streams, and the streams themselves.
+
+Bodies are those of Kinesis, so that API Gateway's service integration of the same routes looks the
+same. The status is 400 for what Kinesis refuses, but 404 for an unknown stream and 429 when it
+throttled everything: nothing was stored, and the caller may try again.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +17,7 @@ from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
     EndpointConnectionError,
+    ParamValidationError,
 )
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -25,12 +31,15 @@ from gateway.envelope import (
     kinesis_record,
     kinesis_records,
 )
+from pinpip.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 PUT_RECORDS = 500
 PUT_BYTES = 5 * 1024 * 1024
+SENDING_SECONDS = 5.0  # a call may take 23, and API Gateway gives up after 29
+PAGE = 10_000
 THROUGHPUT = "ProvisionedThroughputExceededException"
 THROTTLED = {
     THROUGHPUT,
@@ -38,12 +47,16 @@ THROTTLED = {
     "ThrottlingException",
     "KMSThrottlingException",
 }
+PROVISIONED = "PROVISIONED"
+ON_DEMAND = "ON_DEMAND"
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
+_DIGITS = re.compile(r"[0-9]{1,5}")
 _RETRY_LATER = {"Retry-After": "1"}
+_NOT_SENT = {"ErrorCode": THROUGHPUT, "ErrorMessage": "not sent: the calls before took too long"}
 _log = structlog.get_logger("gateway")
 
 
-def routes(kinesis: "KinesisClient") -> Routes:
+def routes(kinesis: "KinesisClient", clock: Clock | None = None) -> Routes:
     """The routes; the path's stream wins over a body's."""
     return {
         "/streams": {"GET": partial(_list, kinesis)},
@@ -53,7 +66,9 @@ def routes(kinesis: "KinesisClient") -> Routes:
             "DELETE": partial(_delete, kinesis),
         },
         "/streams/{stream}/record": {"PUT": partial(_put_record, kinesis)},
-        "/streams/{stream}/records": {"PUT": partial(_put_records, kinesis)},
+        "/streams/{stream}/records": {
+            "PUT": partial(_put_records, kinesis, clock or SystemClock())
+        },
     }
 
 
@@ -68,20 +83,36 @@ async def _put_record(kinesis: "KinesisClient", request: Request, body: bytes) -
     return reply(await _call(put))
 
 
-async def _put_records(kinesis: "KinesisClient", request: Request, body: bytes) -> Response:
-    """Chunk after chunk; once some records are stored a refused chunk fails by its entries."""
+async def _put_records(
+    kinesis: "KinesisClient", clock: Clock, request: Request, body: bytes
+) -> Response:
+    """Chunk after chunk while there is time; raises Refusal 429 when all were throttled."""
     stream, results = _stream(request), list[dict[str, Any]]()
+    start = clock.monotonic()
     for chunk in chunks(kinesis_records(body)):
-        entries = [{"Data": r.data, "PartitionKey": r.partition_key} for r in chunk]
-        try:
-            put = partial(kinesis.put_records, StreamName=stream, Records=entries)  # type: ignore[arg-type]
-            results += (await _call(put))["Records"]
-        except Refusal as refusal:
-            if not results:
-                raise
-            results += [_entry(refusal)] * len(chunk)
-    failed = sum("ErrorCode" in result for result in results)
-    return reply({"FailedRecordCount": failed, "Records": results})
+        if clock.monotonic() - start > SENDING_SECONDS:
+            results += [_NOT_SENT] * len(chunk)
+        else:
+            results += await _put_chunk(kinesis, stream, chunk, first=not results)
+    failed = [result for result in results if result.get("ErrorCode")]
+    if len(failed) == len(results) and all(f["ErrorCode"] == THROUGHPUT for f in failed):
+        raise Refusal(429, THROUGHPUT, failed[0]["ErrorMessage"], _RETRY_LATER)
+    return reply({"FailedRecordCount": len(failed), "Records": results})
+
+
+async def _put_chunk(
+    kinesis: "KinesisClient", stream: str, chunk: Sequence[KinesisRecord], *, first: bool
+) -> list[dict[str, Any]]:
+    """One result per record; a refusal fails them all, but goes on to the caller for the first."""
+    entries = [{"Data": r.data, "PartitionKey": r.partition_key} for r in chunk]
+    put = partial(kinesis.put_records, StreamName=stream, Records=entries)  # type: ignore[arg-type]
+    try:
+        results: list[dict[str, Any]] = (await _call(put))["Records"]
+    except Refusal as refusal:
+        if first:
+            raise
+        return [_entry(refusal)] * len(chunk)
+    return results
 
 
 def _entry(refusal: Refusal) -> dict[str, Any]:
@@ -101,27 +132,50 @@ def chunks(records: Sequence[KinesisRecord]) -> Iterator[Sequence[KinesisRecord]
     yield records[start:]
 
 
-async def _list(kinesis: "KinesisClient", _request: Request, _body: bytes) -> Response:
-    def names() -> dict[str, Any]:
-        page = kinesis.list_streams()
-        found = page["StreamNames"]
-        while page["HasMoreStreams"]:  # boto3's paginator wants a NextToken, which not all give
-            page = kinesis.list_streams(ExclusiveStartStreamName=found[-1])
-            found += page["StreamNames"]
-        return {"StreamNames": found}
-
-    return reply({**await _call(names), "HasMoreStreams": False})
+async def _list(kinesis: "KinesisClient", request: Request, _body: bytes) -> Response:
+    page = _page(request, "ExclusiveStartStreamName", "NextToken")
+    return reply(await _call(partial(kinesis.list_streams, **page)))
 
 
 async def _describe(kinesis: "KinesisClient", request: Request, _body: bytes) -> Response:
-    return reply(await _call(partial(kinesis.describe_stream, StreamName=_stream(request))))
+    page = _page(request, "ExclusiveStartShardId")
+    return reply(await _call(partial(kinesis.describe_stream, StreamName=_stream(request), **page)))
+
+
+def _page(request: Request, *names: str) -> dict[str, Any]:
+    """Kinesis's own paging, from the query: `Limit`, and where to start by one of `names`."""
+    query = request.query_params
+    page: dict[str, Any] = {name: query[name] for name in names if name in query}
+    if "Limit" not in query:
+        return page
+    if not _DIGITS.fullmatch(query["Limit"]) or not 1 <= int(query["Limit"]) <= PAGE:
+        raise invalid("Limit", f"must be an integer from 1 to {PAGE}")
+    return page | {"Limit": int(query["Limit"])}
 
 
 async def _create(kinesis: "KinesisClient", request: Request, body: bytes) -> Response:
-    stream, shards = _stream(request), kinesis_object(body).get("ShardCount")
-    if not isinstance(shards, int) or isinstance(shards, bool) or not 1 <= shards < 2**31:
+    """CreateStream: `ShardCount`, or `StreamModeDetails` with the mode ON_DEMAND."""
+    stream, tree = _stream(request), kinesis_object(body)
+    mode, shards = _mode(tree.get("StreamModeDetails")), tree.get("ShardCount")
+    wanted: dict[str, Any] = {"StreamModeDetails": {"StreamMode": mode}} if mode else {}
+    if mode != ON_DEMAND or shards is not None:
+        wanted["ShardCount"] = _shards(shards)
+    return reply(await _call(partial(kinesis.create_stream, StreamName=stream, **wanted)))
+
+
+def _shards(count: Any) -> int:
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count < 2**31:
         raise invalid("ShardCount", "must be an integer of at least 1")
-    return reply(await _call(partial(kinesis.create_stream, StreamName=stream, ShardCount=shards)))
+    return count
+
+
+def _mode(details: Any) -> str | None:
+    if details is None:
+        return None
+    mode = details.get("StreamMode") if isinstance(details, dict) else None
+    if mode not in (PROVISIONED, ON_DEMAND):
+        raise invalid("StreamModeDetails.StreamMode", f"must be {PROVISIONED} or {ON_DEMAND}")
+    return str(mode)
 
 
 async def _delete(kinesis: "KinesisClient", request: Request, _body: bytes) -> Response:
@@ -144,6 +198,8 @@ async def _call(operation: Any) -> dict[str, Any]:
     except (EndpointConnectionError, ConnectTimeoutError):
         message = "Kinesis cannot be reached"
         raise Refusal(503, "ServiceUnavailable", message, _RETRY_LATER) from None
+    except ParamValidationError as error:
+        raise Refusal(400, "ValidationException", str(error)) from None
     except BotoCoreError as error:
         _log.warning("kinesis", error=type(error).__name__)
         raise Refusal(500, "InternalFailure", "Kinesis did not answer; outcome unknown") from None

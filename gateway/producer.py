@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ KAFKA_FAILED = 50002
 KAFKA_RETRIABLE = 50003
 UNAUTHENTICATED = 40101
 FORBIDDEN = 40301
-DELIVERY_SECONDS = 25  # an answer must come before API Gateway gives up after 29
+DELIVERY_SECONDS = 20  # with the topic's look-up an answer comes before API Gateway's 29 s
 METADATA_SECONDS = 5.0
 _DEFAULTS = {
     "compression.type": "lz4",
@@ -114,16 +115,9 @@ class KafkaProducer:
     """
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
-        merged = {**_DEFAULTS, **properties, **_PROMISES, "error_cb": _report}
-        try:
-            self._producer = Producer(merged)
-        except KafkaException as error:
-            raise ConfigError(
-                f"the gateway's Kafka producer cannot start: {error.args[0].str()}",
-                "mend the kafka section of config.yaml",
-            ) from error
+        self._properties = {**_DEFAULTS, **properties, **_PROMISES, "error_cb": _report}
+        self._producer = _made(self._properties)
         self._topics: Collection[str] = ()
-        self._fatal: KafkaError | None = None
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="kafka-poller", daemon=True)
 
@@ -153,7 +147,7 @@ class KafkaProducer:
         except BufferError:
             return Failed(KAFKA_RETRIABLE, "The gateway's queue is full")
         except KafkaException as error:
-            return failure(self._fatal or error.args[0])
+            return _not_taken(error.args[0])
         return None
 
     async def knows(self, topic: str) -> bool:
@@ -164,6 +158,14 @@ class KafkaProducer:
         if topic not in self._topics:
             self._topics = await run_in_threadpool(self._list_topics)
         return topic in self._topics
+
+    def fault(self) -> str | None:
+        """What keeps Kafka from answering, or None; blocks for METADATA_SECONDS at most."""
+        try:
+            self._list_topics()
+        except Refusal as refusal:
+            return refusal.message
+        return None
 
     def _list_topics(self) -> Collection[str]:
         try:
@@ -177,10 +179,30 @@ class KafkaProducer:
             try:
                 self._producer.poll(0.1)
             except (KafkaException, SystemError) as error:  # SystemError: a report came after it
-                fatal = error if isinstance(error, KafkaException) else error.__cause__
-                if isinstance(fatal, KafkaException):  # a later report may not say why
-                    self._fatal = fatal.args[0]
-                _log.error("kafka_refuses_for_good", error=str(fatal))
+                self._begin_anew(error)
+
+    def _begin_anew(self, fatal: Exception) -> None:
+        """Settle what the producer still holds and make another: it is of no more use."""
+        _log.error("kafka_producer_begins_anew", error=str(fatal.__cause__ or fatal))
+        old, self._producer = self._producer, _made(self._properties)
+        with suppress(KafkaException, SystemError):
+            old.purge()
+            old.flush(METADATA_SECONDS)
+
+
+def _made(properties: Mapping[str, Any]) -> Producer:
+    try:
+        return Producer(dict(properties))
+    except KafkaException as error:
+        raise ConfigError(
+            f"the gateway's Kafka producer cannot start: {error.args[0].str()}",
+            "mend the kafka section of config.yaml",
+        ) from error
+
+
+def _not_taken(error: KafkaError) -> Failed:
+    """The producer did not take the record; after a fatal error the next one will."""
+    return Failed(KAFKA_RETRIABLE, error.str()) if error.fatal() else failure(error)
 
 
 def _report(error: KafkaError) -> None:

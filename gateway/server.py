@@ -1,5 +1,6 @@
 """The process: from the configuration to a listening gateway, and its graceful end."""
 
+import asyncio
 import signal
 import socket
 import threading
@@ -9,8 +10,11 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 from botocore.config import Config as BotoConfig
+from starlette.applications import Starlette
 
 from gateway.app import create_app
+from gateway.cluster import KafkaCluster
+from gateway.connection import connections
 from gateway.producer import KafkaProducer
 from pinpip import aws, kafka
 from pinpip.config import Aws, Config, Gateway, KafkaSource
@@ -36,14 +40,15 @@ def serve(config: Config, ready: Callable[[], None]) -> None:
     What is under way then gets its answer, DRAIN_SECONDS at most. `config` is resolved.
     Raises FatalError when the address cannot be listened on, ConfigError for bad properties.
     """
-    with _listen(config.gateway) as listener:
+    with listen(config.gateway) as listener:
         app = create_app(
             config.gateway,
             KafkaProducer(kafka.properties(config)),
+            KafkaCluster(kafka.properties(config)),
             kinesis_client(config.aws),
             served_topics(config),
         )
-        server = _Server(_settings(app), ready)
+        server = GatewayServer(app, config.gateway, ready)
         with _signals_end(server):
             server.run(sockets=[listener])
 
@@ -60,21 +65,39 @@ def kinesis_client(own: Aws) -> "KinesisClient":
     return made
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, telling when it listens."""
+class GatewayServer(uvicorn.Server):
+    """uvicorn, telling when it listens, and draining before it stops to."""
 
-    def __init__(self, settings: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(settings)
+    def __init__(self, app: Starlette, settings: Gateway, ready: Callable[[], None]) -> None:
+        super().__init__(_uvicorn(app, settings))
+        self._app = app
+        self._wait = settings.drain_wait
         self._ready = ready
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self._ready()
 
+    def drain(self) -> None:
+        """Say that this process is not ready any more, and end it after the wait."""
+        self._app.state.readiness.draining = True
+        if self._loop is None or not self._wait:
+            self._exit()
+        else:
+            self._loop.call_soon_threadsafe(self._loop.call_later, self._wait, self._exit)
 
-def _settings(app: object) -> uvicorn.Config:
+    def _exit(self) -> None:
+        self.should_exit = True
+
+
+def _uvicorn(app: Starlette, own: Gateway) -> uvicorn.Config:
+    files = (own.tls.certificate, own.tls.key) if own.tls else (None, None)
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
+        http=connections(own),
         lifespan="on",
         ws="none",
         log_config=None,
@@ -83,10 +106,13 @@ def _settings(app: object) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        ssl_certfile=files[0],
+        ssl_keyfile=files[1],
     )
 
 
-def _listen(settings: Gateway) -> socket.socket:
+def listen(settings: Gateway) -> socket.socket:
+    """The socket to serve on; raises FatalError when the address cannot be listened on."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server(
@@ -99,18 +125,21 @@ def _listen(settings: Gateway) -> socket.socket:
         ) from error
     # asyncio sets it only on sockets that name their protocol; without it answers take 40 ms more
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: ends clients that do not take their answers
+        patience = int(settings.request_timeout * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
     return listener
 
 
 @contextmanager
-def _signals_end(server: uvicorn.Server) -> Iterator[None]:
+def _signals_end(server: GatewayServer) -> Iterator[None]:
     """SIGTERM and SIGINT end the server and nothing more: uvicorn raises them again at its end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def end(_signal: int, _frame: object) -> None:
-        server.should_exit = True
+        server.drain()
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

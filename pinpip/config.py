@@ -54,14 +54,37 @@ class Lake(Model):
         return path if absolute else f"{self.root.rstrip('/')}/{path}"
 
 
+class Tls(Model):
+    """PEM files of the server's certificate (with its chain) and of its key."""
+
+    certificate: str
+    key: str
+
+
+KeyHash = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
 class Gateway(Model):
     """The HTTP front."""
 
     host: str = "127.0.0.1"
     port: int = Field(8082, ge=0, le=65535)
     stage: str = "test"
-    api_keys: tuple[SecretStr, ...] = ()
+    tls: Tls | None = None
+    api_keys: dict[str, KeyHash] = Field(default_factory=dict)
     max_body: ByteSize = ByteSize(10 * 1024 * 1024)
+    max_records: int = Field(10_000, ge=1)
+    max_in_flight: ByteSize = ByteSize(64 * 1024 * 1024)
+    max_connections: int = Field(1000, ge=1)
+    max_answers: ByteSize = ByteSize(256 * 1024 * 1024)
+    request_timeout: float = Field(20.0, gt=0)
+    drain_wait: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_request_fits(self) -> "Gateway":
+        if self.max_in_flight < self.max_body:
+            raise ValueError("max_in_flight must be at least max_body, or no such body gets in")
+        return self
 
 
 class Producer(Model):

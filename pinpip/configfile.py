@@ -18,7 +18,7 @@ from pinpip.errors import ConfigError
 LOCAL = "local"
 STATE_FILE = Path(".pinpip/local.json")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_SECRET = re.compile(r"password|secret|token|private|\.key$|\.pem$|api_keys", re.IGNORECASE)
+_SECRET = re.compile(r"password|secret|token|private|\.key$|\.pem$", re.IGNORECASE)
 _TAGS = {"kafka", "kinesis"}
 
 

@@ -1,7 +1,8 @@
 """HTTP to the gateway: both routes, batched and kept alive, with a result for every record.
 
-Per-record results are the only result. A record is tried again only when the gateway said that
-it did not store it; after a lost answer nobody knows, and that is a state of its own.
+Per-record results are the only result. A record is tried again when the gateway said that it did
+not store it. What became of it is unknown, and that is a state of its own, when the answer was lost
+and asking for it again (see exchange) found no gateway that remembers.
 """
 
 import base64
@@ -12,20 +13,17 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import requests
-from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
-from urllib3.exceptions import NewConnectionError
 
-from pinpip.errors import ConfigError
 from producers.delivery import Outcome, Outgoing, Result, Retry, chunks, compact, put_result
+from producers.exchange import UNANSWERED, Answer, Ask, Exchange, Lost
 
 JSON = "application/vnd.kafka.json.v2+json"
 BINARY = "application/vnd.kafka.binary.v2+json"
 MOST = 500
 MOST_BYTES = 4 * 1024 * 1024
 RETRIABLE = 50003
-TIMED_OUT = "timed out"
+MAYBE_STORED = ("timed out", "in flight")  # librdkafka's words: the broker may have it all the same
 TOO_BUSY = (429, 503)
-LOST = 408
 
 
 @dataclass(frozen=True)
@@ -49,12 +47,8 @@ class GatewayClient:
         timeout: float = 35.0,
         retry: Retry | None = None,
     ) -> None:
-        self._url = url.rstrip("/")
-        self._timeout = timeout
         self._retry = retry or Retry()
-        self._session = requests.Session()
-        if api_key:
-            self._session.headers["x-api-key"] = api_key
+        self._exchange = Exchange(url, api_key, timeout, self._retry)
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +63,7 @@ class GatewayClient:
 
     def close(self) -> None:
         """Close the kept connections."""
-        self._session.close()
+        self._exchange.close()
 
     def send_kafka(self, topic: str, records: Sequence[Outgoing]) -> list[Result]:
         """Produce by the Kafka route (REST Proxy v2): one result per record, in order.
@@ -105,23 +99,15 @@ class GatewayClient:
 
     def _request(self, call: _Call, texts: list[str]) -> list[Result]:
         body = f'{{"records":[{",".join(texts)}]}}'.encode()
-        try:
-            response = self._session.request(
-                call.method,
-                f"{self._url}/{call.path}",
-                data=body,
-                headers={"Content-Type": call.media},
-                timeout=self._timeout,
-                allow_redirects=False,
-            )
-        except (MissingSchema, InvalidSchema, InvalidURL) as error:
-            raise ConfigError(
-                f"{self._url!r} is not the URL of a gateway",
-                "set producer.gateway_url, for example http://127.0.0.1:8082/test",
-            ) from error
-        except requests.RequestException as error:
-            return [_unanswered(self._url, error)] * len(texts)
-        return _results(response, len(texts), call.read)
+        answer = self._exchange.send(Ask(call.method, call.path, call.media, body))
+        return self._results(answer, len(texts), call.read)
+
+    def _results(
+        self, answer: Answer, count: int, read: Callable[[Any], list[Result]]
+    ) -> list[Result]:
+        if isinstance(answer, Lost):
+            return [_unanswered(self._exchange.url, answer)] * count
+        return _results(answer, count, read)
 
 
 def _plain(record: Outgoing) -> str:
@@ -140,14 +126,10 @@ def _data(record: Outgoing) -> str:
     return compact({"data": data, "partition-key": str(record.key)})
 
 
-def _unanswered(url: str, error: requests.RequestException) -> Result:
-    cause = error.args[0] if error.args else None
-    never_left = isinstance(error, requests.ConnectTimeout) or isinstance(
-        getattr(cause, "reason", None), NewConnectionError
-    )
-    if never_left:
+def _unanswered(url: str, lost: Lost) -> Result:
+    if lost.never_left:
         return Result(Outcome.REJECTED, error=f"no gateway answers at {url}", retriable=True)
-    return Result(Outcome.UNKNOWN, error=f"no answer from {url}: {type(error).__name__}")
+    return Result(Outcome.UNKNOWN, error=f"no answer from {url}: {lost.error}")
 
 
 def _results(
@@ -159,8 +141,8 @@ def _results(
     error = f"HTTP {status}: {_message(response)}"
     if status in TOO_BUSY:
         return [Result(Outcome.REJECTED, error=error, retriable=True)] * count
-    refused = status < requests.codes.server_error and status != LOST
-    return [Result(Outcome.REJECTED if refused else Outcome.UNKNOWN, error=error)] * count
+    unknown = status in UNANSWERED or status >= requests.codes.server_error
+    return [Result(Outcome.UNKNOWN if unknown else Outcome.REJECTED, error=error)] * count
 
 
 def _per_record(
@@ -191,7 +173,7 @@ def _offset(entry: Mapping[str, Any]) -> Result:
     if code is None:
         return Result(Outcome.STORED, str(entry["partition"]), int(entry["offset"]))
     error = f"{code}: {entry.get('error')}"
-    if TIMED_OUT in error:  # the broker may have it all the same
+    if any(words in error for words in MAYBE_STORED):
         return Result(Outcome.UNKNOWN, error=error)
     return Result(Outcome.REJECTED, error=error, retriable=code == RETRIABLE)
 

@@ -189,7 +189,6 @@ def test_secrets_are_never_shown(tmp_path: Path, aws: TestAws) -> None:
     keys = {"access_key_id": "hush-1", "secret_access_key": "hush-2"}
     change(home, "aws", {"endpoint_url": "http://127.0.0.1:1", **keys})
     change(home, "kafka/sasl.password", "hush-3")
-    change(home, "gateway", {"api_keys": ["hush-4"]})
     change(home, "producer", {"api_key": "hush-5"})
     for arguments in (["config", "check", "--json"], ["--debug", "consume"]):
         done = home.run(*arguments)

@@ -33,6 +33,7 @@ class Script:
 
     answers: list[Any]
     url: str = ""
+    scope: str = ""
     asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
 
@@ -48,6 +49,9 @@ def handler(script: Script) -> type[BaseHTTPRequestHandler]:
         def answer(self) -> None:
             """Note what was asked and answer by the script."""
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if not body:
+                self.say(422, b"{}")
+                return
             script.asked.append((self.command, self.path, dict(self.headers), json.loads(body)))
             script.connections.add(self.client_address)
             answer = script.next()
@@ -56,9 +60,15 @@ def handler(script: Script) -> type[BaseHTTPRequestHandler]:
                 return
             status, tree = answer
             text = tree if isinstance(tree, bytes) else json.dumps(tree).encode()
+            self.say(status, text)
+
+        def say(self, status: int, text: bytes) -> None:
+            """Send an answer."""
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
             self.send_header("Location", "/elsewhere")
+            if script.scope:
+                self.send_header("Idempotency-Scope", script.scope)
             self.end_headers()
             self.wfile.write(text)
 

@@ -196,14 +196,15 @@ def test_a_reference_is_filled_from_the_environment(tmp_path: Path) -> None:
 
 
 def test_a_reference_inside_a_list_is_filled(tmp_path: Path) -> None:
-    config = read(tmp_path, SMALL | {"gateway": {"api_keys": ["${KEY}"]}}, {"KEY": "k1"})
-    assert [key.get_secret_value() for key in config.gateway.api_keys] == ["k1"]
+    tree = SMALL | {"pipelines": {"pin": PIPELINE | {"source": {"topics": ["a", "${TOPIC}"]}}}}
+    source = read(tmp_path, tree, {"TOPIC": "t1"}).pipelines["pin"].source
+    assert source == KafkaSource(topics=("a", "t1"))
 
 
 def test_a_missing_variable_is_named_with_the_key_that_wants_it(tmp_path: Path) -> None:
-    message = refusal(tmp_path, SMALL | {"gateway": {"api_keys": ["x", "${API_KEY}"]}})
-    assert message == (
-        "gateway.api_keys[1] wants the environment variable API_KEY, which is not set"
+    tree = SMALL | {"pipelines": {"pin": PIPELINE | {"source": {"topics": ["a", "${TOPIC}"]}}}}
+    assert refusal(tmp_path, tree) == (
+        "pipelines.pin.source.topics[1] wants the environment variable TOPIC, which is not set"
     )
 
 
@@ -240,11 +241,10 @@ def test_secrets_are_shown_to_nobody(tmp_path: Path) -> None:
     tree = SMALL | {
         "kafka": {"bootstrap.servers": "b:9", "sasl.password": "hush", "ssl.key.pem": "hush"},
         "aws": {"access_key_id": "hush", "secret_access_key": "hush"},
-        "gateway": {"api_keys": ["hush", "hush"]},
         "producer": {"api_key": "hush"},
     }
     config = read(tmp_path, tree)
-    for text in (json.dumps(shown(config)), repr(config.aws), repr(config.gateway)):
+    for text in (json.dumps(shown(config)), repr(config.aws), repr(config.producer)):
         assert "hush" not in text
     assert shown(config)["kafka"]["bootstrap.servers"] == "b:9"
     assert shown(config)["batching"]["max_records"] == 25_000
@@ -287,9 +287,21 @@ def test_only_what_says_local_is_resolved(tmp_path: Path) -> None:
 def test_resolving_keeps_the_real_secrets(tmp_path: Path) -> None:
     state = tmp_path / "local.json"
     state.write_text(json.dumps({"kafka": "127.0.0.1:19", "aws": "http://127.0.0.1:20"}))
-    tree = SMALL | {"kafka": {"bootstrap.servers": "local"}, "gateway": {"api_keys": ["k1"]}}
-    config = resolve(read(tmp_path, tree), state)
-    assert [key.get_secret_value() for key in config.gateway.api_keys] == ["k1"]
+    tree = SMALL | {"kafka": {"bootstrap.servers": "local"}, "producer": {"api_key": "k1"}}
+    own = resolve(read(tmp_path, tree), state).producer.api_key
+    assert own
+    assert own.get_secret_value() == "k1"
+
+
+def test_a_gateways_key_stands_in_the_configuration_only_as_its_hash(tmp_path: Path) -> None:
+    message = refusal(tmp_path, SMALL | {"gateway": {"api_keys": {"phone": "hush"}}})
+    assert "gateway.api_keys.phone" in message
+    assert "hush" not in message
+
+
+def test_a_body_that_may_be_sent_must_fit_into_what_is_under_way(tmp_path: Path) -> None:
+    tree = SMALL | {"gateway": {"max_body": "10MiB", "max_in_flight": "1MiB"}}
+    assert "max_in_flight must be at least max_body" in refusal(tmp_path, tree)
 
 
 def test_an_unknown_pipeline_is_refused_with_the_nearest_name() -> None:

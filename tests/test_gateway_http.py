@@ -15,6 +15,7 @@ import pytest
 import requests
 from structlog.testing import capture_logs
 
+from gateway.auth import hashed
 from gateway.envelope import KafkaRecord
 from gateway.producer import Outcome
 from gateway.server import kinesis_client, serve, served_topics
@@ -26,7 +27,8 @@ from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, read, running
 
 ROOT = Path(__file__).parent.parent
-SETTINGS = Gateway.model_validate({"api_keys": ["k1", "clé-2"], "max_body": 1000})
+KEYS = {name: hashed(key.encode()) for name, key in {"one": "k1", "two": "clé-2"}.items()}
+SETTINGS = Gateway.model_validate({"api_keys": KEYS, "max_body": 1000})
 RECORDS = {"records": [{"value": {"index": 1}}]}
 
 
@@ -51,7 +53,7 @@ def test_routes_answer_under_the_stage_and_without_it(url: str, stage: str) -> N
     assert requests.get(f"{url}{stage}/health", timeout=10).json() == {"status": "ok"}
 
 
-@pytest.mark.parametrize("path", ["", "/", "/nowhere", "/other/topics/http", "/topics/http/"])
+@pytest.mark.parametrize("path", ["/nowhere", "/other/topics/http", "/topics/http/"])
 def test_an_unknown_path_is_404(url: str, path: str) -> None:
     answer = requests.post(url + path, json=RECORDS, headers=JSON_FORMAT, timeout=10)
 
@@ -124,6 +126,9 @@ class BrokenKafka:
         """Every topic."""
         return bool(topic)
 
+    def fault(self) -> str | None:
+        """None."""
+
     async def produce(self, topic: str, records: Sequence[KafkaRecord]) -> list[Outcome]:
         """Fail with the record in the message."""
         raise LookupError(topic, records)
@@ -136,7 +141,8 @@ def test_an_unexpected_error_is_500_and_shows_no_record_to_anyone() -> None:
 
     assert answer.status_code == 500
     assert answer.json() == {"error_code": 50002, "message": "Internal Server Error"}
-    assert [(log["event"], log["error"]) for log in logs] == [("unexpected error", "LookupError")]
+    errors = [(log["event"], log["error"]) for log in logs if log["log_level"] == "error"]
+    assert errors == [("unexpected error", "LookupError")]
     assert "secret" not in str(logs)
 
 
@@ -258,5 +264,5 @@ def test_sigterm_lets_a_request_under_way_end_and_the_process_returns(mock_broke
             answer = b"".join(iter(lambda: client.recv(1000), b""))
         assert answer.startswith(b"HTTP/1.1 200")
         assert b'"error_code":null' in answer
-        assert process.stdout.read() == b"ended\n"
+        assert process.stdout.read().endswith(b"ended\n")
     assert process.returncode == 0

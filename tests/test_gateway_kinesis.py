@@ -1,9 +1,11 @@
 """The Kinesis routes, on moto's server."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import requests
@@ -11,13 +13,16 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.responses import Response
 
 from gateway.answers import Refusal
 from gateway.envelope import KinesisRecord, kinesis_record, kinesis_records
-from gateway.kinesis import PUT_BYTES, chunks
+from gateway.kinesis import PUT_BYTES, SENDING_SECONDS, chunks, routes
 from gateway.server import kinesis_client
 from tests.support.aws import TestAws
-from tests.support.gateways import running
+from tests.support.clock import ManualClock
+from tests.support.gateways import NOWHERE, running
 
 NO_KAFKA = {"bootstrap.servers": "127.0.0.1:9"}
 MIB = 1024 * 1024
@@ -115,12 +120,6 @@ INVALID = "1 validation error detected: Value at '{}' failed to satisfy constrai
         ("record", {"Data": 1, "PartitionKey": {}}, "PartitionKey", "must be text"),
         (
             "record",
-            {"Data": "\ud800", "PartitionKey": "k"},
-            "Data",
-            "must not hold lone surrogates",
-        ),
-        (
-            "record",
             {"Data": "x" * MIB, "PartitionKey": "k"},
             "Data",
             "must hold at most 1048576 bytes with its key",
@@ -131,7 +130,12 @@ INVALID = "1 validation error detected: Value at '{}' failed to satisfy constrai
             "records",
             "must be an array that is not empty",
         ),
-        ("records", {"records": [7]}, "records[0]", "must be an object"),
+        (
+            "records",
+            {"records": [7]},
+            "records[0]",
+            "is not as it should be: Expected `object`, got `int`",
+        ),
         (
             "records",
             {"records": [{"data": 1, "partition-key": "k"}, {"data": 1}]},
@@ -168,11 +172,59 @@ def test_an_unknown_stream_is_404(url: str, path: str) -> None:
     assert (answer.status_code, answer.json()["__type"]) == (404, "ResourceNotFoundException")
 
 
-def test_streams_beyond_the_first_page_are_listed(url: str) -> None:
-    names = {f"page-{n}" for n in range(12)}
+def test_streams_are_listed_page_by_page(url: str) -> None:
+    names = {f"page-{n}" for n in range(5)}
     for name in names:
         requests.post(f"{url}/streams/{name}", json={"ShardCount": 1}, timeout=10)
-    assert names <= set(requests.get(f"{url}/streams", timeout=10).json()["StreamNames"])
+
+    pages, more, start = list[list[str]](), True, dict[str, str]()
+    while more:
+        query = start | {"Limit": "2"}
+        page = requests.get(f"{url}/streams", params=query, timeout=10).json()
+        pages.append(page["StreamNames"])
+        more, start = page["HasMoreStreams"], {"ExclusiveStartStreamName": pages[-1][-1]}
+
+    found = [name for page in pages for name in page]
+    assert all(1 <= len(page) <= 2 for page in pages)
+    assert names <= set(found)
+    assert len(found) == len(set(found))
+
+
+def test_the_shards_of_a_stream_are_described_page_by_page(aws: TestAws) -> None:
+    kinesis, asked = kinesis_client(aws.config), list[dict[str, Any]]()
+    kinesis.meta.events.register(
+        "before-parameter-build.kinesis.DescribeStream", lambda params, **_: asked.append(params)
+    )
+    name = aws.stream(shards=3)
+    with running(NO_KAFKA, kinesis=kinesis) as url:
+        query = {"Limit": "2", "ExclusiveStartShardId": "shardId-000000000000"}
+        answer = requests.get(f"{url}/streams/{name}", params=query, timeout=10).json()
+
+    assert answer["StreamDescription"]["HasMoreShards"] is True
+    assert len(answer["StreamDescription"]["Shards"]) == 2
+    start = "shardId-000000000000"  # moto does not heed it
+    assert asked == [{"StreamName": name, "Limit": 2, "ExclusiveStartShardId": start}]
+
+
+@pytest.mark.parametrize("limit", ["0", "10001", "-1", "two", "1.0", "", "٣", "9" * 5000])
+@pytest.mark.parametrize("path", ["", "/any"])
+def test_a_page_holds_1_to_10000(url: str, path: str, limit: str) -> None:
+    answer = requests.get(f"{url}/streams{path}", params={"Limit": limit}, timeout=10)
+
+    assert answer.status_code == 400
+    rule = "must be an integer from 1 to 10000"
+    assert answer.json() == {
+        "__type": "ValidationException",
+        "message": INVALID.format("Limit", rule),
+    }
+
+
+def test_what_botocore_refuses_was_not_sent_and_is_400(url: str) -> None:
+    query = {"ExclusiveStartStreamName": ""}
+    answer = requests.get(f"{url}/streams", params=query, timeout=10)
+
+    assert (answer.status_code, answer.json()["__type"]) == (400, "ValidationException")
+    assert "ExclusiveStartStreamName" in answer.json()["message"]
 
 
 def test_a_stream_is_created_listed_described_and_deleted(url: str) -> None:
@@ -191,12 +243,60 @@ def test_a_stream_is_created_listed_described_and_deleted(url: str) -> None:
     assert "gateway-made" not in requests.get(f"{url}/streams", timeout=10).json()["StreamNames"]
 
 
-@pytest.mark.parametrize("count", [0, "2", None, True, 2**40])
-def test_a_stream_wants_a_number_of_shards(url: str, count: Any) -> None:
-    answer = requests.post(f"{url}/streams/never-made", json={"ShardCount": count}, timeout=10)
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({"ShardCount": count} for count in [0, "2", None, True, 2**40]),
+        {},
+        {"StreamModeDetails": {"StreamMode": "PROVISIONED"}},
+        {"StreamModeDetails": {"StreamMode": "ON_DEMAND"}, "ShardCount": 0},
+    ],
+)
+def test_a_stream_wants_a_number_of_shards(url: str, body: dict[str, Any]) -> None:
+    answer = requests.post(f"{url}/streams/never-made", json=body, timeout=10)
 
     assert answer.status_code == 400
-    assert "'ShardCount'" in answer.json()["message"]
+    assert answer.json() == {
+        "__type": "ValidationException",
+        "message": INVALID.format("ShardCount", "must be an integer of at least 1"),
+    }
+
+
+@pytest.mark.parametrize("details", [{}, {"StreamMode": "FREE"}, {"StreamMode": []}, "ON_DEMAND"])
+def test_a_stream_has_one_of_kinesiss_modes(url: str, details: Any) -> None:
+    body = {"StreamModeDetails": details, "ShardCount": 1}
+    answer = requests.post(f"{url}/streams/never-made", json=body, timeout=10)
+
+    rule = "must be PROVISIONED or ON_DEMAND"
+    assert answer.status_code == 400
+    assert answer.json()["message"] == INVALID.format("StreamModeDetails.StreamMode", rule)
+
+
+@pytest.mark.parametrize(
+    ("body", "mode"),
+    [
+        ({"StreamModeDetails": {"StreamMode": "ON_DEMAND"}}, "ON_DEMAND"),
+        ({"StreamModeDetails": {"StreamMode": "PROVISIONED"}, "ShardCount": 1}, "PROVISIONED"),
+        ({"ShardCount": 1, "StreamName": "the-path-wins"}, "PROVISIONED"),
+    ],
+)
+def test_a_stream_is_made_in_the_mode_asked_for(
+    aws: TestAws, url: str, body: dict[str, Any], mode: str
+) -> None:
+    name = f"mode-{uuid4().hex[:8]}"
+    assert requests.post(f"{url}/streams/{name}", json=body, timeout=10).status_code == 200
+
+    found = aws.client("kinesis").describe_stream_summary(StreamName=name)
+    assert found["StreamDescriptionSummary"]["StreamModeDetails"]["StreamMode"] == mode
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 404), ("DELETE", 404)])
+def test_a_stream_that_is_not_there_is_404(url: str, method: str, status: int) -> None:
+    answer = requests.request(method, f"{url}/streams/absent", timeout=10)
+
+    assert answer.status_code == status
+    assert answer.json()["__type"] == "ResourceNotFoundException"
+    assert "absent" in answer.json()["message"]
 
 
 def test_a_stream_name_that_no_stream_can_have_is_400(url: str) -> None:
@@ -237,6 +337,73 @@ def test_a_chunk_refused_after_others_were_stored_fails_alone(aws: TestAws, stre
 
     assert (answer.status_code, answer.json()["FailedRecordCount"]) == (200, 100)
     codes = [entry.get("ErrorCode") for entry in answer.json()["Records"]]
+    assert codes == [None] * 500 + ["ProvisionedThroughputExceededException"] * 100
+
+
+ENTRY = {"SequenceNumber": "1", "ShardId": "shardId-000000000000"}
+SLOW = {"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "Rate exceeded"}
+BROKEN = {"ErrorCode": "InternalFailure", "ErrorMessage": "Internal service failure."}
+
+
+def put_answered(stream: str, *calls: list[dict[str, str]]) -> requests.Response:
+    """The gateway's answer when Kinesis answers its calls with these entries, one per record."""
+    answers = ((AWSResponse("", 200, HTTPHeaders(), None), {"Records": c}) for c in calls)
+    kinesis = kinesis_client(NOWHERE)
+    refuse_calls(kinesis, answers)
+    records = [{"data": n, "partition-key": "k"} for n in range(sum(map(len, calls)))]
+    with running(NO_KAFKA, kinesis=kinesis) as url:
+        return put(url, f"{stream}/records", {"records": records})
+
+
+@pytest.mark.parametrize("calls", [[[SLOW]], [[SLOW] * 3], [[SLOW] * 500, [SLOW]]])
+def test_records_that_were_all_throttled_are_429_with_a_time_to_come_back(
+    calls: list[list[dict[str, str]]],
+) -> None:
+    answer = put_answered("any", *calls)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+    assert answer.json() == {
+        "__type": "ProvisionedThroughputExceededException",
+        "message": "Rate exceeded",
+    }
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [[[ENTRY, SLOW]], [[SLOW, BROKEN]], [[BROKEN]], [[SLOW] * 500, [ENTRY]]],
+)
+def test_records_of_which_some_may_be_stored_are_200_with_an_entry_for_each(
+    calls: list[list[dict[str, str]]],
+) -> None:
+    answer, entries = put_answered("any", *calls), [entry for call in calls for entry in call]
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "FailedRecordCount": len(entries) - entries.count(ENTRY),
+        "Records": entries,
+    }
+
+
+def test_what_a_slow_kinesis_leaves_no_time_for_is_not_sent(aws: TestAws, stream: str) -> None:
+    kinesis, clock, calls = kinesis_client(aws.config), ManualClock(), list[int]()
+
+    def slow(params: dict[str, Any], **_: Any) -> None:
+        calls.append(len(params["Records"]))
+        clock.advance(SENDING_SECONDS + 1)
+
+    kinesis.meta.events.register("before-parameter-build.kinesis.PutRecords", slow)
+    handler = routes(kinesis, clock)["/streams/{stream}/records"]["PUT"]
+    request = Request({"type": "http", "path_params": {"stream": stream}})
+    records = [{"data": n, "partition-key": "k"} for n in range(600)]
+
+    async def handled() -> Response:
+        return await handler(request, json.dumps({"records": records}).encode())
+
+    answer = asyncio.run(handled())
+
+    assert calls == [500]
+    entries = json.loads(bytes(answer.body))["Records"]
+    codes = [entry.get("ErrorCode") for entry in entries]
     assert codes == [None] * 500 + ["ProvisionedThroughputExceededException"] * 100
 
 

@@ -1,4 +1,4 @@
-"""`pinpip config check`: what would run."""
+"""`pinpip config`: what would run, and keys for the gateway."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +11,6 @@ if TYPE_CHECKING:
     from pinpip.config import Config
 
 commands = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
-
-
-@commands.callback()
-def _group() -> None:
-    """Keep `check` a command of its own while it is the only one."""
 
 
 @commands.command()
@@ -37,6 +32,21 @@ def check(
         typer.echo(json.dumps(configfile.shown(config)))
         return
     show("Pipelines", [_row(config, name) for name in config.pipelines], as_json=False)
+
+
+@commands.command("api-key")
+def api_key(
+    name: Annotated[str, typer.Argument(help="Who will hold the key: it appears in the log.")],
+) -> None:
+    """Make a key for the gateway: hand the key out, and put its hash into config.yaml.
+
+    Example: pinpip config api-key phone-app
+    """
+    from gateway.auth import new_key
+
+    key, digest = new_key()
+    typer.echo(f"key, shown only now: {key}")
+    typer.echo(f"for config.yaml:     gateway: {{api_keys: {{{json.dumps(name)}: {digest}}}}}")
 
 
 def _row(config: "Config", name: str) -> dict[str, Any]:

@@ -9,13 +9,15 @@ from uuid import uuid4
 from confluent_kafka import Consumer, TopicPartition
 
 from gateway.app import create_app
+from gateway.cluster import KafkaCluster
 from gateway.kafka import Port
 from gateway.producer import KafkaProducer
-from gateway.server import _listen, _Server, _settings, kinesis_client
+from gateway.server import GatewayServer, kinesis_client, listen
 from pinpip.config import Aws, Gateway
 
 JSON_FORMAT = {"Content-Type": "application/vnd.kafka.json.v2+json"}
 BINARY_FORMAT = {"Content-Type": "application/vnd.kafka.binary.v2+json"}
+NO_BROKER = {"bootstrap.servers": "127.0.0.1:9"}
 NOWHERE = Aws.model_validate(
     {"endpoint_url": "http://127.0.0.1:9", "access_key_id": "x", "secret_access_key": "x"}
 )
@@ -40,11 +42,13 @@ def running(
 ) -> Iterator[str]:
     """A gateway on loopback; its URL without a stage."""
     port = KafkaProducer(kafka) if isinstance(kafka, Mapping) else kafka
+    cluster = KafkaCluster(kafka if isinstance(kafka, Mapping) else NO_BROKER)
     streams = kinesis or kinesis_client(NOWHERE)
-    app = create_app(settings or Gateway(), port, streams, served)
+    own = (settings or Gateway()).model_copy(update={"port": 0})
+    app = create_app(own, port, cluster, streams, served)
     listens = threading.Event()
-    server = _Server(_settings(app), listens.set)
-    with _listen(Gateway(port=0)) as listener:
+    server = GatewayServer(app, own, listens.set)
+    with listen(own) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()

@@ -1,0 +1,144 @@
+"""`python -m benchmarks.load`: HTTP load from a process of its own, at full speed or at a rate.
+
+Raw requests over kept connections, so that it costs little beside what it measures. At a rate a
+request's latency counts from the moment it was due, not from the moment a connection was free.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from typing import cast
+from uuid import uuid4
+
+import uvloop
+from pydantic import BaseModel
+
+from benchmarks.topic import SEED
+from producers import emulator
+
+BODIES = 20
+_STEP = 0.002
+
+
+class Load(BaseModel):
+    """What to send where: `rate` requests a second, or as many as go when it is 0."""
+
+    host: str
+    port: int
+    path: str
+    batch: int
+    connections: int
+    seconds: float
+    rate: float = 0.0
+    keys: bool = False
+
+
+@dataclass
+class Tally:
+    """What came back."""
+
+    seconds: list[float] = field(default_factory=list)
+    statuses: dict[int, int] = field(default_factory=dict)
+
+    def note(self, status: int, took: float) -> None:
+        """One answer."""
+        self.seconds.append(took)
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+
+
+class Connection(asyncio.Protocol):
+    """One request at a time; `free` is called with the connection after each answer."""
+
+    def __init__(self, tally: Tally, free: "deque[Connection]") -> None:
+        self._tally = tally
+        self._free = free
+        self._buffer = b""
+        self._due = 0.0
+        self.more = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Be ready."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._free.append(self)
+
+    def send(self, request: Sequence[bytes], due: float) -> None:
+        """Send a request that was due then."""
+        self._due = due
+        self._transport.writelines(request)
+
+    def data_received(self, data: bytes) -> None:
+        """Read until the answer is whole."""
+        self._buffer += data
+        head, found, rest = self._buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        if len(rest) >= length:
+            self._buffer = b""
+            self._tally.note(int(head[9:12]), time.perf_counter() - self._due)
+            self._free.append(self)
+
+
+async def run(load: Load) -> Tally:
+    """Load for so many seconds, and the answers still under way after them."""
+    tally, free = Tally(), deque[Connection]()
+    loop = asyncio.get_running_loop()
+    for _ in range(load.connections):
+        await loop.create_connection(lambda: Connection(tally, free), load.host, load.port)
+    requests = cycle(_requests(load))
+    began = time.perf_counter()
+    sent = 0
+    while (now := time.perf_counter()) < began + load.seconds:
+        due = sent + len(free) if not load.rate else int((now - began) * load.rate)
+        while free and sent < due:
+            at = began + sent / load.rate if load.rate else now
+            free.popleft().send(_keyed(next(requests), load), at)
+            sent += 1
+        await asyncio.sleep(0 if not load.rate else _STEP)
+    while len(free) < load.connections:
+        await asyncio.sleep(_STEP)
+    return tally
+
+
+def _requests(load: Load) -> list[tuple[bytes, bytes]]:
+    """Heads without their end, and the rest."""
+    made, events = [], emulator.events(SEED)
+    for _ in range(BODIES):
+        values = [json.dumps(event.rows["pin"]).encode() for event in islice(events, load.batch)]
+        records = b",".join(b'{"key":%d,"value":%b}' % pair for pair in enumerate(values))
+        body = b'{"records":[' + records + b"]}"
+        head = (
+            f"POST {load.path} HTTP/1.1\r\nHost: {load.host}\r\nContent-Length: {len(body)}\r\n"
+            "Content-Type: application/vnd.kafka.json.v2+json\r\n"
+        )
+        made.append((head.encode(), b"\r\n" + body))
+    return made
+
+
+def _keyed(request: tuple[bytes, bytes], load: Load) -> Sequence[bytes]:
+    if not load.keys:
+        return request
+    return request[0], b"Idempotency-Key: %b\r\n" % uuid4().hex.encode(), request[1]
+
+
+def main() -> None:
+    """Read a Load from standard input, print the tally."""
+    load = Load.model_validate_json(sys.stdin.read())
+    began = time.perf_counter()
+    tally = uvloop.run(run(load))
+    took = time.perf_counter() - began
+    seen = sorted(tally.seconds)
+    shares = {name: seen[int(share * (len(seen) - 1))] for name, share in _SHARES.items()}
+    said = {"took": took, "requests": len(seen), "statuses": tally.statuses, **shares}
+    print(json.dumps(said | {"cpu": time.process_time()}))
+
+
+_SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+
+if __name__ == "__main__":
+    main()

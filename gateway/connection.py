@@ -1,0 +1,136 @@
+"""One connection: HTTP as uvicorn and httptools read it, cut off when it costs more than it may."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from gateway.limits import RETRY_LATER
+from pinpip.config import Gateway
+
+HEAD_MAX = 32 * 1024
+"""Bytes of a request besides its body: its line, headers, trailers."""
+FRAMING = 8
+"""Bytes of chunk framing allowed for each byte of a body: a chunk of one byte takes five."""
+
+
+class Connection(HttpToolsProtocol):
+    """What a client sends must arrive in time and fit; else it gets a 4xx, or is just cut off.
+
+    uvicorn leaves the length of heads and trailers and the time they take to its front; the
+    kernel's TCP_USER_TIMEOUT, which the listener has, ends clients that do not read.
+    """
+
+    settings = Gateway()
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._overhead = 0
+        self._head_is_read = False
+        self._is_ending = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, or say 503 when there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self.settings.max_connections:
+            self._end(503, RETRY_LATER)
+        else:
+            self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the deadline."""
+        self._arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse `data`, and count what of it is no body."""
+        if self._is_ending or self.transport.is_closing():
+            return
+        super().data_received(data)
+        self._overhead = max(0, self._overhead + len(data))
+        if self._overhead > HEAD_MAX and not self._is_ending:
+            self._end(431)
+
+    def on_message_begin(self) -> None:
+        """Begin a request: it must have arrived by its deadline."""
+        super().on_message_begin()
+        self._head_is_read = False
+        self._expect()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note a header; a trailer is none."""
+        if not self._head_is_read:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin to serve the request."""
+        self._head_is_read = True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Hand on a part of the body."""
+        self._overhead -= (1 + FRAMING) * len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request has arrived."""
+        self._overhead -= HEAD_MAX
+        self._arrived()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say 400 as everywhere else in the gateway."""
+        del msg
+        self._end(400)
+
+    def _expect(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.settings.request_timeout, self._too_late)
+
+    def _arrived(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        if self._is_served():
+            self._expect()
+        elif not self.transport.is_closing():
+            self._end(408)
+
+    def _is_served(self) -> bool:
+        """Whether a request that has arrived waits for its answer, and those behind it for it."""
+        return self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete)
+
+    def _end(self, status: int, headers: Mapping[str, str] | None = None) -> None:
+        """Answer `status` and close; a request that has arrived gets its own answer instead."""
+        self._is_ending = True
+        if self._is_served():
+            self.cycle.keep_alive = False
+            return
+        if not (self._head_is_read and self.cycle.response_started):
+            self.transport.write(_answer(status, headers or {}))
+        self.transport.close()
+
+
+def _answer(status: int, headers: Mapping[str, str]) -> bytes:
+    line = STATUS_LINE[status]
+    message = "HTTP " + line[9:-2].decode()
+    body = json.dumps({"error_code": status, "message": message}, separators=(",", ":")).encode()
+    named = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "connection": "close",
+        **headers,
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    return line + head.encode() + b"\r\n" + body
+
+
+def connections(settings: Gateway) -> type[asyncio.Protocol]:
+    """The connections of a gateway with these settings."""
+    return type("Connection", (Connection,), {"settings": settings})

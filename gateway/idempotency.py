@@ -1,0 +1,152 @@
+"""`Idempotency-Key`: a repeated request gets the first one's answer and stores nothing twice.
+
+The header is that of the IETF's draft-ietf-httpapi-idempotency-key-header. What is kept is in this
+process's memory: every answer to a request with a key says whose memory it is in
+`Idempotency-Scope`, and a request that names another scope is refused with 412 before anything
+is stored, so that a client never takes a gateway that has forgotten its key for one that has not.
+"""
+
+import asyncio
+import hashlib
+import re
+import zlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import uuid4
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.answers import Refusal
+from gateway.auth import CALLER
+from gateway.limits import RETRY_LATER
+from pinpip.clock import Clock
+
+HEADER = "Idempotency-Key"
+SCOPE = "Idempotency-Scope"
+REPLAYED = "Idempotency-Replayed"
+KEPT_SECONDS = 600.0
+_KEY = re.compile(r"[!-~]{1,255}")
+_OVERHEAD = 700  # bytes that an answer takes besides its body
+
+Work = Callable[[], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is kept of an answer."""
+
+    status: int
+    media_type: str
+    packed: bytes
+    until: float
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request with a key: `answer` is the running work until there is one to keep."""
+
+    fingerprint: bytes
+    answer: "asyncio.Task[Response] | _Answer"
+
+
+class Answers:
+    """The answers of the last ten minutes, by caller, method, path and key.
+
+    `limit`: bytes that they may take; beyond it requests with a new key are refused, for a
+    promise that is forgotten early is none.
+    """
+
+    def __init__(self, limit: int, clock: Clock) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._requests: OrderedDict[bytes, _Request] = OrderedDict()
+        self.held = 0
+        self.scope = uuid4().hex
+
+    async def once(self, request: Request, path: str, body: bytes, work: Work) -> Response:
+        """The answer of `work`, or that of the same request before; `path` without the stage.
+
+        Raises HTTPException: 400 for a key that is none, 412 for another scope, 422 for a key
+        that came with another request, 503 when there is no room; and what `work` raises.
+        """
+        key = request.headers.get(HEADER)
+        if key is None:
+            return await work()
+        self._check(key, request.headers.get(SCOPE, self.scope))
+        caller = request.scope.get(CALLER) or ""
+        name = _digest(caller, request.method, path, key)
+        fingerprint = _digest(request.headers.get("content-type", ""), body)
+        before = self._recall(name)
+        if before is None:
+            return await self._first(name, fingerprint, work)
+        if before.fingerprint != fingerprint:
+            raise HTTPException(422, f"{HEADER} came before with another request")
+        return await _again(before.answer)
+
+    def _check(self, key: str, scope: str) -> None:
+        if not _KEY.fullmatch(key):
+            raise HTTPException(400, f"{HEADER} must have 1 to 255 visible ASCII characters")
+        if scope != self.scope:
+            raise HTTPException(412, f"{SCOPE} is another gateway's, or from before its restart")
+
+    def _recall(self, name: bytes) -> _Request | None:
+        now = self._clock.monotonic()
+        while self._requests:
+            oldest, kept = next(iter(self._requests.items()))
+            if isinstance(kept.answer, asyncio.Task) or kept.answer.until > now:
+                break
+            self._forget(oldest)
+        return self._requests.get(name)
+
+    async def _first(self, name: bytes, fingerprint: bytes, work: Work) -> Response:
+        if self.held + _OVERHEAD > self._limit:
+            detail = "No room for another Idempotency-Key (gateway.max_answers)"
+            raise HTTPException(503, detail, RETRY_LATER)
+        task = asyncio.create_task(_run(work))
+        self._requests[name] = _Request(fingerprint, task)
+        self.held += _OVERHEAD
+        task.add_done_callback(lambda done: self._keep(name, done))
+        return await asyncio.shield(task)  # a client that goes away leaves the answer to its repeat
+
+    def _keep(self, name: bytes, done: "asyncio.Task[Response]") -> None:
+        if done.cancelled() or done.exception():
+            self._forget(name)
+            return
+        response = done.result()
+        until = self._clock.monotonic() + KEPT_SECONDS
+        packed = zlib.compress(bytes(response.body), 1)
+        answer = _Answer(response.status_code, response.headers["content-type"], packed, until)
+        self._requests[name].answer = answer
+        self._requests.move_to_end(name)
+        self.held += len(packed)
+
+    def _forget(self, name: bytes) -> None:
+        answer = self._requests.pop(name).answer
+        self.held -= _OVERHEAD + (len(answer.packed) if isinstance(answer, _Answer) else 0)
+
+
+async def _run(work: Work) -> Response:
+    """The answer of `work`; a refusal after which a record may be stored is an answer to keep."""
+    try:
+        return await work()
+    except Refusal as refusal:
+        if refusal.stored_nothing:
+            raise
+        return refusal.response()
+
+
+async def _again(answer: "asyncio.Task[Response] | _Answer") -> Response:
+    if isinstance(answer, _Answer):
+        body, status, media_type = zlib.decompress(answer.packed), answer.status, answer.media_type
+    else:
+        first = await asyncio.shield(answer)
+        body, status, media_type = first.body, first.status_code, first.headers["content-type"]
+    return Response(bytes(body), status, {REPLAYED: "true"}, media_type)
+
+
+def _digest(*parts: str | bytes) -> bytes:
+    encoded = [part.encode() if isinstance(part, str) else part for part in parts]
+    return hashlib.blake2b(b"\n".join(encoded), digest_size=16).digest()

@@ -1,0 +1,41 @@
+"""Media types: what a request carries, and which of those on offer its answer takes."""
+
+from collections.abc import Mapping, Sequence
+
+ANYTHING = "*/*"
+
+
+def essence(header: str) -> str:
+    """The media type of `header` without its parameters, in lower case."""
+    return header.partition(";")[0].strip().lower()
+
+
+def accepted(accept: str, offered: Sequence[str]) -> str | None:
+    """The one of `offered` that `accept` likes best, the first of equals; None when it likes none.
+
+    The most specific range decides (RFC 9110, 12.5.1); a range with a malformed q counts as q=0.
+    """
+    ranges = dict(map(_range, accept.split(",")))
+    qualities = [_quality(media_type, ranges) for media_type in offered]
+    best = max(qualities)
+    return offered[qualities.index(best)] if best > 0 else None
+
+
+def _range(part: str) -> tuple[str, float]:
+    name, *parameters = [text.strip().lower() for text in part.split(";")]
+    q = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+    return ANYTHING if name == "*" else name, _weight(q)  # "*": what Java's own client sends
+
+
+def _weight(q: str) -> float:
+    try:
+        weight = float(q)
+    except ValueError:
+        return 0.0
+    return weight if 0 <= weight <= 1 else 0.0
+
+
+def _quality(media_type: str, ranges: Mapping[str, float]) -> float:
+    group = f"{media_type.partition('/')[0]}/*"
+    found = (ranges[name] for name in (media_type, group, ANYTHING) if name in ranges)
+    return next(found, 0.0)
