@@ -186,6 +186,7 @@ def test_what_api_gateway_validates_knows_no_nullable() -> None:
         names |= more
     assert names == {
         "NewStream",
+        "StreamMode",
         "OneRecord",
         "ManyRecords",
         "RecordOfMany",
