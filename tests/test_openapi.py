@@ -13,6 +13,8 @@ from starlette.routing import Route
 
 from gateway import openapi
 from gateway.app import create_app
+from gateway.auth import hashed
+from gateway.cluster import KafkaCluster
 from gateway.producer import KafkaProducer
 from gateway.server import kinesis_client
 from pinpip.config import Gateway
@@ -48,7 +50,7 @@ def test_the_document_is_openapi_3_0() -> None:
 
 
 def test_the_document_is_served_whole_and_without_a_key() -> None:
-    keyed = Gateway.model_validate({"api_keys": ["k"]})
+    keyed = Gateway.model_validate({"api_keys": {"caller": hashed(b"k")}})
     with running(NO_KAFKA, settings=keyed) as url:
         answer = requests.get(f"{url}/test/openapi.json", timeout=10)
 
@@ -58,7 +60,8 @@ def test_the_document_is_served_whole_and_without_a_key() -> None:
 
 
 def test_the_document_has_the_routes_of_the_gateway_and_no_others() -> None:
-    app = create_app(Gateway(stage=""), KafkaProducer(NO_KAFKA), kinesis_client(NOWHERE))
+    kafka = KafkaProducer(NO_KAFKA), KafkaCluster(NO_KAFKA)
+    app = create_app(Gateway(stage=""), *kafka, kinesis_client(NOWHERE))
     served = {
         (route.path, method.lower())
         for route in app.routes

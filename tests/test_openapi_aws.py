@@ -8,7 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
@@ -186,6 +186,7 @@ def test_what_api_gateway_validates_knows_no_nullable() -> None:
         names |= more
     assert names == {
         "NewStream",
+        "StreamMode",
         "OneRecord",
         "ManyRecords",
         "RecordOfMany",
@@ -275,6 +276,7 @@ def test_put_record_sends_the_bytes_that_the_gateway_would(data: Any) -> None:
         assert sent == {"StreamName": "orders-1", **put_by_us(kinesis_record(body))}
 
 
+@settings(deadline=None)
 @given(DATA, KEYS)
 def test_put_record_sends_the_same_bytes_whatever_the_data(data: Any, key: str | int) -> None:
     body = compact({"Data": data, "PartitionKey": key})
@@ -283,6 +285,7 @@ def test_put_record_sends_the_same_bytes_whatever_the_data(data: Any, key: str |
     assert sent == {"StreamName": "s", **put_by_us(kinesis_record(body))}
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(DATA, KEYS), min_size=1, max_size=5))
 def test_put_records_sends_the_same_bytes_in_the_same_order(given_: list[tuple[Any, Any]]) -> None:
     body = compact({"records": [{"data": data, "partition-key": key} for data, key in given_]})
