@@ -4,9 +4,13 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from gateway.limits import RETRY_LATER
 from pinpip.config import Gateway
@@ -126,7 +130,8 @@ class Connection(HttpToolsProtocol):
 
     def _is_served(self) -> bool:
         """Whether the last request whose head was read has arrived, and waits for its answer."""
-        return self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete)
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first
+        return cycle is not None and not (cycle.more_body or cycle.response_complete)
 
     def _end(self, status: int, headers: Mapping[str, str] | None = None) -> None:
         """Answer `status` and close; an earlier request gets its own answer, and nothing else."""
