@@ -1,9 +1,9 @@
 """What the gateway says: JSON answers and refusals."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -29,6 +29,7 @@ class Refusal(Exception):
         self.code = code
         self.message = message
         self.headers = headers or {}
+        self.media_type = KAFKA_JSON if isinstance(code, int) else JSON
 
     @property
     def stored_nothing(self) -> bool:
@@ -43,8 +44,7 @@ class Refusal(Exception):
 
     def response(self) -> Response:
         """The answer to send."""
-        media_type = KAFKA_JSON if isinstance(self.code, int) else JSON
-        return reply(self.body, self.status, media_type, self.headers)
+        return reply(self.body, self.status, self.media_type, self.headers)
 
 
 def reply(
@@ -53,6 +53,5 @@ def reply(
     media_type: str = JSON,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """`body` as compact JSON; ASCII only, for a message may quote a lone surrogate."""
-    text = json.dumps(body, separators=(",", ":"))
-    return Response(text, status, headers, media_type)
+    """`body` as compact JSON."""
+    return Response(msgspec.json.encode(body), status, headers, media_type)

@@ -63,8 +63,8 @@ def create_app(
     metrics = _metrics(middle)
     readiness = health.Readiness(kafka.fault, clock)
     table: Routes = {
-        **kafka_routes.routes(kafka, cluster, served),
-        **kinesis_routes.routes(kinesis),
+        **kafka_routes.routes(kafka, cluster, served, settings.max_records),
+        **kinesis_routes.routes(kinesis, settings.max_records, clock),
         "/health": {"GET": health.alive},
         "/ready": {"GET": readiness.answer},
         "/metrics": {"GET": metrics.answer},
@@ -119,7 +119,8 @@ def _endpoint(
             try:
                 body = await body_of(request, share, middle.max_body)
                 work = partial(_answer, handler, request, body)
-                response = await middle.answers.once(request, path, body, work)
+                where = path.format(**request.path_params)
+                response = await middle.answers.once(request, where, body, work)
             except Refusal as refusal:
                 response = refusal.response()
             except HTTPException as error:

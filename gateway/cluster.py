@@ -1,6 +1,7 @@
 """What the cluster says of itself: brokers, topics, partitions, offsets, configurations."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -47,6 +48,7 @@ class KafkaCluster:
     def __init__(self, properties: Mapping[str, Any]) -> None:
         self._admin = AdminClient({"log_level": 2, **properties})
         self._widths: Mapping[str, int] = {}
+        self._look: asyncio.Future[ClusterMetadata] | None = None
 
     async def brokers(self) -> list[int]:
         """The ids of the brokers, ascending."""
@@ -84,16 +86,21 @@ class KafkaCluster:
         metadata = await self._metadata()
         if metadata.controller_id not in metadata.brokers:  # librdkafka's mock cluster
             return {}
-        return await _ask(lambda: self._configs(topic))
+        return await _answered(run_in_threadpool(self._configs, topic))
 
     async def offsets(self, topic: str, number: int) -> tuple[int, int]:
         """The partition's first offset, and the one that its next record gets."""
         if (await self.partition(topic, number)).leader < 0:
             raise Refusal(404, LEADER_NOT_AVAILABLE, "Leader not available.")
-        return await _ask(lambda: self._offsets(TopicPartition(topic, number)))
+        return await _answered(run_in_threadpool(self._offsets, TopicPartition(topic, number)))
 
     async def _metadata(self) -> ClusterMetadata:
-        return await _ask(lambda: self._admin.list_topics(timeout=METADATA_SECONDS))
+        """One look at a time, shared: a cluster that is silent holds one thread, not all."""
+        if self._look is None or self._look.done():
+            look = run_in_threadpool(self._admin.list_topics, timeout=METADATA_SECONDS)
+            self._look = asyncio.ensure_future(look)
+            self._look.add_done_callback(_seen)
+        return await _answered(asyncio.shield(self._look))
 
     def _configs(self, topic: str) -> dict[str, str | None]:
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
@@ -115,10 +122,16 @@ def _partition(found: PartitionMetadata) -> Partition:
     return Partition(found.id, found.leader, tuple(found.replicas), frozenset(found.isrs))
 
 
-async def _ask(read: Callable[[], T]) -> T:
-    """The answer to a blocking `read`; raises Refusal when there is none."""
+def _seen(look: asyncio.Future[ClusterMetadata]) -> None:
+    """Take its failure, which asyncio would log when every caller had gone."""
+    if not look.cancelled():
+        look.exception()
+
+
+async def _answered(read: Awaitable[T]) -> T:
+    """The answer to `read`; raises Refusal when Kafka has none."""
     try:
-        return await run_in_threadpool(read)
+        return await read
     except KafkaException as error:
         raise refusal(error.args[0]) from None
 

@@ -29,6 +29,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **more)
         self._overhead = 0
         self._head_is_read = False
+        self._is_arriving = False
         self._is_ending = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -54,10 +55,20 @@ class Connection(HttpToolsProtocol):
         if self._overhead > HEAD_MAX and not self._is_ending:
             self._end(431)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more: it gets the answer to what has arrived; True keeps open."""
+        if self._is_arriving:
+            self._end(400)
+        if self._is_served() and not self.pipeline:
+            self.cycle.keep_alive = False
+            return self.scheme == "http"  # TLS knows no half of a connection
+        return False
+
     def on_message_begin(self) -> None:
         """Begin a request: it must have arrived by its deadline."""
         super().on_message_begin()
         self._head_is_read = False
+        self._is_arriving = True
         self._expect()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -78,6 +89,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request has arrived."""
         self._overhead -= HEAD_MAX
+        self._is_arriving = False
         self._arrived()
         super().on_message_complete()
 
@@ -97,22 +109,22 @@ class Connection(HttpToolsProtocol):
 
     def _too_late(self) -> None:
         self._deadline = None
-        if self._is_served():
-            self._expect()
+        if self.pipeline or self._is_served():
+            self._expect()  # the reading stands still until the answer is out
         elif not self.transport.is_closing():
             self._end(408)
 
     def _is_served(self) -> bool:
-        """Whether a request that has arrived waits for its answer, and those behind it for it."""
+        """Whether the last request whose head was read has arrived, and waits for its answer."""
         return self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete)
 
     def _end(self, status: int, headers: Mapping[str, str] | None = None) -> None:
-        """Answer `status` and close; a request that has arrived gets its own answer instead."""
+        """Answer `status` and close; an earlier request gets its own answer, and nothing else."""
         self._is_ending = True
-        if self._is_served():
+        if self._is_served() and not self.pipeline:
             self.cycle.keep_alive = False
             return
-        if not (self._head_is_read and self.cycle.response_started):
+        if not self.pipeline and not (self._head_is_read and self.cycle.response_started):
             self.transport.write(_answer(status, headers or {}))
         self.transport.close()
 

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from gateway.answers import JSON, KAFKA_JSON, Handler, Refusal, Routes, reply
 from gateway.cluster import PARTITION_NOT_FOUND, TOPIC_NOT_FOUND, KafkaCluster, Partition
 from gateway.envelope import PARTITION_MAX, KafkaRecord, kafka_records
+from gateway.limits import refuse_more
 from gateway.media import ANYTHING, accepted, essence
 from gateway.producer import FORBIDDEN, UNAUTHENTICATED, Outcome, Stored
 
@@ -64,9 +65,9 @@ class Port(Protocol):
         ...
 
 
-def routes(kafka: Port, cluster: KafkaCluster, served: Collection[str]) -> Routes:
+def routes(kafka: Port, cluster: KafkaCluster, served: Collection[str], max_records: int) -> Routes:
     """The routes; a topic is known when it is one of `served` or in the cluster's metadata."""
-    produce = partial(_produce, kafka, cluster, frozenset(served))
+    produce = partial(_produce, kafka, cluster, frozenset(served), max_records)
     topic, partition = "/topics/{topic}", "/topics/{topic}/partitions/{partition}"
     table: dict[str, dict[str, Handler]] = {
         "/": {"GET": partial(_answer_read, _root, cluster)},
@@ -92,18 +93,25 @@ async def _negotiated(handler: Handler, request: Request, body: bytes) -> Respon
     try:
         response = await handler(request, body)
     except Refusal as refusal:
-        response = refusal.response()
+        refusal.media_type = media_type
+        raise
     response.headers["content-type"] = media_type
     return response
 
 
 async def _produce(
-    kafka: Port, cluster: KafkaCluster, served: Collection[str], request: Request, body: bytes
+    kafka: Port,
+    cluster: KafkaCluster,
+    served: Collection[str],
+    max_records: int,
+    request: Request,
+    body: bytes,
 ) -> Response:
     """ProduceToTopicAction and ProduceToPartitionAction: a record's own partition wins."""
     topic: str = request.path_params["topic"]
     number = _number(request) if "partition" in request.path_params else None
     records = kafka_records(body, binary=_is_binary(request))
+    refuse_more(len(records), max_records)
     if topic not in served and not await kafka.knows(topic):
         raise Refusal(404, TOPIC_NOT_FOUND, "Topic not found.")
     if number is not None:

@@ -31,6 +31,7 @@ from gateway.envelope import (
     kinesis_record,
     kinesis_records,
 )
+from gateway.limits import RETRY_LATER, refuse_more
 from pinpip.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -51,12 +52,11 @@ PROVISIONED = "PROVISIONED"
 ON_DEMAND = "ON_DEMAND"
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _DIGITS = re.compile(r"[0-9]{1,5}")
-_RETRY_LATER = {"Retry-After": "1"}
 _NOT_SENT = {"ErrorCode": THROUGHPUT, "ErrorMessage": "not sent: the calls before took too long"}
 _log = structlog.get_logger("gateway")
 
 
-def routes(kinesis: "KinesisClient", clock: Clock | None = None) -> Routes:
+def routes(kinesis: "KinesisClient", max_records: int, clock: Clock | None = None) -> Routes:
     """The routes; the path's stream wins over a body's."""
     return {
         "/streams": {"GET": partial(_list, kinesis)},
@@ -67,7 +67,7 @@ def routes(kinesis: "KinesisClient", clock: Clock | None = None) -> Routes:
         },
         "/streams/{stream}/record": {"PUT": partial(_put_record, kinesis)},
         "/streams/{stream}/records": {
-            "PUT": partial(_put_records, kinesis, clock or SystemClock())
+            "PUT": partial(_put_records, kinesis, max_records, clock or SystemClock())
         },
     }
 
@@ -84,19 +84,20 @@ async def _put_record(kinesis: "KinesisClient", request: Request, body: bytes) -
 
 
 async def _put_records(
-    kinesis: "KinesisClient", clock: Clock, request: Request, body: bytes
+    kinesis: "KinesisClient", max_records: int, clock: Clock, request: Request, body: bytes
 ) -> Response:
     """Chunk after chunk while there is time; raises Refusal 429 when all were throttled."""
-    stream, results = _stream(request), list[dict[str, Any]]()
-    start = clock.monotonic()
-    for chunk in chunks(kinesis_records(body)):
+    stream, records = _stream(request), kinesis_records(body)
+    refuse_more(len(records), max_records)
+    results, start = list[dict[str, Any]](), clock.monotonic()
+    for chunk in chunks(records):
         if clock.monotonic() - start > SENDING_SECONDS:
             results += [_NOT_SENT] * len(chunk)
         else:
             results += await _put_chunk(kinesis, stream, chunk, first=not results)
     failed = [result for result in results if result.get("ErrorCode")]
     if len(failed) == len(results) and all(f["ErrorCode"] == THROUGHPUT for f in failed):
-        raise Refusal(429, THROUGHPUT, failed[0]["ErrorMessage"], _RETRY_LATER)
+        raise Refusal(429, THROUGHPUT, failed[0]["ErrorMessage"], RETRY_LATER)
     return reply({"FailedRecordCount": len(failed), "Records": results})
 
 
@@ -197,7 +198,7 @@ async def _call(operation: Any) -> dict[str, Any]:
         raise _refusal(error) from None
     except (EndpointConnectionError, ConnectTimeoutError):
         message = "Kinesis cannot be reached"
-        raise Refusal(503, "ServiceUnavailable", message, _RETRY_LATER) from None
+        raise Refusal(503, "ServiceUnavailable", message, RETRY_LATER) from None
     except ParamValidationError as error:
         raise Refusal(400, "ValidationException", str(error)) from None
     except BotoCoreError as error:
@@ -210,7 +211,7 @@ def _refusal(error: ClientError) -> Refusal:
     code = error.response["Error"]["Code"]
     message = error.response["Error"].get("Message", "")
     if code in THROTTLED:
-        return Refusal(429, code, message, _RETRY_LATER)
+        return Refusal(429, code, message, RETRY_LATER)
     if code == "ResourceNotFoundException":
         return Refusal(404, code, message)
     status = error.response["ResponseMetadata"]["HTTPStatusCode"]

@@ -62,3 +62,9 @@ def _admit(size: int, share: Share, limit: int) -> None:
     if size > limit:
         raise HTTPException(413, TOO_LARGE)
     share.grow(size)
+
+
+def refuse_more(records: int, limit: int) -> None:
+    """Raise HTTPException 413 for more records in one request than `limit`."""
+    if records > limit:
+        raise HTTPException(413, f"{TOO_LARGE}: {records} records, {limit} are the most")

@@ -20,7 +20,7 @@ KAFKA_RETRIABLE = 50003
 UNAUTHENTICATED = 40101
 FORBIDDEN = 40301
 DELIVERY_SECONDS = 20  # with the topic's look-up an answer comes before API Gateway's 29 s
-METADATA_SECONDS = 5.0
+METADATA_SECONDS = 4.0
 _DEFAULTS = {
     "compression.type": "lz4",
     "linger.ms": 5,

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 import requests
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._metadata import ClusterMetadata, PartitionMetadata, TopicMetadata
 
@@ -216,10 +216,13 @@ class Told:
         self.metadata = ClusterMetadata()
         self.metadata.topics = topics
         self.asked = 0
+        self.fault: int | None = None
 
     def list_topics(self, timeout: float) -> ClusterMetadata:
         assert timeout == 5
         self.asked += 1
+        if self.fault:
+            raise KafkaException(KafkaError(self.fault))
         return self.metadata
 
 
@@ -270,6 +273,45 @@ def test_a_partition_that_was_lacking_is_seen_when_it_comes() -> None:
 
     admin.metadata.topics["t"] = topic_of(3)
     assert not asyncio.run(cluster.lacks("t", 2))
+
+
+def test_reads_that_come_together_share_one_look_at_the_cluster() -> None:
+    admin = Told(t=topic_of(2))
+    cluster = told(admin)
+
+    async def at_once() -> list[list[str]]:
+        return await asyncio.gather(*[cluster.topics() for _ in range(50)])
+
+    assert asyncio.run(at_once()) == [["t"]] * 50
+    assert asyncio.run(at_once()) == [["t"]] * 50
+    assert admin.asked == 2
+
+
+def test_each_of_the_reads_that_share_a_failed_look_is_refused_and_the_next_looks_again() -> None:
+    admin = Told(t=topic_of(2))
+    admin.fault, cluster = KafkaError._TRANSPORT, told(admin)
+
+    async def at_once() -> list[Any]:
+        reads = [cluster.topics() for _ in range(3)]
+        return await asyncio.gather(*reads, return_exceptions=True)
+
+    refused = asyncio.run(at_once())
+    assert [(type(r), r.status, r.code) for r in refused] == [(Refusal, 503, 50003)] * 3
+    assert len(set(map(id, refused))) == 3  # each is its caller's to change
+    admin.fault = None
+    assert asyncio.run(cluster.topics()) == ["t"]
+
+
+def test_a_read_whose_caller_goes_away_costs_the_others_nothing() -> None:
+    cluster = told(Told(t=topic_of(1)))
+
+    async def one_leaves() -> list[str]:
+        leaver, stayer = (asyncio.ensure_future(cluster.topics()) for _ in range(2))
+        await asyncio.sleep(0)  # both have asked
+        leaver.cancel()
+        return await stayer
+
+    assert asyncio.run(one_leaves()) == ["t"]
 
 
 @pytest.mark.parametrize("topics", [{}, {"t": topic_of(0, error=KafkaError.LEADER_NOT_AVAILABLE)}])

@@ -24,6 +24,7 @@ from pinpip.config import Config, Gateway
 from pinpip.errors import ConfigError, FatalError
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
+from tests.support.gateway_process import free_port
 from tests.support.gateways import JSON_FORMAT, read, running
 
 ROOT = Path(__file__).parent.parent
@@ -191,11 +192,6 @@ def test_curl_stores_a_record_by_the_kinesis_route(mock_broker: Broker, aws: Tes
     )
     (record,) = kinesis.get_records(ShardIterator=shard["ShardIterator"])["Records"]
     assert (record["Data"], record["PartitionKey"]) == (b'{"ind":1}', "p-1")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def config(bootstrap: str, port: int, **kafka: str) -> Config:

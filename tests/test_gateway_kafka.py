@@ -334,6 +334,9 @@ class Refusing:
 
     def close(self) -> None: ...
 
+    def fault(self) -> str | None:
+        """None."""
+
     async def knows(self, topic: str) -> bool:
         return bool(topic)
 

@@ -392,7 +392,7 @@ def test_what_a_slow_kinesis_leaves_no_time_for_is_not_sent(aws: TestAws, stream
         clock.advance(SENDING_SECONDS + 1)
 
     kinesis.meta.events.register("before-parameter-build.kinesis.PutRecords", slow)
-    handler = routes(kinesis, clock)["/streams/{stream}/records"]["PUT"]
+    handler = routes(kinesis, 10_000, clock)["/streams/{stream}/records"]["PUT"]
     request = Request({"type": "http", "path_params": {"stream": stream}})
     records = [{"data": n, "partition-key": "k"} for n in range(600)]
 

@@ -86,11 +86,10 @@ def test_records_go_where_the_gateway_may_write(url: str) -> None:
 def test_records_for_a_topic_that_the_gateway_may_not_write_are_403(url: str, topic: str) -> None:
     answer = produce(url, topic)
 
-    entry = {"partition": None, "offset": None, "error_code": 40301}
-    denied = entry | {"error": "Unable to produce message: Broker: Topic authorization failed"}
     assert answer.status_code == 403
     for offset in answer.json()["offsets"]:
-        assert offset in (denied, entry | {"error": "Broker: Topic authorization failed"})
+        assert "Topic authorization failed" in offset.pop("error")
+        assert offset == {"partition": None, "offset": None, "error_code": 40301}
 
 
 def test_a_configuration_that_the_gateway_may_not_see_is_403(url: str) -> None:
