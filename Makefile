@@ -5,10 +5,10 @@ READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint types bench lock
+.PHONY: help setup demo test contract chaos lint types bench lock
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s  %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s  %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## Make .venv from requirements.lock (the other targets do it by themselves)
 
@@ -17,6 +17,9 @@ demo: $(READY) ## Run the whole main job on the embedded stack
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+contract: $(READY) ## Compare the gateway with its OpenAPI document in 10,000 requests
+	$(BIN)/python -m tests.contracts.openapi_contract --examples 10000
 
 chaos: $(READY) ## Break consumers, broker and storage for 20 minutes, then prove the tables
 	$(BIN)/pinpip chaos pin --rounds 20 --seconds 42 --rate 6000

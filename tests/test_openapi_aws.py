@@ -3,13 +3,15 @@
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import boto3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft4Validator
 from moto import mock_aws
 
 from gateway import openapi
@@ -196,6 +198,30 @@ def test_what_api_gateway_validates_knows_no_nullable() -> None:
     assert not any("nullable" in DOCUMENT["components"]["schemas"][name] for name in names)
 
 
+@pytest.mark.parametrize(
+    ("name", "body", "fits"),
+    [
+        ("OneRecord", {"StreamName": "s", "Data": {"index": 1}, "PartitionKey": "p-1"}, True),
+        ("OneRecord", {"Data": "text", "PartitionKey": 7}, True),
+        ("OneRecord", {"Data": None, "PartitionKey": "p"}, False),
+        ("OneRecord", {"Data": 1, "PartitionKey": ""}, False),
+        ("OneRecord", {"Data": 1}, False),
+        ("ManyRecords", {"records": [{"data": [1], "partition-key": "p"}]}, True),
+        ("ManyRecords", {"records": [{"data": 1, "partition-key": "p"}, {"data": 1}]}, False),
+        ("ManyRecords", {"records": {}}, False),
+        ("NewStream", {"ShardCount": 1}, True),
+        ("NewStream", {"StreamModeDetails": {"StreamMode": "ON_DEMAND"}}, True),
+        ("NewStream", {"StreamModeDetails": {"StreamMode": "PROVISIONED"}}, False),
+        ("NewStream", {"ShardCount": "1"}, False),
+    ],
+)
+def test_the_models_mean_the_same_to_api_gateway(name: str, body: Any, *, fits: bool) -> None:
+    """It reads them as JSON Schema draft 4."""
+    schema = DOCUMENT["components"]["schemas"][name] | {"components": DOCUMENT["components"]}
+
+    assert Draft4Validator(schema).is_valid(body) == fits
+
+
 def test_the_refusals_of_api_gateway_are_worded_as_ours() -> None:
     responses = DOCUMENT["x-amazon-apigateway-gateway-responses"]
     bodies = {
@@ -292,6 +318,15 @@ def test_put_records_sends_the_same_bytes_in_the_same_order(given_: list[tuple[A
     sent = render(template("/streams/{stream}/records", "put"), body, stream="s").body
 
     assert sent == {"StreamName": "s", "Records": [put_by_us(r) for r in kinesis_records(body)]}
+
+
+@pytest.mark.parametrize("write", [json.dumps, partial(json.dumps, indent=2)])
+def test_blanks_and_escapes_of_the_request_are_not_stored(write: Callable[[Any], str]) -> None:
+    body = write({"Data": {"title": 'é 👩‍🚀 "\\/', "n": [1, 2]}, "PartitionKey": "é"}).encode()
+    sent = render(template("/streams/{stream}/record", "put"), body, stream="s").body
+
+    assert base64.b64decode(sent["Data"]) == '{"title":"é 👩‍🚀 \\"\\\\/","n":[1,2]}'.encode()
+    assert sent == {"StreamName": "s", **put_by_us(kinesis_record(body))}
 
 
 def test_put_records_sends_five_hundred_records() -> None:
