@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import requests
 from confluent_kafka import Consumer, TopicPartition
@@ -49,10 +49,10 @@ def _row(stage: Stage, process: Process, kind: str, load: Load) -> dict[str, Any
     """One load on a topic of its own; refuses answers other than 200 and records that lack."""
     topic = f"load{time.monotonic_ns()}"
     create(stage.bootstrap, topic, PARTITIONS)
-    assert stage.broker is not None
-    before, broker = measure.usage(process.pid), measure.usage(stage.broker)
+    pid = cast("int", stage.broker)
+    before, broker = measure.usage(process.pid), measure.usage(pid)
     said = _send(load.model_copy(update={"path": f"/test/topics/{topic}"}))
-    after, broker_after = measure.usage(process.pid), measure.usage(stage.broker)
+    after, broker_after = measure.usage(process.pid), measure.usage(pid)
     records = said["requests"] * load.batch
     held = _held(stage.bootstrap, topic)
     if set(said["statuses"]) != {"200"} or held != records:
