@@ -130,8 +130,8 @@ def kafka_records(body: bytes, *, binary: bool) -> list[KafkaRecord]:
     """The records of a v2 produce request (ProduceRequest of kafka-rest's entities.v2).
 
     `binary`: keys and values are base64 text; otherwise any JSON, stored as its compact text, a
-    key's escapes resolved, for its bytes choose the partition. JSON's null is a null key or a null value (a tombstone). Raises Refusal: 400 for malformed
-    JSON, 422 for anything else.
+    key's escapes resolved, for its bytes choose the partition. JSON's null is a null key or a null
+    value (a tombstone). Raises Refusal: 400 for malformed JSON, 422 for anything else.
     """
     if not body:
         raise Refusal(422, 42206, "Payload error. Request body is empty. Data is required.")
