@@ -18,8 +18,8 @@ from deltalake.exceptions import TableNotFoundError
 
 from pinpip.local.java import free_port
 from sinks import table
-from tests.support.brokers import Broker
 from tests.support.aws import TestAws
+from tests.support.brokers import Broker
 from tests.support.processes import environment, payloads, put, stop, until
 from tests.support.recorded_aws import RecordedAws, recorded_aws
 from tests.support.templates import NAMES, ROOT, create, template

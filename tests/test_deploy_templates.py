@@ -16,7 +16,15 @@ from pinpip import configfile
 from pinpip.cli.compose import group_of
 from pinpip.config import Config, KafkaSource, KinesisSource
 from tests.support.aws import TestAws
-from tests.support.templates import ACCOUNT, FOLDER, NAMES, ROOT, create, rendered_document, template
+from tests.support.templates import (
+    ACCOUNT,
+    FOLDER,
+    NAMES,
+    ROOT,
+    create,
+    rendered_document,
+    template,
+)
 
 METHODS = {"get", "put", "post", "delete", "head", "patch", "options"}
 
@@ -57,7 +65,9 @@ def test_the_linter_finds_nothing() -> None:
 
 
 def test_the_main_template_nests_all_others() -> None:
-    nested = [r["Properties"].get("TemplateURL") for r in template("main.yaml")["Resources"].values()]
+    nested = [
+        r["Properties"].get("TemplateURL") for r in template("main.yaml")["Resources"].values()
+    ]
     assert sorted(filter(None, nested)) == [name for name in NAMES if name != "main.yaml"]
 
 
@@ -65,7 +75,7 @@ def test_the_main_template_nests_all_others() -> None:
 def test_the_scripts_are_executable_and_their_syntax_is_right(script: str) -> None:
     path = FOLDER / script
     assert path.stat().st_mode & 0o111
-    subprocess.run(["sh", "-n", str(path)], check=True)
+    subprocess.run(["/bin/sh", "-n", str(path)], check=True)
 
 
 def test_the_streams_are_those_that_the_shipped_pipelines_read(
@@ -73,7 +83,9 @@ def test_the_streams_are_those_that_the_shipped_pipelines_read(
 ) -> None:
     create(aws, f"storage-{own_id}", template("storage.yaml"), Id=own_id, Shards="2")
     kinesis = aws.client("kinesis")
-    read = [p.source.stream for p in shipped.pipelines.values() if isinstance(p.source, KinesisSource)]
+    read = [
+        p.source.stream for p in shipped.pipelines.values() if isinstance(p.source, KinesisSource)
+    ]
     for name in read:
         own = name.replace("demo", own_id)
         shards = kinesis.describe_stream(StreamName=own)["StreamDescription"]["Shards"]
@@ -157,7 +169,7 @@ def test_the_stage_gives_the_variables_that_the_document_asks_for() -> None:
 def test_api_gateway_takes_every_route_of_the_document(aws: TestAws, own_id: str) -> None:
     tree = template("api.yaml")
     del tree["Resources"]["Deployment"]  # moto reads no document from S3: it comes below
-    given = {name: "1" for name in tree["Parameters"]} | {"Id": own_id}
+    given = dict.fromkeys(tree["Parameters"], "1") | {"Id": own_id}
     api = create(aws, f"api-{own_id}", tree, **given)["Api"]
     document = yaml.load(rendered_document(own_id), Loader=yaml.CSafeLoader)
     client = aws.client("apigateway")
@@ -174,4 +186,3 @@ def test_api_gateway_takes_every_route_of_the_document(aws: TestAws, own_id: str
         for method, operation in methods.items()
         if method in METHODS
     }
-
