@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -60,7 +61,7 @@ def own_id() -> str:
 
 @contextmanager
 def pinpip(
-    folder: Path, cloud: RecordedAws, settings: Mapping[str, str], *arguments: str
+    folder: Path, cloud: RecordedAws, settings: dict[str, str], *arguments: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A command with the configuration of the image, in a task's environment."""
     config = ROOT / "deploy/config/config.yaml"
@@ -114,7 +115,7 @@ def test_consumers_may_do_what_they_do_and_nothing_else(
     settings = {"PINPIP_ID": own_id, "KAFKA_SERVERS": broker.bootstrap, "PINPIP_LAKE": lake}
     with pinpip(tmp_path, cloud, settings, "consume", "user", "streaming_user") as process:
         for name in ("user", "streaming_user"):
-            until(lambda n=name: rows(aws, f"{lake}/{n}") == 98, f"rows in {name}")
+            until(partial(holds, aws, f"{lake}/{name}", 98), f"rows in {name}")
         assert stop(process) == 0
     table.checkpoint(f"{lake}/user", cloud.storage_options)
     assert actions("LakePolicy") | actions("KinesisReadPolicy") == cloud.actions | NOT_PROVOKED
@@ -145,12 +146,12 @@ def test_api_gateway_may_call_kinesis_as_the_gateways_routes_do(
     assert actions("KinesisWritePolicy") == cloud.actions
 
 
-def rows(aws: TestAws, uri: str) -> int:
-    """Rows of a table by its log; none when there is no table yet."""
+def holds(aws: TestAws, uri: str, rows: int) -> bool:
+    """Whether the table is there and has so many rows, by its log."""
     try:
-        return int(DeltaTable(uri, storage_options=aws.storage_options).count())
+        return int(DeltaTable(uri, storage_options=aws.storage_options).count()) == rows
     except TableNotFoundError:
-        return 0
+        return False
 
 
 def answers(url: str) -> bool:
