@@ -121,7 +121,7 @@ def test_the_table_of_leases_has_the_key_of_the_kinesis_client_library(
 def test_there_is_a_service_for_each_shipped_pipeline(shipped: Config) -> None:
     loops = template("consumers.yaml")["Resources"]
     run = [
-        re.sub(r"\$\{\w+\}", value, text)
+        re.sub(r"\$\{\w+\}", value, text["Fn::Sub"])
         for _, values, body in loops.values()
         for command in commands(body)
         for value in values
