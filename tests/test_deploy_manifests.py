@@ -193,3 +193,14 @@ def test_systemd_takes_the_units_and_finds_little_exposed(installed_units: Path,
     done = subprocess.run(judge, env=paths, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout)
+
+
+def test_a_clients_repeats_reach_the_gateway_that_remembers_its_keys(
+    manifests: list[dict[str, Any]],
+) -> None:
+    [service] = [m["spec"] for m in manifests if m["kind"] == "Service"]
+    assert service["sessionAffinity"] == "ClientIP"
+    assert service["sessionAffinityConfig"] == {"clientIP": {"timeoutSeconds": 600}}
+    # Behind API Gateway nothing tells one client from another: there is one gateway.
+    parameters = template("main.yaml")["Parameters"]
+    assert parameters["MostGateways"]["Default"] == 1
