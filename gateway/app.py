@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -102,11 +101,11 @@ def _routes(table: Routes, prefix: str, middle: _Middle) -> list[Route]:
 
 @asynccontextmanager
 async def _lifespan(kafka: kafka_routes.Port, _app: Starlette) -> AsyncIterator[None]:
-    kafka.open()
+    await kafka.open()
     try:
         yield
     finally:
-        await run_in_threadpool(kafka.close)
+        await kafka.close()
 
 
 def _endpoint(

@@ -44,11 +44,11 @@ Read = Callable[[KafkaCluster, Request], Awaitable[Any]]
 class Port(Protocol):
     """What the routes ask of Kafka; gateway.producer has the real one."""
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Start."""
         ...
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Finish what is under way."""
         ...
 

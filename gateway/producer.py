@@ -1,7 +1,6 @@
 """The Kafka side of the gateway: records in, acknowledged coordinates or failures out."""
 
 import asyncio
-import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -21,6 +20,8 @@ UNAUTHENTICATED = 40101
 FORBIDDEN = 40301
 DELIVERY_SECONDS = 20  # with the topic's look-up an answer comes before API Gateway's 29 s
 METADATA_SECONDS = 4.0
+POLL_SECONDS = 0.001
+IDLE_SECONDS = 0.5
 _DEFAULTS = {
     "compression.type": "lz4",
     "linger.ms": 5,
@@ -81,20 +82,16 @@ class _Delivery:
     """The outcomes of one request's records; `done` gets them when the last is known."""
 
     def __init__(self, records: int) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[list[Outcome]] = self._loop.create_future()
+        self.done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         self._outcomes: list[Outcome] = [Failed(KAFKA_FAILED, "")] * records
         self._left = records
-        self._lock = threading.Lock()
 
     def settle(self, index: int, outcome: Outcome) -> None:
-        """Note one record's outcome; the poller's thread and the event loop both call it."""
+        """Note one record's outcome."""
         self._outcomes[index] = outcome
-        with self._lock:
-            self._left -= 1
-            last = self._left == 0
-        if last:
-            self._loop.call_soon_threadsafe(self._finish)
+        self._left -= 1
+        if not self._left and not self.done.cancelled():
+            self.done.set_result(self._outcomes)
 
     def delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
         """Take one delivery report."""
@@ -103,33 +100,35 @@ class _Delivery:
         else:
             self.settle(index, failure(error))
 
-    def _finish(self) -> None:
-        if not self.done.cancelled():
-            self.done.set_result(self._outcomes)
-
 
 class KafkaProducer:
     """One idempotent producer with acks=all; its `kafka` section's properties may tune the rest.
 
-    Raises ConfigError when librdkafka does not take the properties.
+    Delivery reports are polled for in the event loop itself: a thread of their own would fight
+    with it for the interpreter at every record. Raises ConfigError when librdkafka does not take
+    the properties.
     """
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
         self._properties = {**_DEFAULTS, **properties, **_PROMISES, "error_cb": _report}
         self._producer = _made(self._properties)
+        self._retired: list[Producer] = []
         self._topics: Collection[str] = ()
-        self._stopping = threading.Event()
-        self._poller = threading.Thread(target=self._poll, name="kafka-poller", daemon=True)
+        self._work = asyncio.Event()
+        self._polling: asyncio.Task[None] | None = None
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Start hearing of deliveries."""
-        self._poller.start()
+        self._polling = asyncio.create_task(self._poll())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Wait for what is under way, DELIVERY_SECONDS at most, then stop."""
-        self._producer.flush(DELIVERY_SECONDS)
-        self._stopping.set()
-        self._poller.join()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DELIVERY_SECONDS):
+                while len(self._producer):  # noqa: ASYNC110  # librdkafka has nothing to wait on
+                    await asyncio.sleep(POLL_SECONDS)
+        if self._polling is not None:
+            self._polling.cancel()
 
     async def produce(self, topic: str, records: Sequence[KafkaRecord]) -> list[Outcome]:
         """Outcomes in the order of `records`, when the broker has answered for the last one."""
@@ -138,6 +137,7 @@ class KafkaProducer:
             rejected = self._enqueue(topic, record, partial(delivery.delivered, index))
             if rejected is not None:
                 delivery.settle(index, rejected)
+        self._work.set()
         return await delivery.done
 
     def _enqueue(self, topic: str, record: KafkaRecord, report: Any) -> Failed | None:
@@ -174,20 +174,37 @@ class KafkaProducer:
             message = f"Kafka cannot be reached: {error.args[0].str()}"
             raise Refusal(503, KAFKA_RETRIABLE, message, {"Retry-After": "1"}) from None
 
-    def _poll(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._producer.poll(0.1)
-            except (KafkaException, SystemError) as error:  # SystemError: a report came after it
-                self._begin_anew(error)
+    async def _poll(self) -> None:
+        while True:
+            self._serve()
+            if len(self._producer) or self._retired:
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                await self._idle()
+
+    async def _idle(self) -> None:
+        """Wait for records; now and then librdkafka has something to say without any."""
+        self._work.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self._work.wait()
+
+    def _serve(self) -> None:
+        for old in self._retired:
+            with suppress(KafkaException, SystemError):
+                old.poll(0)
+        self._retired = [old for old in self._retired if len(old)]
+        try:
+            self._producer.poll(0)
+        except (KafkaException, SystemError) as error:  # SystemError: a report came after it
+            self._begin_anew(error)
 
     def _begin_anew(self, fatal: Exception) -> None:
-        """Settle what the producer still holds and make another: it is of no more use."""
+        """Make another producer: after a fatal error this one only fails what it still holds."""
         _log.error("kafka_producer_begins_anew", error=str(fatal.__cause__ or fatal))
-        old, self._producer = self._producer, _made(self._properties)
-        with suppress(KafkaException, SystemError):
-            old.purge()
-            old.flush(METADATA_SECONDS)
+        self._producer.purge(blocking=False)
+        self._retired.append(self._producer)
+        self._producer = _made(self._properties)
 
 
 def _made(properties: Mapping[str, Any]) -> Producer:

@@ -117,10 +117,10 @@ def test_a_body_of_just_the_limit_is_read(url: str) -> None:
 class BrokenKafka:
     """A port with a programming error in it."""
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Start."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop."""
 
     async def knows(self, topic: str) -> bool:

@@ -34,10 +34,10 @@ class SlowKafka:
         self.asked = Event()
         self.go = Event()
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Start."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop."""
 
     def fault(self) -> str | None:
