@@ -116,6 +116,9 @@ def _compact(value: Raw) -> bytes:
 
 def _canonical(value: Raw) -> bytes:
     """The same for every spelling: without blanks, and with characters instead of escapes."""
+    text = bytes(value)
+    if text.isalnum():  # numbers, as most keys are, and null
+        return text
     text = _compact(value)
     return _ESCAPES.sub(_unescaped, text.decode()).encode() if b"\\u" in text else text
 

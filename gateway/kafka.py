@@ -152,11 +152,11 @@ def _answer(outcomes: Sequence[Outcome]) -> Response:
     return reply({"offsets": offsets, "key_schema_id": None, "value_schema_id": None}, status)
 
 
-def _entry(outcome: Outcome) -> dict[str, Any]:
-    stored = isinstance(outcome, Stored)
-    partition, offset = outcome if stored else (None, None)
-    code, error = (None, None) if stored else outcome
-    return {"partition": partition, "offset": offset, "error_code": code, "error": error}
+def _entry(outcome: Outcome) -> Any:
+    if isinstance(outcome, Stored):
+        return outcome
+    code, error = outcome
+    return {"partition": None, "offset": None, "error_code": code, "error": error}
 
 
 async def _answer_read(

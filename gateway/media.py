@@ -1,6 +1,7 @@
 """Media types: what a request carries, and which of those on offer its answer takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 
 ANYTHING = "*/*"
 
@@ -10,7 +11,8 @@ def essence(header: str) -> str:
     return header.partition(";")[0].strip().lower()
 
 
-def accepted(accept: str, offered: Sequence[str]) -> str | None:
+@lru_cache(1000)
+def accepted(accept: str, offered: tuple[str, ...]) -> str | None:
     """The one of `offered` that `accept` likes best, the first of equals; None when it likes none.
 
     The most specific range decides (RFC 9110, 12.5.1); a range with a malformed q counts as q=0.

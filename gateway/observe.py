@@ -1,6 +1,7 @@
 """What the gateway tells of itself: a line for each request, and metrics."""
 
 from collections.abc import Callable
+from functools import cache
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -40,6 +41,14 @@ class GatewayMetrics:
         self.received = Counter(
             "pinpip_gateway_received_bytes", "Bytes of bodies.", registry=self.registry
         )
+        self._requests_of = cache(self.requests.labels)  # looking a child up takes 5 us
+        self._seconds_of = cache(self.seconds.labels)
+
+    def count(self, route: str, method: str, status: int, seconds: float, received: int) -> None:
+        """Count one request."""
+        self._requests_of(route, method, status).inc()
+        self._seconds_of(route).observe(seconds)
+        self.received.inc(received)
 
     def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
         """A gauge that is read when somebody asks."""
@@ -90,9 +99,7 @@ def _tell(
     metrics: GatewayMetrics, scope: Scope, status: int, received: int, seconds: float
 ) -> None:
     route, method = scope.get(ROUTE, "none"), scope["method"]
-    metrics.requests.labels(route, method if route != "none" else "any", status).inc()
-    metrics.seconds.labels(route).observe(seconds)
-    metrics.received.inc(received)
+    metrics.count(route, method if route != "none" else "any", status, seconds, received)
     _log.info(
         "request",
         method=method,

@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from starlette.concurrency import run_in_threadpool
@@ -53,11 +54,13 @@ _PER_CONNECTION = {KafkaError._TRANSPORT, KafkaError._RESOLVE}  # noqa: SLF001
 _log = structlog.get_logger("gateway")
 
 
-class Stored(NamedTuple):
-    """The broker acknowledged the record here."""
+class Stored(msgspec.Struct, frozen=True):
+    """The broker acknowledged the record here; encoded it is the REST Proxy's PartitionOffset."""
 
     partition: int
     offset: int
+    error_code: None = None
+    error: None = None
 
 
 class Failed(NamedTuple):
@@ -95,10 +98,10 @@ class _Delivery:
 
     def delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
         """Take one delivery report."""
-        if error is None:
-            self.settle(index, Stored(message.partition() or 0, message.offset() or 0))
-        else:
-            self.settle(index, failure(error))
+        stored = error is None
+        self.settle(
+            index, Stored(message.partition(), message.offset()) if stored else failure(error)
+        )
 
 
 class KafkaProducer:

@@ -20,13 +20,15 @@ def gateway(
     Example: pinpip gateway
     """
     from gateway.server import serve
+    from pinpip.cli.runtime import collector_spared
 
     settings = settings_of(context)
     own = (config := settings.config()).gateway
     _log_lines(logging.INFO if access_log else logging.WARNING)
     scheme = "https" if own.tls else "http"
     ready = f"listening on {scheme}://{own.host}:{own.port}/{own.stage}"
-    serve(config, lambda: typer.echo(ready, err=True))
+    with collector_spared():
+        serve(config, lambda: typer.echo(ready, err=True))
 
 
 def _log_lines(level: int) -> None:
