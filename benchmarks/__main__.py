@@ -129,7 +129,7 @@ def gateway(
     as_json: Json = False,
     keep: Keep = True,
 ) -> None:
-    """The gateway: requests and records a second, latency at half of that."""
+    """The gateway: requests and records a second, latency at 1,000 and 30,000 a second."""
     with _stage() as stage:
         found = front.gateway(stage, seconds=seconds)
     publish(found, "one gateway process", as_json=as_json, keep=keep)

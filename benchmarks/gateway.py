@@ -20,16 +20,17 @@ from benchmarks.results import Result, result
 from benchmarks.topic import create
 
 PARTITIONS = 4
-KINDS = {"1 record": (1, 64), "500 records": (500, 8)}  # records in a request, connections
+KINDS = {"1 record": (1, 64, 1000), "500 records": (500, 8, 60)}
+"""Records in a request, connections, and the requests a second of the steady load."""
 STARTS_WITHIN = 20.0
 WARM = 5.0  # seconds of each kind before those that count: the broker's code is compiled then
 
 
 def gateway(stage: Stage, *, seconds: float) -> Result:
-    """Full speed, then half of it; with and without an Idempotency-Key for each request."""
+    """Full speed, then a steady load; without and with an Idempotency-Key for each request."""
     rows = []
     with _serving(stage) as (process, port):
-        for kind, (batch, connections) in KINDS.items():
+        for kind, (batch, connections, rate) in KINDS.items():
             load = Load(
                 host="127.0.0.1",
                 port=port,
@@ -40,9 +41,9 @@ def gateway(stage: Stage, *, seconds: float) -> Result:
             )
             _row(stage, process, kind, load.model_copy(update={"seconds": WARM}))
             for keys in (False, True):
-                full = _row(stage, process, kind, load.model_copy(update={"keys": keys}))
-                half = {"keys": keys, "rate": full["requests/s"] / 2}
-                rows += [full, _row(stage, process, kind, load.model_copy(update=half))]
+                full = load.model_copy(update={"keys": keys})
+                rows.append(_row(stage, process, kind, full))
+                rows.append(_row(stage, process, kind, full.model_copy(update={"rate": rate})))
     return result("gateway", {"seconds": seconds, "partitions": PARTITIONS}, rows)
 
 
@@ -61,7 +62,7 @@ def _row(stage: Stage, process: Process, kind: str, load: Load) -> dict[str, Any
     return {
         "requests of": kind,
         "keys": load.keys,
-        "load": "half" if load.rate else "full",
+        "load": "steady" if load.rate else "full",
         "requests/s": said["requests"] / load.seconds,
         "records/s": records / load.seconds,
         **{f"{name} ms": 1000 * said[name] for name in ("p50", "p95", "p99", "max")},

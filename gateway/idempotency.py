@@ -29,6 +29,7 @@ SCOPE = "Idempotency-Scope"
 REPLAYED = "Idempotency-Replayed"
 KEPT_SECONDS = 600.0
 _KEY = re.compile(r"[!-~]{1,255}")
+WORTH_PACKING = 1000
 _OVERHEAD = 700  # bytes that an answer takes besides its body
 
 Work = Callable[[], Awaitable[Response]]
@@ -40,7 +41,8 @@ class _Answer:
 
     status: int
     media_type: str
-    packed: bytes
+    body: bytes
+    is_packed: bool
     until: float
 
 
@@ -48,7 +50,7 @@ class _Answer:
 class _Request:
     """A request with a key: `answer` is the running work until there is one to keep."""
 
-    fingerprint: bytes
+    fingerprint: int
     answer: "asyncio.Task[Response] | _Answer"
 
 
@@ -77,8 +79,8 @@ class Answers:
             return await work()
         self._check(key, request.headers.get(SCOPE, self.scope))
         caller = request.scope.get(CALLER) or ""
-        name = _digest(caller, request.method, path, key)
-        fingerprint = _digest(request.headers.get("content-type", ""), body)
+        name = hashlib.blake2b("\n".join([caller, request.method, path, key]).encode()).digest()
+        fingerprint = hash((request.headers.get("content-type"), body))
         before = self._recall(name)
         if before is None:
             return await self._first(name, fingerprint, work)
@@ -101,7 +103,7 @@ class Answers:
             self._forget(oldest)
         return self._requests.get(name)
 
-    async def _first(self, name: bytes, fingerprint: bytes, work: Work) -> Response:
+    async def _first(self, name: bytes, fingerprint: int, work: Work) -> Response:
         if self.held + _OVERHEAD > self._limit:
             detail = "No room for another Idempotency-Key (gateway.max_answers)"
             raise HTTPException(503, detail, RETRY_LATER)
@@ -117,15 +119,17 @@ class Answers:
             return
         response = done.result()
         until = self._clock.monotonic() + KEPT_SECONDS
-        packed = zlib.compress(bytes(response.body), 1)
-        answer = _Answer(response.status_code, response.headers["content-type"], packed, until)
+        body, is_packed = bytes(response.body), len(response.body) > WORTH_PACKING
+        body = zlib.compress(body, 1) if is_packed else body
+        media_type = response.headers["content-type"]
+        answer = _Answer(response.status_code, media_type, body, is_packed, until)
         self._requests[name].answer = answer
         self._requests.move_to_end(name)
-        self.held += len(packed)
+        self.held += len(body)
 
     def _forget(self, name: bytes) -> None:
         answer = self._requests.pop(name).answer
-        self.held -= _OVERHEAD + (len(answer.packed) if isinstance(answer, _Answer) else 0)
+        self.held -= _OVERHEAD + (len(answer.body) if isinstance(answer, _Answer) else 0)
 
 
 async def _run(work: Work) -> Response:
@@ -140,7 +144,8 @@ async def _run(work: Work) -> Response:
 
 async def _again(answer: "asyncio.Task[Response] | _Answer") -> Response:
     if isinstance(answer, _Answer):
-        body, status, media_type = zlib.decompress(answer.packed), answer.status, answer.media_type
+        body = zlib.decompress(answer.body) if answer.is_packed else answer.body
+        status, media_type = answer.status, answer.media_type
     else:
         first = await asyncio.shield(answer)
         body, status, media_type = (
@@ -149,8 +154,3 @@ async def _again(answer: "asyncio.Task[Response] | _Answer") -> Response:
             first.headers["content-type"],
         )
     return Response(body, status, {REPLAYED: "true"}, media_type)
-
-
-def _digest(*parts: str | bytes) -> bytes:
-    encoded = [part.encode() if isinstance(part, str) else part for part in parts]
-    return hashlib.blake2b(b"\n".join(encoded), digest_size=16).digest()
