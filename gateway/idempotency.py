@@ -79,7 +79,7 @@ class Answers:
             return await work()
         self._check(key, request.headers.get(SCOPE, self.scope))
         caller = request.scope.get(CALLER) or ""
-        name = hashlib.blake2b("\n".join([caller, request.method, path, key]).encode()).digest()
+        name = _digest(f"{caller}\n{request.method}\n{path}\n{key}")
         fingerprint = hash((request.headers.get("content-type"), body))
         before = self._recall(name)
         if before is None:
@@ -154,3 +154,7 @@ async def _again(answer: "asyncio.Task[Response] | _Answer") -> Response:
             first.headers["content-type"],
         )
     return Response(body, status, {REPLAYED: "true"}, media_type)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
