@@ -5,7 +5,7 @@ READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test contract chaos lint types bench lock
+.PHONY: help setup demo test contract fuzz chaos lint types bench lock
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s  %s\n", $$1, $$2}' Makefile
@@ -20,6 +20,9 @@ test: $(READY) ## Run the tests
 
 contract: $(READY) ## Compare the gateway with its OpenAPI document in 10,000 requests
 	$(BIN)/python -m tests.contracts.openapi_contract --examples 10000
+
+fuzz: $(READY) ## Send 100,000 malformed requests to the gateway
+	PINPIP_FUZZ_REQUESTS=100000 $(BIN)/python -m pytest --capture no tests/test_gateway_fuzz.py
 
 chaos: $(READY) ## Break consumers, broker and storage for 20 minutes, then prove the tables
 	$(BIN)/pinpip chaos pin --rounds 20 --seconds 42 --rate 6000

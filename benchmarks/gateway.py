@@ -7,8 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import requests
 from confluent_kafka import Consumer, TopicPartition
@@ -50,9 +49,10 @@ def _row(stage: Stage, process: Process, kind: str, load: Load) -> dict[str, Any
     """One load on a topic of its own; refuses answers other than 200 and records that lack."""
     topic = f"load{time.monotonic_ns()}"
     create(stage.bootstrap, topic, PARTITIONS)
-    before, broker = measure.usage(process.pid), measure.usage(stage.broker)
+    pid = cast("int", stage.broker)
+    before, broker = measure.usage(process.pid), measure.usage(pid)
     said = _send(load.model_copy(update={"path": f"/test/topics/{topic}"}))
-    after, broker_after = measure.usage(process.pid), measure.usage(stage.broker)
+    after, broker_after = measure.usage(process.pid), measure.usage(pid)
     records = said["requests"] * load.batch
     held = _held(stage.bootstrap, topic)
     if set(said["statuses"]) != {"200"} or held != records:
@@ -97,8 +97,13 @@ def _serving(stage: Stage) -> Iterator[tuple[Process, int]]:
     """`pinpip gateway` as anyone starts it, its access log in a file."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    own = {"aws": {"endpoint_url": "http://127.0.0.1:9"}, "gateway": {"port": port}}
-    path = config.of_topic(Path(stage.folder) / "gateway", stage.bootstrap, "any", **own)
+    path = config.of_topic(
+        stage.folder / "gateway",
+        stage.bootstrap,
+        "any",
+        aws={"endpoint_url": "http://127.0.0.1:9"},
+        gateway={"port": port},
+    )
     with measure.pinpip(path, "gateway") as process:
         deadline = time.monotonic() + STARTS_WITHIN
         while not _answers(port):

@@ -8,10 +8,9 @@ import asyncio
 import json
 import sys
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 from typing import cast
 from uuid import uuid4
 
@@ -22,7 +21,6 @@ from benchmarks.topic import SEED
 from producers import emulator
 
 BODIES = 20
-_STEP = 0.002
 
 
 class Load(BaseModel):
@@ -54,17 +52,16 @@ class Tally:
 class Connection(asyncio.Protocol):
     """One request at a time; `free` is called with the connection after each answer."""
 
-    def __init__(self, tally: Tally, free: "deque[Connection]") -> None:
+    def __init__(self, tally: Tally, free: "asyncio.Queue[Connection]") -> None:
         self._tally = tally
         self._free = free
         self._buffer = b""
         self._due = 0.0
-        self.more = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Be ready."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        self._free.append(self)
+        self._free.put_nowait(self)
 
     def send(self, request: Sequence[bytes], due: float) -> None:
         """Send a request that was due then."""
@@ -81,28 +78,34 @@ class Connection(asyncio.Protocol):
         if len(rest) >= length:
             self._buffer = b""
             self._tally.note(int(head[9:12]), time.perf_counter() - self._due)
-            self._free.append(self)
+            self._free.put_nowait(self)
 
 
 async def run(load: Load) -> Tally:
     """Load for so many seconds, and the answers still under way after them."""
-    tally, free = Tally(), deque[Connection]()
+    tally, free = Tally(), asyncio.Queue["Connection"]()
+    requests = cycle(_requests(load))
     loop = asyncio.get_running_loop()
     for _ in range(load.connections):
         await loop.create_connection(lambda: Connection(tally, free), load.host, load.port)
-    requests = cycle(_requests(load))
     began = time.perf_counter()
-    sent = 0
-    while (now := time.perf_counter()) < began + load.seconds:
-        due = sent + len(free) if not load.rate else int((now - began) * load.rate)
-        while free and sent < due:
-            at = began + sent / load.rate if load.rate else now
-            free.popleft().send(_keyed(next(requests), load), at)
-            sent += 1
-        await asyncio.sleep(0 if not load.rate else _STEP)
-    while len(free) < load.connections:
-        await asyncio.sleep(_STEP)
+    for due in _moments(load, began):
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        connection = await free.get()
+        now = time.perf_counter()
+        if now > began + load.seconds:
+            free.put_nowait(connection)
+            break
+        connection.send(_keyed(next(requests), load), due or now)
+    for _ in range(load.connections):
+        await free.get()
     return tally
+
+
+def _moments(load: Load, began: float) -> Iterator[float]:
+    """When each request is due; 0 for as soon as a connection is free."""
+    for number in count():
+        yield began + number / load.rate if load.rate else 0.0
 
 
 def _requests(load: Load) -> list[tuple[bytes, bytes]]:

@@ -2,10 +2,15 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from gateway.limits import RETRY_LATER
 from pinpip.config import Gateway
@@ -14,6 +19,10 @@ HEAD_MAX = 32 * 1024
 """Bytes of a request besides its body: its line, headers, trailers."""
 FRAMING = 8
 """Bytes of chunk framing allowed for each byte of a body: a chunk of one byte takes five."""
+
+
+class _HeadTooLongError(Exception):
+    """The head of a request that has arrived is longer than HEAD_MAX."""
 
 
 class Connection(HttpToolsProtocol):
@@ -77,7 +86,10 @@ class Connection(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin to serve the request."""
+        """Begin to serve the request; one whose head is too long is stopped here at the latest."""
+        head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if head > HEAD_MAX:
+            raise _HeadTooLongError
         self._head_is_read = True
         super().on_headers_complete()
 
@@ -94,9 +106,11 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Say 400 as everywhere else in the gateway."""
+        """Say 400 as everywhere else in the gateway; the parser's error is the one in hand."""
         del msg
-        self._end(400)
+        error = sys.exception()
+        too_long = error is not None and isinstance(error.__context__, _HeadTooLongError)
+        self._end(431 if too_long else 400)
 
     def _expect(self) -> None:
         if self._deadline is None:
@@ -116,7 +130,8 @@ class Connection(HttpToolsProtocol):
 
     def _is_served(self) -> bool:
         """Whether the last request whose head was read has arrived, and waits for its answer."""
-        return self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete)
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first
+        return cycle is not None and not (cycle.more_body or cycle.response_complete)
 
     def _end(self, status: int, headers: Mapping[str, str] | None = None) -> None:
         """Answer `status` and close; an earlier request gets its own answer, and nothing else."""

@@ -109,8 +109,14 @@ def _decoded(decoder: msgspec.json.Decoder[T], body: bytes, malformed: Refuse, m
 
 
 def _compact(value: Raw) -> bytes:
-    """The text of a JSON value without blanks, and with characters instead of their escapes."""
+    """The text of a JSON value without blanks."""
     text: bytes = msgspec.json.format(value, indent=-1)
+    return text
+
+
+def _canonical(value: Raw) -> bytes:
+    """The same for every spelling: without blanks, and with characters instead of escapes."""
+    text = _compact(value)
     return _ESCAPES.sub(_unescaped, text.decode()).encode() if b"\\u" in text else text
 
 
@@ -123,20 +129,22 @@ def _unescaped(escapes: re.Match[str]) -> str:
 def kafka_records(body: bytes, *, binary: bool) -> list[KafkaRecord]:
     """The records of a v2 produce request (ProduceRequest of kafka-rest's entities.v2).
 
-    `binary`: keys and values are base64 text; otherwise any JSON, stored as its compact text.
-    JSON's null is a null key or a null value (a tombstone). Raises Refusal: 400 for malformed
-    JSON, 422 for anything else.
+    `binary`: keys and values are base64 text; otherwise any JSON, stored as its compact text, a
+    key's escapes resolved, for its bytes choose the partition. JSON's null is a null key or a null
+    value (a tombstone). Raises Refusal: 400 for malformed JSON, 422 for anything else.
     """
     if not body:
         raise Refusal(422, 42206, "Payload error. Request body is empty. Data is required.")
     if binary:
         return _decoded(_binary, body, _malformed, _not_binary).records
     records = _decoded(_json, body, _malformed, _unprocessable).records
-    return [KafkaRecord(_stored(r.key), _stored(r.value), r.partition) for r in records]
+    return [
+        KafkaRecord(_stored(_canonical(r.key)), _stored(_compact(r.value)), r.partition)
+        for r in records
+    ]
 
 
-def _stored(value: Raw) -> bytes | None:
-    text = _compact(value)
+def _stored(text: bytes) -> bytes | None:
     return None if text == b"null" else text
 
 
@@ -201,7 +209,7 @@ def _kinesis_record(data_name: str, data: Raw, key_name: str, key: Any) -> Kines
 
 
 def _data(where: str, data: Raw) -> bytes:
-    text = _compact(data)
+    text = _canonical(data)
     if text == b"null":
         raise invalid(where, "must not be null")
     return _text.decode(text).encode() if text.startswith(b'"') else text

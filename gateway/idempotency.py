@@ -143,8 +143,12 @@ async def _again(answer: "asyncio.Task[Response] | _Answer") -> Response:
         body, status, media_type = zlib.decompress(answer.packed), answer.status, answer.media_type
     else:
         first = await asyncio.shield(answer)
-        body, status, media_type = first.body, first.status_code, first.headers["content-type"]
-    return Response(bytes(body), status, {REPLAYED: "true"}, media_type)
+        body, status, media_type = (
+            bytes(first.body),
+            first.status_code,
+            first.headers["content-type"],
+        )
+    return Response(body, status, {REPLAYED: "true"}, media_type)
 
 
 def _digest(*parts: str | bytes) -> bytes:

@@ -1,11 +1,9 @@
 """The process: from the configuration to a listening gateway, and its graceful end."""
 
 import asyncio
-import signal
 import socket
-import threading
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -48,9 +46,7 @@ def serve(config: Config, ready: Callable[[], None]) -> None:
             kinesis_client(config.aws),
             served_topics(config),
         )
-        server = GatewayServer(app, config.gateway, ready)
-        with _signals_end(server):
-            server.run(sockets=[listener])
+        GatewayServer(app, config.gateway, ready).run(sockets=[listener])
 
 
 def served_topics(config: Config) -> Collection[str]:
@@ -81,13 +77,18 @@ class GatewayServer(uvicorn.Server):
         await super().startup(sockets)
         self._ready()
 
-    def drain(self) -> None:
-        """Say that this process is not ready any more, and end it after the wait."""
-        self._app.state.readiness.draining = True
-        if self._loop is None or not self._wait:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """On SIGTERM and SIGINT say that this process is not ready any more, and end it soon.
+
+        uvicorn would raise the signal again at its end; a second one ends without the drain.
+        """
+        del sig, frame
+        readiness, loop = self._app.state.readiness, self._loop
+        if loop is None or readiness.draining:
             self._exit()
         else:
-            self._loop.call_soon_threadsafe(self._loop.call_later, self._wait, self._exit)
+            loop.call_soon_threadsafe(loop.call_later, self._wait, self._exit)
+        readiness.draining = True
 
     def _exit(self) -> None:
         self.should_exit = True
@@ -129,21 +130,3 @@ def listen(settings: Gateway) -> socket.socket:
         patience = int(settings.request_timeout * 1000)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
     return listener
-
-
-@contextmanager
-def _signals_end(server: GatewayServer) -> Iterator[None]:
-    """SIGTERM and SIGINT end the server and nothing more: uvicorn raises them again at its end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(_signal: int, _frame: object) -> None:
-        server.drain()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
