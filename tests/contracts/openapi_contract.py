@@ -124,11 +124,18 @@ def run(examples: int, seed: int) -> int:
             "--suppress-health-check=all",
             "--request-timeout=60",
         ]
-        begin = [f"--config-file={settings}", "run", f"{url}/openapi.json"]
-        code = command([*begin, *options], standalone_mode=False)
+        code = _exit_code([f"--config-file={settings}", "run", f"{url}/openapi.json", *options])
         found = json.loads(report.read_text(encoding="utf-8"))["test_cases"]
     typer.echo(f"{found['generated']} requests, {found['unique_failures']} failures, seed {seed}")
-    return int(code or 0)
+    return code
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        command(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
 
 
 def main() -> int:
