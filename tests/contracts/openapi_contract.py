@@ -107,7 +107,10 @@ def make_room(kinesis: Any, stream: Any) -> None:
 
 
 def run(examples: int, seed: int) -> int:
-    """Make about `examples` requests; the exit code."""
+    """Make about `examples` random requests, and as many more as border cases and sequences take.
+
+    The exit code: 1 when something was found.
+    """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     methods = [each for path in openapi.document()["paths"].values() for each in path.values()]
     varied = sum("parameters" in operation for operation in methods)
