@@ -41,6 +41,7 @@ PUT_RECORDS = 500
 PUT_BYTES = 5 * 1024 * 1024
 SENDING_SECONDS = 5.0  # a call may take 23, and API Gateway gives up after 29
 PAGE = 10_000
+SHARDS = 10_000  # the most that UpdateShardCount takes
 THROUGHPUT = "ProvisionedThroughputExceededException"
 THROTTLED = {
     THROUGHPUT,
@@ -157,22 +158,20 @@ def _page(request: Request, *names: str) -> dict[str, Any]:
 async def _create(kinesis: "KinesisClient", request: Request, body: bytes) -> Response:
     """CreateStream: `ShardCount`, or `StreamModeDetails` with the mode ON_DEMAND."""
     stream, tree = _stream(request), kinesis_object(body)
-    mode, shards = _mode(tree.get("StreamModeDetails")), tree.get("ShardCount")
+    mode = _mode(tree["StreamModeDetails"]) if "StreamModeDetails" in tree else None
     wanted: dict[str, Any] = {"StreamModeDetails": {"StreamMode": mode}} if mode else {}
-    if mode != ON_DEMAND or shards is not None:
-        wanted["ShardCount"] = _shards(shards)
+    if mode != ON_DEMAND or "ShardCount" in tree:
+        wanted["ShardCount"] = _shards(tree.get("ShardCount"))
     return reply(await _call(partial(kinesis.create_stream, StreamName=stream, **wanted)))
 
 
 def _shards(count: Any) -> int:
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count < 2**31:
-        raise invalid("ShardCount", "must be an integer of at least 1")
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= SHARDS:
+        raise invalid("ShardCount", f"must be an integer from 1 to {SHARDS}")
     return count
 
 
-def _mode(details: Any) -> str | None:
-    if details is None:
-        return None
+def _mode(details: Any) -> str:
     mode = details.get("StreamMode") if isinstance(details, dict) else None
     if mode not in (PROVISIONED, ON_DEMAND):
         raise invalid("StreamModeDetails.StreamMode", f"must be {PROVISIONED} or {ON_DEMAND}")
