@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -80,6 +81,11 @@ class GatewayServer(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at SIGTERM and SIGINT, which uvicorn has taken over for as long as it serves."""
+        del sig, frame
+        self.drain()
 
     def drain(self) -> None:
         """Say that this process is not ready any more, and end it after the wait."""
