@@ -15,7 +15,7 @@ from urllib.parse import quote
 import requests
 
 from producers.delivery import Outcome, Outgoing, Result, Retry, chunks, compact, put_result
-from producers.exchange import UNANSWERED, Answer, Ask, Exchange, Lost
+from producers.exchange import OTHER_SCOPE, TOO_BUSY, UNANSWERED, Answer, Ask, Exchange, Lost
 
 JSON = "application/vnd.kafka.json.v2+json"
 BINARY = "application/vnd.kafka.binary.v2+json"
@@ -23,7 +23,7 @@ MOST = 500
 MOST_BYTES = 4 * 1024 * 1024
 RETRIABLE = 50003
 MAYBE_STORED = ("timed out", "in flight")  # librdkafka's words: the broker may have it all the same
-TOO_BUSY = (429, 503)
+STORED_NOTHING = (*TOO_BUSY, OTHER_SCOPE)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _results(
     if status == requests.codes.ok:
         return _per_record(response, count, read)
     error = f"HTTP {status}: {_message(response)}"
-    if status in TOO_BUSY:
+    if status in STORED_NOTHING:
         return [Result(Outcome.REJECTED, error=error, retriable=True)] * count
     unknown = status in UNANSWERED or status >= requests.codes.server_error
     return [Result(Outcome.UNKNOWN if unknown else Outcome.REJECTED, error=error)] * count

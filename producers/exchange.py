@@ -21,11 +21,12 @@ KEY = "Idempotency-Key"
 SCOPE = "Idempotency-Scope"
 OTHER_SCOPE = 412
 UNANSWERED = (500, 502, 504, 408)  # the gateway's or a proxy's: what became of it is not known
+TOO_BUSY = (429, 503)  # stored nothing
 
 
 @dataclass(frozen=True)
 class Lost:
-    """No answer came; `never_left` when no connection was made."""
+    """No answer came; `never_left` when the records were not sent at all."""
 
     error: str
     never_left: bool
@@ -65,43 +66,52 @@ class Exchange:
 
         Raises ConfigError for a URL that is none.
         """
-        key, scope = {KEY: uuid4().hex}, self._scope(ask)
-        answer = self._once(ask, key | scope)
+        unknown = self._ask_for_scope(ask)
+        if unknown is not None:
+            return unknown
+        headers = {KEY: uuid4().hex} | self._scope(ask)
+        answer = self._once(ask, headers)
         if _is_of(OTHER_SCOPE, answer):  # before anything was stored
-            scope = self._learnt(ask.path, answer)
-            answer = self._once(ask, key | scope)
-        return self._repeated(ask, key | scope, answer) if scope and _is_lost(answer) else answer
+            self._learn(ask, answer)
+            headers |= self._scope(ask)
+            answer = self._once(ask, headers)
+        if SCOPE in headers and _is_lost(answer):
+            return self._repeated(ask, headers, answer)
+        return answer
 
     def _repeated(self, ask: Ask, headers: Mapping[str, str], lost: Answer) -> Answer:
         for _ in self._pauses():
             answer = self._once(ask, headers)
-            if _is_of(requests.codes.ok, answer):
-                return answer
             if _is_of(OTHER_SCOPE, answer):
-                self._learnt(ask.path, answer)
+                self._learn(ask, answer)
                 break
+            if _is_final(answer):
+                return answer
         return lost
 
-    def _scope(self, ask: Ask) -> dict[str, str]:
-        """The header that names the gateway's memory; none for a route that has no memory.
+    def _ask_for_scope(self, ask: Ask) -> Answer | None:
+        """Learn whose memory the gateway has; else why the records are not to be sent now.
 
-        Asked once with an empty request, which stores nothing.
+        Asked once, with an empty request, which stores nothing.
         """
-        if ask.path not in self._scopes:
-            empty = Ask(ask.method, ask.path, ask.media)
-            answer = self._once(empty, {KEY: uuid4().hex})
-            for _ in self._pauses():
-                if not isinstance(answer, Lost) or answer.never_left:
-                    break
-                answer = self._once(empty, {KEY: uuid4().hex})
-            self._learnt(ask.path, answer)
-        return _header(self._scopes.get(ask.path))
-
-    def _learnt(self, path: str, answer: Answer) -> dict[str, str]:
+        if ask.path in self._scopes:
+            return None
+        answer = self._once(Ask(ask.method, ask.path, ask.media), {KEY: uuid4().hex})
         if isinstance(answer, Lost):
-            return {}
-        self._scopes[path] = answer.headers.get(SCOPE)
-        return _header(self._scopes[path])
+            return Lost(answer.error, never_left=True)
+        if answer.status_code in TOO_BUSY:
+            return answer
+        self._learn(ask, answer)
+        return None
+
+    def _learn(self, ask: Ask, answer: Answer) -> None:
+        if isinstance(answer, requests.Response) and answer.status_code not in UNANSWERED:
+            self._scopes[ask.path] = answer.headers.get(SCOPE)
+
+    def _scope(self, ask: Ask) -> dict[str, str]:
+        """The header that names the gateway's memory; none for a route that has no memory."""
+        scope = self._scopes.get(ask.path)
+        return {SCOPE: scope} if scope else {}
 
     def _pauses(self) -> Iterator[None]:
         for pause in self._retry.pauses():
@@ -110,7 +120,7 @@ class Exchange:
 
     def _once(self, ask: Ask, headers: Mapping[str, str]) -> Answer:
         try:
-            return self._session.request(
+            answer = self._session.request(
                 ask.method,
                 f"{self.url}/{ask.path}",
                 data=ask.body,
@@ -125,10 +135,11 @@ class Exchange:
             ) from error
         except requests.RequestException as error:
             return Lost(type(error).__name__, _never_left(error))
+        return answer if _is_whole(answer) else Lost("cut off", never_left=False)
 
 
-def _header(scope: str | None) -> dict[str, str]:
-    return {SCOPE: scope} if scope else {}
+def _is_whole(answer: requests.Response) -> bool:
+    return "content-length" in answer.headers or "transfer-encoding" in answer.headers
 
 
 def _is_of(status: int, answer: Answer) -> bool:
@@ -139,6 +150,16 @@ def _is_lost(answer: Answer) -> bool:
     if isinstance(answer, Lost):
         return not answer.never_left
     return answer.status_code in UNANSWERED
+
+
+def _is_final(answer: Answer) -> bool:
+    """Whether the gateway that remembers has said what became of the request."""
+    passing = (*UNANSWERED, *TOO_BUSY)
+    return (
+        not isinstance(answer, Lost)
+        and SCOPE in answer.headers
+        and answer.status_code not in passing
+    )
 
 
 def _never_left(error: requests.RequestException) -> bool:

@@ -24,16 +24,24 @@ from tests.support.clock import ManualClock
 from tests.support.gateways import read, running
 
 LOST = object()
+SILENT = object()
+TORN = object()
 RECORDS = [Outgoing(key, {"ind": key, "country": "Côte 🎉"}) for key in range(3)]
 
 
 @dataclass
 class Script:
-    """The answers a server gives in turn (the last one again and again), and what it was asked."""
+    """The answers a server gives in turn (the last one again and again), and what it was asked.
+
+    `probes`: its answers to the first requests without a body; the others get 422.
+    """
 
     answers: list[Any]
     url: str = ""
     scope: str = ""
+    probes: list[Any] = field(default_factory=list)
+    probed: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
     asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
 
@@ -42,60 +50,77 @@ class Script:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
-def handler(script: Script) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class Handler(BaseHTTPRequestHandler):
+    """Answers by its script."""
 
-        def answer(self) -> None:
-            """Note what was asked and answer by the script."""
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if not body:
-                self.say(422, b"{}")
-                return
-            script.asked.append((self.command, self.path, dict(self.headers), json.loads(body)))
-            script.connections.add(self.client_address)
-            answer = script.next()
-            if answer is LOST:
-                self.reset()
-                return
-            status, tree = answer
-            text = tree if isinstance(tree, bytes) else json.dumps(tree).encode()
-            self.say(status, text)
+    script: Script
+    protocol_version = "HTTP/1.1"
 
-        def say(self, status: int, text: bytes) -> None:
-            """Send an answer."""
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
-            self.send_header("Location", "/elsewhere")
-            if script.scope:
-                self.send_header("Idempotency-Scope", script.scope)
-            self.end_headers()
-            self.wfile.write(text)
+    def answer(self) -> None:
+        """Note what was asked and answer by the script."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if not body:
+            self.script.probed += 1
+            self.obey(self.script.probes.pop(0) if self.script.probes else (422, {}))
+            return
+        self.script.asked.append((self.command, self.path, dict(self.headers), json.loads(body)))
+        self.script.connections.add(self.client_address)
+        self.obey(self.script.next())
 
-        def reset(self) -> None:
-            """Drop the connection without an answer."""
-            linger = struct.pack("ii", 1, 0)
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    def obey(self, answer: Any) -> None:
+        """Give an answer, or none, or only the start of its head."""
+        if any(answer is how for how in (LOST, SILENT, TORN)):
+            self.withhold(answer)
+            return
+        status, tree = answer
+        text = tree if isinstance(tree, bytes) else json.dumps(tree).encode()
+        self.say(status, text)
+
+    def withhold(self, how: Any) -> None:
+        """Answer nothing whole."""
+        if how is SILENT:
+            self.script.over.wait(20)
+        if how is TORN:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: appl")
+            self.wfile.flush()
             self.close_connection = True
+        else:
+            self.reset()
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
+    def say(self, status: int, text: bytes) -> None:
+        """Send an answer."""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.send_header("Location", "/elsewhere")
+        if self.script.scope:
+            self.send_header("Idempotency-Scope", self.script.scope)
+        self.end_headers()
+        self.wfile.write(text)
 
-        do_POST = do_PUT = answer  # noqa: N815 - http.server's names
+    def reset(self) -> None:
+        """Drop the connection without an answer."""
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.close_connection = True
 
-    return Handler
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    do_POST = do_PUT = answer  # noqa: N815 - http.server's names
 
 
 @contextmanager
 def serving(*answers: Any) -> Iterator[Script]:
     script = Script(list(answers))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler(script)) as server:
+    by_script = type("ByScript", (Handler,), {"script": script})
+    with ThreadingHTTPServer(("127.0.0.1", 0), by_script) as server:
         script.url = f"http://127.0.0.1:{server.server_port}/test"
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield script
         finally:
+            script.over.set()
             server.shutdown()
             thread.join()
 
@@ -236,10 +261,86 @@ def test_an_answer_lost_on_the_way_is_unknown_and_never_sent_again() -> None:
 
 
 def test_an_answer_that_does_not_come_in_time_is_unknown() -> None:
+    with serving(SILENT) as script:
+        results = client(script.url, timeout=0.3).send_kinesis("s", RECORDS)
+    assert outcomes(results) == ["unknown"] * 3
+    assert len(script.asked) == 1
+
+
+def test_nothing_is_sent_to_a_gateway_that_does_not_say_whose_memory_it_has() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        results = client(url, timeout=0.2).send_kinesis("s", RECORDS)
-    assert outcomes(results) == ["unknown"] * 3
+        results = client(url, timeout=0.1).send_kinesis("s", RECORDS)
+    assert outcomes(results) == ["rejected"] * 3
+    assert results[0].error == f"no gateway answers at {url}"
+
+
+def test_a_lost_answer_is_asked_for_again_with_the_same_key_until_it_comes() -> None:
+    answers = (LOST, (503, {}), TORN, (500, {}), offsets(None, None, None))
+    with serving(*answers) as script:
+        script.scope = "one"
+        results = client(script.url, tries=4).send_kafka("t", RECORDS)
+    assert outcomes(results) == ["stored"] * 3
+    assert len(script.asked) == 5
+    assert len({headers["Idempotency-Key"] for _, _, headers, _ in script.asked}) == 1
+    assert {headers["Idempotency-Scope"] for _, _, headers, _ in script.asked} == {"one"}
+
+
+def test_an_answer_lost_by_a_gateway_that_is_restarted_is_unknown_and_not_sent_again() -> None:
+    with serving(LOST, (412, {}), offsets(None)) as script:
+        script.scope = "one"
+        gateway = client(script.url)
+        assert outcomes(gateway.send_kafka("t", RECORDS[:1])) == ["unknown"]
+        assert outcomes(gateway.send_kafka("t", RECORDS[1:2])) == ["stored"]
+    assert [body["records"][0]["key"] for *_, body in script.asked] == [0, 0, 1]
+
+
+def test_a_gateway_restarted_between_two_requests_is_told_its_own_scope() -> None:
+    with serving(offsets(None), (412, {}), offsets(None)) as script:
+        script.scope = "one"
+        gateway = client(script.url)
+        first = gateway.send_kafka("t", RECORDS[:1])
+        script.scope = "two"
+        second = gateway.send_kafka("t", RECORDS[1:2])
+    assert outcomes(first + second) == ["stored"] * 2
+    scopes = [headers["Idempotency-Scope"] for _, _, headers, _ in script.asked]
+    assert scopes == ["one", "one", "two"]
+
+
+def test_gateways_that_take_turns_are_asked_until_one_takes_the_request() -> None:
+    with serving((412, {}), (412, {}), offsets(None)) as script:
+        script.scope = "one"
+        assert outcomes(client(script.url).send_kafka("t", RECORDS[:1])) == ["stored"]
+
+
+def test_a_refusal_instead_of_a_lost_answer_says_that_nothing_is_stored() -> None:
+    with serving(LOST, (404, {"message": "Topic not found."})) as script:
+        script.scope = "one"
+        results = client(script.url).send_kafka("t", RECORDS[:1])
+    assert outcomes(results) == ["rejected"]
+    assert len(script.asked) == 2
+
+
+@pytest.mark.parametrize("spoilt", [LOST, TORN, (503, {}), (429, {})])
+def test_the_first_request_waits_until_it_is_known_whose_memory_the_gateway_has(
+    spoilt: Any,
+) -> None:
+    with serving(LOST, offsets(None)) as script:
+        script.scope = "one"
+        script.probes = [spoilt, spoilt]
+        assert outcomes(client(script.url).send_kafka("t", RECORDS[:1])) == ["stored"]
+    assert script.probed == 3
+    assert [headers["Idempotency-Scope"] for _, _, headers, _ in script.asked] == ["one"] * 2
+
+
+def test_an_answer_of_something_before_the_gateway_is_not_taken_for_its_lack_of_memory() -> None:
+    with serving(offsets(None), LOST, offsets(None)) as script:
+        script.probes = [(502, {})]
+        gateway = client(script.url)
+        first = gateway.send_kafka("t", RECORDS[:1])
+        script.scope = "one"
+        second = gateway.send_kafka("t", RECORDS[:1])
+    assert outcomes(first + second) == ["stored"] * 2
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 504])

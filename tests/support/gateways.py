@@ -62,6 +62,23 @@ def running(
 
 def read(bootstrap: str, topic: str, count: int, partitions: int = 4) -> list[Read]:
     """The first `count` records of the topic, by partition and offset; fails when fewer come."""
+    with _reading(bootstrap, topic, partitions) as consumer:
+        messages = consumer.consume(count, timeout=15)
+    assert len(messages) == count
+    assert [message.error() for message in messages] == [None] * count
+    return sorted(Read(m.partition(), m.offset(), m.key(), m.value()) for m in messages)
+
+
+def everything(bootstrap: str, topic: str, partitions: int = 4) -> list[Read]:
+    """All that the topic holds now, by partition and offset."""
+    with _reading(bootstrap, topic, partitions) as consumer:
+        places = [TopicPartition(topic, n) for n in range(partitions)]
+        ends = [consumer.get_watermark_offsets(place, timeout=15) for place in places]
+    return read(bootstrap, topic, sum(end - first for first, end in ends), partitions)
+
+
+@contextmanager
+def _reading(bootstrap: str, topic: str, partitions: int) -> Iterator[Consumer]:
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -71,8 +88,7 @@ def read(bootstrap: str, topic: str, count: int, partitions: int = 4) -> list[Re
         }
     )
     consumer.assign([TopicPartition(topic, n, 0) for n in range(partitions)])
-    messages = consumer.consume(count, timeout=15)
-    consumer.close()
-    assert len(messages) == count
-    assert [message.error() for message in messages] == [None] * count
-    return sorted(Read(m.partition(), m.offset(), m.key(), m.value()) for m in messages)
+    try:
+        yield consumer
+    finally:
+        consumer.close()
