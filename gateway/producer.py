@@ -100,8 +100,8 @@ class _Delivery:
     def delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
         """Take one delivery report."""
         if error is None:
-            offset = message.offset()
-            self.settle(index, Stored(message.partition(), NO_OFFSET if offset is None else offset))
+            partition, offset = message.partition() or 0, message.offset()
+            self.settle(index, Stored(partition, NO_OFFSET if offset is None else offset))
         else:
             self.settle(index, failure(error))
 

@@ -252,11 +252,11 @@ def consuming(home: Home) -> Iterator[None]:
 
 async def by_gateway(producer: KafkaProducer, topic: str, value: bytes) -> None:
     """Store `value` as the gateway does."""
-    producer.open()
+    await producer.open()
     assert await producer.knows(topic)
     [outcome] = await producer.produce(topic, [KafkaRecord(b"k", value, None)])
     assert isinstance(outcome, Stored), outcome
-    producer.close()
+    await producer.close()
 
 
 def test_records_travel_by_every_client_with_tokens(home: Home) -> None:
