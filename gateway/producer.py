@@ -21,6 +21,7 @@ UNAUTHENTICATED = 40101
 FORBIDDEN = 40301
 DELIVERY_SECONDS = 20  # with the topic's look-up an answer comes before API Gateway's 29 s
 METADATA_SECONDS = 4.0
+NO_OFFSET = -1  # as Java producers have it: the broker has it, and no longer knows where
 _DEFAULTS = {
     "compression.type": "lz4",
     "linger.ms": 5,
@@ -99,7 +100,10 @@ class _Delivery:
     def delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
         """Take one delivery report."""
         if error is None:
-            self.settle(index, Stored(message.partition() or 0, message.offset() or 0))
+            offset = message.offset()
+            self.settle(
+                index, Stored(message.partition() or 0, NO_OFFSET if offset is None else offset)
+            )
         else:
             self.settle(index, failure(error))
 
@@ -202,7 +206,9 @@ def _made(properties: Mapping[str, Any]) -> Producer:
 
 def _not_taken(error: KafkaError) -> Failed:
     """The producer did not take the record; after a fatal error the next one will."""
-    return Failed(KAFKA_RETRIABLE, error.str()) if error.fatal() else failure(error)
+    if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
+        return Failed(KAFKA_RETRIABLE, "The gateway's producer begins anew")
+    return failure(error)
 
 
 def _report(error: KafkaError) -> None:
