@@ -22,7 +22,12 @@ BINARY = "application/vnd.kafka.binary.v2+json"
 MOST = 500
 MOST_BYTES = 4 * 1024 * 1024
 RETRIABLE = 50003
-MAYBE_STORED = ("timed out", "in flight")  # librdkafka's words: the broker may have it all the same
+MAYBE_STORED = (
+    *("timed out", "transport failure", "insufficient number of in-sync replicas"),
+    *("out of order sequence number", "unknown producer id"),
+    *("fatal error", "purged in queue", "purged in flight", "unknown broker error"),
+)
+"""librdkafka's words for a record that the broker may have all the same, in lower case."""
 STORED_NOTHING = (*TOO_BUSY, OTHER_SCOPE)
 
 
@@ -173,7 +178,7 @@ def _offset(entry: Mapping[str, Any]) -> Result:
     if code is None:
         return Result(Outcome.STORED, str(entry["partition"]), int(entry["offset"]))
     error = f"{code}: {entry.get('error')}"
-    if any(words in error for words in MAYBE_STORED):
+    if any(words in error.lower() for words in MAYBE_STORED):
         return Result(Outcome.UNKNOWN, error=error)
     return Result(Outcome.REJECTED, error=error, retriable=code == RETRIABLE)
 

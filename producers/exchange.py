@@ -6,7 +6,7 @@ and refuses with 412 a request that names another one's, because it was restarte
 one of several. Then nobody knows what became of a lost first request, and it stays lost.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -22,6 +22,9 @@ SCOPE = "Idempotency-Scope"
 OTHER_SCOPE = 412
 UNANSWERED = (500, 502, 504, 408)  # the gateway's or a proxy's: what became of it is not known
 TOO_BUSY = (429, 503)  # stored nothing
+REMEMBERED = (
+    540.0  # seconds: a gateway remembers for 600, and the last repeat is on its way a while
+)
 
 
 @dataclass(frozen=True)
@@ -69,18 +72,21 @@ class Exchange:
         unknown = self._ask_for_scope(ask)
         if unknown is not None:
             return unknown
-        headers = {KEY: uuid4().hex} | self._scope(ask)
+        headers, until = {KEY: uuid4().hex} | self._scope(ask), self._now() + REMEMBERED
         answer = self._once(ask, headers)
         if _is_of(OTHER_SCOPE, answer):  # before anything was stored
             self._learn(ask, answer)
             headers |= self._scope(ask)
             answer = self._once(ask, headers)
         if SCOPE in headers and _is_lost(answer):
-            return self._repeated(ask, headers, answer)
+            return self._repeated(ask, headers, answer, until)
         return answer
 
-    def _repeated(self, ask: Ask, headers: Mapping[str, str], lost: Answer) -> Answer:
-        for _ in self._pauses():
+    def _repeated(self, ask: Ask, headers: Mapping[str, str], lost: Answer, until: float) -> Answer:
+        for pause in self._retry.pauses():
+            self._retry.clock.sleep(pause)
+            if self._now() > until:
+                break
             answer = self._once(ask, headers)
             if _is_of(OTHER_SCOPE, answer):
                 self._learn(ask, answer)
@@ -113,10 +119,8 @@ class Exchange:
         scope = self._scopes.get(ask.path)
         return {SCOPE: scope} if scope else {}
 
-    def _pauses(self) -> Iterator[None]:
-        for pause in self._retry.pauses():
-            self._retry.clock.sleep(pause)
-            yield
+    def _now(self) -> float:
+        return self._retry.clock.monotonic()
 
     def _once(self, ask: Ask, headers: Mapping[str, str]) -> Answer:
         try:

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 
 from pinpip.errors import ConfigError
 from producers.client import GatewayClient
@@ -211,9 +212,24 @@ def test_only_the_retriable_record_is_sent_again() -> None:
     assert 0 < clock.monotonic() < 0.1
 
 
-def test_a_record_whose_delivery_timed_out_is_unknown_and_not_sent_again() -> None:
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError._FATAL,
+        KafkaError._PURGE_QUEUE,
+        KafkaError._PURGE_INFLIGHT,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        KafkaError.UNKNOWN_PRODUCER_ID,
+    ],
+)
+def test_a_record_that_the_broker_may_have_is_unknown_and_not_sent_again(code: int) -> None:
     status, body = offsets(50003)
-    body["offsets"][0]["error"] = "Local: Message timed out"
+    body["offsets"][0]["error"] = KafkaError(code).str()
     with serving((status, body), offsets(None)) as script:
         results = client(script.url).send_kafka("t", RECORDS[:1])
     assert outcomes(results) == ["unknown"]
@@ -293,6 +309,16 @@ def test_an_answer_lost_by_a_gateway_that_is_restarted_is_unknown_and_not_sent_a
         assert outcomes(gateway.send_kafka("t", RECORDS[:1])) == ["unknown"]
         assert outcomes(gateway.send_kafka("t", RECORDS[1:2])) == ["stored"]
     assert [body["records"][0]["key"] for *_, body in script.asked] == [0, 0, 1]
+
+
+def test_a_lost_answer_is_not_asked_for_when_the_gateway_has_forgotten_it() -> None:
+    clock = ManualClock()
+    with serving(LOST) as script:
+        script.scope = "one"
+        results = client(script.url, clock, tries=500).send_kafka("t", RECORDS[:1])
+    assert outcomes(results) == ["unknown"]
+    assert 500 < clock.monotonic() < 600
+    assert 100 < len(script.asked) < 500
 
 
 def test_a_gateway_restarted_between_two_requests_is_told_its_own_scope() -> None:

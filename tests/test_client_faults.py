@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
 
+from gateway.idempotency import KEPT_SECONDS
 from producers.client import GatewayClient
 from producers.delivery import Outcome, Outgoing, Retry
 from tests.support.clock import ManualClock
@@ -24,6 +25,7 @@ class Fault(StrEnum):
     NONE = "nothing"
     NEVER_ARRIVES = "it is lost"
     ANSWER_LOST = "its answer is lost"
+    LOST_FOR_LONG = "it is lost, and that is noticed five minutes later"
     BUSY = "503"
     BAD_GATEWAY = "502 of something before the gateway, which has got the records"
     RESTART = "a gateway that was started anew"
@@ -36,14 +38,16 @@ class Gateway(BaseAdapter):
 
     faults: list[Fault]
     remembers: bool
+    clock: ManualClock = field(default_factory=ManualClock)
     scope: str = "first"
-    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    answers: dict[str, tuple[float, dict[str, Any]]] = field(default_factory=dict)
     stored: Counter[int] = field(default_factory=Counter)
 
     def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> Any:
         """One request, with its fault."""
         fault = self.faults.pop(0) if self.faults else Fault.NONE
-        if fault is Fault.NEVER_ARRIVES:
+        if fault in {Fault.NEVER_ARRIVES, Fault.LOST_FOR_LONG}:
+            self.clock.sleep(300 if fault is Fault.LOST_FOR_LONG else 0)
             raise requests.ConnectionError
         if fault is Fault.BUSY:
             return self.said(503, {})
@@ -62,9 +66,11 @@ class Gateway(BaseAdapter):
             return self.said(422, {})
         if self.remembers and request.headers.get("Idempotency-Scope", self.scope) != self.scope:
             return self.said(412, {})
-        if key not in self.answers or not self.remembers:
-            self.answers[key] = self.kept(json.loads(request.body)["records"])
-        return self.said(200, self.answers[key])
+        until, answer = self.answers.get(key, (-1.0, {}))
+        if until < self.clock.monotonic() or not self.remembers:
+            answer = self.kept(json.loads(request.body)["records"])
+            self.answers[key] = self.clock.monotonic() + KEPT_SECONDS, answer
+        return self.said(200, answer)
 
     def kept(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """The answer to records that are stored now."""
@@ -84,16 +90,22 @@ class Gateway(BaseAdapter):
     def close(self) -> None:
         """Nothing to close."""
 
+    def client(self, tries: int) -> GatewayClient:
+        """One that knows nothing else than this gateway."""
+        client = GatewayClient("http://gateway", retry=Retry(tries, self.clock, random.Random(1)))
+        client._exchange._session.mount("http://", self)
+        return client
+
 
 faults = st.lists(st.sampled_from(Fault), max_size=40)
+FORGETTING = {Fault.RESTART, Fault.RESTART_AND_LOST, Fault.LOST_FOR_LONG}
 
 
 @settings(max_examples=150, deadline=None)
-@given(faults, st.booleans())
-def test_what_the_client_says_of_a_record_is_so(series: list[Fault], remembers: bool) -> None:  # noqa: FBT001  # hypothesis hands it over
+@given(series=faults, remembers=st.booleans())
+def test_what_the_client_says_of_a_record_is_so(series: list[Fault], *, remembers: bool) -> None:
     gateway = Gateway(series, remembers)
-    client = GatewayClient("http://gateway", retry=Retry(3, ManualClock(), random.Random(1)))
-    client._exchange._session.mount("http://", gateway)
+    client = gateway.client(tries=4)
     for key in range(8):
         [result] = client.send_kafka("t", [Outgoing(key, key)])
         times = {Outcome.STORED: {1}, Outcome.REJECTED: {0}, Outcome.UNKNOWN: {0, 1}}
@@ -101,15 +113,10 @@ def test_what_the_client_says_of_a_record_is_so(series: list[Fault], remembers: 
 
 
 @settings(max_examples=150, deadline=None)
-@given(faults)
-def test_while_the_gateway_lives_no_record_is_unknown_for_longer_than_the_client_tries(
-    series: list[Fault],
-) -> None:
-    restarts = {Fault.RESTART, Fault.RESTART_AND_LOST}
-    gateway = Gateway([fault for fault in series if fault not in restarts], remembers=True)
-    tries = len(series) + 1
-    client = GatewayClient("http://gateway", retry=Retry(tries, ManualClock(), random.Random(1)))
-    client._exchange._session.mount("http://", gateway)
+@given(series=faults)
+def test_a_gateway_that_remembers_has_every_record_once(series: list[Fault]) -> None:
+    gateway = Gateway([fault for fault in series if fault not in FORGETTING], remembers=True)
+    client = gateway.client(tries=len(series) + 1)
     results = [client.send_kafka("t", [Outgoing(key, key)])[0] for key in range(8)]
     assert {result.outcome for result in results} == {Outcome.STORED}
     assert gateway.stored == Counter(range(8))

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -160,18 +161,24 @@ def test_a_draining_gateway_says_so_and_takes_requests_until_its_wait_is_over(
 def test_a_gateway_whose_producer_fails_for_good_goes_on_with_another(
     kafka: Kafka, tmp_path: Path
 ) -> None:
-    topic = broker_of(kafka).create_topic(max_message_bytes="2000")
+    topic = broker_of(kafka).create_topic(max_message_bytes="50000")
     home = kafka_home(tmp_path, broker_of(kafka), topic, **FRAGILE)
-    with gateway_process(home) as gateway, GatewayClient(gateway.url) as client:
-        for key in range(3):
-            small, large = Outgoing(key, "small"), Outgoing(10 + key, random_text())
-            [stored] = client.send_kafka(topic, [small])
-            [refused] = client.send_kafka(topic, [large])
-            assert (stored.outcome, refused.outcome) == (Outcome.STORED, Outcome.REJECTED)
-    assert "kafka_producer_begins_anew" in (tmp_path / "gateway.log").read_text("utf-8")
-    assert sorted(r.key or b"" for r in everything(kafka.bootstrap, topic)) == [b"0", b"1", b"2"]
+    too_large = Outgoing(-1, os.urandom(100_000).hex())
+    with (
+        gateway_process(home) as gateway,
+        GatewayClient(gateway.url) as client,
+        load(gateway.url, topic) as under,
+    ):
+        for failures in range(1, 4):
+            until(more(under), "records to be stored")
+            [refused] = client.send_kafka(topic, [too_large])
+            assert refused.outcome is Outcome.REJECTED
+            until(partial(has_begun_anew, home, failures), "another producer")
+        until(more(under), "records to be stored by another producer")
+        under.stopped.set()
+    assert_so(under, kafka.bootstrap, topic)
 
 
-def random_text() -> str:
-    """More than the topic takes, however it is compressed."""
-    return os.urandom(3000).hex()
+def has_begun_anew(home: Home, times: int) -> bool:
+    log = (home.folder / "gateway.log").read_text("utf-8")
+    return log.count("kafka_producer_begins_anew") >= times

@@ -3,6 +3,8 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 
 import pytest
 import requests
@@ -15,7 +17,8 @@ from tests.support.clock import ManualClock
 from tests.support.cuts import Cut, Rule, cutting
 from tests.support.gateways import JSON_FORMAT, everything, running
 
-REQUESTS = 200
+REQUESTS = 150
+FEWER = 50
 LARGEST = 60
 Send = Callable[[Sequence[Outgoing]], list[Result]]
 
@@ -31,11 +34,11 @@ def gateway(broker: Broker, aws: TestAws) -> Iterator[str]:
         yield url
 
 
-def batches() -> Iterator[list[Outgoing]]:
+def batches(requests: int = REQUESTS) -> Iterator[list[Outgoing]]:
     """Batches of every size, of numbered records."""
     rng = random.Random(1)
     first = 0
-    for _ in range(REQUESTS):
+    for _ in range(requests):
         size = rng.choice([1, rng.randint(1, LARGEST)])
         yield [Outgoing(n, {"n": n, "text": "x" * (n % 100)}) for n in range(first, first + size)]
         first += size
@@ -86,28 +89,43 @@ def test_each_record_is_on_the_stream_once_where_it_was_said_to_be(
 
 
 @pytest.mark.real_broker
-def test_a_client_that_just_repeats_stores_records_twice(
+def test_a_client_that_just_repeats_stores_records_of_a_topic_twice(
     broker: Broker, gateway: str, rule: Rule
 ) -> None:
     topic = broker.create_topic()
     with cutting(gateway, rule) as url, requests.Session() as session:
-        for batch in batches():
-            repeated(session, f"{url}/topics/{topic}", batch)
+        for batch in batches(FEWER):
+            body = {"records": [{"key": r.key, "value": r.value} for r in batch]}
+            repeated(partial(session.post, f"{url}/topics/{topic}", json=body, headers=JSON_FORMAT))
 
-    held = Counter(r.key for r in everything(broker.bootstrap, topic))
-    assert len(held) == sum(map(len, batches()))
-    assert max(held.values()) > 1
+    assert_some_twice([r.key for r in everything(broker.bootstrap, topic)])
 
 
-def repeated(session: requests.Session, url: str, batch: Sequence[Outgoing]) -> None:
-    """Post without a key until an answer comes."""
-    body = {"records": [{"key": r.key, "value": r.value} for r in batch]}
+def test_a_client_that_just_repeats_stores_records_of_a_stream_twice(
+    aws: TestAws, gateway: str, rule: Rule
+) -> None:
+    stream = aws.stream(shards=2)
+    with cutting(gateway, rule) as url, requests.Session() as session:
+        for batch in batches(FEWER):
+            body = {"records": [{"data": r.value, "partition-key": str(r.key)} for r in batch]}
+            repeated(partial(session.put, f"{url}/streams/{stream}/records", json=body))
+
+    assert_some_twice([record["PartitionKey"] for _, record in on_stream(aws, stream)])
+
+
+def repeated(request: Callable[..., requests.Response]) -> None:
+    """Make a request without a key until a whole answer comes."""
     while True:
-        try:
-            if session.post(url, json=body, headers=JSON_FORMAT, timeout=30).json():
-                return
-        except requests.RequestException:
-            continue
+        with suppress(requests.RequestException):
+            answer = request(timeout=30).json()
+            assert {"offsets", "FailedRecordCount"} & set(answer)
+            return
+
+
+def assert_some_twice(keys: Sequence[object]) -> None:
+    times = Counter(keys)
+    assert len(times) == sum(map(len, batches(FEWER)))
+    assert max(times.values()) > 1
 
 
 def on_stream(aws: TestAws, stream: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -11,7 +10,9 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from chaos.messages import BUFFER, Message, read_head, read_request
+from tests.support.proxies import on_a_thread
 
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _ENDED = (ConnectionError, asyncio.IncompleteReadError)
 
 
@@ -52,7 +53,6 @@ class Rule:
 @contextmanager
 def cutting(upstream: str, rule: Rule) -> Iterator[str]:
     """The URL of a proxy before `upstream`, as long as the block runs."""
-    loop = asyncio.new_event_loop()
     place = urlsplit(upstream)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,19 +61,8 @@ def cutting(upstream: str, rule: Rule) -> Iterator[str]:
                 while await _exchanged(reader, writer, gateway, rule):
                     pass
 
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0, limit=BUFFER))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{place.path}"
-    finally:
-        asyncio.run_coroutine_threadsafe(_end(server), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    with on_a_thread(lambda: asyncio.start_server(serve, "127.0.0.1", 0, limit=BUFFER)) as port:
+        yield f"http://127.0.0.1:{port}{place.path}"
 
 
 async def _exchanged(
@@ -112,11 +101,3 @@ async def _closed(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
         yield
     finally:
         writer.close()
-
-
-async def _end(server: asyncio.Server) -> None:
-    server.close()
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)

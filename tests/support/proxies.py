@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from chaos.messages import Message
 from chaos.proxy import Fault, Planned, Proxy, Weather
@@ -48,12 +49,19 @@ class Nth(Weather):
 def rough(upstream: str, stall: float = 0.2) -> Iterator[Rough]:
     """A proxy before `upstream` as long as the block runs, on a thread of its own."""
     proxy = Proxy(upstream, Weather(), stall)
+    with on_a_thread(lambda: proxy.listen(0)) as port:
+        yield Rough(f"http://127.0.0.1:{port}", proxy)
+
+
+@contextmanager
+def on_a_thread(listen: Callable[[], Coroutine[Any, Any, asyncio.Server]]) -> Iterator[int]:
+    """The port of a server that runs on a thread of its own as long as the block runs."""
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(proxy.listen(0))
+    server = loop.run_until_complete(listen())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        yield Rough(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", proxy)
+        yield server.sockets[0].getsockname()[1]
     finally:
         asyncio.run_coroutine_threadsafe(_end(server), loop).result()
         loop.call_soon_threadsafe(loop.stop)
