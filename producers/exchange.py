@@ -22,9 +22,7 @@ SCOPE = "Idempotency-Scope"
 OTHER_SCOPE = 412
 UNANSWERED = (500, 502, 504, 408)  # the gateway's or a proxy's: what became of it is not known
 TOO_BUSY = (429, 503)  # stored nothing
-REMEMBERED = (
-    540.0  # seconds: a gateway remembers for 600, and the last repeat is on its way a while
-)
+REMEMBERED = 540.0  # seconds of a gateway's 600: the last repeat is on its way a while
 
 
 @dataclass(frozen=True)
