@@ -30,6 +30,7 @@ REPLAYED = "Idempotency-Replayed"
 KEPT_SECONDS = 600.0
 _KEY = re.compile(r"[!-~]{1,255}")
 WORTH_PACKING = 1000
+_STORING = {"POST", "PUT"}
 _OVERHEAD = 700  # bytes that an answer takes besides its body
 
 Work = Callable[[], Awaitable[Response]]
@@ -75,7 +76,7 @@ class Answers:
         that came with another request, 503 when there is no room; and what `work` raises.
         """
         key = request.headers.get(HEADER)
-        if key is None:
+        if key is None or request.method not in _STORING:
             return await work()
         self._check(key, request.headers.get(SCOPE, self.scope))
         caller = request.scope.get(CALLER) or ""

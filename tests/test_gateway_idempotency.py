@@ -107,6 +107,17 @@ def test_the_stage_makes_no_difference(url: str, topic: str) -> None:
     assert again.text == first.text
 
 
+def test_a_read_is_answered_afresh_whatever_its_key(mock_broker: Broker, url: str) -> None:
+    def topics() -> list[str]:
+        headers = {"Idempotency-Key": "read"}
+        found: list[str] = requests.get(f"{url}/topics", headers=headers, timeout=20).json()
+        return found
+
+    before = topics()
+    assert mock_broker.create_topic() not in before
+    assert len(topics()) == len(before) + 1
+
+
 def test_a_repeat_waits_for_the_first_that_is_still_running() -> None:
     kafka = SlowKafka()
     with running(kafka) as url, ThreadPoolExecutor(2) as pool:
