@@ -86,6 +86,12 @@ class Gateway(Model):
             raise ValueError("max_in_flight must be at least max_body, or no such body gets in")
         return self
 
+    @property
+    def url(self) -> str:
+        """Where it listens, the stage not included."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
 
 class Producer(Model):
     """How the emulator's records are sent."""

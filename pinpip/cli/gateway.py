@@ -25,8 +25,7 @@ def gateway(
     settings = settings_of(context)
     own = (config := settings.config()).gateway
     _log_lines(logging.INFO if access_log else logging.WARNING)
-    scheme = "https" if own.tls else "http"
-    ready = f"listening on {scheme}://{own.host}:{own.port}/{own.stage}"
+    ready = f"listening on {own.url}/{own.stage}"
     with collector_spared():
         serve(config, lambda: typer.echo(ready, err=True))
 

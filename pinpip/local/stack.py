@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from pinpip import aws
 from pinpip.clock import Clock
-from pinpip.config import Aws, Config, KafkaSource, KinesisSource, ParquetSink
+from pinpip.config import Aws, Config, Gateway, KafkaSource, KinesisSource, ParquetSink
 from pinpip.errors import ConfigError, FatalError
 from pinpip.local.embedded import PARTITIONS, embedded_aws, embedded_kafka
 from pinpip.local.java import real_kafka
@@ -121,25 +121,26 @@ def _buckets(config: Config) -> set[str]:
 def gateway_process(config_path: Path, config: Config, clock: Clock) -> Iterator[str]:
     """`pinpip gateway` as a process of its own while the block runs; its URL, once it answers."""
     command = [sys.executable, "-m", "pinpip", "--config", str(config_path), "gateway"]
-    url = f"http://{config.gateway.host}:{config.gateway.port}"
+    own = config.gateway
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  # our own command
     try:
-        _await_health(url, process, clock)
-        yield f"{url}/{config.gateway.stage}"
+        _await_health(own, process, clock)
+        yield f"{own.url}/{own.stage}"
     finally:
         process.terminate()
         process.wait(ENDS_WITHIN)
 
 
-def _await_health(url: str, process: "subprocess.Popen[bytes]", clock: Clock) -> None:
+def _await_health(own: Gateway, process: "subprocess.Popen[bytes]", clock: Clock) -> None:
+    trusted = own.tls.certificate if own.tls else True
     deadline = clock.monotonic() + STARTS_WITHIN
     while clock.monotonic() < deadline:
         if process.poll() is not None:
             raise FatalError("the gateway did not start", "its own message is above")
         try:
-            requests.get(f"{url}/health", timeout=2).raise_for_status()
+            requests.get(f"{own.url}/health", timeout=2, verify=trusted).raise_for_status()
         except requests.RequestException:
             clock.sleep(0.1)
         else:
             return
-    raise FatalError(f"the gateway at {url} does not answer", "see that the port is free")
+    raise FatalError(f"the gateway at {own.url} does not answer", "see that the port is free")
