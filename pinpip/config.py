@@ -107,7 +107,7 @@ class Producer(Model):
 class Batching(Model):
     """When a batch is written, and how much memory a consumer may hold."""
 
-    max_records: int = Field(25_000, ge=1)
+    max_records: int = Field(20_000, ge=1)
     max_bytes: ByteSize = ByteSize(32 * 1024 * 1024)
     max_wait: float = Field(1.0, gt=0)
     memory: ByteSize = ByteSize(256 * 1024 * 1024)

@@ -247,7 +247,7 @@ def test_secrets_are_shown_to_nobody(tmp_path: Path) -> None:
     for text in (json.dumps(shown(config)), repr(config.aws), repr(config.producer)):
         assert "hush" not in text
     assert shown(config)["kafka"]["bootstrap.servers"] == "b:9"
-    assert shown(config)["batching"]["max_records"] == 25_000
+    assert shown(config)["batching"]["max_records"] == 20_000
 
 
 def test_what_is_shown_can_be_printed_as_json() -> None:
