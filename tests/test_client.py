@@ -292,7 +292,7 @@ def test_nothing_is_sent_to_a_gateway_that_does_not_say_whose_memory_it_has() ->
 
 
 def test_a_lost_answer_is_asked_for_again_with_the_same_key_until_it_comes() -> None:
-    answers = (LOST, (503, {}), TORN, (500, {}), offsets(None, None, None))
+    answers: tuple[Any, ...] = (LOST, (503, {}), TORN, (500, {}), offsets(None, None, None))
     with serving(*answers) as script:
         script.scope = "one"
         results = client(script.url, tries=4).send_kafka("t", RECORDS)
