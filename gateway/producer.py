@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -82,10 +83,19 @@ def failure(error: KafkaError) -> Failed:
     return Failed(_CODES.get(error.code(), KAFKA_FAILED), error.str())
 
 
+@dataclass(slots=True)
+class _Pulse:
+    """What a producer did since it was looked at: one that only times out is of no more use."""
+
+    stored: bool = False
+    timed_out: bool = False
+
+
 class _Delivery:
     """The outcomes of one request's records; `done` gets them when the last is known."""
 
-    def __init__(self, records: int) -> None:
+    def __init__(self, records: int, pulse: _Pulse) -> None:
+        self._pulse = pulse
         self.done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         self._outcomes: list[Outcome] = [Failed(KAFKA_FAILED, "")] * records
         self._left = records
@@ -100,9 +110,11 @@ class _Delivery:
     def delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
         """Take one delivery report."""
         if error is None:
+            self._pulse.stored = True
             partition, offset = message.partition() or 0, message.offset()
             self.settle(index, Stored(partition, NO_OFFSET if offset is None else offset))
         else:
+            self._pulse.timed_out |= error.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001
             self.settle(index, failure(error))
 
 
@@ -117,6 +129,7 @@ class KafkaProducer:
     def __init__(self, properties: Mapping[str, Any]) -> None:
         self._properties = {**_DEFAULTS, **properties, **_PROMISES, "error_cb": _report}
         self._producer = _made(self._properties)
+        self._pulse = _Pulse()
         self._retired: list[Producer] = []
         self._topics: Collection[str] = ()
         self._work = asyncio.Event()
@@ -130,14 +143,14 @@ class KafkaProducer:
         """Wait for what is under way, DELIVERY_SECONDS at most, then stop."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DELIVERY_SECONDS):
-                while len(self._producer):  # noqa: ASYNC110  # librdkafka has nothing to wait on
+                while len(self._producer) or self._retired:  # noqa: ASYNC110  # librdkafka has nothing to wait on
                     await asyncio.sleep(POLL_SECONDS)
         if self._polling is not None:
             self._polling.cancel()
 
     async def produce(self, topic: str, records: Sequence[KafkaRecord]) -> list[Outcome]:
         """Outcomes in the order of `records`, when the broker has answered for the last one."""
-        delivery = _Delivery(len(records))
+        delivery = _Delivery(len(records), self._pulse)
         for index, record in enumerate(records):
             rejected = self._enqueue(topic, record, partial(delivery.delivered, index))
             if rejected is not None:
@@ -202,14 +215,22 @@ class KafkaProducer:
         try:
             self._producer.poll(0)
         except (KafkaException, SystemError) as error:  # SystemError: a report came after it
-            self._begin_anew(error)
+            self._producer.purge(blocking=False)
+            self._begin_anew(str(error.__cause__ or error))
+        if self._pulse.timed_out:
+            self._look_closer()
 
-    def _begin_anew(self, fatal: Exception) -> None:
-        """Make another producer: after a fatal error this one only fails what it still holds."""
-        _log.error("kafka_producer_begins_anew", error=str(fatal.__cause__ or fatal))
-        self._producer.purge(blocking=False)
+    def _look_closer(self) -> None:
+        """After a broker's crash librdkafka's idempotent producer may wait for it for ever."""
+        if not self._pulse.stored:
+            self._begin_anew("records time out and none is stored")
+        self._pulse.stored = self._pulse.timed_out = False
+
+    def _begin_anew(self, why: str) -> None:
+        """Make another producer; this one only gives what it still holds its outcome."""
+        _log.error("kafka_producer_begins_anew", error=why)
         self._retired.append(self._producer)
-        self._producer = _made(self._properties)
+        self._producer, self._pulse = _made(self._properties), _Pulse()
 
 
 def _made(properties: Mapping[str, Any]) -> Producer:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from gateway import producer
 from gateway.answers import Refusal
 from gateway.envelope import KafkaRecord, kafka_records
 from gateway.producer import Failed, Outcome, Stored, failure
@@ -374,6 +375,18 @@ def test_the_first_record_that_kafka_let_not_in_gives_the_status(
     assert answer.status_code == status
     codes = [o.code if isinstance(o, Failed) else None for o in outcomes]
     assert [offset["error_code"] for offset in answer.json()["offsets"]] == codes
+
+
+def test_a_producer_whose_records_only_time_out_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(producer._PROMISES, "delivery.timeout.ms", 1000)
+    nowhere = {"bootstrap.servers": "127.0.0.1:9"}
+    with capture_logs() as logs, running(nowhere, served=["t"]) as url:
+        answers = [post(url, "t", {"records": [{"value": 1}]}).json() for _ in range(2)]
+
+    assert [a["offsets"][0]["error_code"] for a in answers] == [50003, 50003]
+    assert [log["event"] for log in logs].count("kafka_producer_begins_anew") == 2
 
 
 @pytest.mark.parametrize(
