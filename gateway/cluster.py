@@ -20,6 +20,7 @@ from gateway.producer import (
     UNAUTHENTICATED,
     failure,
 )
+from pinpip.errors import ConfigError
 
 TOPIC_NOT_FOUND = 40401
 PARTITION_NOT_FOUND = 40402
@@ -46,7 +47,13 @@ class KafkaCluster:
     """
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
-        self._admin = AdminClient({"log_level": 2, **properties})
+        try:
+            self._admin = AdminClient({"log_level": 2, **properties})
+        except KafkaException as error:
+            raise ConfigError(
+                f"the gateway's Kafka client cannot start: {error.args[0].str()}",
+                "mend the kafka section of config.yaml",
+            ) from error
         self._widths: Mapping[str, int] = {}
         self._look: asyncio.Future[ClusterMetadata] | None = None
 

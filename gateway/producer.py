@@ -38,6 +38,7 @@ _PROMISES = {
     "enable.idempotence": True,
     "delivery.timeout.ms": DELIVERY_SECONDS * 1000,
 }
+_ALIASES = {"message.timeout.ms", "request.required.acks"}  # they would win over a promise
 _CODES = {
     KafkaError.SASL_AUTHENTICATION_FAILED: UNAUTHENTICATED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED: FORBIDDEN,
@@ -127,7 +128,8 @@ class KafkaProducer:
     """
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
-        self._properties = {**_DEFAULTS, **properties, **_PROMISES, "error_cb": _report}
+        own = {name: value for name, value in properties.items() if name not in _ALIASES}
+        self._properties = {**_DEFAULTS, **own, **_PROMISES, "error_cb": _report}
         self._producer = _made(self._properties)
         self._pulse = _Pulse()
         self._retired: list[Producer] = []
