@@ -17,6 +17,7 @@ from confluent_kafka.admin._metadata import ClusterMetadata, PartitionMetadata, 
 
 from gateway.answers import Refusal
 from gateway.cluster import KafkaCluster, refusal
+from gateway.producer import METADATA_SECONDS
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, NO_BROKER, running
 
@@ -219,7 +220,7 @@ class Told:
         self.fault: int | None = None
 
     def list_topics(self, timeout: float) -> ClusterMetadata:
-        assert timeout == 5
+        assert timeout == METADATA_SECONDS
         self.asked += 1
         if self.fault:
             raise KafkaException(KafkaError(self.fault))
