@@ -229,10 +229,11 @@ def test_what_botocore_refuses_was_not_sent_and_is_400(url: str) -> None:
 
 def test_a_stream_is_created_listed_described_and_deleted(url: str) -> None:
     path = f"{url}/streams/gateway-made"
+    listing: Any = {"url": f"{url}/streams", "params": {"Limit": "10000"}}
     assert requests.post(path, json={"ShardCount": 2}, timeout=10).json() == {}
     assert requests.post(path, json={"ShardCount": 2}, timeout=10).status_code == 400
 
-    listed = requests.get(f"{url}/streams", timeout=10).json()
+    listed = requests.get(**listing, timeout=10).json()
     assert "gateway-made" in listed["StreamNames"]
     assert listed["HasMoreStreams"] is False
     description = requests.get(path, timeout=10).json()["StreamDescription"]
@@ -240,7 +241,7 @@ def test_a_stream_is_created_listed_described_and_deleted(url: str) -> None:
     assert isinstance(description["StreamCreationTimestamp"], float)
 
     assert requests.delete(path, timeout=10).json() == {}
-    assert "gateway-made" not in requests.get(f"{url}/streams", timeout=10).json()["StreamNames"]
+    assert "gateway-made" not in requests.get(**listing, timeout=10).json()["StreamNames"]
 
 
 @pytest.mark.parametrize(
