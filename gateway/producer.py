@@ -45,6 +45,8 @@ _CODES = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: FORBIDDEN,
     KafkaError._MSG_TIMED_OUT: KAFKA_RETRIABLE,  # noqa: SLF001  # librdkafka's own codes
     KafkaError._QUEUE_FULL: KAFKA_RETRIABLE,  # noqa: SLF001
+    KafkaError._PURGE_QUEUE: KAFKA_RETRIABLE,  # noqa: SLF001
+    KafkaError._PURGE_INFLIGHT: KAFKA_RETRIABLE,  # noqa: SLF001
     KafkaError._TRANSPORT: KAFKA_RETRIABLE,  # noqa: SLF001
     KafkaError._ALL_BROKERS_DOWN: KAFKA_RETRIABLE,  # noqa: SLF001
     KafkaError.LEADER_NOT_AVAILABLE: KAFKA_RETRIABLE,
@@ -82,6 +84,9 @@ def failure(error: KafkaError) -> Failed:
     After a time-out (50003, as the REST Proxy has it) the broker may still hold the record.
     """
     return Failed(_CODES.get(error.code(), KAFKA_FAILED), error.str())
+
+
+_PURGED = failure(KafkaError(KafkaError._PURGE_QUEUE))  # noqa: SLF001
 
 
 @dataclass(slots=True)
@@ -132,6 +137,7 @@ class KafkaProducer:
         self._properties = {**_DEFAULTS, **own, **_PROMISES, "error_cb": _report}
         self._producer = _made(self._properties)
         self._pulse = _Pulse()
+        self._verdict: Failed | None = None  # why Kafka lets the gateway not in, for what it purged
         self._retired: list[Producer] = []
         self._topics: Collection[str] = ()
         self._work = asyncio.Event()
@@ -158,17 +164,25 @@ class KafkaProducer:
             if rejected is not None:
                 delivery.settle(index, rejected)
         self._work.set()
-        return await delivery.done
+        outcomes = await delivery.done
+        if self._verdict is None:
+            return outcomes
+        return [self._verdict if outcome == _PURGED else outcome for outcome in outcomes]
 
     def _enqueue(self, topic: str, record: KafkaRecord, report: Any) -> Failed | None:
         where = -1 if record.partition is None else record.partition
-        try:
-            self._producer.produce(topic, record.value, record.key, where, report)
-        except BufferError:
-            return Failed(KAFKA_RETRIABLE, "The gateway's queue is full")
-        except KafkaException as error:
-            return _not_taken(error.args[0])
-        return None
+        for _ in range(2):
+            try:
+                self._producer.produce(topic, record.value, record.key, where, report)
+            except BufferError:
+                return Failed(KAFKA_RETRIABLE, "The gateway's queue is full")
+            except KafkaException as error:
+                if not _is_fatal(error.args[0]):
+                    return failure(error.args[0])
+                self._serve()  # where the fatal error comes to light, and another producer with it
+            else:
+                return None
+        return Failed(KAFKA_RETRIABLE, "The gateway's producer begins anew")
 
     async def knows(self, topic: str) -> bool:
         """Whether the cluster has `topic`; it is asked until it does.
@@ -217,8 +231,7 @@ class KafkaProducer:
         try:
             self._producer.poll(0)
         except (KafkaException, SystemError) as error:  # SystemError: a report came after it
-            self._producer.purge(blocking=False)
-            self._begin_anew(str(error.__cause__ or error))
+            self._give_up(error if isinstance(error, KafkaException) else error.__cause__)
         if self._pulse.timed_out:
             self._look_closer()
 
@@ -227,6 +240,15 @@ class KafkaProducer:
         if not self._pulse.stored:
             self._begin_anew("records time out and none is stored")
         self._pulse.stored = self._pulse.timed_out = False
+
+    def _give_up(self, fatal: BaseException | None) -> None:
+        """After a fatal error nothing is delivered any more: the next producer may do better."""
+        self._producer.purge(blocking=False)
+        verdict = failure(fatal.args[0]) if isinstance(fatal, KafkaException) else None
+        self._verdict = (
+            verdict if verdict and verdict.code in (UNAUTHENTICATED, FORBIDDEN) else None
+        )
+        self._begin_anew(str(fatal))
 
     def _begin_anew(self, why: str) -> None:
         """Make another producer; this one only gives what it still holds its outcome."""
@@ -245,11 +267,8 @@ def _made(properties: Mapping[str, Any]) -> Producer:
         ) from error
 
 
-def _not_taken(error: KafkaError) -> Failed:
-    """The producer did not take the record; after a fatal error the next one will."""
-    if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
-        return Failed(KAFKA_RETRIABLE, "The gateway's producer begins anew")
-    return failure(error)
+def _is_fatal(error: KafkaError) -> bool:
+    return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001
 
 
 def _report(error: KafkaError) -> None:
