@@ -10,9 +10,13 @@ _MOMENT = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"(?:[T ][0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?$"
 )
-_ZONE = r"[T ].*[Z+-]"
-_COUNT = r"^(?:[0-9]{1,19}|[0-9]{1,3}(?:,[0-9]{3}){1,6})(?:\.[0-9]{1,9})?[kKmMbB]?$"
+_ZONE = r"[Z+-]"
+_COUNT = (  # no more decimal places than leave a whole number
+    r"^(?:[0-9]{1,19}|[0-9]{1,3}(?:,[0-9]{3}){1,6})"
+    r"(?:(?:\.0{1,9})?|(?:\.[0-9]{1,3}0{0,6})?[kK]|(?:\.[0-9]{1,6}0{0,3})?[mM]|(?:\.[0-9]{1,9})?[bB])$"
+)
 _SCALES = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
+_SCALES |= {letter.upper(): scale for letter, scale in _SCALES.items()}
 _EXACT = pl.Decimal(38, 9)
 
 
@@ -27,24 +31,24 @@ def timestamp(text: pl.Expr) -> pl.Expr:
     `T` or a blank between date and time, up to nine digits of fraction, `Z` or an offset; without
     an offset it is UTC.
     """
-    iso = pl.when(text.str.contains(_MOMENT)).then(text.str.replace(" ", "T", literal=True))
-    full = pl.when(iso.str.len_bytes() == len("2018-03-26")).then(iso + "T00:00:00").otherwise(iso)
-    zoned = pl.when(full.str.contains(_ZONE)).then(full).otherwise(full + "Z")
-    moment = zoned.str.to_datetime(
+    clock = text.str.slice(len("2018-03-26T"))
+    daytime = pl.when(clock == "").then(pl.lit("00:00:00")).otherwise(clock)
+    zone = pl.when(clock.str.contains(_ZONE)).then(pl.lit("")).otherwise(pl.lit("Z"))
+    moment = pl.concat_str(text.str.head(len("2018-03-26")), pl.lit("T"), daytime, zone)
+    moment = moment.str.to_datetime(
         "%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False
     )
-    return pl.when(moment.dt.year().is_between(1, 9999)).then(moment)
+    known = text.str.contains(_MOMENT) & moment.dt.year().is_between(1, 9999)
+    return pl.when(known).then(moment)
 
 
 def count(text: pl.Expr) -> pl.Expr:
     """`136k`, `1.2M`, `2B`, `1,234` or plain digits as Int64; null when not a whole number."""
     form = pl.when(text.str.contains(_COUNT)).then(text)
     number = form.str.strip_chars_end("kKmMbB").str.replace_all(",", "", literal=True)
-    suffix = form.str.slice(-1).str.to_lowercase()
-    scale = suffix.replace_strict(_SCALES, default=1, return_dtype=pl.Int64())
+    scale = text.str.slice(-1).replace_strict(_SCALES, default=1, return_dtype=pl.Int64())
     exact = number.cast(_EXACT, strict=False) * scale.cast(pl.Decimal(38, 0))
-    whole = exact.cast(pl.Int64(), strict=False)
-    return pl.when(whole.cast(_EXACT) == exact).then(whole)
+    return exact.cast(pl.Int64(), strict=False)
 
 
 def unread(name: str, value: pl.Expr) -> pl.Expr:
