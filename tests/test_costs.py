@@ -5,6 +5,7 @@ CPU time, both sides in turn, the least of some rounds: what else runs cannot ma
 
 import gc
 import json
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ import pytest
 from consumers.loop import IN_FLIGHT, Limits, Loop
 from pinpip.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Span
 from pinpip.borders import Listener
-from pinpip.cli.runtime import collector_spared
+from pinpip.cli.runtime import tuned_interpreter
 from producers import emulator
 from sinks import datafile
 from tests.support.clock import ManualClock
@@ -150,8 +151,11 @@ class Nowhere:
         """Nothing is open."""
 
 
-def test_the_collector_is_left_as_it_was_found() -> None:
-    before = gc.get_threshold(), gc.get_freeze_count()
-    with collector_spared():
-        assert gc.get_freeze_count() > 0
-    assert (gc.get_threshold(), gc.get_freeze_count()) == before
+def test_the_interpreter_is_left_as_it_was_found() -> None:
+    def settings() -> tuple[object, ...]:
+        return gc.get_threshold(), gc.get_freeze_count(), sys.getswitchinterval()
+
+    before = settings()
+    with tuned_interpreter():
+        assert not set(before) & set(settings())
+    assert settings() == before

@@ -6,7 +6,7 @@ from confluent_kafka import Consumer
 
 from benchmarks.contestants import Task, note, task
 from consumers.kafka_client import settings
-from pinpip.cli.runtime import collector_spared
+from pinpip.cli.runtime import tuned_interpreter
 from pinpip.config import Batching
 
 
@@ -31,5 +31,5 @@ def drain(given: Task) -> None:
 
 
 if __name__ == "__main__":
-    with collector_spared():
+    with tuned_interpreter():
         drain(task())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinpip.cli.runtime import collector_spared, tune_allocator
+from pinpip.cli.runtime import tune_allocator, tuned_interpreter
 from pinpip.cli.shared import awaited, settings_of, stopping_on_signals
 from pinpip.errors import ConfigError, FatalError
 
@@ -108,7 +108,7 @@ def _run_all(loops: "list[Loop]") -> None:
     with (
         ThreadPoolExecutor(len(loops), "loop") as threads,
         stopping_on_signals(stop),
-        collector_spared(),
+        tuned_interpreter(),
     ):
         running = [threads.submit(loop.run) for loop in loops]
         awaited(lambda seconds: bool(wait(running, seconds, FIRST_COMPLETED).done))

@@ -20,13 +20,13 @@ def gateway(
     Example: pinpip gateway
     """
     from gateway.server import serve
-    from pinpip.cli.runtime import collector_spared
+    from pinpip.cli.runtime import tuned_interpreter
 
     settings = settings_of(context)
     own = (config := settings.config()).gateway
     _log_lines(logging.INFO if access_log else logging.WARNING)
     ready = f"listening on {own.url}/{own.stage}"
-    with collector_spared():
+    with tuned_interpreter():
         serve(config, lambda: typer.echo(ready, err=True))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinpip.cli.runtime import collector_spared, tune_allocator
+from pinpip.cli.runtime import tune_allocator, tuned_interpreter
 from pinpip.cli.shared import TIMES, settings_of, show, stopping_on_signals, utc
 from pinpip.errors import ConfigError, FatalError, PositionLost
 
@@ -96,7 +96,7 @@ def run(config: "Config", name: str, into: str, stretch: Stretch) -> None:
             bar.advance(task, sum(span.records for span in batch.spans.values()))
 
         loop = Loop(source, process, sinks, compose.limits_of(config), clock, workers, count)
-        with stopping_on_signals(loop.stop), collector_spared():
+        with stopping_on_signals(loop.stop), tuned_interpreter():
             loop.run()
     show("Replayed", [{"table": uri, **written}], as_json=False)
     if not source.exhausted:
