@@ -18,7 +18,7 @@ CHECKPOINTED = 100  # commits between checkpoints: a window of so many holds its
 
 def age(folder: Path, *, commits: int) -> Result:
     """The clean table's commits from the first to so many; medians of those around each age."""
-    tables = Tables(str(folder / "user"), str(folder / "bad"), {}, KAFKA, "pinpip/user/1")
+    tables = Tables(str(folder / "user"), str(folder / "bad"), dict, KAFKA, "pinpip/user/1")
     costs = _costs(tables, commits)
     windows = {age: _window(costs, age) for age in sorted({*AGES, commits}) if age <= commits}
     base = median(windows[AGES[0]])

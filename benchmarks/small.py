@@ -37,8 +37,8 @@ def batch(nth: int) -> Batch:
 def delta_sinks(tables: Tables) -> list[DeltaSink]:
     """The clean table's sink and the quarantine's."""
     first, app = batch(0), tables.app
-    clean = Target(tables.clean, {}, first.clean.schema, KAFKA, app)
-    bad = Target(tables.quarantine, {}, first.rejected.schema, KAFKA, app, "rejected")
+    clean = Target(tables.clean, dict, first.clean.schema, KAFKA, app)
+    bad = Target(tables.quarantine, dict, first.rejected.schema, KAFKA, app, "rejected")
     return [DeltaSink(t.stage, t, open_store(t.uri, Aws()), SystemClock()) for t in (clean, bad)]
 
 

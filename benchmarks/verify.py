@@ -26,7 +26,7 @@ def main() -> None:
     """Make the tables, verify them, print the figures."""
     commits = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with tempfile.TemporaryDirectory() as folder:
-        tables = Tables(f"{folder}/user", f"{folder}/user_quarantine", {}, KAFKA, APP)
+        tables = Tables(f"{folder}/user", f"{folder}/user_quarantine", dict, KAFKA, APP)
         archive = Archive(open_store(f"{folder}/archive", Aws()), "raw", KAFKA)
         began = time.monotonic()
         fill(tables, archive, commits)

@@ -1,11 +1,12 @@
 """Without asking the topic: what the producer was told is stored, against what the tables hold."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import polars as pl
 
 from pinpip.batch import KAFKA
+from pinpip.borders import Options
 
 _SHOWN = 5
 
@@ -28,16 +29,16 @@ class Difference:
         ]
 
 
-def table_keys(uris: Collection[str], options: Mapping[str, str]) -> pl.Series:
+def table_keys(uris: Collection[str], options: Options) -> pl.Series:
     """The records' keys in some Delta tables together."""
-    frames = [pl.scan_delta(uri, storage_options=dict(options)).select(KAFKA.key) for uri in uris]
+    frames = [pl.scan_delta(uri, storage_options=options()).select(KAFKA.key) for uri in uris]
     return pl.concat(frames).collect().to_series()
 
 
-def archive_keys(uri: str, topic: str, options: Mapping[str, str]) -> pl.Series:
+def archive_keys(uri: str, topic: str, options: Options) -> pl.Series:
     """The records' keys in an archive of Parquet objects."""
     objects = f"{uri.rstrip('/')}/{topic}/**/*.parquet"
-    held = pl.scan_parquet(objects, storage_options=dict(options) or None, hive_partitioning=False)
+    held = pl.scan_parquet(objects, storage_options=options() or None, hive_partitioning=False)
     return held.select(KAFKA.key).collect().to_series()
 
 

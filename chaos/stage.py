@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from chaos.content import Content
 from chaos.fleet import Home
 from chaos.storage import Storage
+from pinpip.borders import Options
 from pinpip.clock import Clock
 
 
@@ -64,7 +65,7 @@ class Stage:
     transactions: bool
     tables: tuple[str, ...]
     archives: tuple[str, ...]
-    options: Mapping[str, str]
+    options: Options
     progress: Callable[[], Progress]
     broker: Broker | None
     storage: Storage | None

@@ -1,9 +1,12 @@
 """The borders between the rooms: what a source, its listener and a sink promise the loop."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from pinpip.batch import Batch, Coordinates, Partition, Position, Positions, Records
+
+# What delta-rs and polars need to open a table: called at each opening, since keys expire.
+Options = Callable[[], dict[str, str]]
 
 
 class Listener(Protocol):

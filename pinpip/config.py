@@ -218,22 +218,6 @@ class Config(Model):
                 owners[place] = name
         return self
 
-    @property
-    def storage_options(self) -> dict[str, str]:
-        """What delta-rs needs to read and write `s3://` tables with conditional puts."""
-        options = {
-            "aws_region": self.aws.region,
-            "aws_conditional_put": "etag",
-            # delta-rs alone would try for minutes: how long is the loop's to decide.
-            "retry_timeout": "5s",
-        }
-        if self.aws.endpoint_url:
-            options |= {"aws_endpoint_url": self.aws.endpoint_url, "aws_allow_http": "true"}
-        if self.aws.access_key_id and self.aws.secret_access_key:
-            options["aws_access_key_id"] = self.aws.access_key_id.get_secret_value()
-            options["aws_secret_access_key"] = self.aws.secret_access_key.get_secret_value()
-        return options
-
     def pipeline(self, name: str) -> Pipeline:
         """The pipeline called `name`; raises ConfigError with the nearest name otherwise."""
         if name not in self.pipelines:

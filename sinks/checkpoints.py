@@ -4,6 +4,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import structlog
 
+from pinpip.borders import Options
 from sinks import table
 
 EVERY = 100  # commits at least
@@ -18,7 +19,7 @@ class Checkpoints:
     that they cost each commit the same at any size, and opening the table stays quick.
     """
 
-    def __init__(self, name: str, uri: str, options: dict[str, str]) -> None:
+    def __init__(self, name: str, uri: str, options: Options) -> None:
         self._uri = uri
         self._options = options
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"checkpoint-{name}")

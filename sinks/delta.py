@@ -10,6 +10,7 @@ from deltalake.transaction import AddAction
 
 from pinpip import __version__
 from pinpip.batch import Batch, Coordinates, Partition, Position, Span
+from pinpip.borders import Options
 from pinpip.clock import Clock
 from pinpip.epochs import refuse_another
 from pinpip.errors import StalePosition, TransientError
@@ -34,7 +35,7 @@ class Target:
     """
 
     uri: str
-    options: dict[str, str]
+    options: Options
     schema: pl.Schema
     coordinates: Coordinates
     app: str

@@ -33,7 +33,7 @@ def refuse_lost(
                 f"{target.app}",
                 "was the pipeline renamed? Give it its old name, or name a new table",
             )
-        every = pl.scan_delta(table, storage_options=target.options).filter(own)
+        every = pl.scan_delta(table, storage_options=target.options()).filter(own)
         if not begun and not every.head(1).collect().is_empty():
             raise PositionLost(
                 f"table {target.uri} has rows of {partition}, but of another incarnation than "

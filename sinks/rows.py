@@ -10,6 +10,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from pinpip.batch import Coordinates, Partition, Position
+from pinpip.borders import Options
 
 FIRST = "1"
 _MARK = "incarnation="
@@ -29,26 +30,26 @@ def files(table: DeltaTable, folder: str) -> pl.DataFrame:
     return found.filter(path.str.starts_with(folder) if folder else ~path.str.contains(_MARK))
 
 
-def scan(table: DeltaTable, options: dict[str, str], folder: str) -> pl.LazyFrame:
+def scan(table: DeltaTable, options: Options, folder: str) -> pl.LazyFrame:
     """The rows of one incarnation."""
     own = files(table, folder)["path"]
     if own.len() == len(table.file_uris()):
-        return pl.scan_delta(table, storage_options=options)
+        return pl.scan_delta(table, storage_options=options())
     return scan_files(table, options, own.to_list())
 
 
 def scan_files(
-    table: DeltaTable, options: dict[str, str], paths: Sequence[str], file: str | None = None
+    table: DeltaTable, options: Options, paths: Sequence[str], file: str | None = None
 ) -> pl.LazyFrame:
     """The rows of some data files, `file` names a column for the path of each."""
     if not paths:
-        none = pl.scan_delta(table, storage_options=options).head(0)
+        none = pl.scan_delta(table, storage_options=options()).head(0)
         return none if file is None else none.with_columns(pl.lit("").alias(file))
     root = table.table_uri.rstrip("/")
     whole = [f"{root}/{path}" for path in paths]
     return pl.scan_parquet(
         whole,
-        storage_options=options,
+        storage_options=options(),
         missing_columns="insert",
         extra_columns="ignore",
         include_file_paths=file,

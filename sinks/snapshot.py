@@ -10,6 +10,7 @@ from typing import Literal
 import polars as pl
 
 from pinpip.batch import Coordinates, Partition, Position, Stretch
+from pinpip.borders import Options
 from pinpip.errors import PositionLost, SinkError
 from sinks import ledger, proof, rows, table, transactions
 from sinks.ledger import Entry, Range
@@ -30,7 +31,7 @@ class Snapshot:
         self,
         uri: str,
         stage: Literal["clean", "rejected"],
-        options: dict[str, str],
+        options: Options,
         coordinates: Coordinates,
         app: str,
         folder: str,

@@ -16,6 +16,7 @@ from deltalake.exceptions import (
 from deltalake.schema import PrimitiveType
 
 from pinpip.batch import Coordinates
+from pinpip.borders import Options
 from pinpip.errors import SinkError, TransientError
 from sinks import store
 from sinks.deltalog import refuse_unknown
@@ -36,7 +37,7 @@ _LISTINGS = 20
 _ANOTHER = "name another table in config.yaml, or move this one away"
 
 
-def find(uri: str, options: dict[str, str]) -> DeltaTable | None:
+def find(uri: str, options: Options) -> DeltaTable | None:
     """The table at `uri`, or None when there is none."""
     with sorted_errors(uri):
         try:
@@ -45,18 +46,18 @@ def find(uri: str, options: dict[str, str]) -> DeltaTable | None:
             return None
 
 
-def _open(uri: str, options: dict[str, str]) -> DeltaTable:
+def _open(uri: str, options: Options) -> DeltaTable:
     """The newest version; a gap in its log is believed only when it is there again and again."""
     for _ in range(_LISTINGS - 1):
         try:
-            return DeltaTable(uri, storage_options=options)
+            return DeltaTable(uri, storage_options=options())
         except DeltaError as error:
             if _GAP not in str(error):
                 raise
-    return DeltaTable(uri, storage_options=options)
+    return DeltaTable(uri, storage_options=options())
 
 
-def find_own(uri: str, options: dict[str, str], coordinates: Coordinates) -> DeltaTable | None:
+def find_own(uri: str, options: Options, coordinates: Coordinates) -> DeltaTable | None:
     """As `find`; SinkError when the table lacks the metadata columns of its kind of source."""
     table = find(uri, options)
     if table is not None:
@@ -68,12 +69,12 @@ def find_own(uri: str, options: dict[str, str], coordinates: Coordinates) -> Del
     return table
 
 
-def find_or_create(uri: str, options: dict[str, str], schema: pl.Schema) -> DeltaTable:
+def find_or_create(uri: str, options: Options, schema: pl.Schema) -> DeltaTable:
     """The table at `uri`, made with `schema` when there is none; SinkError when it has another."""
     table = find(uri, options)
     if table is None:
         with sorted_errors(uri):
-            DeltaTable.create(uri, Schema.from_arrow(schema), "ignore", storage_options=options)
+            DeltaTable.create(uri, Schema.from_arrow(schema), "ignore", storage_options=options())
         table = find(uri, options)
     if table is None:
         raise TransientError(f"table {uri} was made but cannot be seen yet")
@@ -101,7 +102,7 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
         )
 
 
-def checkpoint(uri: str, options: dict[str, str]) -> int:
+def checkpoint(uri: str, options: Options) -> int:
     """Write a checkpoint of the newest version, so that opening the table stays cheap.
 
     Answers how many files the table has.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pinpip.batch import Coordinates, Partition, Position
+from pinpip.borders import Options
 from sinks import archive, proof
 from sinks.archive import Archive
 from sinks.proof import Finding, Held
@@ -27,7 +28,7 @@ class Tables:
 
     clean: str
     quarantine: str
-    options: dict[str, str]
+    options: Options
     coordinates: Coordinates
     app: str
     folder: str = ""

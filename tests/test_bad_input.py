@@ -175,7 +175,7 @@ def rows_in(aws: TestAws, bucket: str) -> int:
     """Rows of the table and its quarantine in a bucket, by their logs."""
     tables = [f"s3://{bucket}/lake/{name}" for name in ("user", "user_quarantine")]
     try:
-        return sum(DeltaTable(uri, storage_options=aws.storage_options).count() for uri in tables)
+        return sum(DeltaTable(uri, storage_options=aws.storage_options()).count() for uri in tables)
     except TableNotFoundError:
         return 0
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pinpip.config import Config, DeltaSink, KafkaSource, KinesisSource, ParquetSink
 from pinpip.configfile import load, resolve, shown
 from pinpip.errors import ConfigError
+from sinks.options import options_at
 
 EXAMPLE = Path(__file__).parent.parent / "config.yaml"
 PIPELINE = {
@@ -260,8 +261,9 @@ def test_local_is_resolved_to_the_running_embedded_stack(tmp_path: Path) -> None
     state.write_text(json.dumps({"kafka": "127.0.0.1:19", "aws": "http://127.0.0.1:20"}))
     config = resolve(load(EXAMPLE, {}), state)
     assert config.kafka.bootstrap_servers == "127.0.0.1:19"
-    assert config.storage_options["aws_endpoint_url"] == "http://127.0.0.1:20"
-    assert config.storage_options["aws_access_key_id"] == "local"
+    options = options_at("s3://lake/pin", config.aws)()
+    assert options["aws_endpoint_url"] == "http://127.0.0.1:20"
+    assert options["aws_access_key_id"] == "local"
     assert config.pipelines == load(EXAMPLE, {}).pipelines
 
 

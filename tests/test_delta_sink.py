@@ -25,12 +25,12 @@ P0, P1, P2 = (LOG.partition(n) for n in range(3))
 
 
 def clean(folder: Path) -> DeltaSink:
-    target = delta_target(str(folder), {}, KAFKA, "clean")
+    target = delta_target(str(folder), dict, KAFKA, "clean")
     return DeltaSink("clean", target, FolderStore(folder), SystemClock())
 
 
 def quarantine(folder: Path, clock: ManualClock) -> DeltaSink:
-    target = delta_target(str(folder), {}, KAFKA, "rejected")
+    target = delta_target(str(folder), dict, KAFKA, "rejected")
     return DeltaSink("quarantine", target, FolderStore(folder), clock)
 
 

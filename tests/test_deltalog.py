@@ -50,7 +50,7 @@ class Counting:
 
 def in_folder(folder: Path) -> DeltaBackend:
     """A table on disk."""
-    return DeltaBackend(FolderStore(folder), {}, "clean", KAFKA)
+    return DeltaBackend(FolderStore(folder), dict, "clean", KAFKA)
 
 
 def opened(backend: DeltaBackend, *indices: int, store: Store | None = None) -> DeltaSink:
@@ -70,7 +70,7 @@ def in_threes(sink: DeltaSink, numbers: range) -> None:
 
 def table(backend: DeltaBackend) -> DeltaTable:
     """As delta-rs sees it."""
-    return DeltaTable(backend.store.uri, storage_options=backend.options)
+    return DeltaTable(backend.store.uri, storage_options=backend.options())
 
 
 def foreign_rows(backend: DeltaBackend) -> None:

@@ -149,7 +149,7 @@ def test_api_gateway_may_call_kinesis_as_the_gateways_routes_do(
 def holds(aws: TestAws, uri: str, rows: int) -> bool:
     """Whether the table is there and has so many rows, by its log."""
     try:
-        return int(DeltaTable(uri, storage_options=aws.storage_options).count()) == rows
+        return int(DeltaTable(uri, storage_options=aws.storage_options()).count()) == rows
     except TableNotFoundError:
         return False
 

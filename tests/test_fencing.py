@@ -13,7 +13,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from polars.testing import assert_frame_equal
 
 from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Position
-from pinpip.borders import Sink
+from pinpip.borders import Options, Sink
 from pinpip.clock import SystemClock
 from pinpip.errors import PositionLost, StalePosition
 from sinks import guard, transactions
@@ -75,7 +75,7 @@ class Place:
     kind: str
     coordinates: Coordinates
     store: Store
-    options: dict[str, str]
+    options: Options
 
     def __post_init__(self) -> None:
         self.log = Log(self.coordinates)
@@ -104,7 +104,7 @@ class Place:
 
     def _rows(self) -> pl.DataFrame:
         if self.kind != "archive":
-            return pl.read_delta(self.store.uri, storage_options=self.options)
+            return pl.read_delta(self.store.uri, storage_options=self.options())
         return pl.concat([pl.read_parquet(self.store.read(key)) for key in self.store.list("")])
 
 
@@ -120,7 +120,7 @@ def place(request: pytest.FixtureRequest, kind: str, tmp_path: Path, aws: TestAw
     where, source = str(request.param).split()
     coordinates = KAFKA if source == "kafka" else KINESIS
     if where == "folder":
-        return Place(kind, coordinates, FolderStore(tmp_path / "place"), {})
+        return Place(kind, coordinates, FolderStore(tmp_path / "place"), dict)
     store = S3Store(client(aws.config), aws.bucket(), uuid4().hex)
     return Place(kind, coordinates, store, aws.storage_options)
 
@@ -201,7 +201,7 @@ def test_what_a_zombie_put_off_is_never_committed(
 
 def clean(folder: Path, coordinates: Coordinates = KAFKA) -> DeltaSink:
     """A writer of the clean table that knows nothing yet."""
-    target = delta_target(str(folder), {}, coordinates, "clean")
+    target = delta_target(str(folder), dict, coordinates, "clean")
     return DeltaSink("clean", target, FolderStore(folder), SystemClock())
 
 
@@ -222,7 +222,7 @@ def move_by_hand(folder: Path, *txns: Transaction) -> None:
 
 def findings(folder: Path) -> set[Kind]:
     """What verify says of the clean table, beside a quarantine that is not there."""
-    tables = Tables(str(folder), f"{folder}_quarantine", {}, KAFKA, APP)
+    tables = Tables(str(folder), f"{folder}_quarantine", dict, KAFKA, APP)
     return {f.kind for f in verify(tables).findings if str(folder) + ":" in f.detail}
 
 

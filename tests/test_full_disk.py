@@ -42,7 +42,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 @pytest.fixture
 def held(disk: SmallDisk) -> DeltaBackend:
     """A table on it."""
-    return DeltaBackend(FolderStore(disk.root / "table"), {}, "clean", KAFKA)
+    return DeltaBackend(FolderStore(disk.root / "table"), dict, "clean", KAFKA)
 
 
 @pytest.fixture
@@ -117,10 +117,10 @@ def test_a_checkpoint_without_room_leaves_the_table_as_it_was(
     before = disk.files()
     disk.fill(leave=room)
     with pytest.raises(TransientError, match=NO_ROOM):
-        table.checkpoint(held.store.uri, {})
+        table.checkpoint(held.store.uri, dict)
     assert disk.files() == before
     disk.free()
-    table.checkpoint(held.store.uri, {})
+    table.checkpoint(held.store.uri, dict)
     assert deliver(held.sink(), 2 * STEP) == []
     assert_once(held, 2 * STEP)
 

@@ -18,6 +18,7 @@ from consumers.kafka_client import end_positions, settings
 from consumers.kafka_ids import TopicIds
 from consumers.kafka_reader import Reader
 from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position, Records, merge
+from pinpip.borders import Options
 from pinpip.clock import SystemClock
 from pinpip.epochs import epoch_of, refuse_another, spelled
 from pinpip.errors import PositionLost, StalePosition, TopicRecreated
@@ -55,7 +56,7 @@ def living(batch: Batch, epoch: int | None) -> Batch:
 
 def clean(where: Path, **target: Any) -> DeltaSink:
     """A writer of the clean table that knows nothing yet."""
-    own = replace(delta_target(str(where), {}, KAFKA, "clean"), **target)
+    own = replace(delta_target(str(where), dict, KAFKA, "clean"), **target)
     return DeltaSink("clean", own, FolderStore(where), SystemClock())
 
 
@@ -213,7 +214,7 @@ def test_of_two_that_begin_an_incarnation_with_the_same_partition_one_is_stale(
         one.write(LOG.batch({1: (0, 3)}))
     assert one.positions([P0, P1]) == {P0: Position(6), P1: Position(6)}
     one.write(LOG.batch({1: (6, 9)}))
-    own = rows.scan(DeltaTable(str(tmp_path)), {}, rows.folder_of("2")).collect()
+    own = rows.scan(DeltaTable(str(tmp_path)), dict, rows.folder_of("2")).collect()
     wanted = LOG.batch({0: (0, 6), 1: (0, 9)}).clean
     assert_frame_equal(own, wanted, check_row_order=False)
 
@@ -230,7 +231,7 @@ def test_readers_see_the_rows_of_all_incarnations(
 ) -> None:
     in_bucket = place == "bucket"
     uri = f"s3://{aws.bucket()}/lake/pin" if in_bucket else str(tmp_path / "pin")
-    options = aws.storage_options if in_bucket else {}
+    options: Options = aws.storage_options if in_bucket else dict
     log = Log(coordinates)
     target = delta_target(uri, options, coordinates, "clean")
     for incarnation, batch in (("1", log.batch({0: (0, 9)})), ("2", log.batch({0: (0, 6)}))):
@@ -241,16 +242,16 @@ def test_readers_see_the_rows_of_all_incarnations(
         sink.positions([log.partition(0)])
         sink.write(batch)
     first, again = log.batch({0: (0, 9)}).clean, log.batch({0: (0, 6)}).clean
-    table = DeltaTable(uri, storage_options=options)
+    table = DeltaTable(uri, storage_options=options())
     both = identities(pl.concat([first, again]), coordinates)
-    assert identities(pl.read_delta(uri, storage_options=options), coordinates) == both
+    assert identities(pl.read_delta(uri, storage_options=options()), coordinates) == both
     for folder, held in (("", first), (rows.folder_of("2"), again)):
         mine = rows.scan(table, options, folder).collect()
         assert identities(mine, coordinates) == identities(held, coordinates)
     dataset = table.to_pyarrow_dataset()
     counted = duckdb.connect().execute("SELECT count(*) FROM dataset").fetchall()
     assert counted == [(len(both),)]
-    assert dataset.schema.names == pl.read_delta(uri, storage_options=options).columns
+    assert dataset.schema.names == pl.read_delta(uri, storage_options=options()).columns
 
 
 # --- A topic created again behind a reader

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates
-from pinpip.borders import Sink
+from pinpip.borders import Options, Sink
 from pinpip.clock import SystemClock
 from sinks.delta import DeltaSink
 from sinks.parquet import ParquetSink
@@ -49,7 +49,7 @@ class DeltaBackend:
     """A table of its own: the clean one, or the quarantine, which puts empty commits off."""
 
     store: Store
-    options: dict[str, str]
+    options: Options
     stage: Literal["clean", "rejected"]
     coordinates: Coordinates
 
@@ -64,7 +64,7 @@ class DeltaBackend:
 
     def rows(self) -> pl.DataFrame:
         """The whole table."""
-        return pl.read_delta(self.store.uri, storage_options=self.options)
+        return pl.read_delta(self.store.uri, storage_options=self.options())
 
 
 @pytest.fixture(params=[KAFKA, KINESIS], ids=lambda c: c.kind)
@@ -117,7 +117,7 @@ class TestDeltaInAFolder(SinkContract):
     @pytest.fixture
     def fresh(self, folder: Callable[[], Store], coordinates: Coordinates) -> Fresh:
         """A new table each."""
-        return lambda: DeltaBackend(folder(), {}, "clean", coordinates)
+        return lambda: DeltaBackend(folder(), dict, "clean", coordinates)
 
 
 class TestDeltaInABucket(SinkContract):
@@ -139,4 +139,4 @@ class TestQuarantineInAFolder(SinkContract):
     @pytest.fixture
     def fresh(self, folder: Callable[[], Store], coordinates: Coordinates) -> Fresh:
         """A new table each."""
-        return lambda: DeltaBackend(folder(), {}, "rejected", coordinates)
+        return lambda: DeltaBackend(folder(), dict, "rejected", coordinates)

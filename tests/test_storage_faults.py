@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 from chaos.proxy import Fault
 from pinpip import aws as connection
 from pinpip.batch import KAFKA, Position
-from pinpip.borders import Sink
+from pinpip.borders import Options, Sink
 from pinpip.clock import SystemClock
 from pinpip.errors import SinkError, StalePosition, TransientError
 from sinks import table
@@ -72,9 +72,10 @@ class Place:
         """By way of the proxy."""
         return TestAws(self.proxy.endpoint)
 
-    def options(self, timeout: int = 30) -> dict[str, str]:
+    def options(self, timeout: int = 30) -> Options:
         """Delta-rs's, by way of the proxy."""
-        return self.rough.storage_options | {"retry_timeout": "0s", "timeout": f"{timeout}s"}
+        own = {"retry_timeout": "0s", "timeout": f"{timeout}s"}
+        return lambda: self.rough.storage_options() | own
 
     def store(self, timeout: int = 30) -> S3Store:
         """By way of the proxy."""
@@ -87,7 +88,7 @@ class Place:
         """A sink by way of the proxy."""
         return self.delta_sink(self.store(timeout), self.options(timeout))
 
-    def delta_sink(self, store: S3Store, options: dict[str, str]) -> DeltaSink:
+    def delta_sink(self, store: S3Store, options: Options) -> DeltaSink:
         """A sink on the table here."""
         target = delta_target(self.uri, options, KAFKA, "clean")
         return DeltaSink("clean", target, store, SystemClock())
@@ -222,7 +223,7 @@ def test_each_fault_of_reading_a_checkpoint(place: Place, fault: Fault) -> None:
 
 def test_a_fault_of_a_look_for_rows_without_a_position(place: Place) -> None:
     rows = LOG.batch({0: (0, STEP), 2: (0, STEP)}).clean
-    rows.write_delta(place.uri, storage_options=place.direct.storage_options)
+    rows.write_delta(place.uri, storage_options=place.direct.storage_options())
     tries = [Fault.RESET] * 9 * 2  # polars's own, and of two reads at a time
     place.proxy.next("GET", "/part-", *tries)
     with pytest.raises(TransientError, match="does not answer"):
@@ -314,6 +315,6 @@ def test_a_damaged_data_file_is_not_taken_for_a_passing_fault(tmp_path: Path, da
     LOG.batch({0: (0, STEP), 2: (0, STEP)}).clean.write_delta(str(tmp_path))
     [file] = tmp_path.glob("*.parquet")
     file.unlink() if damage == "removed" else file.write_bytes(b"damaged" * 9)
-    backend = DeltaBackend(FolderStore(tmp_path), {}, "clean", KAFKA)
+    backend = DeltaBackend(FolderStore(tmp_path), dict, "clean", KAFKA)
     with pytest.raises(SinkError, match=r"a data file of table .* is missing or damaged"):
         backend.sink().positions([LOG.partition(1)])

@@ -17,6 +17,7 @@ from pinpip.clock import Clock
 from pinpip.config import Config, Pipeline
 from sinks.archive import Archive
 from sinks.delta import DeltaSink, Target
+from sinks.options import options_at
 from sinks.parquet import ParquetSink
 from sinks.rows import folder_of
 from sinks.store import Store, open_store
@@ -36,7 +37,7 @@ def tables_of(config: Config, name: str) -> Tables:
 
 def tables_at(config: Config, uri: str, coordinates: Coordinates, app: str) -> Tables:
     """The table at `uri` and the quarantine beside it, their positions under `app`."""
-    options = config.storage_options if uri.startswith("s3://") else {}
+    options = options_at(uri, config.aws)
     return Tables(uri, f"{uri}_quarantine", options, coordinates, app)
 
 

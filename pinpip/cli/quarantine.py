@@ -37,7 +37,7 @@ def list_(
         return
     value = pl.col("_value").bin.slice(0, _VALUE_SHOWN)
     rows = (
-        pl.scan_delta(tables.quarantine, storage_options=tables.options)
+        pl.scan_delta(tables.quarantine, storage_options=tables.options())
         .select("_timestamp", *tables.coordinates.identity, "reason", "detail", value=value)
         .sort("_timestamp", descending=True)
         .head(most)

@@ -65,6 +65,6 @@ def _tables(config: "Config") -> "dict[str, list[pl.LazyFrame]]":
     for name, pipeline in config.pipelines.items():
         tables = tables_of(config, name)
         if find_own(tables.clean, tables.options, tables.coordinates) is not None:
-            frame = pl.scan_delta(tables.clean, storage_options=tables.options)
+            frame = pl.scan_delta(tables.clean, storage_options=tables.options())
             found.setdefault(load_schema(pipeline.schema_).name, []).append(frame)
     return found

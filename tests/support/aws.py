@@ -22,7 +22,6 @@ class TestAws:
         keys = {"access_key_id": "local", "secret_access_key": "local"}
         return Aws.model_validate({"endpoint_url": self.endpoint, **keys})
 
-    @property
     def storage_options(self) -> dict[str, str]:
         """What delta-rs and polars need for its S3."""
         return {

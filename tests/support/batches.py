@@ -19,6 +19,7 @@ from pinpip.batch import (
     Position,
     Span,
 )
+from pinpip.borders import Options
 from sinks.delta import Target
 
 APP = "pinpip/pin/1"
@@ -39,7 +40,7 @@ REJECTED_SCHEMA = {
 
 def delta_target(
     uri: str,
-    options: dict[str, str],
+    options: Options,
     coordinates: Coordinates,
     stage: Literal["clean", "rejected"],
 ) -> Target:

@@ -9,6 +9,7 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction
 
 from pinpip.batch import Batch, Coordinates, Position
+from pinpip.borders import Options
 from pinpip.clock import SystemClock
 from pinpip.config import Aws
 from sinks import transactions
@@ -30,7 +31,7 @@ class Pair:
     root: str
     coordinates: Coordinates
     aws: Aws = field(default_factory=Aws)
-    options: dict[str, str] = field(default_factory=dict)
+    options: Options = dict
 
     @property
     def log(self) -> Log:
@@ -53,7 +54,7 @@ class Pair:
 
     def table(self, stage: Stage) -> DeltaTable:
         """One of the two, opened."""
-        return DeltaTable(self.uri(stage), storage_options=self.options)
+        return DeltaTable(self.uri(stage), storage_options=self.options())
 
     def write(self, *batches: Batch, stages: tuple[Stage, ...] = ("clean", "rejected")) -> None:
         """What a consumer does from its start to its clean stop."""
@@ -94,7 +95,7 @@ class Pair:
 
     def rows(self, stage: Stage) -> pl.DataFrame:
         """All rows, with the key column under one name."""
-        frame = pl.read_delta(self.uri(stage), storage_options=self.options)
+        frame = pl.read_delta(self.uri(stage), storage_options=self.options())
         return frame.with_columns(pl.col(self.coordinates.key).alias("_key"))
 
     def commit(self, stage: Stage, transactions: list[Transaction]) -> None:
