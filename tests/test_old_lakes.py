@@ -70,7 +70,7 @@ def sinks(root: Path, life: Life) -> list[Sink]:
     lake, folder = root / life.lake, folder_of(life.incarnation)
     made: list[Sink] = []
     for stage in ("clean", "rejected"):
-        target = delta_target(str(lake / stage), {}, life.coordinates, stage)
+        target = delta_target(str(lake / stage), dict, life.coordinates, stage)
         own = replace(target, app=life.app, folder=folder)
         made.append(DeltaSink(stage, own, FolderStore(lake / stage), SystemClock()))
     chain = FolderStore(lake / "archive" / folder)
@@ -93,7 +93,7 @@ def proof(root: Path, life: Life) -> Report:
     """What verify says of this life."""
     lake, folder = root / life.lake, folder_of(life.incarnation)
     clean, rejected = str(lake / "clean"), str(lake / "rejected")
-    tables = Tables(clean, rejected, {}, life.coordinates, life.app, folder)
+    tables = Tables(clean, rejected, dict, life.coordinates, life.app, folder)
     chain = Archive(FolderStore(lake / "archive" / folder), "raw", life.coordinates)
     return verify(tables, [chain])
 
