@@ -11,6 +11,7 @@ the latest record again.
 
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import structlog
@@ -256,7 +257,9 @@ class KinesisSource:
             rows = self._window.head(rows)
         if rows.is_empty():
             return None
-        end = KINESIS.after(rows.item(-1, KINESIS.number), rows.item(-1, "_subsequence"))
+        number = rows.item(-1, KINESIS.number)
+        end = KINESIS.after(number, rows.item(-1, "_subsequence"))
+        end = replace(end, digits=answer.digits.get(number, 0))
         rows = rows if self._window is None else self._window.inside(rows)
         span = Span(cursor.position, end, rows.height)
         cursor.position = end

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LIMIT = 10_000
 DIGITS = 64
+_NUMBER = rf"^[0-9]{{1,{DIGITS}}}$"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ROW = ("_sequence", "_subsequence", "_partition_key", "_timestamp", VALUE)
@@ -46,9 +47,13 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one GetRecords gave; `lost_anchor` is the record that should have come first."""
+    """What one GetRecords gave; `lost_anchor` is the record that should have come first.
+
+    `digits`: how many digits each sequence number (64 digits) had that came with leading zeros.
+    """
 
     frame: pl.DataFrame
+    digits: Mapping[str, int]
     full: bool
     behind: int
     iterator: str | None
@@ -64,6 +69,7 @@ def get_records(client: "KinesisClient", stream: str, cursor: Cursor, now: datet
     records = answer["Records"]
     return Answer(
         to_frame(Partition(stream, cursor.shard.id), records),
+        _digits(records),
         len(records) == LIMIT,
         answer.get("MillisBehindLatest", 0),
         answer.get("NextShardIterator"),
@@ -73,19 +79,30 @@ def get_records(client: "KinesisClient", stream: str, cursor: Cursor, now: datet
 
 
 def _new_iterator(client: "KinesisClient", stream: str, cursor: Cursor, now: datetime) -> None:
-    where: dict[str, Any] = {"StreamName": stream, "ShardId": cursor.shard.id}
-    if cursor.position is not None:
-        # AT, not AFTER: an aggregate may have been read in part; what was read is dropped.
-        number = str(cursor.position.number)
-        where |= {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "StartingSequenceNumber": number}
-    elif isinstance(cursor.begin, datetime):
-        where |= {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": cursor.begin}
-    else:
-        where |= {"ShardIteratorType": cursor.begin}
+    where: dict[str, Any] = {"StreamName": stream, "ShardId": cursor.shard.id, **_begin(cursor)}
     cursor.iterator = client.get_shard_iterator(**where)["ShardIterator"]
     cursor.anchor = cursor.position.number if cursor.position else None
     if cursor.begin == "LATEST":
         cursor.begin = now  # a second LATEST, after an outage, would skip what came meanwhile
+
+
+def _begin(cursor: Cursor) -> Mapping[str, Any]:
+    position = cursor.position
+    if position is not None and cursor.shard.padded and not position.digits:
+        # How the number was written is not known: read all, what was read is dropped.
+        return {"ShardIteratorType": "TRIM_HORIZON"}
+    if position is not None:
+        # AT, not AFTER: an aggregate may have been read in part; what was read is dropped.
+        number = position.received
+        return {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "StartingSequenceNumber": number}
+    if isinstance(cursor.begin, datetime):
+        return {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": cursor.begin}
+    return {"ShardIteratorType": cursor.begin}
+
+
+def _digits(records: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
+    numbers = [record["SequenceNumber"] for record in records]
+    return {n.zfill(DIGITS): len(n) for n in numbers if n.startswith("0")}
 
 
 def _lost_anchor(cursor: Cursor, records: Sequence[Mapping[str, Any]]) -> int | None:
@@ -100,15 +117,15 @@ def _lost_anchor(cursor: Cursor, records: Sequence[Mapping[str, Any]]) -> int | 
 def to_frame(partition: Partition, records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """Kinesis records as user records with the metadata columns and `_value`, in order.
 
-    Raises SourceError for a sequence number of more than 64 digits.
+    Raises SourceError for a sequence number that is not 1 to 64 decimal digits.
     """
     rows = [row for record in records for row in _rows(record)]
     columns = dict(zip(_ROW, zip(*rows, strict=True), strict=True)) if rows else {}
     frame = pl.DataFrame(columns, schema=_SCHEMA)
-    if (frame["_sequence"].str.len_bytes() > DIGITS).any():
+    for number in frame["_sequence"].filter(~frame["_sequence"].str.contains(_NUMBER)).head(1):
         raise SourceError(
-            f"{partition}: a sequence number has more than {DIGITS} digits",
-            "this version of pinpip cannot hold it: report it",
+            f"{partition}: the sequence number {number!r} is not 1 to {DIGITS} digits",
+            "this version of pinpip cannot store it: report it, with the name of the service",
         )
     return frame.select(
         pl.lit(partition.source).alias("_stream"),

@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard; `closed` means that it takes no more records."""
+    """One shard; `closed` means that it takes no more records.
+
+    `padded`: its sequence numbers are written with leading zeros.
+    """
 
     id: str
     parents: frozenset[str] = frozenset()
     closed: bool = False
+    padded: bool = False
 
 
 def list_shards(client: "KinesisClient", stream: str) -> dict[str, Shard]:
@@ -34,8 +38,11 @@ def list_shards(client: "KinesisClient", stream: str) -> dict[str, Shard]:
 
 def _listed(entry: Mapping[str, Any]) -> Shard:
     parents = {entry.get("ParentShardId"), entry.get("AdjacentParentShardId")} - {None}
-    closed = "EndingSequenceNumber" in entry["SequenceNumberRange"]
-    return Shard(entry["ShardId"], frozenset(map(str, parents)), closed)
+    numbers = entry["SequenceNumberRange"]
+    closed = "EndingSequenceNumber" in numbers
+    first = numbers.get("StartingSequenceNumber", "")
+    padded = first != "0" and first.startswith("0")
+    return Shard(entry["ShardId"], frozenset(map(str, parents)), closed, padded)
 
 
 def children(entries: Iterable[Mapping[str, Any]]) -> dict[str, Shard]:

@@ -6,9 +6,10 @@ A position travels with the rows it belongs to; "+1" is decided in `Coordinates`
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import polars as pl
+from pydantic import Field
 
 TIMESTAMP = pl.Datetime("us", "UTC")
 VALUE = "_value"
@@ -35,11 +36,18 @@ class Position:
     Kinesis: the sequence number and sub-sequence of the last record read; reading goes on after.
     `epoch` is which life of the log they count in, see `pinpip.epochs`; None: the source cannot
     tell. It is not compared: two lives of one log are refused where they meet.
+    `digits`: how many digits the sequence number had when it came with leading zeros, else 0.
     """
 
     number: int
     sub: int = 0
     epoch: int | None = field(default=None, compare=False)
+    digits: Annotated[int, Field(exclude=True)] = field(default=0, compare=False)
+
+    @property
+    def received(self) -> str:
+        """The number as the source wrote it."""
+        return str(self.number).zfill(self.digits)
 
 
 class Stretch(NamedTuple):

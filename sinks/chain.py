@@ -25,8 +25,8 @@ _FOOTER = 64 * 1024  # bytes in which a footer lies, as a rule
 class About(TypedDict):
     """What each object says of itself, in the store's metadata and in the Parquet footer.
 
-    `start` and `end` are spelled as in names: an object's end is its successor's name. `epoch` is
-    that of `end`, if the source told it.
+    `start` and `end` are spelled as in names: an object's end is its successor's name. `epoch` and
+    `digits` are those of `end`, if the source told them.
     """
 
     start: str
@@ -34,6 +34,7 @@ class About(TypedDict):
     records: int
     writer: str
     epoch: NotRequired[int | None]
+    digits: NotRequired[int]
 
 
 @dataclass(frozen=True)

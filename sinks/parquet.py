@@ -92,6 +92,8 @@ class ParquetSink:
             writer=self._writer,
             epoch=epoch,
         )
+        if span.end.digits:
+            about["digits"] = span.end.digits
         key = chain.key_of(partition, about["start"])
         text = json.dumps(about)
         if not self._store.put_new(key, _encoded(new, text), {chain.KEY: text}):
@@ -113,7 +115,8 @@ class ParquetSink:
         if key is None:
             return None
         about = chain.about(self._store, key)
-        return replace(chain.position(about["end"]), epoch=about.get("epoch"))
+        end = chain.position(about["end"])
+        return replace(end, epoch=about.get("epoch"), digits=about.get("digits", 0))
 
     def _last_key(self, partition: Partition) -> str | None:
         """The chain's last object, found in leaps: a chain of years has millions of them.

@@ -5,6 +5,9 @@ today) is split over 62-bit limbs, each a `txn` of the same commit. Limbs are no
 engine that keeps the highest version of an id, against the protocol's "latest wins", would mix
 two commits: a counter tells commits apart and a checksum over all parts proves they belong
 together. Source: Delta transaction protocol, "Transaction Identifiers".
+
+The sub-sequence's version also holds, above its lowest 40 bits, `Position.digits`: 0 in tables of
+before, and wherever numbers have no leading zeros.
 """
 
 import hashlib
@@ -19,6 +22,7 @@ from pinpip.errors import PositionLost
 LIMBS = 4
 _BITS = 62
 _MASK = (1 << _BITS) - 1
+_SUB_BITS = 40
 _PARTS = [*(f"limb{i}" for i in range(LIMBS)), "sub", "counter", "checksum"]
 
 Lookup = Callable[[str], int | None]
@@ -68,7 +72,8 @@ def read(
             "another engine rewrote the table's checkpoint; restore an earlier version of it",
         )
     number = sum(limb << (_BITS * i) for i, limb in enumerate(values[:LIMBS]))
-    return Position(number, values[LIMBS])
+    digits, sub = divmod(values[LIMBS], 1 << _SUB_BITS)
+    return Position(number, sub, digits=digits)
 
 
 def write(
@@ -86,7 +91,7 @@ def write(
         return [Transaction(own, position.number, now_ms)]
     counter = lookup(f"{own}/counter") or 0
     limbs = [(position.number >> (_BITS * i)) & _MASK for i in range(LIMBS)]
-    values = [*limbs, position.sub, counter + 1]
+    values = [*limbs, position.sub + (position.digits << _SUB_BITS), counter + 1]
     values.append(_checksum(values))
     named = zip(_PARTS, values, strict=True)
     return [Transaction(f"{own}/{part}", value, now_ms) for part, value in named]

@@ -7,10 +7,9 @@ import pytest
 
 from consumers.aggregation import UserRecord
 from pinpip.batch import Position, merge
-from pinpip.errors import SourceError
 from tests.contracts.source_contract import Recorder, opened, rows, values
 from tests.support.aggregates import aggregate
-from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault
+from tests.support.fake_kinesis import FakeClock, FakeKinesis, fault
 from tests.support.kinesis_reading import A, B, drain, everything, flat, of, source_of
 
 
@@ -32,13 +31,6 @@ def test_real_looking_sequence_numbers_are_kept_whole(kinesis: FakeKinesis) -> N
     assert got.frame["_partition_key"].to_list() == ["κλειδί"] * 2
     assert got.frame["_timestamp"].to_list() == [kinesis.clock.now() - timedelta(seconds=40)] * 2
     assert got.spans[of(A)].end == Position(numbers[1], 0)
-
-
-def test_a_sequence_number_of_more_than_64_digits_stops_the_source(kinesis: FakeKinesis) -> None:
-    kinesis._next = 10**64
-    kinesis.put(A, b"1")
-    with pytest.raises(SourceError, match=f"{STREAM}/{A}: a sequence number has more than 64"):
-        everything(kinesis, Recorder())
 
 
 def test_full_answers_follow_each_other_and_spans_chain(kinesis: FakeKinesis) -> None:

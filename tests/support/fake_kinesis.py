@@ -61,15 +61,21 @@ class FakeShard:
 class FakeKinesis:
     """One stream. `faults[operation, shard]` are raised first, one per call; `calls` is the log.
 
-    While `open_gate` is cleared, GetRecords does not answer.
+    `asked`: the requests for an iterator, by shard.
+    While `open_gate` is cleared, GetRecords does not answer. Sequence numbers have at least `width`
+    digits and are compared as text, as by ministack.
     """
 
-    def __init__(self, clock: FakeClock, shards: int = 1, limit: int = 10_000) -> None:
+    def __init__(
+        self, clock: FakeClock, shards: int = 1, limit: int = 10_000, width: int = 0
+    ) -> None:
         self.clock = clock
         self.limit = limit
+        self.width = width
         self.shards = {f"shardId-{n:012d}": FakeShard() for n in range(shards)}
         self.faults: defaultdict[tuple[str, str], list[Exception]] = defaultdict(list)
         self.calls: list[tuple[str, str, float]] = []
+        self.asked: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self.open_gate = Event()
         self.open_gate.set()
         self.meta = SimpleNamespace(region_name="eu-north-1")
@@ -85,7 +91,7 @@ class FakeKinesis:
         numbers = [self._number() for _ in values]
         self.shards[shard].records += [
             {
-                "SequenceNumber": str(number),
+                "SequenceNumber": self._text(number),
                 "ApproximateArrivalTimestamp": self.clock.now(),
                 "Data": value,
                 "PartitionKey": key,
@@ -93,6 +99,9 @@ class FakeKinesis:
             for number, value in zip(numbers, values, strict=True)
         ]
         return numbers
+
+    def _text(self, number: int) -> str:
+        return str(number).zfill(self.width)
 
     def _number(self) -> int:
         self._next += 2**35 + 16
@@ -117,13 +126,14 @@ class FakeKinesis:
     def _entry(self, name: str) -> dict[str, Any]:
         shard = self.shards[name]
         parents = dict(zip(("ParentShardId", "AdjacentParentShardId"), shard.parents, strict=False))
-        ending = {"EndingSequenceNumber": str(self._next)} if shard.closed else {}
-        numbers = {"StartingSequenceNumber": str(FIRST_SEQUENCE), **ending}
+        ending = {"EndingSequenceNumber": self._text(self._next)} if shard.closed else {}
+        numbers = {"StartingSequenceNumber": self._text(FIRST_SEQUENCE), **ending}
         return {"ShardId": name, "SequenceNumberRange": numbers, **parents}
 
     def get_shard_iterator(self, **request: Any) -> dict[str, str]:
         """GetShardIterator; the iterator is readable text."""
         name, kind = request["ShardId"], request["ShardIteratorType"]
+        self.asked[name].append(request)
         self._called("GetShardIterator", name)
         records = self.shards[name].records
         if kind == "LATEST":
@@ -134,10 +144,15 @@ class FakeKinesis:
             ]
             after = int(earlier[-1]["SequenceNumber"]) if earlier else 0
         else:
-            after = int(request.get("StartingSequenceNumber", 1)) - (
-                kind != "AFTER_SEQUENCE_NUMBER"
-            )
+            after = self._before(records, request.get("StartingSequenceNumber", self._text(1)))
         return {"ShardIterator": self._iterator(name, after)}
+
+    def _before(self, records: list[dict[str, Any]], asked: str) -> int:
+        """The number before the first record whose own is `asked` or comes later in text order."""
+        if len(asked) >= self.width:
+            return int(asked) - 1
+        earlier = [r for r in records if r["SequenceNumber"] < asked]
+        return int(earlier[-1]["SequenceNumber"]) if earlier else 0
 
     def _iterator(self, name: str, after: int) -> str:
         return f"{name} {after} {self.clock.monotonic()}"
