@@ -53,7 +53,11 @@ class KafkaSource:
         """Join the group; ConfigError, or SourceError when no broker can be reached."""
         self._listener = listener
         self._reader = Reader(
-            self._settings, headers=self._headers, chunk=self._chunk, from_end=self._from_end
+            self._settings,
+            headers=self._headers,
+            chunk=self._chunk,
+            from_end=self._from_end,
+            member=True,
         )
         # Without an on_lost of its own the client calls on_revoke: both only drop.
         self._reader.consumer.subscribe(

@@ -30,6 +30,7 @@ _REFUSED = {
     KafkaError.UNSUPPORTED_SASL_MECHANISM,
     KafkaError.ILLEGAL_SASL_STATE,
 }
+_MEMBERSHIP = {"group.protocol", "group.instance.id", "group.remote.assignor"}
 _RIGHTS = "see the user, its password and its rights (ACLs: READ on the topics and the group)"
 _AUTHORITY = "see kafka.ssl.ca.location: it must hold the authority of the brokers' certificates"
 _INSTANCE = (
@@ -62,6 +63,16 @@ def settings(properties: Mapping[str, Any], group: str, budget: int) -> dict[str
         defaults["partition.assignment.strategy"] = "cooperative-sticky"
         defaults["session.timeout.ms"] = 10_000  # a killed member's partitions wait so long
     return defaults | dict(properties) | _OURS | {"group.id": group}
+
+
+def settings_beside(properties: Mapping[str, Any], group: str, budget: int) -> dict[str, Any]:
+    """As `settings`, for a client that reads beside `group`: it never joins and never commits.
+
+    librdkafka looks for the coordinator of any `group.id`. The live group's name makes that a
+    permitted request wherever the pipeline itself may run.
+    """
+    kept = {name: value for name, value in properties.items() if name not in _MEMBERSHIP}
+    return settings(kept, group, budget)
 
 
 def client(configuration: Mapping[str, Any], errors: list[KafkaError] | None = None) -> Consumer:

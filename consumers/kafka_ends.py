@@ -10,7 +10,13 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
-from consumers.kafka_client import REACH, partitions_of, settings, topic_partition, watermarks
+from consumers.kafka_client import (
+    REACH,
+    partitions_of,
+    settings_beside,
+    topic_partition,
+    watermarks,
+)
 from consumers.kafka_reader import Reader
 from pinpip.batch import Partition, Positions
 from pinpip.errors import SourceError
@@ -21,15 +27,20 @@ _log = structlog.get_logger()
 
 
 def unread_since(
-    properties: Mapping[str, Any], topics: Sequence[str], positions: Positions, older_than: datetime
+    properties: Mapping[str, Any],
+    topics: Sequence[str],
+    group: str,
+    positions: Positions,
+    older_than: datetime,
 ) -> dict[Partition, int]:
     """Partitions whose first unread record is older than `older_than` (UTC), with their lag.
 
     The lag is an upper bound of the records, as offsets have gaps. A partition that `positions`
-    does not name counts from its first offset. Raises RecordsExpired when a topic no longer
-    reaches back to a position, SourceError when it ends before one.
+    does not name counts from its first offset. The reader does not join `group`. Raises
+    RecordsExpired when a topic no longer reaches back to a position, SourceError when it ends
+    before one.
     """
-    reader = Reader(settings(properties, "pinpip-ends", 0), headers=False, chunk=1)
+    reader = Reader(settings_beside(properties, group, 0), headers=False, chunk=1)
     try:
         behind: dict[Partition, int] = {}
         for partition in partitions_of(reader.consumer, topics):

@@ -28,11 +28,17 @@ class Reader:
 
     It reads one life of a topic: TopicRecreated is raised for another. A partition without a
     position begins at its entry in `firsts`; without one at its end if `from_end`, else at its
-    first offset.
+    first offset. Only a `member` of its group needs a right to the group.
     """
 
     def __init__(
-        self, configuration: Mapping[str, Any], *, headers: bool, chunk: int, from_end: bool = False
+        self,
+        configuration: Mapping[str, Any],
+        *,
+        headers: bool,
+        chunk: int,
+        from_end: bool = False,
+        member: bool = False,
     ) -> None:
         self._errors: list[KafkaError] = []
         self.consumer = client(configuration, self._errors)
@@ -45,6 +51,7 @@ class Reader:
         self._epochs: dict[str, int] = {}
         self._asked: Asked = {}
         self._headers, self._chunk, self._from_end = headers, chunk, from_end
+        self._tolerated = set() if member else {KafkaError.GROUP_AUTHORIZATION_FAILED}
         self._most = chunk
 
     def close(self) -> None:
@@ -125,7 +132,7 @@ class Reader:
         good = [message for message in messages if message.error() is None]
         ends = self._hear(messages) if len(good) < len(messages) else {}
         while self._errors:
-            report(self._errors.pop(0))
+            self._report(self._errors.pop(0))
         if not (good or ends):
             self._look()
             return None
@@ -176,8 +183,12 @@ class Reader:
             elif error.code() in _ABSENT:
                 self._await_topic(partition.source)
             else:
-                report(error)
+                self._report(error)
         return ends
+
+    def _report(self, error: KafkaError) -> None:
+        if error.code() not in self._tolerated:
+            report(error)
 
     def _restart(self, partition: Partition) -> None:
         """Retention overtook the reader: an error, unless nothing of the partition was held yet."""

@@ -16,7 +16,7 @@ from consumers.kafka_client import (
     begin_each,
     partitions_of,
     remaining,
-    settings,
+    settings_beside,
     topic_partition,
     watermarks,
 )
@@ -26,11 +26,12 @@ from pinpip.batch import KAFKA, Partition, Position, Positions, Records, Span
 from pinpip.borders import Listener
 from pinpip.errors import SourceError
 
-GROUP = "pinpip-replay"
-
 
 class BoundedKafkaSource:
-    """A pinpip.borders.Source over the `window` of `topics`, exhausted at its end."""
+    """A pinpip.borders.Source over the `window` of `topics`, exhausted at its end.
+
+    It reads beside `group`, which it does not join.
+    """
 
     coordinates = KAFKA
     _reader: Reader
@@ -39,13 +40,14 @@ class BoundedKafkaSource:
         self,
         properties: Mapping[str, Any],
         topics: Sequence[str],
+        group: str,
         window: Window,
         *,
         budget: int = BUDGET,
         want_headers: bool = False,
         chunk: int = CHUNK,
     ) -> None:
-        self._settings = settings(properties, GROUP, budget)
+        self._settings = settings_beside(properties, group, budget)
         self._topics = list(topics)
         self._window = window
         self._headers, self._chunk = want_headers, chunk

@@ -170,6 +170,25 @@ def test_a_static_member_that_comes_back_gets_its_share_and_nobody_else_is_asked
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_whoever_reads_beside_a_member_leaves_its_group_alone(
+    quick: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    topic = quick.create_topic()
+    home = home_of(tmp_path, quick, topic, protocol, group_instance_id="one")
+    feed = Feed(quick, topic)
+    with watching(home, monkeypatch) as member:
+        total = feed.more(200)
+        until(lambda: home.rows() == total, "all rows")
+        group = quick.members(f"pinpip-{topic}-user")
+        assert home.verify("--grace", "0", "--reread")["findings"] == []
+        assert home.run("replay", "user", "--into", "again").returncode == 0
+        assert quick.members(f"pinpip-{topic}-user") == group
+        total = feed.more(200)
+        until(lambda: home.rows() == total, "the later rows")
+    assert member.moves() == [("assigned", 4), ("revoked", 4)]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_of_two_processes_with_one_instance_id_one_stops_with_a_clear_error(
     quick: Broker, tmp_path: Path, protocol: str
 ) -> None:

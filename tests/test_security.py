@@ -3,141 +3,82 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import requests
-import yaml
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # a star import hides them
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
-from confluent_kafka.cimpl import NewTopic
 
-from pinpip.local.java import Guard, Kafka, free_port
-from tests.support.brokers import own_kafka
-from tests.support.certificates import Certificates, certificates
+from tests.support.certificates import certificates
 from tests.support.commands import the_error, tree_of
+from tests.support.fortress import RIGHTS, Fortress, become, fortress
 from tests.support.processes import Home, assert_same_tables, stop, until
 
 pytestmark = pytest.mark.real_broker
 
-PASSWORDS = {"alice": "correct-horse", "bob": "battery-staple"}
-TYPES = ("pin", "geo", "user")
+DOCS = Path(__file__).parent.parent / "docs" / "kafka.md"
+LEAST = {
+    "consume": "member",
+    "status": "viewer",
+    "verify": "reader",
+    "verify --reread": "reader",
+    "replay": "reader",
+    "produce --direct": "writer",
+    "gateway": "writer",
+}
 
 
-@dataclass(frozen=True)
-class Fortress:
-    """A broker that lets in those with a password, over TLS, to what is theirs."""
-
-    kafka: Kafka
-    shown: Certificates
-
-    def home(self, folder: Path, user: str = "alice", **changed: str) -> Home:
-        """A home with topics of its own, and what `user` needs to know to reach them."""
-        identity = f"c{uuid4().hex[:8]}"
-        self._prepare(identity)
-        known = {
-            "bootstrap_servers": self.kafka.guarded,
-            "security_protocol": "SASL_SSL",
-            "ssl_ca_location": str(self.shown.authority),
-            "sasl_mechanism": "SCRAM-SHA-512",
-            "sasl_username": user,
-            "sasl_password": PASSWORDS[user],
-        }
-        pipeline = {
-            "source": {"topics": ["{id}.user"]},
-            "schema": "transforms.user:SCHEMA",
-            "transform": "transforms.user:clean",
-            "sinks": [{"delta": "user"}],
-        }
-        tree = {
-            "id": identity,
-            "kafka": {n.replace("_", "."): value for n, value in (known | changed).items()},
-            "lake": {"root": str(folder / "lake")},
-            "gateway": {"port": free_port()},
-            "batching": {"max_wait": 0.1},
-            "pipelines": {"user": pipeline},
-        }
-        home = Home(folder)
-        home.config_path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-        return home
-
-    def _prepare(self, identity: str) -> None:
-        """Topics; alice may use them and the groups of this configuration, and nothing else."""
-        admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap})
-        made = admin.create_topics([NewTopic(f"{identity}.{t}", 2, 1) for t in TYPES])
-        rights = [
-            (ResourceType.TOPIC, f"{identity}.", AclOperation.READ),
-            (ResourceType.TOPIC, f"{identity}.", AclOperation.WRITE),
-            (ResourceType.GROUP, "pinpip-", AclOperation.READ),
-        ]
-        bindings = [
-            AclBinding(
-                what,
-                name,
-                ResourcePatternType.PREFIXED,
-                "User:alice",
-                "*",
-                operation,
-                AclPermissionType.ALLOW,
-            )
-            for what, name, operation in rights
-        ]
-        for done in [*made.values(), *admin.create_acls(bindings).values()]:
-            done.result(30)
+@pytest.fixture(scope="module", name="fortress")
+def _fortress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fortress]:
+    with fortress(tmp_path_factory.mktemp("fortress")) as built:
+        yield built
 
 
-@pytest.fixture(scope="module")
-def fortress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fortress]:
-    folder = tmp_path_factory.mktemp("fortress")
-    shown = certificates(folder / "certificates")
-    properties = {
-        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
-        "listener.name.guarded.scram-sha-512.sasl.jaas.config": (
-            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-        ),
-        "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(shown.server),
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS",  # who comes by the open listener
-    }
-    guard = Guard("SASL_SSL", PASSWORDS)
-    with own_kafka(folder / "kafka", properties=properties, guard=guard) as kafka:
-        yield Fortress(kafka, shown)
-
-
-def test_every_command_reaches_the_broker_and_each_record_arrives_once(
+def test_every_command_needs_only_its_least_rights_and_each_record_arrives_once(
     fortress: Fortress, tmp_path: Path
 ) -> None:
-    home, events = fortress.home(tmp_path), 3000
+    home, events = fortress.home(tmp_path, LEAST["produce --direct"]), 3000
     sent = home.run("produce", "--direct", "--route", "kafka", "--count", str(events), "--json")
     assert sent.returncode == 0, sent.stderr
     assert [row["stored"] for row in json.loads(sent.stdout)] == [events] * 3
+    become(home, LEAST["consume"])
     with home.running("consume", "user") as consumer:
         until(lambda: home.rows() > 0, "a first commit")
         consumer.kill()
         consumer.wait()
+    become(home, LEAST["gateway"])
     with serving(home) as url:
         answer = post(url, {"ind": -1, "first_name": "No", "last_name": "One", "age": 30})
         assert answer.status_code == 200, answer.text
         assert answer.json()["offsets"][0]["error_code"] is None
+    become(home, LEAST["verify"])
+    assert {f["kind"] for f in home.verify("--grace", "0")["findings"]} == {"behind"}
+    become(home, LEAST["consume"])
     with home.running("consume", "user") as consumer:
         until(lambda: home.rows() == events + 1, "all rows")
         assert stop(consumer) == 0
-    verdict = home.verify("--grace", "0")
-    assert (verdict["clean"], verdict["findings"]) == (events + 1, [])
+    become(home, LEAST["status"])
     [tree] = json.loads(home.run("status", "--json").stdout)
     assert tree["lag"] == 0
+    become(home, LEAST["verify --reread"])
+    verdict = home.verify("--grace", "0", "--reread")
+    assert (verdict["clean"], verdict["findings"]) == (events + 1, [])
+    become(home, LEAST["replay"])
     again = home.run("replay", "user", "--into", "again")
     assert again.returncode == 0, again.stderr
     assert_same_tables(home, "user", "again")
+
+
+def test_the_docs_list_each_command_with_exactly_these_rights() -> None:
+    lines = DOCS.read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    listed = {row[0].strip("`"): rights_in(row) for row in rows if row[0].strip("`") in LEAST}
+    assert listed == {command: RIGHTS[user] for command, user in LEAST.items()}
+
+
+def rights_in(row: list[str]) -> set[str]:
+    """What a line of the docs' table says: its columns are command, topics, group."""
+    named = {"topics": row[1], "group": row[2]}
+    return {f"{right} on the {what}" for what, right in named.items() if right != "-"}
 
 
 @contextmanager

@@ -5,21 +5,24 @@ from consumers.kafka_replay import BoundedKafkaSource
 from consumers.kinesis import CLIENT_CONFIG, KinesisSource
 from pinpip import aws, kafka
 from pinpip import config as settings
+from pinpip.cli import compose
 from pinpip.clock import Clock
 from pinpip.config import Config
 
 
 def kafka_source(
     config: Config,
+    name: str,
     source: settings.KafkaSource,
     window: kafka_window.Window,
     *,
     want_headers: bool = False,
 ) -> BoundedKafkaSource:
-    """The window of the source's topics."""
+    """The window of the topics of `source`, which is that of the pipeline `name`."""
     return BoundedKafkaSource(
         kafka.properties(config),
         source.topics,
+        compose.group_of(config, name),
         window,
         budget=int(config.batching.memory),
         want_headers=want_headers,

@@ -13,6 +13,7 @@ from consumers.kinesis_ends import newest_unread
 from consumers.shards import list_shards
 from pinpip import aws, kafka
 from pinpip.batch import Partition, Position, Positions
+from pinpip.cli.compose import group_of
 from pinpip.clock import Clock
 from pinpip.config import Config, KafkaSource
 from pinpip.errors import RecordsExpired
@@ -89,6 +90,7 @@ def unread(
     """
     source = config.pipeline(name).source
     if isinstance(source, KafkaSource):
-        return unread_since(kafka.properties(config), source.topics, positions, older_than)
+        group = group_of(config, name)
+        return unread_since(kafka.properties(config), source.topics, group, positions, older_than)
     client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
     return newest_unread(client, source.stream, positions, older_than, clock)

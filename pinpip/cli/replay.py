@@ -140,4 +140,4 @@ def _source(
     ]
     offsets = kafka_window.Window(stretch.first, stretch.last, stretch.since, stretch.until)
     total = sum(max(0, high - low) for low, high in spans)
-    return bounded.kafka_source(config, source, offsets), total
+    return bounded.kafka_source(config, name, source, offsets), total

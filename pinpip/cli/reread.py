@@ -239,5 +239,5 @@ def _source(config: Config, name: str, clock: Clock, *, want_headers: bool) -> S
     source = config.pipeline(name).source
     if isinstance(source, settings.KafkaSource):
         window = kafka_window.Window()
-        return bounded.kafka_source(config, source, window, want_headers=want_headers)
+        return bounded.kafka_source(config, name, source, window, want_headers=want_headers)
     return bounded.kinesis_source(config, source, kinesis_window.Window(), clock)

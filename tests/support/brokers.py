@@ -22,6 +22,7 @@ from pinpip.local.java import Kafka, real_kafka
 GIVEN = "PINPIP_TEST_KAFKA"
 IMAGE = "apache/kafka:4.1.0"
 MOCK_PARTITIONS = 4
+SLOWEST = 60.0  # seconds for an answer of the broker on a busy machine
 _ASK_AGAIN = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
 
 
@@ -63,7 +64,7 @@ class Broker:
         """How many partitions each member has, by id; none while the group is not at rest."""
         admin = AdminClient(self.properties)
         try:
-            found = admin.describe_consumer_groups([group])[group].result(10)
+            found = admin.describe_consumer_groups([group])[group].result(SLOWEST)
         except KafkaException as error:
             if error.args[0].code() in _ASK_AGAIN:
                 return {}
