@@ -1,6 +1,7 @@
 """Kafka messages as columns: no Python object per record outlives the call."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple, cast
 
 import polars as pl
@@ -9,11 +10,17 @@ from confluent_kafka import Message
 from pinpip.batch import HEADERS, HEADERS_DTYPE, KAFKA, TIMESTAMP, VALUE, Partition
 from pinpip.errors import SourceError
 
+UNREADABLE = "_unreadable"  # the key of the one header of a record whose headers cannot be read
 _Headers = list[tuple[str, bytes | None]]
+_LAST_MS = int(datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC).timestamp() * 1000)
 
 
 def frame_of(messages: Sequence[Message], *, headers: bool) -> pl.DataFrame:
-    """Error-free messages as the frame of `pinpip.batch.Records`, `_headers` when wanted."""
+    """Error-free messages as the frame of `pinpip.batch.Records`, `_headers` when wanted.
+
+    Nothing that a producer can set raises: a key that is not UTF-8 is its bytes in hex, a timestamp
+    outside the years 1970-9999 is null, headers whose keys are not UTF-8 are one called UNREADABLE.
+    """
     columns = [
         pl.Series("_topic", list(map(Message.topic, messages)), pl.String),
         pl.Series("_partition", list(map(Message.partition, messages)), pl.Int32),
@@ -23,8 +30,7 @@ def frame_of(messages: Sequence[Message], *, headers: bool) -> pl.DataFrame:
         pl.Series(VALUE, list(map(Message.value, messages)), pl.Binary),
     ]
     if headers:
-        found = [cast("_Headers", own or []) for own in map(Message.headers, messages)]
-        columns.append(_headers(found))
+        columns.append(_headers(list(map(_headers_of, messages))))
     return pl.DataFrame(columns)
 
 
@@ -71,9 +77,22 @@ def _text(key: bytes | None) -> str | None:
 
 
 def _timestamps(milliseconds: list[int]) -> pl.Series:
-    """Times of the records; negative numbers are a broker's way to say it has none."""
+    """Times of the records, null where they are none.
+
+    A negative number says that the broker has no time. Microseconds sent as milliseconds lie beyond
+    the year 9999, which neither Python nor other readers of the table can hold.
+    """
     raw = pl.Series("_timestamp", milliseconds, pl.Int64)
-    return raw.set(raw < 0, None).cast(pl.Datetime("ms", "UTC")).cast(TIMESTAMP)
+    known = raw.set(~raw.is_between(0, _LAST_MS), None)
+    return known.cast(pl.Datetime("ms", "UTC")).cast(TIMESTAMP)
+
+
+def _headers_of(message: Message) -> _Headers:
+    """The record's headers; the client gives none of them when one key is not UTF-8."""
+    try:
+        return cast("_Headers", message.headers() or [])
+    except (SystemError, UnicodeDecodeError):
+        return [(UNREADABLE, None)]
 
 
 def _headers(headers: list[_Headers]) -> pl.Series:

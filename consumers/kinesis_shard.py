@@ -141,7 +141,16 @@ def _rows(record: Mapping[str, Any]) -> Iterator[tuple[str, int, str, int, bytes
     arrival = (record["ApproximateArrivalTimestamp"] - _EPOCH) // _MICROSECOND
     packed = split(data)
     if packed is None:
-        yield number, 0, record["PartitionKey"], arrival, data
+        yield number, 0, _text(record["PartitionKey"]), arrival, data
         return
     for sub, user in enumerate(packed):
         yield number, sub, user.partition_key, arrival, user.data
+
+
+def _text(key: str) -> str:
+    """The key; in hex, as Kafka's that are not UTF-8, when it holds half of a surrogate pair."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return "0x" + key.encode("utf-8", "surrogatepass").hex()
+    return key
