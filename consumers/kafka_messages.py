@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from operator import methodcaller
 from typing import NamedTuple, cast
 
 import polars as pl
@@ -12,6 +13,7 @@ from pinpip.errors import SourceError
 
 UNREADABLE = "_unreadable"  # the key of the one header of a record whose headers cannot be read
 _Headers = list[tuple[str, bytes | None]]
+_given = methodcaller("headers")  # a plain call may let the client's own SystemError out later
 _LAST_MS = int(datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC).timestamp() * 1000)
 
 
@@ -90,7 +92,7 @@ def _timestamps(milliseconds: list[int]) -> pl.Series:
 def _headers_of(message: Message) -> _Headers:
     """The record's headers; the client gives none of them when one key is not UTF-8."""
     try:
-        return cast("_Headers", message.headers() or [])
+        return cast("_Headers", _given(message) or [])
     except (SystemError, UnicodeDecodeError):
         return [(UNREADABLE, None)]
 

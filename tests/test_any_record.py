@@ -106,7 +106,7 @@ def committed(records: Records, room: Any, root: Path) -> tuple[int, int]:
     batch = process(records)
     partitions = list(records.spans)
     uris = [str(root / stage) for stage in ("clean", "rejected")]
-    clean = Target(uris[0], {}, batch.clean.schema, records.coordinates, "pinpip/any/1")
+    clean = Target(uris[0], dict, batch.clean.schema, records.coordinates, "pinpip/any/1")
     rejected = replace(clean, uri=uris[1], schema=batch.rejected.schema, stage="rejected")
     chain = FolderStore(root / "archive")
     for sink in (
@@ -117,7 +117,7 @@ def committed(records: Records, room: Any, root: Path) -> tuple[int, int]:
         sink.positions(partitions)
         sink.write(batch)
         sink.close()
-    tables = Tables(uris[0], uris[1], {}, records.coordinates, "pinpip/any/1")
+    tables = Tables(uris[0], uris[1], dict, records.coordinates, "pinpip/any/1")
     report = verify(tables, [Archive(chain, "raw", records.coordinates)])
     assert report.findings == ()
     [tally] = report.tallies
@@ -212,9 +212,10 @@ def test_what_no_client_library_sends_is_read_from_a_real_broker(broker: Broker)
     topic = broker.create_topic(1, message_timestamp_after_max_ms=str(2**63 - 1))
     times = [1_795_691_920_554, 1_795_691_920_554_868, 1_795_691_920_554_868_000]
     sent = [Raw(b"%d" % n, [(b"a", b"1")], time) for n, time in enumerate(times)]
-    produce_raw(broker.bootstrap, topic, [*sent, Raw(b"3", [(b"tr\xffce", b"1")], times[0])])
+    unreadable = Raw(b"3", [(b"tr\xffce", b"1")], times[0])
+    produce_raw(broker.bootstrap, topic, [*sent, *[unreadable] * 100])
     source = KafkaSource(broker.consumer_properties, [topic], topic, want_headers=True)
     with opened(source, Recorder()):
-        frame = read(source, 4).frame
-    assert frame["_timestamp"].is_null().to_list() == [False, True, True, False]
-    assert [own[0]["key"] for own in frame[HEADERS]] == ["a", "a", "a", UNREADABLE]
+        frame = read(source, 103).frame
+    assert frame["_timestamp"].is_null().to_list() == [False, True, True, *[False] * 100]
+    assert [own[0]["key"] for own in frame[HEADERS]] == [*"aaa", *[UNREADABLE] * 100]
