@@ -75,6 +75,7 @@ class DeltaSink:
         beyond it.
         """
         target = self._target
+        self._store.prove()
         self._log = None
         newest = table.find(target.uri, target.options)
         log: Log | None = None

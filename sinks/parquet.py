@@ -45,6 +45,7 @@ class ParquetSink:
 
         Raises PositionLost when the last object does not say where it ends.
         """
+        self._store.prove()
         with ThreadPoolExecutor(_WRITERS) as pool:
             ends = list(pool.map(self._end, partitions))
         found = dict(zip(partitions, ends, strict=True))

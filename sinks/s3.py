@@ -19,6 +19,7 @@ from botocore.parsers import ResponseParserError
 from pinpip import aws as connection
 from pinpip.config import Aws
 from pinpip.errors import PinpipError, SinkError, TransientError
+from sinks.probe import refuse_overwriting, unconditional
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -59,6 +60,13 @@ class S3Store:
         self._client = client
         self._bucket = bucket
         self._prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
+        self._proven = False
+
+    def prove(self) -> None:
+        """Create a probe object twice: the second put must be refused with 412."""
+        if not self._proven:
+            refuse_overwriting(self)
+        self._proven = True
 
     def put_new(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
         """Create the object.
@@ -83,6 +91,9 @@ class S3Store:
                 IfNoneMatch="*",
             )
         except ClientError as error:
+            if _status(error) == HTTPStatus.NOT_IMPLEMENTED:
+                why = error.response["Error"].get("Message") or "501 Not Implemented"
+                raise unconditional(self.uri, why) from error
             if _code(error) not in {"PreconditionFailed", "ConditionalRequestConflict"}:
                 raise
             return _status(error)
@@ -149,7 +160,7 @@ class S3Store:
         while more:
             following, more = self.page(prefix, keys[-1])
             keys += following
-        return keys
+        return [key for key in keys if not key.rpartition("/")[2].startswith(".")]
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:

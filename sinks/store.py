@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pinpip.config import Aws
 from pinpip.errors import SinkError, TransientError
+from sinks.probe import refuse_overwriting
 
 ROOM = "make room on that disk; nothing is lost or doubled"
 _FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT}
@@ -24,6 +25,10 @@ class Store(Protocol):
     """
 
     uri: str
+
+    def prove(self) -> None:
+        """Raise SinkError unless creating a key that exists is refused; proven once an instance."""
+        ...
 
     def put_new(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
         """Create `key` whole and durable; False, touching nothing, when it exists."""
@@ -50,7 +55,7 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str) -> list[str]:
-        """All keys that begin with `prefix`, sorted."""
+        """All keys that begin with `prefix`, sorted; hidden names (`.…`) are not among them."""
         ...
 
 
@@ -75,6 +80,13 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self.uri = str(root)
         self._root = root
+        self._proven = False
+
+    def prove(self) -> None:
+        """Create a probe file twice: the second time must fail."""
+        if not self._proven:
+            refuse_overwriting(self)
+        self._proven = True
 
     def put_new(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:  # noqa: ARG002 - the body must say it itself
         """Create the file; it appears whole or not at all, and survives a power cut."""

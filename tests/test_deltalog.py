@@ -19,6 +19,7 @@ from polars.testing import assert_frame_equal
 
 from pinpip.batch import KAFKA, Position
 from pinpip.errors import SinkError, StalePosition, TransientError
+from sinks import probe
 from sinks import table as table_module
 from sinks.delta import DeltaSink
 from sinks.deltalog import Log as DeltaLog
@@ -231,7 +232,8 @@ class Sleepy(FolderStore):
 
     def put_new(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
         """As a folder's, a long time later."""
-        self._meanwhile()
+        if key != probe.KEY:
+            self._meanwhile()
         return super().put_new(key, body, metadata)
 
 

@@ -75,3 +75,19 @@ async def _end(server: asyncio.Server) -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+
+
+class Deaf(Proxy):
+    """A proxy that never hands on `If-None-Match`: the S3 behind it overwrites."""
+
+    async def _forward(self, request: Message) -> Message:
+        lines = tuple(request.without("if-none-match"))
+        return await super()._forward(Message(request.start, lines, request.body))
+
+
+@contextmanager
+def deaf(upstream: str) -> Iterator[str]:
+    """The endpoint of a proxy that drops `If-None-Match`, as long as the block runs."""
+    proxy = Deaf(upstream, Weather())
+    with on_a_thread(lambda: proxy.listen(0)) as port:
+        yield f"http://127.0.0.1:{port}"
