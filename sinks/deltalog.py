@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from deltalake import DeltaTable, Transaction
+from deltalake import Transaction
 from deltalake.transaction import AddAction
 
 from pinpip.errors import SinkError, StalePosition, TransientError
@@ -21,23 +21,7 @@ from sinks.transactions import Lookup
 
 Action = dict[str, Any]
 
-# Table features that ask nothing of a writer who only appends, as long as no column or property
-# uses them; of `deletionVectors` only that the statistics count the rows.
-_IDLE = {
-    "appendOnly",
-    "changeDataFeed",
-    "checkConstraints",
-    "columnMapping",
-    "deletionVectors",
-    "generatedColumns",
-    "identityColumns",
-    "invariants",
-    "timestampNtz",
-    "v2Checkpoint",
-    "vacuumProtocolCheck",
-}
 _HINT = "_delta_log/_last_checkpoint"
-_BY_FEATURES = 7  # the writer version from which on a table names its features
 
 
 class Log:
@@ -154,27 +138,6 @@ def add(file: AddAction) -> Action:
 def alters(entry: Sequence[Action]) -> bool:
     """Whether it changes what a writer must know: the schema, the properties or the features."""
     return any("metaData" in action or "protocol" in action for action in entry)
-
-
-def refuse_unknown(table: DeltaTable, uri: str) -> None:
-    """SinkError when the table asks more of a writer than to append its rows."""
-    versions, metadata = table.protocol(), table.metadata()
-    by_name = versions.min_writer_version >= _BY_FEATURES
-    asked = set(versions.writer_features or []) - _IDLE if by_name else set()
-    asked |= {n for n in metadata.configuration if n.startswith("delta.constraints.")}
-    if metadata.configuration.get("delta.columnMapping.mode", "none") != "none":
-        asked.add("columnMapping")
-    for field in table.schema().fields:
-        asked |= {f"{n} of {field.name}" for n in field.metadata if n.startswith("delta.")}
-    if metadata.partition_columns:
-        asked.add(f"partitions by {', '.join(metadata.partition_columns)}")
-    if versions.min_writer_version > _BY_FEATURES:
-        asked.add(f"writer version {versions.min_writer_version}")
-    if asked:
-        raise SinkError(
-            f"table {uri} cannot be written: it uses {', '.join(sorted(asked))}",
-            "name another table in config.yaml, or take that feature from this one",
-        )
 
 
 def _key(version: int, kind: str = "json") -> str:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 from deltalake import DeltaTable
 
-from pinpip.batch import Partition, Position
+from pinpip.batch import Coordinates, Partition, Position
 from pinpip.errors import PositionLost
 from sinks import rows
+from sinks.reading import TableReader
 
 if TYPE_CHECKING:
     from sinks.delta import Target
@@ -24,23 +25,30 @@ def refuse_lost(
     Rows of another incarnation count as well until this one was `begun` on purpose: a slip in
     config.yaml must not read a topic again.
     """
+    reader = TableReader(table, target.options)
+    own, every = rows.files(reader, target.folder), reader.files
     for partition in partitions:
-        own = target.coordinates.of(partition)
-        mine = rows.scan(table, target.options, target.folder).filter(own)
-        if not mine.head(1).collect().is_empty():
+        if _has_rows(reader, own, target.coordinates, partition):
             raise PositionLost(
                 f"table {target.uri} has rows of {partition} but no position for it under "
                 f"{target.app}",
                 "was the pipeline renamed? Give it its old name, or name a new table",
             )
-        every = pl.scan_delta(table, storage_options=target.options()).filter(own)
-        if not begun and not every.head(1).collect().is_empty():
+        if not begun and _has_rows(reader, every, target.coordinates, partition):
             raise PositionLost(
                 f"table {target.uri} has rows of {partition}, but of another incarnation than "
                 f"{target.app}",
                 "is `incarnation` right in config.yaml? To begin this one in the same table, start "
                 "once with: pinpip consume PIPELINE --new-incarnation",
             )
+
+
+def _has_rows(
+    reader: TableReader, files: pl.DataFrame, coordinates: Coordinates, partition: Partition
+) -> bool:
+    paths = rows.touching(files, coordinates, {partition: (None, None)})
+    found = reader.scan(paths).filter(coordinates.of(partition)).select(coordinates.identity)
+    return bool(paths) and not found.head(1).collect().is_empty()
 
 
 def refuse_rewound(
@@ -51,12 +59,13 @@ def refuse_rewound(
     Asks the newest files that may hold such rows by their statistics. A partition's rows are
     written in its order, so its newest file is its witness.
     """
-    files = rows.files(table, target.folder).sort("modification_time")
+    reader = TableReader(table, target.options)
+    files = rows.files(reader, target.folder).sort("modification_time")
     beyond = {p: (at, None) for p, at in positions.items()}
     suspicious = rows.touching(files, target.coordinates, beyond)
     if not suspicious:
         return
-    held = rows.scan_files(table, target.options, suspicious[-NEWEST:])
+    held = reader.scan(suspicious[-NEWEST:])
     found = held.filter(target.coordinates.beyond(positions)).select(target.coordinates.identity)
     for source, partition, number, *_ in found.head(1).collect().iter_rows():
         at = positions[Partition(source, str(partition))]

@@ -4,13 +4,12 @@ Two incarnations of a pipeline may hold rows with the same coordinates (a topic 
 and created again counts from 0 anew), so that only the folder tells whose a row is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import polars as pl
-from deltalake import DeltaTable
 
 from pinpip.batch import Coordinates, Partition, Position
-from pinpip.borders import Options
+from sinks.reading import TableReader
 
 FIRST = "1"
 _MARK = "incarnation="
@@ -23,37 +22,16 @@ def folder_of(incarnation: str) -> str:
     return "" if incarnation == FIRST else f"{_MARK}{incarnation}/"
 
 
-def files(table: DeltaTable, folder: str) -> pl.DataFrame:
-    """The data files of one incarnation with their statistics (`path`, `num_records`, `min.…`)."""
-    found = pl.DataFrame(table.get_add_actions(flatten=True))
+def files(reader: TableReader, folder: str) -> pl.DataFrame:
+    """The data files of one incarnation, as `TableReader.files`."""
     path = pl.col("path")
-    return found.filter(path.str.starts_with(folder) if folder else ~path.str.contains(_MARK))
+    own = path.str.starts_with(folder) if folder else ~path.str.contains(_MARK)
+    return reader.files.filter(own)
 
 
-def scan(table: DeltaTable, options: Options, folder: str) -> pl.LazyFrame:
+def scan(reader: TableReader, folder: str) -> pl.LazyFrame:
     """The rows of one incarnation."""
-    own = files(table, folder)["path"]
-    if own.len() == len(table.file_uris()):
-        return pl.scan_delta(table, storage_options=options())
-    return scan_files(table, options, own.to_list())
-
-
-def scan_files(
-    table: DeltaTable, options: Options, paths: Sequence[str], file: str | None = None
-) -> pl.LazyFrame:
-    """The rows of some data files, `file` names a column for the path of each."""
-    if not paths:
-        none = pl.scan_delta(table, storage_options=options()).head(0)
-        return none if file is None else none.with_columns(pl.lit("").alias(file))
-    root = table.table_uri.rstrip("/")
-    whole = [f"{root}/{path}" for path in paths]
-    return pl.scan_parquet(
-        whole,
-        storage_options=options(),
-        missing_columns="insert",
-        extra_columns="ignore",
-        include_file_paths=file,
-    )
+    return reader.scan(files(reader, folder)["path"].to_list())
 
 
 def touching(

@@ -15,6 +15,7 @@ from pinpip.errors import PositionLost, SinkError
 from sinks import ledger, proof, rows, table, transactions
 from sinks.ledger import Entry, Range
 from sinks.proof import Finding, Held, Kind
+from sinks.reading import TableReader
 
 _AT_ONCE = 500_000  # rows, as far as files allow
 
@@ -38,11 +39,11 @@ class Snapshot:
     ) -> None:
         self.name = uri
         self.stage = stage
-        self._options = options
         self._coordinates = coordinates
         self._app = app
         self._folder = folder
         self._table = table.find_own(uri, options, coordinates)
+        self._reader = TableReader(self._table, options) if self._table else None
         self.lost: list[Finding] = []
         self.damaged: list[Finding] = []
 
@@ -59,9 +60,9 @@ class Snapshot:
         c = self._coordinates
         parts: dict[Partition, list[pl.Series]] = defaultdict(list)
         for paths in self._groups():
-            read = proof.keys(self._read(paths), c, [c.source, c.partition])
             with self._readable():
-                found = read.collect().partition_by([c.source, c.partition], as_dict=True)
+                read = proof.keys(self._read(paths), c, [c.source, c.partition]).collect()
+                found = read.partition_by([c.source, c.partition], as_dict=True)
             for (source, id_), frame in found.items():
                 parts[Partition(str(source), str(id_))].append(frame["key"].rechunk())
         return {partition: pl.concat(parts.pop(partition)).sort() for partition in list(parts)}
@@ -121,16 +122,16 @@ class Snapshot:
         sizes = self._files["num_records"].to_list()
         [file] = rng.choices(range(len(sizes)), sizes)
         with self._readable():
-            found = self._read([self._files["path"][file]])
-            at = found.select(c.identity).slice(rng.randrange(sizes[file]), 1).collect().row(0)
+            found = self._read([self._files["path"][file]]).select(c.identity).collect()
+        at = found.row(rng.randrange(found.height))
         sub = None if c.sub is None else at[3]
         return Partition(at[0], str(at[1])), c.before(at[2], sub)
 
     @cached_property
     def _files(self) -> pl.DataFrame:
-        if self._table is None:
+        if self._reader is None:
             return pl.DataFrame(schema={"path": pl.String, "num_records": pl.Int64})
-        found = rows.files(self._table, self._folder).sort("path")
+        found = rows.files(self._reader, self._folder).sort("path")
         return found.with_columns(pl.col("num_records").fill_null(_AT_ONCE))
 
     def _groups(self) -> Iterator[list[str]]:
@@ -147,9 +148,9 @@ class Snapshot:
             yield group
 
     def _read(self, paths: list[str], file: str | None = None) -> pl.LazyFrame:
-        if self._table is None:
+        if self._reader is None:
             return pl.LazyFrame(schema=dict(self._coordinates.metadata))
-        return rows.scan_files(self._table, self._options, paths, file)
+        return self._reader.scan(paths, file)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

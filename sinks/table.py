@@ -18,8 +18,7 @@ from deltalake.schema import PrimitiveType
 from pinpip.batch import Coordinates
 from pinpip.borders import Options
 from pinpip.errors import SinkError, TransientError
-from sinks import store
-from sinks.deltalog import refuse_unknown
+from sinks import protocol, store
 
 RETENTION = "delta.setTransactionRetentionDuration"
 _REFUSED = re.compile(
@@ -34,6 +33,7 @@ _UNREADABLE = (FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.Panic
 _SHOWN = 3
 _GAP = "found gap"  # also what a folder shows that is listed while a fast writer adds to its log
 _LISTINGS = 20
+_BEYOND = re.compile(r"Unsupported|catalog-managed")  # what delta-rs says of a table's features
 _ANOTHER = "name another table in config.yaml, or move this one away"
 
 
@@ -58,9 +58,14 @@ def _open(uri: str, options: Options) -> DeltaTable:
 
 
 def find_own(uri: str, options: Options, coordinates: Coordinates) -> DeltaTable | None:
-    """As `find`; SinkError when the table lacks the metadata columns of its kind of source."""
+    """As `find`, to read its rows.
+
+    Raises SinkError when the table lacks the metadata columns of its kind of source, or uses what
+    this reader does not know.
+    """
     table = find(uri, options)
     if table is not None:
+        protocol.refuse_unreadable(table, uri)
         absent = sorted(set(coordinates.metadata) - {field.name for field in table.schema().fields})
         if absent:
             raise SinkError(
@@ -94,7 +99,7 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
         raise SinkError(
             f"table {uri} has another schema ({'; '.join(said[:_SHOWN])}{more})", _ANOTHER
         )
-    refuse_unknown(table, uri)
+    protocol.refuse_unwritable(table, uri)
     if RETENTION in table.metadata().configuration:
         raise SinkError(
             f"table {uri} sets {RETENTION}: it would forget the positions of quiet partitions",
@@ -143,6 +148,11 @@ def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
         return _unreachable(uri, error)
     if "Kernel error" not in str(error):
         return TransientError(f"table {uri}: {_first(error)}")
+    if _BEYOND.search(str(error)):
+        return SinkError(
+            f"table {uri} asks more of a reader than this one can: {_first(error)}",
+            "drop that feature from the table, or name another table in config.yaml",
+        )
     return SinkError(
         f"the log of table {uri} is damaged: {_first(error)}",
         f"restore the file in {uri}/_delta_log from a backup; no row was read or written",

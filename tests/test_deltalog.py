@@ -453,6 +453,7 @@ def written_and_asked_for(
     [
         *((1, name) for name in ("appendOnly", "invariants", "checkConstraints")),
         *((1, name) for name in ("changeDataFeed", "generatedColumns", "identityColumns")),
+        (1, "allowColumnDefaults"),
         *((3, name) for name in ("columnMapping", "deletionVectors", "timestampNtz")),
         *((3, name) for name in ("v2Checkpoint", "vacuumProtocolCheck")),
     ],
@@ -472,7 +473,7 @@ def test_features_that_ask_nothing_of_an_append_are_written_on(
     [
         *((1, name) for name in ("rowTracking", "inCommitTimestamp", "domainMetadata")),
         *((1, name) for name in ("icebergCompatV1", "icebergCompatV2", "clustering")),
-        *((1, name) for name in ("allowColumnDefaults", "unheardOf")),
+        (1, "unheardOf"),
         *((3, name) for name in ("typeWidening", "variantType")),
     ],
 )

@@ -25,6 +25,7 @@ from pinpip.errors import PositionLost, StalePosition, TopicRecreated
 from sinks import rows
 from sinks.delta import DeltaSink
 from sinks.parquet import ParquetSink
+from sinks.reading import TableReader
 from sinks.store import FolderStore, open_store
 from tests.support.aws import TestAws
 from tests.support.batches import APP, Log, delta_target
@@ -214,7 +215,7 @@ def test_of_two_that_begin_an_incarnation_with_the_same_partition_one_is_stale(
         one.write(LOG.batch({1: (0, 3)}))
     assert one.positions([P0, P1]) == {P0: Position(6), P1: Position(6)}
     one.write(LOG.batch({1: (6, 9)}))
-    own = rows.scan(DeltaTable(str(tmp_path)), dict, rows.folder_of("2")).collect()
+    own = rows.scan(TableReader(DeltaTable(str(tmp_path)), dict), rows.folder_of("2")).collect()
     wanted = LOG.batch({0: (0, 6), 1: (0, 9)}).clean
     assert_frame_equal(own, wanted, check_row_order=False)
 
@@ -246,7 +247,7 @@ def test_readers_see_the_rows_of_all_incarnations(
     both = identities(pl.concat([first, again]), coordinates)
     assert identities(pl.read_delta(uri, storage_options=options()), coordinates) == both
     for folder, held in (("", first), (rows.folder_of("2"), again)):
-        mine = rows.scan(table, options, folder).collect()
+        mine = rows.scan(TableReader(table, options), folder).collect()
         assert identities(mine, coordinates) == identities(held, coordinates)
     dataset = table.to_pyarrow_dataset()
     counted = duckdb.connect().execute("SELECT count(*) FROM dataset").fetchall()

@@ -16,8 +16,9 @@ from deltalake import Transaction, write_deltalake
 
 from pinpip.batch import KAFKA, KINESIS
 from pinpip.errors import SinkError
-from sinks import chain, ledger, rows, transactions
+from sinks import chain, ledger, transactions
 from sinks.proof import Kind
+from sinks.reading import TableReader
 from sinks.verify import Report, prove, snapshots, verify
 from tests.support.aws import TestAws
 from tests.support.batches import APP
@@ -263,10 +264,10 @@ def test_the_work_does_not_grow_with_commits_and_partitions(
     pair.write(*batches)
     pair.archived(*batches)
     work: Counter[str] = Counter()
-    for owner, name in ((rows, "scan_files"), (ledger, "commits"), (chain, "about")):
+    for owner, name in ((TableReader, "scan"), (ledger, "commits"), (chain, "about")):
         monkeypatch.setattr(owner, name, _counted(work, name, getattr(owner, name)))
     assert verify(pair.tables, [pair.archive]).findings == ()
-    assert work == {"scan_files": 2, "commits": 2, "about": 2 * commits}
+    assert work == {"scan": 2, "commits": 2, "about": 2 * commits}
 
 
 def _counted(work: Counter[str], name: str, call: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,6 +18,7 @@ from pinpip.errors import SinkError
 from sinks import rows
 from sinks.compare import compare
 from sinks.proof import Kind
+from sinks.reading import TableReader
 from sinks.reread import Comparison
 from sinks.verify import snapshots, verify
 from tests.support.batches import Log
@@ -208,7 +209,8 @@ def test_a_data_file_that_is_gone_is_named(pair: Pair) -> None:
 def test_only_the_files_that_may_hold_a_stretch_are_read(pair: Pair) -> None:
     stretch = Stretch(pair.log.position(12), pair.log.position(18) or Position(0))
     table = pair.table("clean")
-    own = rows.touching(rows.files(table, ""), pair.coordinates, {pair.log.partition(A): stretch})
+    found = rows.files(TableReader(table, dict), "")
+    own = rows.touching(found, pair.coordinates, {pair.log.partition(A): stretch})
     assert len(own) == 1
     assert len(table.file_uris()) == 3
 

@@ -29,15 +29,18 @@ def list_(
     import polars as pl
 
     from pinpip.cli.compose import tables_of
+    from sinks.reading import TableReader
     from sinks.table import find_own
 
     tables = tables_of(settings_of(context).config(), pipeline)
-    if find_own(tables.quarantine, tables.options, tables.coordinates) is None:
+    table = find_own(tables.quarantine, tables.options, tables.coordinates)
+    if table is None:
         show("Quarantine", [], as_json=as_json)
         return
     value = pl.col("_value").bin.slice(0, _VALUE_SHOWN)
     rows = (
-        pl.scan_delta(tables.quarantine, storage_options=tables.options())
+        TableReader(table, tables.options)
+        .rows()
         .select("_timestamp", *tables.coordinates.identity, "reason", "detail", value=value)
         .sort("_timestamp", descending=True)
         .head(most)

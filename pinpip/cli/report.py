@@ -55,16 +55,16 @@ def _tree(answer: "Answer") -> dict[str, Any]:
 
 def _tables(config: "Config") -> "dict[str, list[pl.LazyFrame]]":
     """The clean tables by record type; a pipeline's schema says which type it is of."""
-    import polars as pl
-
     from pinpip.cli.compose import tables_of
+    from sinks.reading import TableReader
     from sinks.table import find_own
     from transforms.process import load_schema
 
     found: dict[str, list[pl.LazyFrame]] = {}
     for name, pipeline in config.pipelines.items():
         tables = tables_of(config, name)
-        if find_own(tables.clean, tables.options, tables.coordinates) is not None:
-            frame = pl.scan_delta(tables.clean, storage_options=tables.options())
-            found.setdefault(load_schema(pipeline.schema_).name, []).append(frame)
+        table = find_own(tables.clean, tables.options, tables.coordinates)
+        if table is not None:
+            rows = TableReader(table, tables.options).rows()
+            found.setdefault(load_schema(pipeline.schema_).name, []).append(rows)
     return found

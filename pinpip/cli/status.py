@@ -58,8 +58,8 @@ def _tree(config: "Config", name: str) -> dict[str, Any]:
     return {
         "pipeline": name,
         "table": tables.clean,
-        "clean": _count(clean),
-        "quarantined": _count(quarantine),
+        "clean": _count(clean, tables),
+        "quarantined": _count(quarantine, tables),
         "lag": None if None in lags else sum(lags),
         "partitions": partitions,
     }
@@ -87,8 +87,10 @@ def _beyond(far: "Position | None", near: "Position | None") -> int | None:
     return None if far is None else max(0, far.number - (near.number if near else 0))
 
 
-def _count(table: "DeltaTable | None") -> int:
-    return 0 if table is None else int(table.count())
+def _count(table: "DeltaTable | None", tables: "Tables") -> int:
+    from sinks.reading import TableReader
+
+    return 0 if table is None else TableReader(table, tables.options).count()
 
 
 def _without_partitions(tree: dict[str, Any]) -> dict[str, Any]:
