@@ -7,6 +7,7 @@ from botocore import exceptions
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
+from pinpip import aws_faults
 from pinpip.errors import RecordsExpired, SourceError
 
 EXPIRED_ITERATOR = "ExpiredIteratorException"
@@ -35,24 +36,11 @@ _NETWORK = (
     exceptions.ConnectionError,
     ResponseParserError,
 )
-_NO_CREDENTIALS = (
-    exceptions.NoCredentialsError,
-    exceptions.PartialCredentialsError,
-    exceptions.CredentialRetrievalError,
-)
-_CREDENTIALS_HINT = (
-    "give AWS credentials: a profile, a role, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-    "or aws.access_key_id and aws.secret_access_key in config.yaml"
-)
 _ENDPOINT_HINT = "look at the network, aws.region and aws.endpoint_url in config.yaml"
 _HINTS = {
     NOT_FOUND: "create the stream, or mend source.stream and aws.region in config.yaml",
     "AccessDeniedException": "allow kinesis:ListShards, kinesis:GetShardIterator and "
     "kinesis:GetRecords on the stream, and kms:Decrypt on its key",
-    "UnrecognizedClientException": _CREDENTIALS_HINT,
-    "InvalidSignatureException": _CREDENTIALS_HINT,
-    "ExpiredTokenException": _CREDENTIALS_HINT,
-    "MissingAuthenticationTokenException": _CREDENTIALS_HINT,
 }
 
 
@@ -96,14 +84,14 @@ def is_network(error: Exception) -> bool:
 
 def explain(error: Exception, where: str) -> SourceError:
     """`error` as one that stops the process; `where` names stream, region and shard."""
-    if isinstance(error, _NO_CREDENTIALS):
-        return SourceError(f"{where}: {error}", _CREDENTIALS_HINT)
+    advice = aws_faults.advice(error)
     if isinstance(error, _NETWORK):
-        return SourceError(f"{where}: no answer: {error}", _ENDPOINT_HINT)
+        return SourceError(f"{where}: no answer: {error}", advice or _ENDPOINT_HINT)
     if not isinstance(error, ClientError):
-        return SourceError(f"{where}: {error}", _ENDPOINT_HINT)
+        return SourceError(f"{where}: {error}", advice or _ENDPOINT_HINT)
     said = f"{code(error)}: {error.response['Error'].get('Message', '')}"
-    return SourceError(f"{where}: {said}", _HINTS.get(code(error), "see the message of Kinesis"))
+    hint = advice or _HINTS.get(code(error), "see the message of Kinesis")
+    return SourceError(f"{where}: {said}", hint)
 
 
 def is_unknown_position(error: Exception) -> bool:

@@ -24,6 +24,7 @@ from gateway.idempotency import HEADER, SCOPE, Answers
 from gateway.limits import InFlight, body_of
 from gateway.observe import ROUTE, GatewayMetrics, observed
 from gateway.producer import KAFKA_FAILED
+from gateway.streams import Streams
 from pinpip.clock import Clock, SystemClock
 from pinpip.config import Gateway
 
@@ -60,10 +61,11 @@ def create_app(
     answers = Answers(settings.max_answers, clock)
     middle = _Middle(settings.max_body, InFlight(settings.max_in_flight), answers)
     metrics = _metrics(middle)
-    readiness = health.Readiness(kafka.fault, clock)
+    streams = Streams(kinesis)
+    readiness = health.Readiness(lambda: kafka.fault() or streams.fault(), clock)
     table: Routes = {
         **kafka_routes.routes(kafka, cluster, served, settings.max_records),
-        **kinesis_routes.routes(kinesis, settings.max_records, clock),
+        **kinesis_routes.routes(streams, settings.max_records, clock),
         "/health": {"GET": health.alive},
         "/ready": {"GET": readiness.answer},
         "/metrics": {"GET": metrics.answer},

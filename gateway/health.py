@@ -22,9 +22,9 @@ async def alive(_request: Request, _body: bytes) -> Response:
 
 @dataclass
 class Readiness:
-    """Whether to send requests here; the broker is asked once a second at most.
+    """Whether to send requests here; `fault` is asked once a second at most.
 
-    `fault`: what keeps Kafka from answering, or None; it may block.
+    `fault`: what keeps the gateway from serving, or None; it may block.
     """
 
     fault: Callable[[], str | None]
@@ -36,12 +36,12 @@ class Readiness:
 
     async def answer(self, _request: Request, _body: bytes) -> Response:
         """`GET /ready`."""
-        reason = "draining" if self.draining else await self._broker()
+        reason = "draining" if self.draining else await self._served()
         if reason is None:
             return reply({"status": "ready"})
         return reply({"status": "unready", "reason": reason}, 503, headers=RETRY_LATER)
 
-    async def _broker(self) -> str | None:
+    async def _served(self) -> str | None:
         async with self._asking:
             now = self.clock.monotonic()
             if self._asked is None or now - self._asked >= FRESH_SECONDS:

@@ -17,6 +17,7 @@ from botocore.exceptions import ConnectionError as ConnectionFailed
 from botocore.parsers import ResponseParserError
 
 from pinpip import aws as connection
+from pinpip import aws_faults
 from pinpip.config import Aws
 from pinpip.errors import PinpipError, SinkError, TransientError
 from sinks.probe import refuse_overwriting, unconditional
@@ -171,9 +172,8 @@ class S3Store:
         except _PASSING_ERRORS as error:
             raise TransientError(f"{self.uri}/{key}: {error}", "is S3 reachable?") from error
         except BotoCoreError as error:
-            raise SinkError(
-                f"{self.uri}: {error}", "give AWS credentials in config.yaml or the environment"
-            ) from error
+            advice = aws_faults.advice(error)
+            raise SinkError(f"{self.uri}: {error}", advice or aws_faults.CREDENTIALS) from error
 
     def _refused(self, key: str, error: ClientError) -> PinpipError:
         what = f"{self.uri}/{key}: {_code(error)}: {error.response['Error'].get('Message', '')}"
@@ -181,6 +181,9 @@ class S3Store:
         passing = status in _PASSING_STATUS or _code(error) in _PASSING_CODES
         if passing or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return TransientError(what)
+        advice = aws_faults.advice(error)
+        if advice is not None:
+            return SinkError(what, advice)
         if _code(error) == "NoSuchBucket":
             return SinkError(what, f"create it: aws s3 mb s3://{self._bucket}")
         return SinkError(

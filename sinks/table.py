@@ -15,6 +15,7 @@ from deltalake.exceptions import (
 )
 from deltalake.schema import PrimitiveType
 
+from pinpip import aws_faults
 from pinpip.batch import Coordinates
 from pinpip.borders import Options
 from pinpip.errors import SinkError, TransientError
@@ -160,10 +161,13 @@ def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
 
 
 def _unreachable(uri: str, error: Exception) -> SinkError | TransientError:
-    if _REFUSED.search(str(error)):
+    answer = _ANSWER.search(str(error))
+    advice = aws_faults.answered(answer[2], answer[3]) if answer else None
+    if advice is not None or _REFUSED.search(str(error)):
         return SinkError(
             f"table {uri} cannot be read or written: {_first(error)}",
-            "check that the bucket or folder exists and that the credentials may write there",
+            advice
+            or "check that the bucket or folder exists and that the credentials may write there",
         )
     if _FULL.search(str(error)):
         return TransientError(f"table {uri} cannot be written: {_first(error)}", store.ROOM)

@@ -20,6 +20,7 @@ from gateway.answers import Refusal
 from gateway.envelope import KinesisRecord, kinesis_record, kinesis_records
 from gateway.kinesis import PUT_BYTES, SENDING_SECONDS, chunks, routes
 from gateway.server import kinesis_client
+from gateway.streams import Streams
 from tests.support.aws import TestAws
 from tests.support.clock import ManualClock
 from tests.support.gateways import NOWHERE, running
@@ -393,7 +394,7 @@ def test_what_a_slow_kinesis_leaves_no_time_for_is_not_sent(aws: TestAws, stream
         clock.advance(SENDING_SECONDS + 1)
 
     kinesis.meta.events.register("before-parameter-build.kinesis.PutRecords", slow)
-    handler = routes(kinesis, 10_000, clock)["/streams/{stream}/records"]["PUT"]
+    handler = routes(Streams(kinesis), 10_000, clock)["/streams/{stream}/records"]["PUT"]
     request = Request({"type": "http", "path_params": {"stream": stream}})
     records = [{"data": n, "partition-key": "k"} for n in range(600)]
 

@@ -91,6 +91,8 @@ def test_the_listing_may_be_throttled_when_the_source_opens(kinesis: FakeKinesis
         (fault("ResourceNotFoundException"), "create the stream"),
         (fault("AccessDeniedException"), "allow kinesis:ListShards"),
         (fault("UnrecognizedClientException"), "give AWS credentials"),
+        (fault("ExpiredTokenException"), "renew the session token"),
+        (fault("RequestExpired"), "set this machine's clock"),
         (NoCredentialsError(), "give AWS credentials"),
         (EndpointConnectionError(endpoint_url=ENDPOINT), "aws.endpoint_url"),
     ],

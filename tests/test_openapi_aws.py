@@ -16,7 +16,7 @@ from moto import mock_aws
 
 from gateway import openapi
 from gateway.envelope import KinesisRecord, kinesis_record, kinesis_records
-from gateway.kinesis import THROTTLED, THROUGHPUT
+from gateway.streams import THROTTLED, THROUGHPUT
 from tests.support.vtl import Rendered, render
 
 DOCUMENT = openapi.document()

@@ -14,6 +14,7 @@ from pinpip.errors import SinkError, TransientError
 from sinks import store as store_module
 from sinks.s3 import S3Store
 from sinks.store import FolderStore, Store, open_store
+from sinks.table import sorted_errors
 from tests.support.aws import TestAws
 from tests.support.s3_faults import answer, inject, lose_the_answer
 
@@ -168,6 +169,25 @@ def test_a_refusal_names_the_bucket(bucket: Store) -> None:
     with pytest.raises(SinkError, match="AccessDenied") as refused:
         bucket.put_new("key", b"", {})
     assert bucket.uri.split("/")[2] in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [("RequestTimeTooSkewed", "clock"), ("ExpiredToken", "renew"), ("InvalidAccessKeyId", "give")],
+)
+def test_a_fault_of_our_own_identity_has_its_own_advice(
+    bucket: Store, code: str, advice: str
+) -> None:
+    inject(bucket, "PutObject", repeat(answer(403, code)))
+    with pytest.raises(SinkError, match=code) as refused:
+        bucket.put_new("key", b"", {})
+    assert advice in refused.value.hint
+    with pytest.raises(SinkError, match=code) as refused, sorted_errors("s3://b/t"):
+        raise OSError(
+            "Generic S3 error: Server returned non-2xx status code 403 Forbidden: "
+            f"<Error><Code>{code}</Code><Message>It is so.</Message></Error>"
+        )
+    assert advice in refused.value.hint
 
 
 def test_missing_credentials_are_named(
