@@ -21,8 +21,9 @@ test: $(READY) ## Run the tests
 contract: $(READY) ## Compare the gateway with its OpenAPI document in 10,000 requests
 	$(BIN)/python -m tests.contracts.openapi_contract --examples 10000
 
-fuzz: $(READY) ## Send 100,000 malformed requests to the gateway
-	PINPIP_FUZZ_REQUESTS=100000 $(BIN)/python -m pytest --capture no tests/test_gateway_fuzz.py
+fuzz: $(READY) ## Send 100,000 malformed requests to the gateway, and compare 100,000 with h11
+	PINPIP_FUZZ_REQUESTS=100000 $(BIN)/python -m pytest --capture no \
+		tests/test_gateway_fuzz.py tests/test_gateway_desync.py
 
 chaos: $(READY) ## Break consumers, broker and storage for 20 minutes, then prove the tables
 	$(BIN)/pinpip chaos pin --rounds 20 --seconds 42 --rate 6000

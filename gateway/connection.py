@@ -2,16 +2,19 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Mapping
-from typing import Any, cast
+from http import HTTPStatus
+from typing import Any
 
+import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
+from gateway import head
 from gateway.limits import RETRY_LATER
 from pinpip.config import Gateway
 
@@ -19,10 +22,6 @@ HEAD_MAX = 32 * 1024
 """Bytes of a request besides its body: its line, headers, trailers."""
 FRAMING = 8
 """Bytes of chunk framing allowed for each byte of a body: a chunk of one byte takes five."""
-
-
-class _HeadTooLongError(Exception):
-    """The head of a request that has arrived is longer than HEAD_MAX."""
 
 
 class Connection(HttpToolsProtocol):
@@ -39,14 +38,15 @@ class Connection(HttpToolsProtocol):
         self._overhead = 0
         self._head_is_read = False
         self._is_arriving = False
-        self._is_ending = False
+        self._last_words: bytes | None = None  # once the connection is to end
+        self._running: RequestResponseCycle | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or say 503 when there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.settings.max_connections:
-            self._end(503, RETRY_LATER)
+            self._end(HTTPStatus.SERVICE_UNAVAILABLE, RETRY_LATER)
         else:
             self._expect()
 
@@ -57,21 +57,53 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`, and count what of it is no body."""
-        if self._is_ending or self.transport.is_closing():
+        if self._last_words is not None or self.transport.is_closing():
             return
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            self._refuse(error.__context__)
+            return
         self._overhead = max(0, self._overhead + len(data))
-        if self._overhead > HEAD_MAX and not self._is_ending:
-            self._end(431)
+        if self._overhead > HEAD_MAX:
+            self._end(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif self._running is None or self._running.response_complete:
+            self._expect()
+
+    def _parse(self, data: bytes) -> None:
+        """Parse `data`; a request that offers another protocol is parsed without the offer.
+
+        llhttp takes what follows such an offer for the other protocol, and drops the body.
+        """
+        rest = memoryview(data)
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offered:
+                rest = rest[offered.args[0] :]
+                version = self.parser.get_http_version()
+                method = self.parser.get_method()
+                self.parser = _parser(self)
+                self.parser.feed_data(head.without_upgrade(method, self.url, version, self.headers))
+            else:
+                return
+
+    def _refuse(self, reason: BaseException | None) -> None:
+        """Refuse what cannot be parsed, for the reason that a callback of the parser gave."""
+        if isinstance(reason, head.BadHead):
+            self._end(reason.status, detail=reason.detail)
+        else:
+            self._end(HTTPStatus.BAD_REQUEST)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more: it gets the answer to what has arrived; True keeps open."""
-        if self._is_arriving:
-            self._end(400)
-        if self._is_served() and not self.pipeline:
-            self.cycle.keep_alive = False
-            return self.scheme == "http"  # TLS knows no half of a connection
-        return False
+        last = self._last_due()
+        if self._is_arriving and self._last_words is None:
+            self._end(HTTPStatus.BAD_REQUEST)
+        elif last is not None:
+            last.keep_alive = False
+        return last is not None and self.scheme == "http"  # TLS knows no half of a connection
 
     def on_message_begin(self) -> None:
         """Begin a request: it must have arrived by its deadline."""
@@ -81,17 +113,26 @@ class Connection(HttpToolsProtocol):
         self._expect()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note a header; a trailer is none."""
+        """Note a header, without the blanks around its value; a trailer is none."""
         if not self._head_is_read:
-            super().on_header(name, value)
+            super().on_header(name, value.strip(b" \t"))
 
     def on_headers_complete(self) -> None:
-        """Begin to serve the request; one whose head is too long is stopped here at the latest."""
-        head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if head > HEAD_MAX:
-            raise _HeadTooLongError
-        self._head_is_read = True
+        """Begin to serve the request; one whose head is refused is stopped here at the latest."""
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > HEAD_MAX:
+            raise head.BadHead(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "")
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        head.check(method, version, self.headers)
+        target, authority = head.origin_form(method, self.url)
+        if self.parser.should_upgrade():
+            return
+        self.url = target
+        if authority is not None:  # RFC 9112, 3.2.2: it stands for the Host header
+            self.headers[:] = [(n, authority if n == b"host" else v) for n, v in self.headers]
+        self.expect_100_continue &= version != "1.0"
         super().on_headers_complete()
+        self._head_is_read = True
 
     def on_body(self, body: bytes) -> None:
         """Hand on a part of the body."""
@@ -100,17 +141,24 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request has arrived."""
+        if self.parser.should_upgrade():
+            return
         self._overhead -= HEAD_MAX
         self._is_arriving = False
         self._arrived()
+        self.cycle.keep_alive &= self.parser.should_keep_alive()  # llhttp heeds a trailer's close
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Say 400 as everywhere else in the gateway; the parser's error is the one in hand."""
-        del msg
-        error = sys.exception()
-        too_long = error is not None and isinstance(error.__context__, _HeadTooLongError)
-        self._end(431 if too_long else 400)
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or end the connection if that is what comes next."""
+        super().on_response_complete()
+        is_last = self._last_words is not None and self._last_due() is None
+        if is_last and not self.transport.is_closing():
+            self._close()
 
     def _expect(self) -> None:
         if self._deadline is None:
@@ -123,30 +171,42 @@ class Connection(HttpToolsProtocol):
 
     def _too_late(self) -> None:
         self._deadline = None
-        if self.pipeline or self._is_served():
+        if self._last_due() is not None:
             self._expect()  # the reading stands still until the answer is out
         elif not self.transport.is_closing():
-            self._end(408)
+            self._end(HTTPStatus.REQUEST_TIMEOUT)
 
-    def _is_served(self) -> bool:
-        """Whether the last request whose head was read has arrived, and waits for its answer."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first
-        return cycle is not None and not (cycle.more_body or cycle.response_complete)
+    def _last_due(self) -> RequestResponseCycle | None:
+        """The last request that has arrived and waits for its answer."""
+        waiting = [cycle for cycle, _ in self.pipeline] + [self._running]
+        return next((c for c in waiting if c and not (c.more_body or c.response_complete)), None)
 
-    def _end(self, status: int, headers: Mapping[str, str] | None = None) -> None:
-        """Answer `status` and close; an earlier request gets its own answer, and nothing else."""
-        self._is_ending = True
-        if self._is_served() and not self.pipeline:
-            self.cycle.keep_alive = False
-            return
-        if not self.pipeline and not (self._head_is_read and self.cycle.response_started):
-            self.transport.write(_answer(status, headers or {}))
+    def _end(
+        self, status: HTTPStatus, headers: Mapping[str, str] | None = None, detail: str = ""
+    ) -> None:
+        """Answer `status` and close, as soon as the requests before have their answers."""
+        answered = self._is_arriving and self._head_is_read and self.cycle.response_started
+        self._last_words = b"" if answered else _answer(status, headers or {}, detail)
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()
+        if self._last_due() is None:
+            self._close()
+
+    def _close(self) -> None:
+        self.transport.write(self._last_words or b"")
         self.transport.close()
 
 
-def _answer(status: int, headers: Mapping[str, str]) -> bytes:
+def _parser(connection: HttpToolsProtocol) -> httptools.HttpRequestParser:
+    """A parser as uvicorn makes it."""
+    parser = httptools.HttpRequestParser(connection)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
+
+
+def _answer(status: HTTPStatus, headers: Mapping[str, str], detail: str) -> bytes:
     line = STATUS_LINE[status]
-    message = "HTTP " + line[9:-2].decode()
+    message = f"HTTP {status} {status.phrase}" + (f": {detail}" if detail else "")
     body = json.dumps({"error_code": status, "message": message}, separators=(",", ":")).encode()
     named = {
         "content-type": "application/json",
