@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import polars as pl
-from deltalake import DeltaTable, Transaction
+from deltalake import DeltaTable, Schema, Transaction
 from deltalake.transaction import AddAction
 
 from pinpip import __version__
@@ -14,7 +14,7 @@ from pinpip.borders import Options
 from pinpip.clock import Clock
 from pinpip.epochs import refuse_another
 from pinpip.errors import StalePosition, TransientError
-from sinks import datafile, deltalog, guard, ledger, table, transactions
+from sinks import datafile, deltalog, guard, ledger, newtable, table, transactions
 from sinks.checkpoints import Checkpoints
 from sinks.deltalog import Action, Log
 from sinks.store import Store
@@ -260,9 +260,13 @@ class DeltaSink:
         """The log as far as it was followed; if that is gone, of the table opened anew, or made."""
         target = self._target
         if self._log is None or not self._log.is_here():
-            found = table.find_or_create(target.uri, target.options, target.schema)
+            found = table.find_or_create(target.uri, target.options, target.schema, self._create)
             self._log = self._learnt(found, self._progress)
         return self._log
+
+    def _create(self, schema: Schema) -> None:
+        now_ms = int(self._clock.now().timestamp() * 1000)
+        newtable.create(self._store, schema, f"pinpip/{__version__}", now_ms)
 
     def _learnt(self, found: DeltaTable, partitions: Collection[Partition]) -> Log:
         """The log at the table's version, with the stored positions of `partitions`."""

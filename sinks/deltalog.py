@@ -95,6 +95,11 @@ class Log:
             ) from error
 
 
+def begin(store: Store, entry: Sequence[Action]) -> None:
+    """Make `entry` the first of a table, unless the table has one by now."""
+    store.put_new(_key(0), _encode(entry), {})
+
+
 def commit_info(told: Mapping[str, str], engine: str, now_ms: int) -> Action:
     """What a commit says of itself; the first action of an entry, which `txnId` makes unique."""
     return {

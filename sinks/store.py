@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pinpip.config import Aws
 from pinpip.errors import SinkError, TransientError
+from sinks import exclusive
 from sinks.probe import refuse_overwriting
 
 ROOM = "make room on that disk; nothing is lost or doubled"
@@ -96,7 +97,7 @@ class FolderStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 _write_through(draft, body)
-                os.link(draft, path)
+                exclusive.publish(draft, path)
             except FileExistsError:
                 return False
             finally:

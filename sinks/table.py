@@ -1,7 +1,7 @@
 """Opening, creating and checkpointing one Delta table, its faults sorted by reaction."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import polars as pl
@@ -75,12 +75,16 @@ def find_own(uri: str, options: Options, coordinates: Coordinates) -> DeltaTable
     return table
 
 
-def find_or_create(uri: str, options: Options, schema: pl.Schema) -> DeltaTable:
-    """The table at `uri`, made with `schema` when there is none; SinkError when it has another."""
+def find_or_create(
+    uri: str, options: Options, schema: pl.Schema, create: Callable[[Schema], None]
+) -> DeltaTable:
+    """The table at `uri`, made by `create` when there is none: delta-rs needs hard links for that.
+
+    Raises SinkError when the table has another schema.
+    """
     table = find(uri, options)
     if table is None:
-        with sorted_errors(uri):
-            DeltaTable.create(uri, Schema.from_arrow(schema), "ignore", storage_options=options())
+        create(Schema.from_arrow(schema))
         table = find(uri, options)
     if table is None:
         raise TransientError(f"table {uri} was made but cannot be seen yet")
