@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from pinpip.batch import Batch, Partition, Position
+from pinpip.batch import Batch, Partition, Position, Rejects
 from pinpip.borders import Sink
 from pinpip.clock import Clock
 from pinpip.errors import StalePosition
@@ -27,6 +27,11 @@ class Fanout:
         """The minimum over the sinks, read afresh; None where one of them holds nothing."""
         held = [self._retried(lambda s=sink: s.positions(partitions)) for sink in self._sinks]  # type: ignore[misc]
         return {p: _earliest([positions[p] for positions in held]) for p in partitions}
+
+    def rejects(self, partitions: Collection[Partition]) -> list[Rejects]:
+        """What the sinks know of the rejects before; asked after `positions`."""
+        found = [self._retried(lambda s=sink: s.rejects(partitions)) for sink in self._sinks]  # type: ignore[misc]
+        return [window for windows in found for window in windows]
 
     def write(self, batch: Batch) -> None:
         """Write to every sink."""

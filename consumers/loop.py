@@ -19,7 +19,7 @@ from typing import TypeVar
 from consumers.fanout import Fanout
 from consumers.rejects import RejectWatch
 from consumers.rivals import RivalWatch
-from pinpip.batch import Batch, Partition, Records, Span, merge
+from pinpip.batch import Batch, Partition, Position, Records, Span, merge
 from pinpip.borders import Sink, Source
 from pinpip.clock import Clock
 from pinpip.errors import StalePosition
@@ -37,13 +37,17 @@ Spans = Mapping[Partition, Span]
 
 @dataclass(frozen=True)
 class Limits:
-    """When a batch is due, and how many rejects are too many."""
+    """When a batch is due, and how many rejects are too many.
+
+    `accept_rejects` lets all through until a whole window is within the limit again.
+    """
 
     max_records: int
     max_bytes: int
     max_wait: float
     reject_ratio: float
     reject_window: int
+    accept_rejects: bool = False
 
 
 class Loop:
@@ -72,7 +76,9 @@ class Loop:
         self._buffer: list[Records] = []
         self._buffered_at = 0.0
         self._flying: deque[Future[Spans]] = deque()
-        self._rejects = RejectWatch(limits.reject_ratio, limits.reject_window)
+        self._rejects = RejectWatch(
+            limits.reject_ratio, limits.reject_window, accept=limits.accept_rejects
+        )
         self._rivals = RivalWatch()
 
     def stop(self) -> None:
@@ -136,11 +142,16 @@ class Loop:
         """Read from where the sinks are, but for what is taken away or comes anew meanwhile."""
         asked = sorted(partitions)
         self._arrived.difference_update(asked)
-        found = self._wait_for(self._executor.submit(self._sinks.positions, asked))
+        found = self._wait_for(self._executor.submit(self._look, asked))
         ours = self._assigned - self._arrived
         positions = {p: position for p, position in found.items() if p in ours}
         self._drop(positions)
         self._source.seek(positions)
+
+    def _look(self, asked: Collection[Partition]) -> dict[Partition, Position | None]:
+        found = self._sinks.positions(asked)
+        self._rejects.remember(self._sinks.rejects(asked))
+        return found
 
     def _drop(self, partitions: Collection[Partition]) -> None:
         kept = [records.without(partitions) for records in self._buffer]
@@ -186,7 +197,7 @@ class Loop:
         del records
         if before is not None:
             before.result()
-        self._rejects.check(batch)
+        batch = self._rejects.check(batch)
         self._sinks.write(batch)
         self._written(batch)
         return batch.spans
@@ -220,6 +231,7 @@ class Loop:
         while self._flying:
             with suppress(StalePosition):
                 self._settle()
+        self._rejects.forget()
         self._start(self._assigned)
 
     def _wait_for(self, call: Future[T]) -> T:

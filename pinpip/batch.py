@@ -218,6 +218,13 @@ def merge(parts: Iterable[Records]) -> Records:
     return Records(frame, spans, held[0].coordinates)
 
 
+class Rejects(NamedTuple):
+    """How many of the last records, those in the window of the reject limit, were rejected."""
+
+    records: int
+    rejected: int
+
+
 @dataclass(frozen=True)
 class Batch:
     """Decoded and cleaned records on their way to the sinks, with the spans they cover.
@@ -226,6 +233,7 @@ class Batch:
     `raw`: what was read (with `_value` only when a sink archives it),
     `clean`: the table's columns, the metadata columns, `_rescued`,
     `rejected`: the metadata columns, `_value`, `reason`, `detail`, `transform_version`.
+    `window`: the rejects among the last records, this batch included; None where nobody counts.
     """
 
     raw: pl.DataFrame
@@ -233,6 +241,7 @@ class Batch:
     rejected: pl.DataFrame
     spans: Mapping[Partition, Span]
     coordinates: Coordinates
+    window: Rejects | None = None
 
     @cached_property
     def counts(self) -> tuple[Mapping[Partition, int], ...]:

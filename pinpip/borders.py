@@ -1,9 +1,9 @@
 """The borders between the rooms: what a source, its listener and a sink promise the loop."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from pinpip.batch import Batch, Coordinates, Partition, Position, Positions, Records
+from pinpip.batch import Batch, Coordinates, Partition, Position, Positions, Records, Rejects
 
 # What delta-rs and polars need to open a table: called at each opening, since keys expire.
 Options = Callable[[], dict[str, str]]
@@ -83,6 +83,14 @@ class Sink(Protocol):
         """The truth about how far this sink is, read afresh; None: it holds nothing.
 
         Raises PositionLost when rows are there but their position is not.
+        """
+        ...
+
+    def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:
+        """The `Batch.window` of the newest commits that moved `partitions`, oldest first.
+
+        To be asked after `positions`. Commits under other rules (schema, transform) are left out;
+        none where the sink keeps no windows.
         """
         ...
 

@@ -1,6 +1,6 @@
 """The Delta sink: rows and the positions they advance, in one commit."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -9,12 +9,12 @@ from deltalake import DeltaTable, Schema, Transaction
 from deltalake.transaction import AddAction
 
 from pinpip import __version__
-from pinpip.batch import Batch, Coordinates, Partition, Position, Span
+from pinpip.batch import Batch, Coordinates, Partition, Position, Rejects, Span
 from pinpip.borders import Options
 from pinpip.clock import Clock
 from pinpip.epochs import refuse_another
 from pinpip.errors import StalePosition, TransientError
-from sinks import datafile, deltalog, guard, ledger, newtable, table, transactions
+from sinks import datafile, deltalog, guard, ledger, newtable, table, transactions, windows
 from sinks.checkpoints import Checkpoints
 from sinks.deltalog import Action, Log
 from sinks.store import Store
@@ -30,6 +30,7 @@ class Target:
 
     `stage` names the frame of a batch that becomes rows; `defer` is for how many seconds a
     commit that has no rows may wait for one that has (0: never; a crash re-reads that much).
+    `rules` is a digest of what decides on rejects, empty where nobody counts them.
     `folder` is where the files of this incarnation lie (see `sinks.rows`); `begins` lets it begin
     in a table that holds rows of another.
     """
@@ -43,6 +44,7 @@ class Target:
     defer: float = 0.0
     folder: str = ""
     begins: bool = False
+    rules: str = ""
 
 
 @dataclass
@@ -65,6 +67,7 @@ class DeltaSink:
         self._progress: dict[Partition, _Progress] = {}
         self._begun = False
         self._log: Log | None = None
+        self._window: Rejects | None = None
         self._committed_at = clock.monotonic()
         self._checkpoints = Checkpoints(name, target.uri, target.options)
 
@@ -95,6 +98,13 @@ class DeltaSink:
         self._progress |= {p: _Progress(held, held) for p, held in found.items()}
         return found
 
+    def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:
+        """From the newest commits of the version that `positions` read."""
+        if self._log is None or not self._target.rules:
+            return ()
+        target = self._target
+        return windows.newest(self._store, self._log.version, target.app, target.rules, partitions)
+
     def write(self, batch: Batch) -> None:
         """Commit the batch's rows that the table does not hold, with their positions.
 
@@ -104,6 +114,7 @@ class DeltaSink:
         4. Commit the file and the new positions at once, as the version after the compared one;
            when another writer was there first, go on from its version at step 3.
         """
+        self._window = batch.window if self._target.rules else None
         ranges = self._ranges(batch)
         rows = self._rows(batch, ranges)
         if self._may_wait(rows):
@@ -234,6 +245,8 @@ class DeltaSink:
             version=__version__,
             event_time=ledger.event_time(rows),
             ranges=ledger.joined(ranges),
+            rules=self._target.rules or None,
+            window=self._window,
         )
         told = {ledger.KEY: ledger.encode(entry)}
         return deltalog.commit_info(told, f"pinpip/{__version__}", now_ms)

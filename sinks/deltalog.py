@@ -47,9 +47,9 @@ class Log:
 
     def is_here(self) -> bool:
         """Whether the table still holds this version: its entry, or a checkpoint of any kind."""
-        if self._store.metadata(_key(self.version)) is not None:
+        if self._store.metadata(name_of(self.version)) is not None:
             return True
-        return bool(self._store.list(_key(self.version, "checkpoint")))
+        return bool(self._store.list(name_of(self.version, "checkpoint")))
 
     def append(self, entry: Sequence[Action]) -> Sequence[Action]:
         """Make `entry` the next version, and go there; what is there if another was first.
@@ -59,8 +59,8 @@ class Log:
         a checkpoint: nobody reads what is put there. Only afterwards can that be ruled out, as a
         writer may sleep before it puts, and a clean-up removes entries in any order.
         """
-        key, body = _key(self.version + 1), _encode(entry)
-        landed = entry if self._store.put_new(key, body, {}) else self._landed(key, entry, body)
+        name, body = name_of(self.version + 1), _encode(entry)
+        landed = entry if self._store.put_new(name, body, {}) else self._landed(name, entry, body)
         if landed is entry and (self._is_overtaken() or not self.is_here()):
             raise StalePosition(
                 f"the log of {self._store.uri} was cleaned up about version {self.version}"
@@ -79,18 +79,18 @@ class Log:
         except (ValueError, LookupError, TypeError):
             return False  # it was cut off by a crash; to all readers it is only a hint
 
-    def _landed(self, key: str, entry: Sequence[Action], body: bytes) -> Sequence[Action]:
-        """What `key` holds: `entry` itself when a lost try of ours had made it."""
-        found = self._store.find(key)
+    def _landed(self, name: str, entry: Sequence[Action], body: bytes) -> Sequence[Action]:
+        """What `name` holds: `entry` itself when a lost try of ours had made it."""
+        found = self._store.find(name)
         if found is None:
-            raise TransientError(f"{self._store.uri}/{key} is taken, but nothing is there yet")
+            raise TransientError(f"{self._store.uri}/{name} is taken, but nothing is there yet")
         if found == body:
             return entry
         try:
             return [json.loads(line) for line in found.splitlines() if line.strip()]
         except ValueError as error:
             raise SinkError(
-                f"the log of table {self._store.uri} is damaged: {key}: {error}",
+                f"the log of table {self._store.uri} is damaged: {name}: {error}",
                 "restore that file from a backup; no row was read or written",
             ) from error
 
@@ -145,7 +145,8 @@ def alters(entry: Sequence[Action]) -> bool:
     return any("metaData" in action or "protocol" in action for action in entry)
 
 
-def _key(version: int, kind: str = "json") -> str:
+def name_of(version: int, kind: str = "json") -> str:
+    """The name of a version's entry, or what the names of its checkpoints begin with."""
     return f"_delta_log/{version:020d}.{kind}"
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from deltalake import DeltaTable
 from pydantic import BaseModel, ConfigDict, Field
 
-from pinpip.batch import Partition, Position
+from pinpip.batch import Partition, Position, Rejects
 
 KEY = "pinpip"
 _TIME = "_timestamp"
@@ -41,13 +41,19 @@ class Range(BaseModel):
 
 
 class Entry(BaseModel):
-    """One commit: its ranges, the broker's first and last timestamp, the code that wrote it."""
+    """One commit: its ranges, the broker's first and last timestamp, the code that wrote it.
+
+    `rules`: a digest of the schema and transform that decided; `window`: the rejects among the last
+    records, this commit's included. Entries before version 0.2 have neither.
+    """
 
     model_config = ConfigDict(frozen=True)
     app: str
     version: str
     event_time: tuple[datetime, datetime] | None
     ranges: tuple[Range, ...]
+    rules: str | None = None
+    window: Rejects | None = None
 
 
 def joined(ranges: Iterable[Range]) -> tuple[Range, ...]:

@@ -7,14 +7,14 @@ once: two writers that believe to own a partition meet on one name, and one of t
 import io
 import json
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
 import polars as pl
 
-from pinpip.batch import Batch, Coordinates, Partition, Position, Span
+from pinpip.batch import Batch, Coordinates, Partition, Position, Rejects, Span
 from pinpip.epochs import refuse_another
 from pinpip.errors import StalePosition, TransientError
 from sinks import chain
@@ -51,6 +51,10 @@ class ParquetSink:
         found = dict(zip(partitions, ends, strict=True))
         self._own |= found
         return found
+
+    def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:  # noqa: ARG002
+        """An archive keeps none."""
+        return ()
 
     def write(self, batch: Batch) -> None:
         """One object per partition that the batch advances; each is durable by itself.

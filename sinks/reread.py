@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 import polars as pl
 
-from pinpip.batch import Batch, Coordinates, Partition, Position, Span, Stretch
+from pinpip.batch import Batch, Coordinates, Partition, Position, Rejects, Span, Stretch
 from sinks.compare import EXAMPLES, Difference, compare
 from sinks.proof import Finding, Kind
 
@@ -70,6 +70,10 @@ class Comparison:
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
         """Where the comparison goes on."""
         return {p: self._next.get(p) for p in partitions}
+
+    def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:  # noqa: ARG002
+        """None: nothing is limited here."""
+        return ()
 
     def write(self, batch: Batch) -> None:
         """Compare the batch; raises SinkError when a holding cannot be read."""

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from consumers.loop import IN_FLIGHT, Limits, Loop
-from pinpip.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Span
+from pinpip.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Rejects, Span
 from pinpip.borders import Listener
 from pinpip.cli.runtime import tuned_interpreter
 from producers import emulator
@@ -143,6 +143,10 @@ class Nowhere:
 
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
         return dict.fromkeys(partitions)
+
+    def rejects(self, partitions: Collection[Partition]) -> list[Rejects]:
+        del partitions
+        return []
 
     def write(self, batch: Batch) -> None:
         """Nothing is kept."""

@@ -1,7 +1,9 @@
 """Records to batches: decode, transform, and the shape that sinks rely on."""
 
+import hashlib
 import importlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Collection
 
 import polars as pl
 
@@ -71,6 +73,21 @@ def _check(name: str, schema: pl.Schema, last: dict[str, pl.DataType]) -> None:
             f"transform {name} makes datetimes without a zone: {', '.join(naive)}",
             "say which zone they are in: .dt.replace_time_zone('UTC')",
         )
+
+
+def rules_of(schema: Schema, transform: Transform, options: Collection[str]) -> str:
+    """A digest of what decides whether a record is rejected; it changes when any of it changes.
+
+    Of a transform its whole module counts, not what that imports.
+    """
+    try:
+        source = inspect.getsource(inspect.getmodule(transform) or transform)
+    except (OSError, TypeError):
+        source = ""  # made at run time: its name must do
+    fields = {name: str(dtype) for name, dtype in schema.fields.items()}
+    name = f"{transform.__module__}:{transform.__qualname__}"
+    parts = [__version__, schema.key, str(fields), name, source, *options]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def load_schema(reference: str) -> Schema:

@@ -22,7 +22,7 @@ from sinks.parquet import ParquetSink
 from sinks.rows import folder_of
 from sinks.store import Store, open_store
 from sinks.verify import Tables
-from transforms.process import load_schema, load_transform, processor
+from transforms.process import load_schema, load_transform, processor, rules_of
 
 QUARANTINE_DEFER = 10.0  # seconds that "nothing was rejected up to here" may wait for a commit
 
@@ -99,6 +99,12 @@ def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], 
     )
 
 
+def decides(pipeline: Pipeline) -> str:
+    """A digest of what decides whether a record of the pipeline is rejected."""
+    schema, transform = load_schema(pipeline.schema_), load_transform(pipeline.transform)
+    return rules_of(schema, transform, ["drop"] if drops_tombstones(pipeline) else [])
+
+
 def archive_uri(pipeline: Pipeline, archive: settings.ParquetSink) -> str:
     """Where the archive's chains of the pipeline's incarnation are."""
     return f"{archive.parquet.rstrip('/')}/{folder_of(pipeline.incarnation)}".rstrip("/")
@@ -111,9 +117,10 @@ def delta_sinks(
     clock: Clock,
     *,
     begins: bool = False,
+    rules: str = "",
     rig: Rig | None = None,
 ) -> list[Sink]:
-    """The clean table and its quarantine; `begins` as in `sinks.delta.Target`."""
+    """The clean table and its quarantine; `begins` and `rules` as in `sinks.delta.Target`."""
     coordinates = tables.coordinates
     empty = process(_nothing(coordinates))
     clean = Target(
@@ -124,9 +131,11 @@ def delta_sinks(
         tables.app,
         folder=tables.folder,
         begins=begins,
+        rules=rules,
     )
     rejected = replace(
         clean,
+        rules="",
         uri=tables.quarantine,
         schema=empty.rejected.schema,
         stage="rejected",
@@ -156,7 +165,9 @@ def sinks_of(
         for own in [f"archive {a.parquet}"]
     ]
     tables = tables_of(config, name)
-    sinks = [*delta_sinks(config, tables, process, clock, begins=begins, rig=rig), *chains]
+    own_rules = decides(pipeline)
+    deltas = delta_sinks(config, tables, process, clock, begins=begins, rules=own_rules, rig=rig)
+    sinks = [*deltas, *chains]
     return [rig.sink(sink) for sink in sinks] if rig else sinks
 
 
@@ -174,7 +185,7 @@ def _store(config: Config, uri: str, sink: str, rig: Rig | None) -> Store:
     return rig.store(sink, store) if rig else store
 
 
-def limits_of(config: Config) -> Limits:
+def limits_of(config: Config, *, accept_rejects: bool = False) -> Limits:
     """When a batch is due: a byte budget that leaves room for queue, buffer and frames."""
     batching = config.batching
     return Limits(
@@ -183,6 +194,7 @@ def limits_of(config: Config) -> Limits:
         max_wait=batching.max_wait,
         reject_ratio=batching.reject_ratio,
         reject_window=batching.reject_window,
+        accept_rejects=accept_rejects,
     )
 
 
@@ -194,11 +206,13 @@ def loop_of(
     written: Callable[[Batch], None],
     *,
     begins: bool = False,
+    accept_rejects: bool = False,
     rig: Rig | None = None,
 ) -> Loop:
     """The live pipeline `name`, ready to run.
 
-    `begins` as in `sinks.delta.Target`; `rig` puts crash points between the parts.
+    `begins` as in `sinks.delta.Target`, `accept_rejects` as in `consumers.loop.Limits`; `rig` puts
+    crash points between the parts.
     """
     pipeline = config.pipeline(name)
     keep = any(archive.stage == "raw" for archive in archives(pipeline))
@@ -208,7 +222,7 @@ def loop_of(
         rig.source(source) if rig else source,
         process,
         sinks_of(config, name, process, clock, begins=begins, rig=rig),
-        limits_of(config),
+        limits_of(config, accept_rejects=accept_rejects),
         clock,
         executor,
         written,

@@ -31,6 +31,13 @@ def consume(
             help="Begin the pipelines' `incarnation` in tables that hold rows of another.",
         ),
     ] = False,
+    accept_rejects: Annotated[
+        bool,
+        typer.Option(
+            "--accept-rejects",
+            help="Let rejects through, however many, until a whole window is within the limit.",
+        ),
+    ] = False,
     chaos: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Consume until SIGTERM or Ctrl-C: read, clean, write, each record exactly once.
@@ -46,11 +53,23 @@ def consume(
             "--new-incarnation reads sources afresh, so it wants to know whose",
             "name the pipelines: pinpip consume pin --new-incarnation",
         )
+    if accept_rejects and not pipelines:
+        raise ConfigError(
+            "--accept-rejects lifts the limit on rejects, so it needs the pipelines it is for",
+            "name the pipelines: pinpip consume pin --accept-rejects",
+        )
     names = pipelines or list(config.pipelines)
     metrics = Metrics()
     if metrics_port is not None:
         _serve(metrics, metrics_port)
-    run(config, names, metrics, begins=new_incarnation, chaos=chaos)
+    run(
+        config,
+        names,
+        metrics,
+        begins=new_incarnation,
+        accept_rejects=accept_rejects,
+        chaos=chaos,
+    )
     for name in names:
         typer.echo(f"{name}: {said(metrics, name)}")
 
@@ -77,11 +96,13 @@ def run(
     metrics: "Metrics",
     *,
     begins: bool = False,
+    accept_rejects: bool = False,
     chaos: str | None = None,
 ) -> None:
     """One thread per pipeline; the first to fail stops the others and its error is raised.
 
-    `begins` as in `sinks.delta.Target`; `chaos` is a `chaos.points.Plan` as JSON.
+    `begins` as in `sinks.delta.Target`, `accept_rejects` as in `consumers.loop.Limits`; `chaos` is
+    a `chaos.points.Plan` as JSON.
     """
     from chaos.points import Plan, Rig
     from consumers.loop import IN_FLIGHT
@@ -93,7 +114,14 @@ def run(
     with ThreadPoolExecutor(IN_FLIGHT * len(names), "batch") as workers:
         loops = [
             loop_of(
-                config, name, clock, workers, partial(metrics.count, name), begins=begins, rig=rig
+                config,
+                name,
+                clock,
+                workers,
+                partial(metrics.count, name),
+                begins=begins,
+                accept_rejects=accept_rejects,
+                rig=rig,
             )
             for name in names
         ]

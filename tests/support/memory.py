@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from pinpip.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Span
+from pinpip.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Rejects, Span
 from pinpip.borders import Listener
 from pinpip.errors import StalePosition
 
@@ -121,6 +121,7 @@ class MemoryTable:
 
     rows: list[tuple[Partition, int]] = field(default_factory=list)
     held: dict[Partition, Position] = field(default_factory=dict)
+    windows: dict[Partition, Rejects] = field(default_factory=dict)
 
 
 class MemorySink:
@@ -144,6 +145,10 @@ class MemorySink:
         self._own |= found
         return found
 
+    def rejects(self, partitions: Collection[Partition]) -> list[Rejects]:
+        found = [self.table.windows[p] for p in partitions if p in self.table.windows]
+        return list(dict.fromkeys(found))
+
     def write(self, batch: Batch) -> None:
         news = {p: s for p, s in batch.spans.items() if s.end > (self._own[p] or Position(0))}
         self.before()
@@ -157,6 +162,8 @@ class MemorySink:
         self.table.rows += [(Partition(t, str(n)), offset) for t, n, offset in names]
         ends = {p: span.end for p, span in news.items()}
         self.table.held |= ends
+        if self.stage == "clean" and batch.window is not None:
+            self.table.windows |= dict.fromkeys(ends, batch.window)
         self.after()
         self._own |= ends
 
