@@ -97,7 +97,7 @@ class Log:
 
 def begin(store: Store, entry: Sequence[Action]) -> None:
     """Make `entry` the first of a table, unless the table has one by now."""
-    store.put_new(_key(0), _encode(entry), {})
+    store.put_new(name_of(0), _encode(entry), {})
 
 
 def commit_info(told: Mapping[str, str], engine: str, now_ms: int) -> Action:
