@@ -1,17 +1,23 @@
 """All sinks of a pipeline as one: each gets every batch, and the slowest says where to read."""
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from pinpip.batch import Batch, Partition, Position, Rejects
+import structlog
+
+from pinpip.batch import Batch, Partition, Rejects
 from pinpip.borders import Sink
 from pinpip.clock import Clock
+from pinpip.epochs import Known, known
 from pinpip.errors import StalePosition
 from pinpip.retry import retry
 
+QUARANTINE = "quarantine"  # defers commits without rows, so that it often holds nothing yet
 T = TypeVar("T")
+_log = structlog.get_logger()
 
 
 class Fanout:
@@ -23,10 +29,18 @@ class Fanout:
         self._budget = budget
         self._rng = random.Random()
 
-    def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
-        """The minimum over the sinks, read afresh; None where one of them holds nothing."""
-        held = [self._retried(lambda s=sink: s.positions(partitions)) for sink in self._sinks]  # type: ignore[misc]
-        return {p: _earliest([positions[p] for positions in held]) for p in partitions}
+    def known(self, partitions: Collection[Partition]) -> dict[Partition, Known]:
+        """What the sinks know together of each partition, read afresh.
+
+        Raises TopicRecreated when two of them hold different lives of a topic.
+        """
+        held = {
+            sink.name: self._retried(lambda s=sink: s.positions(partitions))  # type: ignore[misc]
+            for sink in self._sinks
+        }
+        found = {p: known(p, {name: own[p] for name, own in held.items()}) for p in partitions}
+        _report_empty(found)
+        return found
 
     def rejects(self, partitions: Collection[Partition]) -> list[Rejects]:
         """What the sinks know of the rejects before; asked after `positions`."""
@@ -48,6 +62,8 @@ class Fanout:
         return retry(step, self._clock, self._rng, self._budget)
 
 
-def _earliest(positions: list[Position | None]) -> Position | None:
-    known = [position for position in positions if position is not None]
-    return min(known) if len(known) == len(positions) else None
+def _report_empty(found: Mapping[Partition, Known]) -> None:
+    """Name a sink that holds nothing of partitions of which another holds records."""
+    empty = Counter(name for one in found.values() for name in one.empty if name != QUARANTINE)
+    for name, partitions in empty.items():
+        _log.warning("sink_is_empty", sink=name, partitions=partitions, next="it is filled again")

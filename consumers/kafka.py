@@ -13,6 +13,7 @@ from consumers.kafka_client import begin_each, partition_of, remaining, settings
 from consumers.kafka_reader import Reader
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records
 from pinpip.borders import Listener
+from pinpip.epochs import Known
 
 CHUNK = 5_000
 BUDGET = 256 * 1024 * 1024
@@ -67,13 +68,17 @@ class KafkaSource:
     def poll(self, timeout: float) -> Records | None:
         """The next records, or None; waits one second at most, for signals wait with it.
 
-        Raises RecordsExpired when the topic no longer reaches back to a position, SourceError for
-        one beyond its end and for what the broker refuses.
+        Raises RecordsExpired when the topic no longer reaches back to a position, TopicRecreated for
+        one beyond its end or of another topic, SourceError for what the broker refuses.
         """
         if self._sought and not self._reader.paused:
             self._begin_sought()
         records = self._reader.read(timeout)
         return records and remaining(records, self._sought)
+
+    def bind(self, known: Mapping[Partition, Known]) -> None:
+        """Check the topics against what the sinks know, before these partitions are read."""
+        self._reader.known |= {p: own for p, own in known.items() if p in self._held}
 
     def seek(self, positions: Positions) -> None:
         """Read each partition that is still ours from its position (None: from its start)."""

@@ -9,7 +9,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from consumers.kafka_ids import TopicIds
 from pinpip.batch import Partition, Position, Records
-from pinpip.errors import ConfigError, RecordsExpired, SourceError, TransientError
+from pinpip.errors import (
+    ConfigError,
+    RecordsExpired,
+    SourceError,
+    TopicRecreated,
+    TransientError,
+)
 
 REACH = 10.0
 QUEUE_LIMIT = 16 * 1024 * 1024
@@ -145,7 +151,7 @@ def outside(partition: Partition, position: int, low: int, high: int) -> Excepti
             " and a new table, or fetch them from the archive",
         )
     if position > high:
-        return SourceError(
+        return TopicRecreated(
             f"{partition} ends at offset {high}, but the table is at {position}:"
             " the topic was re-created or truncated",
             "to read it afresh into the same table set a new `incarnation` in config.yaml and start"

@@ -37,8 +37,8 @@ def unread_since(
 
     The lag is an upper bound of the records, as offsets have gaps. A partition that `positions`
     does not name counts from its first offset. The reader does not join `group`. Raises
-    RecordsExpired when a topic no longer reaches back to a position, SourceError when it ends
-    before one.
+    RecordsExpired when a topic no longer reaches back to a position, TopicRecreated when it
+    ends before one.
     """
     reader = Reader(settings_beside(properties, group, 0), headers=False, chunk=1)
     try:

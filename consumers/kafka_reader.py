@@ -11,8 +11,8 @@ from consumers.kafka_client import client, outside, report, topic_partition, wat
 from consumers.kafka_ids import Asked, TopicIds
 from consumers.kafka_messages import frame_of, ranges
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records, Span
-from pinpip.epochs import refuse_another
-from pinpip.errors import SourceError
+from pinpip.epochs import Known, refuse_another
+from pinpip.errors import SourceError, TransientError
 
 LONGEST_WAIT = 1.0
 POLL_BYTES = 4 * 1024 * 1024
@@ -44,6 +44,7 @@ class Reader:
         self.consumer = client(configuration, self._errors)
         self.next: dict[Partition, int] = {}
         self.firsts: dict[Partition, int] = {}
+        self.known: dict[Partition, Known] = {}
         self._start: dict[Partition, Position | None] = {}
         self._absent: set[str] = set()
         self._paused: list[TopicPartition] | None = None
@@ -63,25 +64,39 @@ class Reader:
         """Expect `partition` from `position` on; answers the explicit offset to read from.
 
         Raises TopicRecreated when the position counts in an earlier life of the topic,
-        RecordsExpired or SourceError when the partition does not reach there.
+        RecordsExpired or SourceError when the partition does not reach there. The furthest position
+        that is `known` is checked likewise. TransientError while that cannot be told.
         """
         self._asked = {}  # of before: it may know another topic of that name
-        at = position or Position(self.next.get(partition, 0))
-        self._meet(partition, at, self._ids.now(partition.source))
+        known = self.known.get(partition, Known(position, position))
+        at = known.furthest or position or Position(self.next.get(partition, 0))
+        self._prove(partition, at, known)
         low, high = watermarks(self.consumer, partition)
         first = self.firsts.get(partition, high if self._from_end else low)
         offset = position.number if position else first
-        wrong = outside(partition, offset, low, high)
+        reached = max(offset, known.furthest.number if known.furthest else 0)
+        wrong = outside(partition, reached, 0, high) or outside(partition, offset, low, high)
         if wrong is not None:
             raise wrong
         self.next[partition], self._start[partition] = offset, position
         return topic_partition(partition, offset)
+
+    def _prove(self, partition: Partition, at: Position, known: Known) -> None:
+        """Compare ids; a sink is filled beside another one only by the topic's id."""
+        found = self._ids.now(partition.source)
+        self._meet(partition, at, found)
+        if found is None and at.epoch is not None and known.differs and self._ids.tell:
+            raise TransientError(
+                f"the id of topic {partition.source} cannot be read",
+                "see that the broker runs and the topic exists",
+            )
 
     def drop(self, partitions: Iterable[Partition]) -> None:
         """Records of `partitions` are no longer wanted."""
         for partition in partitions:
             self.next.pop(partition, None)
             self._start.pop(partition, None)
+            self.known.pop(partition, None)
         read = {partition.source for partition in self.next}
         self._epochs = {topic: epoch for topic, epoch in self._epochs.items() if topic in read}
 

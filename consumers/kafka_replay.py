@@ -24,6 +24,7 @@ from consumers.kafka_reader import Reader
 from consumers.kafka_window import Window
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records, Span
 from pinpip.borders import Listener
+from pinpip.epochs import Known
 from pinpip.errors import SourceError
 
 
@@ -79,6 +80,10 @@ class BoundedKafkaSource:
         records = self._reader.read(timeout)
         wanted = records and remaining(records, self._sought)
         return wanted and self._cut(wanted)
+
+    def bind(self, known: Mapping[Partition, Known]) -> None:
+        """Check the topics against what the sinks know, before these partitions are read."""
+        self._reader.known |= known
 
     def seek(self, positions: Positions) -> None:
         """Read each partition from its position (None: from the window's start)."""

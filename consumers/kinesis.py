@@ -26,6 +26,7 @@ from consumers.shards import Shard, list_shards, readable
 from pinpip.batch import KINESIS, Partition, Position, Positions, Records, Span, merge
 from pinpip.borders import Listener
 from pinpip.clock import Clock
+from pinpip.epochs import Known
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -114,6 +115,9 @@ class KinesisSource:
                 return merge(parts)
             if waits or self.exhausted or self._clock.monotonic() >= deadline:
                 return None
+
+    def bind(self, known: Mapping[Partition, Known]) -> None:
+        """Nothing yet: a stream has no identity here."""
 
     def seek(self, positions: Positions) -> None:
         """Read these shards from their positions; their children wait for them."""

@@ -19,9 +19,10 @@ from typing import TypeVar
 from consumers.fanout import Fanout
 from consumers.rejects import RejectWatch
 from consumers.rivals import RivalWatch
-from pinpip.batch import Batch, Partition, Position, Records, Span, merge
+from pinpip.batch import Batch, Partition, Records, Span, merge
 from pinpip.borders import Sink, Source
 from pinpip.clock import Clock
+from pinpip.epochs import Known
 from pinpip.errors import StalePosition
 
 PATIENCE = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
@@ -144,12 +145,13 @@ class Loop:
         self._arrived.difference_update(asked)
         found = self._wait_for(self._executor.submit(self._look, asked))
         ours = self._assigned - self._arrived
-        positions = {p: position for p, position in found.items() if p in ours}
-        self._drop(positions)
-        self._source.seek(positions)
+        known = {p: own for p, own in found.items() if p in ours}
+        self._drop(known)
+        self._source.bind(known)
+        self._source.seek({p: own.start for p, own in known.items()})
 
-    def _look(self, asked: Collection[Partition]) -> dict[Partition, Position | None]:
-        found = self._sinks.positions(asked)
+    def _look(self, asked: Collection[Partition]) -> dict[Partition, Known]:
+        found = self._sinks.known(asked)
         self._rejects.remember(self._sinks.rejects(asked))
         return found
 

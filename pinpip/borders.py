@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from pinpip.batch import Batch, Coordinates, Partition, Position, Positions, Records, Rejects
+from pinpip.epochs import Known
 
 # What delta-rs and polars need to open a table: called at each opening, since keys expire.
 Options = Callable[[], dict[str, str]]
@@ -38,6 +39,14 @@ class Source(Protocol):
 
         Each span starts where the last one of its partition ended, or where `seek` put it (None
         when that said None).
+        """
+        ...
+
+    def bind(self, known: Mapping[Partition, Known]) -> None:
+        """Hear what the sinks know of partitions that are sought next.
+
+        A log that is not theirs is refused before anything of it is read: `poll` raises
+        TopicRecreated.
         """
         ...
 

@@ -2,15 +2,24 @@
 
 Kafka gives every topic a random id (KIP-516, a version 4 UUID in URL-safe base64). An epoch is the
 62 random bits at its end: as much as a Delta `txn` version, a signed 64-bit integer, can hold.
+
+All sinks of a pipeline share one life: `Known` is what they know together.
 """
 
 import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from pinpip.batch import Partition, Position
 from pinpip.errors import TopicRecreated
 
 _BITS = 62
 _TAIL = 9
+_AGAIN = (
+    "set a new `incarnation` in config.yaml and start once with: pinpip consume PIPELINE"
+    " --new-incarnation"
+)
 
 
 def epoch_of(most: int, least: int) -> int | None:
@@ -18,9 +27,55 @@ def epoch_of(most: int, least: int) -> int | None:
     return least & ((1 << _BITS) - 1) if most or least else None
 
 
+def epoch_of_text(identity: str) -> int:
+    """The epoch of a log that has another identity than such an id."""
+    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]) & ((1 << _BITS) - 1)
+
+
 def spelled(epoch: int) -> str:
     """The end of the id as `kafka-topics.sh --describe` prints it."""
     return "…" + base64.urlsafe_b64encode(epoch.to_bytes(16)).decode().rstrip("=")[-_TAIL:]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the sinks of a pipeline know of one partition.
+
+    `start`: the position of the slowest sink, None when one holds nothing. `furthest`: that of the
+    fastest, None when all hold nothing. Both carry the epoch that any of them knows. `empty` names
+    the sinks that hold nothing while another does.
+    """
+
+    start: Position | None
+    furthest: Position | None
+    empty: tuple[str, ...] = ()
+
+    @property
+    def differs(self) -> bool:
+        """Whether one sink holds records that another must still get."""
+        return self.start != self.furthest
+
+
+def known(partition: Partition, held: Mapping[str, Position | None]) -> Known:
+    """What sinks at the positions `held`, by their names, know together.
+
+    Raises TopicRecreated when two of them count in different lives.
+    """
+    positions = {name: at for name, at in held.items() if at is not None}
+    lives = {at.epoch: name for name, at in positions.items() if at.epoch is not None}
+    if len(lives) > 1:
+        told = ", ".join(f"{spelled(epoch)} ({name})" for epoch, name in lives.items())
+        raise TopicRecreated(
+            f"the sinks hold {partition} of different topics with that name, by their ids {told}",
+            "restore the sink that is wrong from a backup; to read the topic that is there now into"
+            f" the same table {_AGAIN}",
+        )
+    epoch = next(iter(lives), None)
+    found = sorted(replace(at, epoch=epoch) for at in positions.values())
+    empty = tuple(name for name in held if name not in positions)
+    if not found:
+        return Known(None, None)
+    return Known(None if empty else found[0], found[-1], empty)
 
 
 def refuse_another(partition: Partition, held: Position | None, found: int | None) -> None:
@@ -31,6 +86,5 @@ def refuse_another(partition: Partition, held: Position | None, found: int | Non
         f"topic {partition.source} was deleted and created again: offset {held.number} of"
         f" {partition} belongs to the topic with the id {spelled(held.epoch)}, the one there now is"
         f" {spelled(found)}",
-        "to read the new topic into the same table set a new `incarnation` in config.yaml and start"
-        " once with: pinpip consume PIPELINE --new-incarnation",
+        f"to read the new topic into the same table {_AGAIN}",
     )

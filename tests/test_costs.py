@@ -20,6 +20,7 @@ from consumers.loop import IN_FLIGHT, Limits, Loop
 from pinpip.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Rejects, Span
 from pinpip.borders import Listener
 from pinpip.cli.runtime import tuned_interpreter
+from pinpip.epochs import Known
 from producers import emulator
 from sinks import datafile
 from tests.support.clock import ManualClock
@@ -119,6 +120,9 @@ class Idle:
         start, self._polls = Position(self._polls * ROWS), self._polls + 1
         span = Span(start, Position(self._polls * ROWS), ROWS)
         return Records(RECORDS.frame, {P0: span}, KAFKA)
+
+    def bind(self, known: Mapping[Partition, Known]) -> None:
+        """There is one life only."""
 
     def seek(self, positions: Positions) -> None:
         """Everything comes from its start."""

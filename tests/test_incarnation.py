@@ -352,7 +352,10 @@ def test_a_reader_does_not_start_in_a_topic_created_again(broker: Broker, topic:
     reading(broker, partition, None).consumer.close()
 
 
-def test_a_cluster_that_tells_no_ids_is_never_waited_for(mock_broker: Broker) -> None:
+def test_a_cluster_that_tells_no_ids_is_never_waited_for(
+    mock_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.kafka_ids._MOCK", "no cluster is called so")
     name = mock_broker.create_topic()
     mock_broker.produce(name, payloads(8))
     reader = reading(mock_broker, Partition(name, "0"), Position(1, epoch=OLD))

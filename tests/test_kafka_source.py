@@ -22,7 +22,7 @@ from consumers.kafka_client import committed, settings
 from consumers.kafka_messages import frame_of
 from pinpip.batch import HEADERS, HEADERS_DTYPE, KAFKA, Partition, Position, Span, merge
 from pinpip.borders import Source
-from pinpip.errors import ConfigError, RecordsExpired, SourceError
+from pinpip.errors import ConfigError, RecordsExpired, SourceError, TopicRecreated
 from pinpip.local.java import free_port
 from tests.contracts.source_contract import (
     Recorder,
@@ -286,7 +286,7 @@ def test_a_position_beyond_the_end_is_never_read_from(mock_broker: Broker) -> No
     backend.fill(numbered(8))
     with (
         opened(backend.source(), Recorder({backend.partitions[0]: Position(99)})) as source,
-        pytest.raises(SourceError, match=r"ends at offset 2, .* at 99: .* re-created"),
+        pytest.raises(TopicRecreated, match=r"ends at offset 2, .* at 99: .* re-created"),
     ):
         poll_until(source, lambda _: False)
 

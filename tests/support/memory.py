@@ -11,6 +11,7 @@ import polars as pl
 
 from pinpip.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Rejects, Span
 from pinpip.borders import Listener
+from pinpip.epochs import Known
 from pinpip.errors import StalePosition
 
 _TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -92,6 +93,9 @@ class MemorySource:
             self.held -= set(partitions)
             self.next = {p: n for p, n in self.next.items() if p in self.held}
             self._listener.revoked(partitions)
+
+    def bind(self, known: Mapping[Partition, Known]) -> None:
+        """There is one life only."""
 
     def seek(self, positions: Positions) -> None:
         self.next |= {p: position for p, position in positions.items() if p in self.held}
