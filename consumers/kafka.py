@@ -68,8 +68,8 @@ class KafkaSource:
     def poll(self, timeout: float) -> Records | None:
         """The next records, or None; waits one second at most, for signals wait with it.
 
-        Raises RecordsExpired when the topic no longer reaches back to a position, TopicRecreated for
-        one beyond its end or of another topic, SourceError for what the broker refuses.
+        Raises RecordsExpired when the topic no longer reaches back to a position, TopicRecreated
+        for one beyond its end or of another topic, SourceError for what the broker refuses.
         """
         if self._sought and not self._reader.paused:
             self._begin_sought()
