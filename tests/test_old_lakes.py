@@ -82,11 +82,11 @@ def consume(root: Path, life: Life, batches: Sequence[Batch]) -> list[int]:
     with ExitStack() as ends:
         fanout = Fanout(sinks(root, life), SystemClock(), lambda: 0.0)
         ends.callback(fanout.close)
-        found = fanout.positions(life.partitions)
+        found = fanout.known(life.partitions)
         for batch in batches:
             fanout.write(batch)
     log = Log(life.coordinates)
-    return [log.count(found[partition]) for partition in life.partitions]
+    return [log.count(found[partition].start) for partition in life.partitions]
 
 
 def proof(root: Path, life: Life) -> Report:
