@@ -23,6 +23,7 @@ from gateway.cluster import KafkaCluster
 from gateway.idempotency import HEADER, SCOPE, Answers
 from gateway.limits import InFlight, body_of
 from gateway.observe import ROUTE, GatewayMetrics, observed
+from gateway.pages import admitted, shared
 from gateway.producer import KAFKA_FAILED
 from gateway.streams import Streams
 from pinpip.clock import Clock, SystemClock
@@ -77,6 +78,8 @@ def create_app(
         routes=[route for prefix in prefixes for route in _routes(table, prefix, middle)],
         middleware=[
             Middleware(observed, metrics=metrics, clock=clock),
+            Middleware(admitted, settings=settings, public=public),
+            Middleware(shared, origins=settings.cors_origins),
             Middleware(guard, keys=settings.api_keys, public=public),
         ],
         exception_handlers={HTTPException: _http_error},

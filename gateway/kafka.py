@@ -124,16 +124,14 @@ async def _produce(
 
 
 def _is_binary(request: Request) -> bool:
-    content_type = essence(request.headers.get("content-type") or BINARY_FORMAT)
+    """Which format the body has; raises Refusal 415 for any that a web page can send unasked."""
+    content_type = essence(request.headers.get("content-type", ""))
     if content_type == JSON_FORMAT or content_type in BINARY_FORMATS:
         return content_type != JSON_FORMAT
-    message = "HTTP 415 Unsupported Media Type"
+    message = "HTTP 415 Unsupported Media Type:"
     if content_type in SCHEMA_FORMATS:
-        message += (
-            f": {SCHEMA_FORMATS[content_type]} needs a schema registry, and this gateway has none;"
-            f" send {JSON_FORMAT} or {BINARY_FORMAT}"
-        )
-    raise Refusal(415, 415, message)
+        message += f" {SCHEMA_FORMATS[content_type]} needs a schema registry, there is none;"
+    raise Refusal(415, 415, f"{message} send {JSON_FORMAT} or {BINARY_FORMAT}")
 
 
 def _number(request: Request) -> int:

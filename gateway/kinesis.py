@@ -14,7 +14,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.answers import Refusal, Routes, reply
+from gateway.answers import JSON, Handler, Refusal, Routes, reply
 from gateway.envelope import (
     KinesisRecord,
     invalid,
@@ -23,9 +23,11 @@ from gateway.envelope import (
     kinesis_records,
 )
 from gateway.limits import RETRY_LATER, refuse_more
+from gateway.media import demand
 from gateway.streams import THROUGHPUT, Streams
 from pinpip.clock import Clock, SystemClock
 
+AMZ_JSON = "application/x-amz-json-1.1"
 PUT_RECORDS = 500
 PUT_BYTES = 5 * 1024 * 1024
 SENDING_SECONDS = 5.0  # a call may take 23, and API Gateway gives up after 29
@@ -40,18 +42,23 @@ _NOT_SENT = {"ErrorCode": THROUGHPUT, "ErrorMessage": "not sent: the calls befor
 
 def routes(kinesis: Streams, max_records: int, clock: Clock | None = None) -> Routes:
     """The routes; the path's stream wins over a body's."""
+    put_records = partial(_put_records, kinesis, max_records, clock or SystemClock())
     return {
         "/streams": {"GET": partial(_list, kinesis)},
         "/streams/{stream}": {
             "GET": partial(_describe, kinesis),
-            "POST": partial(_create, kinesis),
+            "POST": partial(_json, partial(_create, kinesis)),
             "DELETE": partial(_delete, kinesis),
         },
-        "/streams/{stream}/record": {"PUT": partial(_put_record, kinesis)},
-        "/streams/{stream}/records": {
-            "PUT": partial(_put_records, kinesis, max_records, clock or SystemClock())
-        },
+        "/streams/{stream}/record": {"PUT": partial(_json, partial(_put_record, kinesis))},
+        "/streams/{stream}/records": {"PUT": partial(_json, put_records)},
     }
+
+
+async def _json(handler: Handler, request: Request, body: bytes) -> Response:
+    """What `handler` answers; raises HTTPException 415 for a body that is not declared as JSON."""
+    demand(request, JSON, AMZ_JSON)
+    return await handler(request, body)
 
 
 async def _put_record(kinesis: Streams, request: Request, body: bytes) -> Response:

@@ -3,12 +3,27 @@
 from collections.abc import Mapping
 from functools import lru_cache
 
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
 ANYTHING = "*/*"
 
 
 def essence(header: str) -> str:
     """The media type of `header` without its parameters, in lower case."""
     return header.partition(";")[0].strip().lower()
+
+
+def demand(request: Request, *types: str) -> str:
+    """The media type of the request's body; raises HTTPException 415 when it is none of `types`.
+
+    A web page may send a form, text, or bytes without a type to any site; for these types a
+    browser asks first (a preflight).
+    """
+    found = essence(request.headers.get("content-type", ""))
+    if found not in types:
+        raise HTTPException(415, f"Unsupported Media Type: send {' or '.join(types)}")
+    return found
 
 
 @lru_cache(1000)

@@ -62,6 +62,8 @@ class Tls(Model):
 
 
 KeyHash = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+HostPattern = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)$")]
+Origin = Annotated[str, Field(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/?#\sA-Z]+)$")]
 
 
 class Gateway(Model):
@@ -72,6 +74,8 @@ class Gateway(Model):
     stage: str = "test"
     tls: Tls | None = None
     api_keys: dict[str, KeyHash] = Field(default_factory=dict)
+    hosts: tuple[HostPattern, ...] = ()
+    cors_origins: tuple[Origin, ...] = ()
     max_body: ByteSize = ByteSize(10 * 1024 * 1024)
     max_records: int = Field(10_000, ge=1)
     max_in_flight: ByteSize = ByteSize(64 * 1024 * 1024)

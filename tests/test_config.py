@@ -100,7 +100,7 @@ def test_any_file_ends_in_a_configuration_or_in_one_clear_error(
     ("section", "key", "meant"),
     [
         ("batching", "max_record", "max_records"),
-        ("gateway", "hots", "host"),
+        ("gateway", "stag", "stage"),
         ("producer", "retrys", "retries"),
         ("aws", "endpoint", "endpoint_url"),
     ],

@@ -20,7 +20,7 @@ from tests.support.wire import answer, connected, exchange
 from tests.test_gateway_idempotency import SlowKafka
 
 REQUEST = (
-    b"POST /topics/t HTTP/1.1\r\nHost: g\r\nContent-Length: 25\r\n"
+    b"POST /topics/t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 25\r\n"
     b"Content-Type: application/vnd.kafka.json.v2+json\r\n\r\n"
 )
 BODY = b'{"records":[{"value":10}]}'[:25]
@@ -37,7 +37,7 @@ def url(mock_broker: Broker) -> Iterator[str]:
     "parts",
     [
         [b""],
-        [b"POST /topics/t HTTP/1.1\r\nHost: g\r\n"],
+        [b"POST /topics/t HTTP/1.1\r\nHost: localhost\r\n"],
         [REQUEST, b'{"records"'],
         [REQUEST.replace(b"Content-Length: 25", b"Transfer-Encoding: chunked"), b"5\r\n{"],
     ],
@@ -75,7 +75,7 @@ def test_a_connection_serves_request_after_request_beyond_the_time_for_one(url: 
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /health HTTP/1.1\r\nHost: g\r\nX-Long: " + b"x" * (HEAD_MAX + 100),
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * (HEAD_MAX + 100),
         b"GET /" + b"x" * (HEAD_MAX + 100),
         b"GET /health HTTP/1.1\r\n" + b"X-Many: y\r\n" * (HEAD_MAX // 11 + 10),
     ],
@@ -124,7 +124,7 @@ def test_connections_beyond_the_limit_are_503_and_others_go_on(url: str) -> None
         said = exchange(url)
         assert said.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 1\r\n" in said.lower()
-        clients[0].sendall(b"GET /health HTTP/1.1\r\nHost: g\r\n\r\n")
+        clients[0].sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert clients[0].recv(65536).startswith(b"HTTP/1.1 200 ")
 
 

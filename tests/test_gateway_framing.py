@@ -17,7 +17,7 @@ from tests.support.wire import answer, connected, exchange
 from tests.test_gateway_idempotency import SlowKafka
 
 BODY = b'{"records":[{"value":1}]}'
-SMUGGLED = b"POST /test/topics/smuggled HTTP/1.1\r\nHost: g\r\nContent-Length: 0\r\n\r\n"
+SMUGGLED = b"POST /test/topics/smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked"
 
 
@@ -30,7 +30,7 @@ def url(mock_broker: Broker) -> Iterator[str]:
 def head(topic: str, *lines: bytes, first: bytes = b"POST /topics/%b HTTP/1.1") -> bytes:
     line = first % topic.encode() if b"%b" in first else first
     lines = (b"Content-Type: application/vnd.kafka.json.v2+json", *lines)
-    return b"\r\n".join([line, b"Host: g", *lines, b"", b""])
+    return b"\r\n".join([line, b"Host: localhost", *lines, b"", b""])
 
 
 def statuses(said: bytes) -> list[bytes]:
@@ -69,7 +69,7 @@ def test_a_request_in_the_body_of_an_upgrade_is_its_body(url: str) -> None:
 
 
 def test_thousands_of_pipelined_upgrades_are_each_answered(url: str) -> None:
-    one = b"GET /health HTTP/1.1\r\nHost: g\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    one = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
     with connected(url) as client:
         client.sendall(one * 2000 + one.replace(b"upgrade", b"close", 1))
         said = answer(client)
@@ -125,12 +125,12 @@ def test_a_head_that_two_servers_could_read_differently_is_refused(
         (b"GET /health", b"505"),
     ],
 )
-@pytest.mark.parametrize("before", [b"", b"GET /health HTTP/1.1\r\nHost: g\r\n\r\n"])
+@pytest.mark.parametrize("before", [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"])
 def test_a_bad_request_line_gets_one_answer_and_no_log(
     url: str, first: bytes, status: bytes, before: bytes
 ) -> None:
     with capture_logs() as logs:
-        said = exchange(url, before + first + b"\r\nHost: g\r\n\r\n")
+        said = exchange(url, before + first + b"\r\nHost: localhost\r\n\r\n")
 
     assert statuses(said) == ([b"200"] if before else []) + [status]
     assert json.loads(said.rpartition(b"\r\n\r\n")[2])["error_code"] == int(status)
@@ -139,12 +139,16 @@ def test_a_bad_request_line_gets_one_answer_and_no_log(
 
 @pytest.mark.parametrize(
     ("target", "path"),
-    [(b"http://g", "/"), (b"HTTP://g:80/health?x=y", "/health"), (b"http://g?x=/health", "/")],
+    [
+        (b"http://localhost", "/"),
+        (b"HTTP://localhost:80/health?x=y", "/health"),
+        (b"http://localhost?x=/health", "/"),
+    ],
 )
 def test_an_absolute_target_is_its_path(url: str, target: bytes, path: str) -> None:
     with capture_logs() as logs:
         said = exchange(
-            url, b"GET " + target + b" HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n"
+            url, b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         )
         until(lambda: bool(logs), "the line of the request")
 
@@ -152,13 +156,20 @@ def test_an_absolute_target_is_its_path(url: str, target: bytes, path: str) -> N
     assert [line["path"] for line in logs] == [path]
 
 
+def test_the_host_of_an_absolute_target_counts_not_the_header(url: str) -> None:
+    rest = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    said = exchange(url, b"GET http://evil.example/topics" + rest)
+
+    assert statuses(said) == [b"403"]
+
+
 @pytest.mark.parametrize(
     ("version", "hosts", "status"),
     [
         (b"1.1", b"", b"400"),
         (b"1.0", b"", b"200"),
-        (b"1.1", b"Host: g\r\nhost: g\r\n", b"400"),
-        (b"1.0", b"Host: g\r\nHost: h\r\n", b"400"),
+        (b"1.1", b"Host: localhost\r\nhost: g\r\n", b"400"),
+        (b"1.0", b"Host: localhost\r\nHost: h\r\n", b"400"),
         (b"1.1", b"Host: g, h\r\n", b"400"),
         (b"1.1", b"Host: http://g\r\n", b"400"),
         (b"1.1", b"Host: g:99999\r\n", b"400"),
@@ -196,7 +207,7 @@ def test_requests_before_a_bad_one_get_their_answers_first() -> None:
 def test_empty_lines_do_not_keep_a_connection_for_ever(mock_broker: Broker) -> None:
     hasty = Gateway(request_timeout=0.5)
     with running(mock_broker.properties, settings=hasty) as url, connected(url) as client:
-        client.sendall(b"GET /health HTTP/1.1\r\nHost: g\r\n\r\n")
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
         began = time.monotonic()
         client.sendall(b"\r\n")

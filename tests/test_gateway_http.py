@@ -250,7 +250,8 @@ def test_sigterm_lets_a_request_under_way_end_and_the_process_returns(mock_broke
         assert process.stdout.readline() == b"ready\n"
         with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
             client.sendall(
-                b"POST /test/topics/demo.pin HTTP/1.1\r\nHost: gateway\r\nExpect: 100-continue\r\n"
+                b"POST /test/topics/demo.pin HTTP/1.1\r\nHost: localhost\r\n"
+                b"Expect: 100-continue\r\n"
                 b"Content-Type: application/vnd.kafka.json.v2+json\r\n"
                 b"Content-Length: %d\r\n\r\n" % len(body)
             )

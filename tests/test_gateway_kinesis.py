@@ -395,7 +395,8 @@ def test_what_a_slow_kinesis_leaves_no_time_for_is_not_sent(aws: TestAws, stream
 
     kinesis.meta.events.register("before-parameter-build.kinesis.PutRecords", slow)
     handler = routes(Streams(kinesis), 10_000, clock)["/streams/{stream}/records"]["PUT"]
-    request = Request({"type": "http", "path_params": {"stream": stream}})
+    headers = [(b"content-type", b"application/json")]
+    request = Request({"type": "http", "headers": headers, "path_params": {"stream": stream}})
     records = [{"data": n, "partition-key": "k"} for n in range(600)]
 
     async def handled() -> Response:

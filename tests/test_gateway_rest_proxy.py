@@ -77,8 +77,9 @@ ROWS = [
     Row(
         "POST /topics/{t}",
         (200, 0),
-        (200, 0),
+        (415, 415),
         "BINARY_WEIGHTED of Versions",
+        "any web page may send a body without a type",
         body={"records": [{}]},
     ),
     Row(

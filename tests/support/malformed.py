@@ -27,7 +27,14 @@ def request(
     size = str(len(body)).encode() if length is None else length
     sized = b"Content-Length: " + size + b"\r\n" if size else b""
     return (
-        first + b"\r\nHost: g\r\nContent-Type: " + media + b"\r\n" + sized + head + b"\r\n" + body
+        first
+        + b"\r\nHost: localhost\r\nContent-Type: "
+        + media
+        + b"\r\n"
+        + sized
+        + head
+        + b"\r\n"
+        + body
     )
 
 

@@ -12,9 +12,7 @@ from uvicorn.server import ServerState
 from gateway.connection import connections
 from pinpip.config import Gateway
 
-ABSOLUTE = {b"http://g": b"/", b"http://g/p?q": b"/p?q"}
-"""Targets in absolute form, and the same in origin form."""
-
+_ABSOLUTE = re.compile(rb"^https?://[^/?]*", re.IGNORECASE)
 _BLANKS = re.compile(rb"^(\S+) +(\S+) +(HTTP/\d\.\d\r\n)")
 
 
@@ -153,7 +151,13 @@ def _h11_request(connection: h11.Connection) -> Seen | None:
     while isinstance(part := connection.next_event(), h11.Data):
         body += bytes(part.data)
     complete = isinstance(part, h11.EndOfMessage)
-    return Seen(event.method, ABSOLUTE.get(event.target, event.target), body) if complete else None
+    return Seen(event.method, _origin_form(event.target), body) if complete else None
+
+
+def _origin_form(target: bytes) -> bytes:
+    """`target` without the scheme and the authority that it may have."""
+    rest = _ABSOLUTE.sub(b"", target)
+    return rest if rest.startswith(b"/") or rest == target else b"/" + rest
 
 
 def _after(connection: h11.Connection) -> bytes | None:
