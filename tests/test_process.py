@@ -108,6 +108,54 @@ def test_a_transform_may_drop_rows() -> None:
     assert batch.clean["_offset"].to_list() == [2]
 
 
+def _doubled(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return pl.concat([geo.clean(rows), geo.clean(rows)])
+
+
+def _swapped(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """One record dropped, another one doubled: as many rows as records."""
+    first = geo.clean(rows).filter(pl.col("_offset") == 0)
+    return pl.concat([first, first])
+
+
+def _exploded(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return geo.clean(rows).with_columns(tag=pl.lit(["a", "b"])).explode("tag")
+
+
+def _joined(rows: pl.LazyFrame) -> pl.LazyFrame:
+    twice = pl.LazyFrame({"country": ["Peru", "Peru"], "continent": ["America", "America"]})
+    return geo.clean(rows).join(twice, on="country", how="left")
+
+
+@pytest.mark.parametrize("transform", [_doubled, _swapped, _exploded, _joined])
+def test_a_transform_that_doubles_records_is_named_before_anything_is_written(
+    transform: Transform,
+) -> None:
+    with pytest.raises(ConfigError, match="the same record more than once") as raised:
+        processed(transform)
+    assert transform.__qualname__ in raised.value.message
+    assert "demo.geo/0/0" in raised.value.message
+
+
+def _shifted(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return geo.clean(rows).with_columns(pl.col("_offset") + 7)
+
+
+def _unplaced(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return geo.clean(rows).with_columns(pl.lit(None, pl.Int32()).alias("_partition"))
+
+
+@pytest.mark.parametrize("transform", [_shifted, _unplaced])
+def test_a_transform_that_returns_other_records_is_named(transform: Transform) -> None:
+    with pytest.raises(ConfigError, match="records it was not given"):
+        processed(transform)
+
+
+def test_a_transform_may_sort() -> None:
+    batch = processed(lambda rows: geo.clean(rows).sort("_offset", descending=True))
+    assert batch.clean["_offset"].to_list() == [2, 0]
+
+
 @pytest.mark.parametrize(
     ("transform", "message"),
     [

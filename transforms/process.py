@@ -28,7 +28,8 @@ def processor(
 
     `keep_values` leaves `_value` and `_headers` in the batch's raw frame. Null values are rejects
     unless `drop_tombstones` filters them out. The batch's maker raises ConfigError when the
-    transform fails, loses a metadata column or makes a datetime without zone.
+    transform fails, loses a metadata column, makes a datetime without zone, or returns a record
+    twice or one that it was not given; a record that it does not return is filtered.
     """
     version = pl.lit(__version__).alias("transform_version")
 
@@ -57,6 +58,7 @@ def _clean(rows: pl.DataFrame, transform: Transform, coordinates: Coordinates) -
         ) from error
     last = {**coordinates.metadata, RESCUED: pl.String()}
     _check(name, clean.schema, last)
+    _check_once(name, rows, clean, coordinates)
     return clean.select(pl.exclude(*last), *last)
 
 
@@ -88,6 +90,27 @@ def rules_of(schema: Schema, transform: Transform, options: Collection[str]) -> 
     name = f"{transform.__module__}:{transform.__qualname__}"
     parts = [__version__, schema.key, str(fields), name, source, *options]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _check_once(
+    name: str, rows: pl.DataFrame, clean: pl.DataFrame, coordinates: Coordinates
+) -> None:
+    """Each row of `clean` is a record of `rows`, and none is there twice: else no row is a proof."""
+    given, made = (frame.select(coordinates.identity) for frame in (rows, clean))
+    if made.equals(given):
+        return
+    foreign = made.join(given, on=coordinates.identity, how="anti", nulls_equal=True)
+    wrong = made.filter(made.is_duplicated()) if foreign.is_empty() else foreign
+    if wrong.is_empty():
+        return
+    what = "the same record more than once" if foreign.is_empty() else "records it was not given"
+    at = "/".join(map(str, wrong.row(0)))
+    raise ConfigError(
+        f"transform {name} returned {what}: {clean.height} rows of {rows.height} records, the first"
+        f" is {at}",
+        "return at most one row for each record and leave the columns that start with '_' as they"
+        " are; nothing was written",
+    )
 
 
 def load_schema(reference: str) -> Schema:
