@@ -1,61 +1,176 @@
-"""How far a Kinesis stream is beyond given positions, for verify."""
+"""How far a Kinesis stream is beyond given positions, for verify.
 
-from collections import Counter
-from collections.abc import Collection
+Each shard is read by itself, from its position to its end: the end is where GetRecords gives
+nothing and says that the tip is 0 ms away, or where a closed shard gives no next iterator. Parents
+are not waited for. Protocol: Kinesis Data Streams API, GetRecords, MillisBehindLatest.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from consumers.kinesis import KinesisSource
-from consumers.kinesis_window import Window
-from pinpip.batch import Partition, Positions
+import polars as pl
+from botocore.exceptions import BotoCoreError, ClientError
+
+from consumers import kinesis_faults as faults
+from consumers.kinesis_calls import MOST, SPACING
+from consumers.kinesis_shard import Answer, Cursor, get_records
+from consumers.kinesis_window import SKEW
+from consumers.shards import Shard, list_shards
+from consumers.window import TIME as ARRIVAL
+from pinpip.batch import KINESIS, Partition, Position, Positions
 from pinpip.clock import Clock
+from pinpip.errors import RecordsExpired, SourceError
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
-
-class _Starter:
-    """A listener that starts each shard at its position."""
-
-    def __init__(self, source: KinesisSource, positions: Positions) -> None:
-        self._source = source
-        self._positions = positions
-
-    def assigned(self, partitions: Collection[Partition]) -> None:
-        """Start them at once."""
-        self._source.seek({p: self._positions.get(p) for p in partitions})
-
-    def revoked(self, partitions: Collection[Partition]) -> None:
-        """Nothing is buffered."""
+PATIENCE = 30.0  # seconds in which a shard must give an answer
+_PAUSE = 1.0
+T = TypeVar("T")
 
 
-def newest_unread(
+@dataclass(frozen=True)
+class End:
+    """What one shard holds beyond its position.
+
+    `unread`: at least so many records that arrived before the given time; `young`: so many later
+    ones. `wrong`: why the position is not one of this shard. `doubt`: why there may be more.
+    """
+
+    unread: int = 0
+    young: int = 0
+    wrong: str = ""
+    doubt: str = ""
+
+
+def ends_beyond(
     client: "KinesisClient",
     stream: str,
     positions: Positions,
     older_than: datetime,
     clock: Clock,
-) -> dict[Partition, int]:
-    """Shards with records beyond their position that arrived before `older_than` (UTC).
+    *,
+    latest: bool = False,
+    ran_lately: bool = False,
+) -> dict[Partition, End]:
+    """What the shards of `stream`, and those that `positions` names, hold beyond their positions.
 
-    Each with at least how many: a shard is left at its first page that has some, and so are its
-    children. A shard that `positions` does not name counts from its first record. Raises what
-    KinesisSource raises.
+    A shard without a position counts from its first record; with `latest` that is a doubt, unless
+    it is the child of one that has a position. Raises SourceError when the shards cannot be listed.
     """
-    unread: Counter[Partition] = Counter()
-    source = KinesisSource(
-        client,
-        stream,
-        clock=clock,
-        window=Window(until=older_than),
-        ours=lambda shards: [p for p in shards if p not in unread],
-    )
-    try:
-        source.open(_Starter(source, positions))
-        while not source.exhausted:
-            records = source.poll(1.0)
-            spans = records.spans if records is not None else {}
-            unread.update({p: span.records for p, span in spans.items() if span.records})
-    finally:
-        source.close()
-    return dict(unread)
+    shards = _retried(lambda: list_shards(client, stream), clock, f"stream {stream}")
+    known = {p.id for p, at in positions.items() if p.source == stream and at is not None}
+
+    def look(shard: Shard) -> End:
+        position = positions.get(Partition(stream, shard.id))
+        if position is None and latest and not shard.parents & known:
+            return End(doubt="no position yet, and `start` is latest: where it began")
+        try:
+            return _Look(client, stream, shard, position, older_than, clock, ran_lately).end()
+        except RecordsExpired as error:
+            return End(wrong=error.message)
+        except SourceError as error:
+            return End(doubt=f"{error.message}: whether there are unread records")
+
+    with ThreadPoolExecutor(MOST) as pool:
+        found = list(pool.map(look, shards.values()))
+    ends = {Partition(stream, s.id): end for s, end in zip(shards.values(), found, strict=True)}
+    return ends | {Partition(stream, s): _expired() for s in _unfinished(shards, known)}
+
+
+def _unfinished(shards: Mapping[str, Shard], known: set[str]) -> set[str]:
+    """Shards that are no longer listed, of which nothing shows that they were read to the end.
+
+    A child is read after its parents' end.
+    """
+    gone = known - shards.keys()
+    begun = {parent for s in shards.values() if s.id in known for parent in s.parents}
+    waiting = {parent for s in shards.values() if s.id not in known for parent in s.parents}
+    went_on = bool(known & shards.keys())
+    return {name for name in gone - begun if name in waiting or not went_on}
+
+
+def _expired() -> End:
+    return End(doubt="the shard expired: whether it was read to its end")
+
+
+@dataclass(frozen=True)
+class _Look:
+    client: "KinesisClient"
+    stream: str
+    shard: Shard
+    position: Position | None
+    older_than: datetime
+    clock: Clock
+    ran_lately: bool
+
+    def end(self) -> End:
+        """Read from the position until something unread, or the end, is there."""
+        cursor = Cursor(self.shard, "TRIM_HORIZON", self.position)
+        young, met = 0, self.position is None
+        while True:
+            answer = self._answer(cursor)
+            met = met or self._meets(answer.frame)
+            rows = answer.frame.filter(KINESIS.unread(self.position))
+            old = int((rows[ARRIVAL] < self.older_than).sum())
+            young += rows.height - old
+            if old or self._is_over(answer):
+                break
+            cursor.iterator = answer.iterator
+            self.clock.sleep(SPACING)
+        return End(old, young) if met else self._unmet(old, young)
+
+    def _answer(self, cursor: Cursor) -> Answer:
+        def call() -> Answer:
+            return get_records(self.client, self.stream, cursor, self.clock.now())
+
+        def again() -> None:
+            cursor.iterator = None  # it may have expired
+
+        return _retried(call, self.clock, f"stream {self.stream}, {self.shard.id}", again)
+
+    def _meets(self, frame: pl.DataFrame) -> bool:
+        """Whether the record at the position is there: then none after it has expired."""
+        at = self.position
+        return at is not None and KINESIS.column_value(at) in frame[KINESIS.number]
+
+    def _is_over(self, answer: Answer) -> bool:
+        """Whether nothing follows `answer`, or what follows is too young to be looked for."""
+        if answer.iterator is None:
+            return True
+        if answer.frame.is_empty():
+            return not answer.behind
+        last: datetime = answer.frame.item(-1, ARRIVAL)
+        return last >= self.older_than + SKEW
+
+    def _unmet(self, old: int, young: int) -> End:
+        """The record at the position is not in the shard any more: it expired, or never was."""
+        first = self._answer(Cursor(self.shard, "TRIM_HORIZON", None))
+        if first.frame.height > first.frame.filter(KINESIS.unread(self.position)).height:
+            wrong = "the shard has earlier records, but not the one at the table's position"
+            return End(old, young, wrong=f"{wrong}: it is another stream")
+        doubt = "the record at the position expired: whether others after it expired unread"
+        return End(old, young, doubt="" if self.ran_lately else doubt)
+
+
+def _retried(
+    call: Callable[[], T], clock: Clock, where: str, again: Callable[[], None] = lambda: None
+) -> T:
+    """What `call` answers within PATIENCE; `again` is called before each further try.
+
+    Raises RecordsExpired when Kinesis does not know a position, SourceError for what lasts.
+    """
+    deadline = clock.monotonic() + PATIENCE
+    while True:
+        try:
+            return call()
+        except (BotoCoreError, ClientError) as error:
+            if faults.is_unknown_position(error):
+                raise faults.position_lost(error, where) from error
+            if not faults.is_passing(error) or clock.monotonic() >= deadline:
+                raise faults.explain(error, where) from error
+            again()
+            clock.sleep(_PAUSE)

@@ -17,12 +17,14 @@ from pinpip.batch import Partition, Position, Rejects
 
 KEY = "pinpip"
 _TIME = "_timestamp"
+_COUNTS = ("read", "clean", "quarantined", "expired")
 
 
 class Range(BaseModel):
     """One partition's stretch of a commit: `read` records became clean and quarantined rows.
 
-    What is in neither was filtered out by the transform.
+    What is in neither was filtered out by the transform. `expired`: offsets at the stretch's start
+    whose records retention took before they were read, as the operator accepted.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -33,6 +35,7 @@ class Range(BaseModel):
     read: int = Field(alias="in")
     clean: int
     quarantined: int
+    expired: int = 0
 
     @property
     def of(self) -> Partition:
@@ -66,7 +69,7 @@ def joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
 
 
 def _extended(before: Range, after: Range) -> Range:
-    counts = {n: getattr(before, n) + getattr(after, n) for n in ("read", "clean", "quarantined")}
+    counts = {n: getattr(before, n) + getattr(after, n) for n in _COUNTS}
     return before.model_copy(update=counts | {"end": after.end})
 
 

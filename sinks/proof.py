@@ -25,6 +25,7 @@ class Kind(StrEnum):
     BEHIND = "behind"
     ARCHIVE = "archive"
     DIFFERENT = "different"
+    TRANSFORM = "transform"
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,19 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Unknown:
+    """What the data cannot prove; `partition` is None when it concerns a whole table."""
+
+    partition: Partition | None
+    detail: str
+
+
+@dataclass(frozen=True)
 class Held:
     """What one table holds of one partition.
 
     `keys`: one per row, sorted: offsets (Int64) or `sequence.subsequence` (String).
-    `ranges`: the ledger's, oldest commit first.
+    `ranges`: the ledger's, oldest commit first. `expired`: offsets that retention took unread.
     """
 
     table: str
@@ -50,6 +59,17 @@ class Held:
     keys: pl.Series
     ranges: Sequence[Range]
     position: Position | None
+    expired: int = 0
+
+    @property
+    def edge(self) -> Position | None:
+        """Where the ledger begins: rows before it have no other witness. None: at the start."""
+        return self.ranges[0].start if self.ranges else self.position
+
+    @property
+    def expired_before(self) -> int:
+        """Of `expired` what the ledger no longer says."""
+        return max(0, self.expired - sum(r.expired for r in self.ranges))
 
     def read_before(self, positions: Sequence[Position | None]) -> list[int]:
         """How many different keys a reader at each position has read."""
@@ -133,14 +153,16 @@ def _plausible(held: Held) -> Iterator[Finding]:
     """A range has as many offsets as records at least, and as many records as rows."""
     for r in held.ranges:
         start = r.start.number if r.start else 0
-        room = r.end.number - start if held.coordinates.sub is None else r.read
-        if r.read > room or r.clean + r.quarantined > r.read:
-            yield Finding(
-                Kind.LEDGER,
-                held.partition,
-                f"{held.table}: a commit says it made {r.clean} clean and {r.quarantined} "
-                f"quarantined rows of {r.read} records between {text(r.start)} and {text(r.end)}",
-            )
+        room = r.end.number - start - r.expired if held.coordinates.sub is None else r.read
+        doubled = r.clean + r.quarantined > r.read
+        if r.read <= room and not doubled:
+            continue
+        said = (
+            f"{held.table}: a commit made {r.clean} clean and {r.quarantined} quarantined rows of "
+            f"{r.read} records between {text(r.start)} and {text(r.end)}"
+        )
+        cause = ": the transform doubled records" if doubled else ""
+        yield Finding(Kind.TRANSFORM if doubled else Kind.LEDGER, held.partition, said + cause)
 
 
 def _position(held: Held) -> Iterator[Finding]:
@@ -198,20 +220,49 @@ def _behind(clean: Held, quarantine: Held) -> Iterator[Finding]:
 
 def _gaps(clean: Held, quarantine: Held) -> Iterator[Finding]:
     """Where no ledger entry explains them any more, the rows must be dense up to the edge."""
-    edge = clean.ranges[0].start if clean.ranges else clean.position
-    both = pl.concat([clean.keys, quarantine.keys]).sort()
-    found = both.filter(_firsts(both))
+    edge, found = clean.edge, _together(clean, quarantine)
     if edge is None or found.is_empty():
         return
     if clean.coordinates.sub is None:
-        missing = _missing_offsets(found, edge.number)
-        what = f"{missing} offsets between {found[0]} and {edge.number}" if missing else ""
+        missing = _missing_offsets(found, edge.number) - clean.expired_before
+        what = f"{missing} offsets between {found[0]} and {edge.number}" if missing > 0 else ""
     else:
         unseen = not clean.ranges and clean.key(edge) > found[-1]
         what = f"the records from {found[-1]} to the position {text(edge)}" if unseen else ""
     if what:
         detail = f"{what} are in neither table, and no ledger entry explains them"
         yield Finding(Kind.GAP, clean.partition, detail)
+
+
+def unknown(clean: Held, quarantine: Held) -> Iterator[Unknown]:
+    """What rows, positions and ledger cannot prove: rows lost from before the ledger begins.
+
+    Kafka's offsets are dense there, from the first row on. Kinesis's numbers never are.
+    """
+    edge = clean.edge
+    if edge is None or (clean.coordinates.sub is None and edge.number == 0):
+        return
+    if clean.coordinates.sub is not None:
+        since = f"the log before {text(edge)} expired"
+        yield Unknown(clean.partition, f"{since}: whether rows from before it are missing")
+        return
+    found = _together(clean, quarantine)
+    before = found.filter(found < edge.number)
+    if before.is_empty():
+        since = f"the log before offset {edge.number} expired and no row is from before it"
+        yield Unknown(clean.partition, f"{since}: whether rows are missing there")
+    elif before[0] > 0:
+        since = f"the log of the first commits expired and the first row is offset {before[0]}"
+        yield Unknown(clean.partition, f"{since}: whether rows before it are missing")
+    if 0 <= _missing_offsets(found, edge.number) < clean.expired_before:
+        since = f"{clean.expired_before} offsets expired before the log begins"
+        yield Unknown(clean.partition, f"{since}: which ones, and whether others are missing")
+
+
+def _together(clean: Held, quarantine: Held) -> pl.Series:
+    """Each key of both tables once, sorted."""
+    both = pl.concat([clean.keys, quarantine.keys]).sort()
+    return both.filter(_firsts(both))
 
 
 def _missing_offsets(found: pl.Series, edge: int) -> int:

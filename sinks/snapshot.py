@@ -4,6 +4,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
@@ -77,7 +78,13 @@ class Snapshot:
             keys=none if keys is None else keys,
             ranges=self._ranges.get(partition, []),
             position=self.position(partition),
+            expired=self.expired(partition),
         )
+
+    @property
+    def committed_at(self) -> datetime | None:
+        """When this incarnation's newest commit that is still known was made."""
+        return self._commits[0][0].at if self._commits else None
 
     def ledgered(self) -> set[Partition]:
         """The partitions that the ledger knows of."""
@@ -100,6 +107,13 @@ class Snapshot:
         except PositionLost as error:
             self.lost.append(Finding(Kind.POSITION, partition, f"{self.name}: {error.message}"))
             return None
+
+    def expired(self, partition: Partition) -> int:
+        """How many of the partition's offsets expired unread, as the operator accepted."""
+        if self._table is None:
+            return 0
+        with table.sorted_errors(self.name):
+            return transactions.read_expired(self._table.transaction_version, self._app, partition)
 
     def end(self, partition: Partition) -> Position | None:
         """Up to where it holds all that the source gave."""
@@ -163,10 +177,14 @@ class Snapshot:
             ) from error
 
     @cached_property
+    def _commits(self) -> list[tuple[ledger.Commit, Entry]]:
+        return self.commits()
+
+    @cached_property
     def _ranges(self) -> dict[Partition, list[Range]]:
         """The ledger's, oldest commit first."""
         ranges: dict[Partition, list[Range]] = defaultdict(list)
-        for _, entry in reversed(self.commits()):
+        for _, entry in reversed(self._commits):
             for r in entry.ranges:
                 ranges[r.of].append(r)
         return dict(ranges)

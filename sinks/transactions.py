@@ -51,6 +51,23 @@ def write_epoch(own: str, value: int, now_ms: int) -> Transaction:
     return Transaction(f"{own}/epoch", value, now_ms)
 
 
+def read_expired(lookup: Lookup, app: str, partition: Partition) -> int:
+    """How many offsets of `partition` expired unread, as the operator accepted.
+
+    The ledger says when, as long as the log lasts; this total lasts as long as the table.
+    """
+    return lookup(_expired(app_id(app, partition))) or 0
+
+
+def write_expired(lookup: Lookup, own: str, more: int, now_ms: int) -> Transaction:
+    """The `txn` action that adds `more` to what expired unread beside the position `own`."""
+    return Transaction(_expired(own), (lookup(_expired(own)) or 0) + more, now_ms)
+
+
+def _expired(own: str) -> str:
+    return f"{own}/expired"
+
+
 def read(
     lookup: Lookup, app: str, partition: Partition, coordinates: Coordinates
 ) -> Position | None:

@@ -6,14 +6,14 @@ offsets must be dense instead; Kinesis's sequence numbers are never dense. A Par
 fourth: its chains have no gap, and agree with the ledger.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from pinpip.batch import Coordinates, Partition, Position
 from pinpip.borders import Options
 from sinks import archive, proof
 from sinks.archive import Archive
-from sinks.proof import Finding, Held
+from sinks.proof import Finding, Held, Unknown
 from sinks.snapshot import Snapshot
 
 Watch = Callable[[str, int, int], None]
@@ -38,11 +38,12 @@ class Tables:
 class Tally:
     """One partition in numbers.
 
-    `first`: the first row's offset or `sequence.subsequence`. `read`: records that the ledger
-    still knows of; `filtered`: those of them that the transform let go. `gaps`: offsets up to the
-    position that gave no record (compaction, transaction markers, aborted records); a lower bound
-    where the ledger does not say where the partition began, None where there is none, and on
-    Kinesis.
+    `first`: the first row's offset or `sequence.subsequence`. `read`: records up to the position,
+    which are clean, quarantined, filtered by the transform, or expired unread as the operator
+    accepted; where the ledger no longer reaches, only the rows are counted. `gaps`: offsets up to
+    the position that gave no record (compaction, transaction markers, aborted records); a lower
+    bound where the ledger does not say where the partition began, None where there is none, and
+    on Kinesis.
     """
 
     partition: Partition
@@ -53,15 +54,20 @@ class Tally:
     quarantined: int
     filtered: int
     gaps: int | None
+    expired: int = 0
 
 
 @dataclass(frozen=True)
 class Report:
-    """All differences, none when each record is there exactly once, the partitions and chains."""
+    """All differences, the partitions and chains, and what the data cannot prove.
+
+    Each record is there exactly once when there is neither a difference nor an unknown.
+    """
 
     findings: tuple[Finding, ...]
     tallies: tuple[Tally, ...]
     chains: tuple[archive.Tally, ...] = ()
+    unknown: tuple[Unknown, ...] = ()
 
 
 def snapshots(tables: Tables) -> tuple[Snapshot, Snapshot]:
@@ -84,21 +90,28 @@ def prove(
     quarantine: Snapshot,
     archives: Sequence[Archive] = (),
     watch: Watch = lambda _what, _done, _total: None,
+    listed: Collection[Partition] = (),
 ) -> Report:
     """As `verify`, on snapshots; `watch` is told what was done, and how much of how much.
 
+    `listed`: the source's partitions: one whose rows and ledger are gone is known by its position
+    or by an archive.
     Memory: the keys of both tables, 8 bytes a row on Kafka, and four times those of the largest
     partition.
     """
     watch(clean.name, 0, 1)
     clean_keys, quarantine_keys = clean.keys(), quarantine.keys()
-    known = sorted({*clean_keys, *quarantine_keys, *clean.ledgered(), *quarantine.ledgered()})
+    told = {*clean_keys, *quarantine_keys, *clean.ledgered(), *quarantine.ledgered()}
+    ends = [clean.end, quarantine.end, *(a.end for a in archives)]
+    known = sorted(told | {p for p in set(listed) - told if any(end(p) for end in ends)})
     findings, tallies, chains = [*clean.damaged, *quarantine.damaged], [], []
+    unknown: list[Unknown] = []
     for n, partition in enumerate(known):
         watch(str(partition), n, len(known))
         good = clean.held(partition, clean_keys.pop(partition, None))
         bad = quarantine.held(partition, quarantine_keys.pop(partition, None))
         findings += proof.check(good, bad)
+        unknown += proof.unknown(good, bad)
         tallies.append(_tally(good, bad))
         for chained in archives:
             found, tally = archive.check(chained, good)
@@ -106,29 +119,32 @@ def prove(
             chains.append(tally)
     watch("", len(known), len(known))
     findings += [*clean.lost, *quarantine.lost]
-    return Report(tuple(dict.fromkeys(findings)), tuple(tallies), tuple(chains))
+    once = tuple(dict.fromkeys(findings))
+    return Report(once, tuple(tallies), tuple(chains), tuple(unknown))
 
 
 def _tally(clean: Held, quarantine: Held) -> Tally:
     read = sum(r.read for r in clean.ranges)
     kept = sum(r.clean + r.quarantined for r in clean.ranges)
+    before = sum(held.read_before([clean.edge])[0] for held in (clean, quarantine))
     firsts = [held.keys[0] for held in (clean, quarantine) if held.keys.len()]
     return Tally(
         partition=clean.partition,
         first=min(firsts, default=None),
         position=clean.position,
-        read=read,
+        read=before + read + clean.expired,
         clean=clean.keys.len(),
         quarantined=quarantine.keys.len(),
         filtered=max(0, read - kept),
         gaps=_gaps(clean, min(firsts, default=None), read),
+        expired=clean.expired,
     )
 
 
 def _gaps(clean: Held, first: int | None, read: int) -> int | None:
-    """Offsets that the ledger's ranges cover, less the records that were read there."""
+    """Offsets that the ledger's ranges cover, less the records that were there."""
     if clean.coordinates.sub is not None or not clean.ranges:
         return None
     start, end = clean.ranges[0].start, clean.ranges[-1].end.number
     begin = start.number if start else min(end if first is None else first, end)
-    return max(0, end - begin - read)
+    return max(0, end - begin - read - sum(r.expired for r in clean.ranges))

@@ -4,12 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.kinesis_ends import newest_unread
 from consumers.kinesis_window import Window
-from pinpip.batch import Position, merge
+from pinpip.batch import merge
 from tests.contracts.source_contract import Recorder, ends, opened
-from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis
-from tests.support.kinesis_reading import A, B, drain, everything, flat, of, source_of
+from tests.support.fake_kinesis import FakeClock, FakeKinesis
+from tests.support.kinesis_reading import A, B, drain, everything, flat, source_of
 
 
 @pytest.fixture
@@ -70,17 +69,3 @@ def test_a_replay_resumes_and_a_later_window_has_no_gap(kinesis: FakeKinesis) ->
     assert everything(kinesis, held, window=early) == []
     late = Window(until=start + timedelta(minutes=5))
     assert flat(everything(kinesis, held, window=late)) == [b"2", b"3", b"4"]
-
-
-def test_what_lies_unread_beyond_the_positions_is_counted(clock: FakeClock) -> None:
-    kinesis = FakeKinesis(clock, shards=2)
-    numbers = kinesis.put(A, b"1", b"2", b"3")
-    (last,) = kinesis.put(B, b"1")
-    clock.sleep(60)
-    kinesis.put(B, b"young")
-    old = clock.now() - timedelta(seconds=30)
-    held = {of(A): Position(numbers[0]), of(B): Position(last)}
-    assert newest_unread(kinesis.client, STREAM, held, old, clock) == {of(A): 2}
-    held[of(A)] = Position(numbers[-1])
-    assert newest_unread(kinesis.client, STREAM, held, old, clock) == {}
-    assert newest_unread(kinesis.client, STREAM, {}, old, clock) == {of(A): 3, of(B): 1}

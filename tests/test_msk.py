@@ -270,7 +270,7 @@ def test_records_travel_by_every_client_with_tokens(home: Home) -> None:
     assert_same_tables(home, "user", "again")
     partition, now = Partition(topic, "0"), datetime.now(UTC)
     assert ends_of(config, "user") == {partition: Position(2)}
-    assert unread(config, "user", {}, now, SystemClock()) == {partition: 2}
+    assert unread(config, "user", {}, now) == {partition: 2}
     admin = AdminClient(kafka.properties(config))
     assert admin.list_topics(topic, timeout=10).topics[topic].partitions
 

@@ -95,7 +95,7 @@ def rules_of(schema: Schema, transform: Transform, options: Collection[str]) -> 
 def _check_once(
     name: str, rows: pl.DataFrame, clean: pl.DataFrame, coordinates: Coordinates
 ) -> None:
-    """Each row of `clean` is a record of `rows`, and none is there twice: else no row is a proof."""
+    """Each row of `clean` is a record of `rows`, and none is there twice."""
     given, made = (frame.select(coordinates.identity) for frame in (rows, clean))
     if made.equals(given):
         return

@@ -180,9 +180,10 @@ def _stop(consumers: "list[subprocess.Popen[bytes]]") -> None:
 
 def _tell(config: "Config", summary: "Summary", took: float) -> bool:
     """Counts, proof and answers; whether each acknowledged record is there exactly once."""
+    from pinpip.cli.examine import examine
     from pinpip.cli.produce import outcome, summary_failed
     from pinpip.cli.report import answers, print_answer
-    from pinpip.cli.verify import examine, print_verdict
+    from pinpip.cli.verdict import exit_code, print_verdict
 
     show("Sent by HTTP", outcome(summary), as_json=False)
     wanted = _acknowledged(config, summary)
@@ -194,7 +195,7 @@ def _tell(config: "Config", summary: "Summary", took: float) -> bool:
     print_verdict(trees)
     for answer in answers(config, QUESTIONS):
         print_answer(answer, most=5)
-    exact = all(not row["missing"] for row in rows) and not any(t["findings"] for t in trees)
+    exact = all(not row["missing"] for row in rows) and exit_code(trees) == 0
     return exact and not summary_failed(summary)
 
 

@@ -1,5 +1,6 @@
 """What the sources hold: asked by verify and status."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -9,13 +10,13 @@ from consumers import kinesis_faults
 from consumers.kafka_client import end_positions, high_watermarks, outside
 from consumers.kafka_ends import unread_since
 from consumers.kinesis import CLIENT_CONFIG
-from consumers.kinesis_ends import newest_unread
+from consumers.kinesis_ends import End, ends_beyond
 from consumers.shards import list_shards
 from pinpip import aws, kafka
 from pinpip.batch import Partition, Position, Positions
 from pinpip.cli.compose import group_of
 from pinpip.clock import Clock
-from pinpip.config import Config, KafkaSource
+from pinpip.config import Config, KafkaSource, KinesisSource
 from pinpip.errors import RecordsExpired
 
 Marks = Mapping[Partition, tuple[Position, Position]]
@@ -78,19 +79,45 @@ def high_watermarks_of(config: Config, name: str) -> dict[Partition, Position]:
 
 
 def unread(
+    config: Config, name: str, positions: Positions, older_than: datetime
+) -> dict[Partition, int]:
+    """Partitions of Kafka with records beyond their position that are older than `older_than`.
+
+    An upper bound of how many, as offsets have gaps.
+    """
+    source = config.pipeline(name).source
+    if not isinstance(source, KafkaSource):
+        return {}
+    group = group_of(config, name)
+    return unread_since(kafka.properties(config), source.topics, group, positions, older_than)
+
+
+def shard_ends(
     config: Config,
-    name: str,
+    source: KinesisSource,
     positions: Positions,
     older_than: datetime,
     clock: Clock,
-) -> dict[Partition, int]:
-    """Partitions with records beyond their position that are older than `older_than`.
+    *,
+    ran_lately: bool,
+) -> dict[Partition, End]:
+    """What each shard holds beyond its position; see `ends_beyond`."""
+    return ends_beyond(
+        aws.client(config.aws, "kinesis", CLIENT_CONFIG),
+        source.stream,
+        positions,
+        older_than,
+        clock,
+        latest=source.start == "latest",
+        ran_lately=ran_lately,
+    )
 
-    Kafka: an upper bound of how many, as offsets have gaps. Kinesis: a lower bound.
-    """
-    source = config.pipeline(name).source
-    if isinstance(source, KafkaSource):
-        group = group_of(config, name)
-        return unread_since(kafka.properties(config), source.topics, group, positions, older_than)
-    client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
-    return newest_unread(client, source.stream, positions, older_than, clock)
+
+def absent_topics(source: KafkaSource, marks: Marks) -> list[str]:
+    """The names (or, from `^` on, patterns) of which the cluster has no topic."""
+    there = {partition.source for partition in marks}
+    return [name for name in source.topics if not any(_names(name, t) for t in there)]
+
+
+def _names(name: str, topic: str) -> bool:
+    return bool(re.search(name, topic)) if name.startswith("^") else name == topic

@@ -14,7 +14,7 @@ from pinpip.batch import Batch, Partition, Position
 from pinpip.borders import Source
 from pinpip.cli import bounded, compose
 from pinpip.cli.ends import Marks, marks_of
-from pinpip.cli.verify import Plan
+from pinpip.cli.examine import Plan
 from pinpip.clock import Clock, SystemClock
 from pinpip.config import Config
 from pinpip.errors import RecordsExpired
@@ -45,14 +45,16 @@ class Reread:
     """How many `records` were read again, and compared with how many `rows` of the tables.
 
     `out_of_reach`: rows whose records the source no longer gives; of a sample: stretches that
-    could not be read. `settled`: partitions of which everything was compared.
+    could not be read. `settled`: partitions of which everything was compared from the first row on;
+    `whole`: those that were compared from the first record of all.
     """
 
     findings: tuple[Finding, ...]
     records: int
     rows: int
     out_of_reach: int
-    settled: frozenset[Partition]
+    settled: frozenset[Partition] = frozenset()
+    whole: frozenset[Partition] = frozenset()
 
 
 def reread(config: Config, name: str, held: Held, plan: Plan, watch: Watch) -> Reread:
@@ -79,6 +81,7 @@ def _whole(config: Config, name: str, held: Held, watch: Watch) -> Reread:
         rows=rows,
         out_of_reach=max(0, everything - rows),
         settled=frozenset(settled),
+        whole=frozenset(p for p in settled if starts[p] == Position(0)),
     )
 
 
@@ -132,7 +135,6 @@ def _sampled(config: Config, name: str, held: Held, sample: int, seed: int, watc
         records=sum(one.records for one in compared),
         rows=sum(_rows(one, held) for one in compared),
         out_of_reach=len(drawn) - len(within),
-        settled=frozenset(),
     )
 
 

@@ -1,0 +1,143 @@
+"""What a pipeline's source holds beyond its tables; a source that cannot tell is an unknown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from consumers.kinesis_ends import End
+from pinpip.batch import Partition, Position, Positions
+from pinpip.cli.ends import (
+    Marks,
+    absent_topics,
+    high_watermarks_of,
+    marks_of,
+    misplaced,
+    shard_ends,
+    unread,
+)
+from pinpip.clock import SystemClock
+from pinpip.config import Config, KafkaSource, KinesisSource
+from pinpip.errors import RecordsExpired, SourceError, TopicRecreated, TransientError
+
+RETENTION = timedelta(hours=24)  # the shortest that a stream can have
+_UNREAD = "whether it holds unread records"
+_ABSENT = f"the cluster has no such topic: {_UNREAD}"
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Where the source's partitions begin and end (Kafka), and what is held back beyond that.
+
+    `held_back`: offsets behind a transaction that is still open. `unknown`: why it is not known.
+    """
+
+    marks: Marks = field(default_factory=dict)
+    held_back: Mapping[Partition, int] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Beyond:
+    """Records that the tables do not hold: `findings` are (kind, where, detail).
+
+    `waiting`: unread offsets or records, none of them for too long. `unknown`: by what it concerns.
+    """
+
+    findings: list[tuple[str, str, str]] = field(default_factory=list)
+    waiting: dict[Partition, int] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+
+
+def marked(config: Config, name: str, *, must: bool) -> Marked:
+    """The ends of a Kafka source now; Kinesis tells none.
+
+    A source that does not answer is an unknown, or with `must` its error.
+    """
+    source = config.pipeline(name).source
+    if not isinstance(source, KafkaSource):
+        return Marked()
+    try:
+        highs = high_watermarks_of(config, name)  # asked first: what comes later is not held back
+        marks = marks_of(config, name)
+    except (SourceError, TransientError) as error:
+        if must:
+            raise
+        return Marked(unknown={", ".join(source.topics): f"{error.message}: {_UNREAD}"})
+    held = {p: highs[p].number - high.number for p, (_, high) in marks.items() if p in highs}
+    absent = dict.fromkeys(
+        absent_topics(source, marks), f"the cluster has no such topic: {_UNREAD}"
+    )
+    return Marked(marks, {p: n for p, n in held.items() if n > 0}, absent)
+
+
+def beyond(
+    config: Config,
+    name: str,
+    positions: Positions,
+    ends: Marked,
+    grace: float,
+    committed_at: datetime | None,
+) -> Beyond:
+    """What lies beyond the tables' `positions`; older than `grace` seconds it is a finding.
+
+    `committed_at`: when the tables were last written to.
+    """
+    clock = SystemClock()
+    source = config.pipeline(name).source
+    since = clock.now() - timedelta(seconds=grace)
+    if isinstance(source, KinesisSource):
+        lately = committed_at is not None and clock.now() - committed_at < RETENTION
+        try:
+            found = shard_ends(config, source, positions, since, clock, ran_lately=lately)
+        except SourceError as error:
+            return Beyond(unknown={source.stream: f"{error.message}: {_UNREAD}"})
+        return _of_shards(found, grace)
+    try:
+        return _of_topics(config, name, positions, ends.marks, since, grace)
+    except (SourceError, TransientError) as error:
+        topics = ", ".join(source.topics)
+        return Beyond(unknown={topics: f"{error.message}: {_UNREAD}"})
+
+
+def _of_shards(shards: Mapping[Partition, End], grace: float) -> Beyond:
+    wrong = [("position", str(p), end.wrong) for p, end in shards.items() if end.wrong]
+    behind = [
+        ("behind", str(p), _late(f"at least {end.unread}", grace))
+        for p, end in shards.items()
+        if end.unread
+    ]
+    waiting = {p: end.young for p, end in shards.items() if end.young and not end.unread}
+    return Beyond(
+        [*wrong, *behind], waiting, {str(p): end.doubt for p, end in shards.items() if end.doubt}
+    )
+
+
+def _of_topics(
+    config: Config,
+    name: str,
+    positions: Positions,
+    marks: Marks,
+    since: datetime,
+    grace: float,
+) -> Beyond:
+    wrong = misplaced(positions, marks)
+    findings = [(kind, str(partition), detail) for partition, kind, detail in wrong]
+    at = {**positions, **{p: marks[p][1] for p, *_ in wrong if p in marks}}
+    try:
+        behind = unread(config, name, at, since) if marks else {}
+    except RecordsExpired as error:
+        return Beyond([*findings, ("expired", name, error.message)])
+    except TopicRecreated as error:
+        return Beyond([*findings, ("recreated", name, error.message)])
+    findings += [("behind", str(p), _late(str(n), grace)) for p, n in behind.items()]
+    lags = {p: lag(at.get(p), low, high) for p, (low, high) in marks.items()}
+    return Beyond(findings, {p: n for p, n in lags.items() if n and p not in behind})
+
+
+def _late(records: str, grace: float) -> str:
+    return f"{records} records older than {grace:g} s are not in the table: is its consumer up?"
+
+
+def lag(position: Position | None, low: Position, high: Position) -> int:
+    """Offsets that can still be read from `position` on; None: from the first one there is."""
+    return max(0, high.number - max(low, position or low).number)

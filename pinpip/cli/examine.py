@@ -1,0 +1,151 @@
+"""One pipeline under verify: its tables, archives and source, as numbers, findings and unknowns."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from pinpip.batch import Position
+    from pinpip.cli.beyond import Marked
+    from pinpip.cli.reread import Reread
+    from pinpip.config import Config
+    from sinks.archive import Tally as Chain
+    from sinks.proof import Unknown
+    from sinks.verify import Report, Tally, Watch
+
+_WHOLE = "the whole table"
+_COUNTS = ("read", "clean", "quarantined", "filtered", "expired")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is read again: everything, or `sample` stretches of 1,000 records that `seed` draws."""
+
+    sample: int | None = None
+    seed: int = 0
+
+
+def examine(
+    config: "Config",
+    name: str,
+    grace: float | None,
+    plan: Plan | None = None,
+    bar: "Progress | None" = None,
+) -> dict[str, Any]:
+    """One pipeline's counts, findings and unknowns; `grace` None leaves the source out.
+
+    With a `plan` the source is read again and compared, content included. Keys: pipeline, read,
+    clean, quarantined, filtered, expired, held_back (behind open transactions), waiting (unread,
+    but not for longer than `grace`), partitions (how many), findings, unknown, offline, transform,
+    by_partition, archives, reread (or None).
+    """
+    from pinpip.cli.beyond import Beyond, Marked, beyond, marked
+    from pinpip.cli.compose import archives_of, tables_of
+    from sinks.verify import prove, snapshots
+
+    clean, quarantine = snapshots(tables_of(config, name))
+    archives = archives_of(config, name)
+    ends = Marked() if grace is None else marked(config, name, must=plan is not None)
+    report = prove(clean, quarantine, archives, _watch(bar, name), ends.marks)
+    late, again = Beyond(), None
+    if grace is not None:
+        positions = {t.partition: t.position for t in report.tallies}
+        late = beyond(config, name, positions, ends, grace, clean.committed_at)
+    if plan is not None:
+        from pinpip.cli.reread import Held, reread
+
+        held = Held(clean, quarantine, archives, report, ends.marks)
+        again = reread(config, name, held, plan, _watch(bar, f"{name}, again"))
+    unproven = [_unknown(u.partition, u.detail) for u in _unproven(report, again)]
+    return {
+        "pipeline": name,
+        **{count: sum(getattr(t, count) for t in report.tallies) for count in _COUNTS},
+        "held_back": sum(ends.held_back.values()),
+        "waiting": sum(late.waiting.values()),
+        "partitions": len(report.tallies),
+        "findings": [*_differences(report, again), *(_finding(*f) for f in late.findings)],
+        "unknown": unproven + [_unknown(*u) for u in {**ends.unknown, **late.unknown}.items()],
+        "offline": grace is None,
+        "transform": config.pipeline(name).transform,
+        "by_partition": [_partition(t, ends) for t in report.tallies],
+        "archives": [_chain(chain) for chain in report.chains],
+        "reread": None if again is None or plan is None else _again(again, plan),
+    }
+
+
+def _differences(report: "Report", again: "Reread | None") -> list[dict[str, str]]:
+    """What is wrong with the data; reading everything again tells what an expired ledger cannot."""
+    settled = again.settled if again else ()
+    found = [f for f in report.findings if not (f.kind == "gap" and f.partition in settled)]
+    found += again.findings if again else ()
+    return [_finding(str(f.kind), f.partition or _WHOLE, f.detail) for f in found]
+
+
+def _unproven(report: "Report", again: "Reread | None") -> "list[Unknown]":
+    """What the data cannot prove, and the source read again from its first record did not."""
+    whole = again.whole if again else ()
+    return [u for u in report.unknown if u.partition not in whole]
+
+
+def _finding(kind: str, where: object, detail: str) -> dict[str, str]:
+    return {"kind": kind, "where": str(where), "detail": detail}
+
+
+def _unknown(where: object, detail: str) -> dict[str, str]:
+    return {"where": str(where or _WHOLE), "detail": detail}
+
+
+def _partition(tally: "Tally", ends: "Marked") -> dict[str, Any]:
+    """One partition's numbers beside the source's; numbers of Kinesis as text."""
+    from pinpip.cli.beyond import lag
+
+    low, high = ends.marks.get(tally.partition, (None, None))
+    return {
+        "partition": str(tally.partition),
+        "first_offset": low.number if low else None,
+        "end": high.number if high else None,
+        "position": _number(tally.position),
+        "lag": lag(tally.position, low, high) if low and high else None,
+        "held_back": ends.held_back.get(tally.partition, 0) if high else None,
+        **{count: getattr(tally, count) for count in _COUNTS},
+        "gaps": tally.gaps,
+    }
+
+
+def _chain(chain: "Chain") -> dict[str, Any]:
+    return {
+        "archive": chain.archive,
+        "partition": str(chain.partition),
+        "objects": chain.objects,
+        "records": chain.records,
+        "start": _number(chain.start),
+        "end": _number(chain.end),
+    }
+
+
+def _number(position: "Position | None") -> int | str | None:
+    """An offset; a sequence number as text: programs read large numbers as floats."""
+    if position is None:
+        return None
+    return position.number if position.number < 2**53 else f"{position.number}.{position.sub}"
+
+
+def _again(again: "Reread", plan: Plan) -> dict[str, Any]:
+    return {
+        "records": again.records,
+        "rows": again.rows,
+        "out_of_reach": again.out_of_reach,
+        "sample": plan.sample,
+        "seed": None if plan.sample is None else plan.seed,
+    }
+
+
+def _watch(bar: "Progress | None", name: str) -> "Watch":
+    """What moves the bar by one task of its own."""
+    if bar is None:
+        return lambda _what, _done, _total: None
+    task = bar.add_task(name, total=None)
+    return lambda what, done, total: bar.update(
+        task, description=f"{name} {what}", completed=done, total=total
+    )
