@@ -224,10 +224,12 @@ def test_verify_proves_that_each_record_is_there_once(shop: Shop) -> None:
     trees = answer(shop, "verify", "--grace", "0")
     assert [tree["pipeline"] for tree in trees] == list(RECORDS)
     for tree in trees:
-        counts = {"pipeline", "read", "clean", "quarantined", "partitions", "findings"}
-        assert tree.keys() == counts | {"by_partition", "archives", "reread"}
+        counts = {"read", "clean", "quarantined", "filtered", "expired", "held_back", "waiting"}
+        said = {"pipeline", "transform", "partitions", "findings", "unknown", "offline"}
+        assert tree.keys() == counts | said | {"by_partition", "archives", "reread"}
         assert tree["read"] == tree["clean"] + tree["quarantined"]
-        assert tree["findings"] == []
+        assert [tree[key] for key in ("filtered", "expired", "held_back", "waiting")] == [0] * 4
+        assert (tree["findings"], tree["unknown"], tree["offline"]) == ([], [], False)
     assert "none missing, none twice" in shop.run("verify").stdout
 
 

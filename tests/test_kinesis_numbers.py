@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.aggregation import UserRecord
-from consumers.kinesis_ends import newest_unread
+from consumers.kinesis_ends import End, ends_beyond
 from consumers.kinesis_shard import to_frame
 from pinpip.batch import KINESIS, Batch, Partition, Position, Records
 from pinpip.borders import Sink
@@ -77,8 +77,8 @@ def test_verify_sees_what_is_unread_behind_such_a_position(kinesis: FakeKinesis)
     kinesis.put(B, b"4")
     kinesis.clock.sleep(90)
     positions = {SHARD: Position(numbers[0])}
-    unread = newest_unread(kinesis.client, STREAM, positions, kinesis.clock.now(), kinesis.clock)
-    assert unread == {SHARD: 2, of(B): 1}
+    ends = ends_beyond(kinesis.client, STREAM, positions, kinesis.clock.now(), kinesis.clock)
+    assert ends == {SHARD: End(unread=2), of(B): End(unread=1)}
 
 
 def test_an_iterator_is_renewed_with_the_number_as_it_came(kinesis: FakeKinesis) -> None:

@@ -1,6 +1,7 @@
 """The command line: the one place that composes the rooms.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 verify found a difference.
+Exit codes: 0 done, 1 failed, 2 usage, 3 verify found a difference, 4 it found none but cannot know
+all.
 """
 
 import sys

@@ -1,0 +1,31 @@
+"""A consumer in this process: what `pinpip consume` runs, less the seconds that a start costs."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from consumers.loop import IN_FLIGHT
+from pinpip.cli.compose import loop_of
+from pinpip.clock import SystemClock
+from tests.support.processes import Home, until
+
+
+@contextmanager
+def consuming(home: Home, **options: Any) -> Iterator[None]:
+    """The home's pipeline runs as long as the block does; its error is raised at the end."""
+    with ThreadPoolExecutor(IN_FLIGHT + 1) as threads:
+        loop = loop_of(home.config, "user", SystemClock(), threads, lambda _: None, **options)
+        running = threads.submit(loop.run)
+        try:
+            yield
+        finally:
+            loop.stop()
+            running.result(60)
+
+
+def consumed(home: Home, done: Callable[[], bool], **options: Any) -> Home:
+    """`home` after its consumer ran until `done`."""
+    with consuming(home, **options):
+        until(done, "what the consumer was awaited for")
+    return home
