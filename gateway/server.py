@@ -57,7 +57,7 @@ def served_topics(config: Config) -> Collection[str]:
 
 def kinesis_client(own: Aws) -> "KinesisClient":
     """A client that tries once, in less time than API Gateway waits: callers decide to retry."""
-    made: KinesisClient = aws.client(own, "kinesis", _ONCE)
+    made: KinesisClient = aws.client(own, "kinesis", _ONCE, lazily=True)
     return made
 
 

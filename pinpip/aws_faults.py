@@ -37,6 +37,7 @@ _KEYS = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
+_UNFETCHED = (exceptions.CredentialRetrievalError, exceptions.MetadataRetrievalError)
 _LOGINS = (
     exceptions.SSOError,
     exceptions.TokenRetrievalError,
@@ -64,6 +65,13 @@ def advice(error: Exception) -> str | None:
     if isinstance(error, _LOGINS):
         return TOKEN
     return CREDENTIALS if isinstance(error, _NONE) else None
+
+
+def is_unfetched(error: Exception) -> bool:
+    """Whether whoever gives out the keys gave none just now; a later call may get them."""
+    if isinstance(error, ClientError):
+        return error.operation_name in _IDENTITY
+    return isinstance(error, _UNFETCHED)
 
 
 def answered(code: str, message: str) -> str | None:

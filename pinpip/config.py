@@ -34,13 +34,35 @@ class Kafka(BaseModel):
         return self.model_dump(by_alias=True)
 
 
-class Aws(Model):
-    """Where Kinesis, S3 and DynamoDB are; credentials come from AWS's own chain when not given."""
+class Endpoints(Model):
+    """Addresses of single services, where they differ."""
 
-    region: str = "us-east-1"
+    kinesis: str | None = None
+    s3: str | None = None
+
+
+class Aws(Model):
+    """Where Kinesis and S3 are; what is not given comes from AWS's own chain."""
+
+    region: str | None = None
     endpoint_url: str | None = None
+    endpoint_urls: Endpoints = Endpoints()
     access_key_id: SecretStr | None = None
     secret_access_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Aws":
+        if bool(self.access_key_id) != bool(self.secret_access_key):
+            raise ValueError("access_key_id and secret_access_key belong together")
+        if self.session_token and not self.access_key_id:
+            raise ValueError("session_token wants access_key_id and secret_access_key")
+        return self
+
+    def endpoint(self, service: str) -> str | None:
+        """The configured address of `service`; None: that of AWS's own chain."""
+        own: str | None = getattr(self.endpoint_urls, service, None)
+        return own or self.endpoint_url
 
 
 class Lake(Model):

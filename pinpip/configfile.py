@@ -131,7 +131,7 @@ def resolve(config: Config, state: Path = STATE_FILE) -> Config:
         tree["kafka"]["bootstrap.servers"] = running["kafka"]
     if config.aws.endpoint_url == LOCAL:
         keys = {"access_key_id": "local", "secret_access_key": "local"}
-        tree["aws"] |= {"endpoint_url": running["aws"], **keys}
+        tree["aws"] |= {"endpoint_url": running["aws"], "session_token": None, **keys}
     return Config.model_validate(tree)
 
 

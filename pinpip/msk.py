@@ -12,7 +12,7 @@ import structlog
 from botocore.credentials import CredentialProvider, Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pinpip import aws
+from pinpip import aws, aws_faults
 from pinpip.config import Aws
 from pinpip.errors import ConfigError
 
@@ -41,7 +41,7 @@ class Signer:
             self._token = self._sign()
         except (BotoCoreError, ClientError) as error:
             raise ConfigError(
-                f"{MECHANISM}: AWS gives no credentials: {error}", aws.CREDENTIALS
+                f"{MECHANISM}: AWS gives no credentials: {error}", aws_faults.CREDENTIALS
             ) from error
 
     def __call__(self, _configuration: str) -> tuple[str, float]:
@@ -56,7 +56,7 @@ class Signer:
     def _sign(self) -> tuple[str, float]:
         provider = _Found(aws.credentials(self._own))
         token, milliseconds = self._signer.generate_auth_token_from_credentials_provider(
-            self._own.region, provider
+            aws.region(self._own), provider
         )
         return token, milliseconds / 1000
 

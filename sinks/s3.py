@@ -1,7 +1,7 @@
 """The store in a bucket: objects created with If-None-Match."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from pinpip import aws_faults
 from pinpip.config import Aws
 from pinpip.errors import PinpipError, SinkError, TransientError
 from sinks.probe import refuse_overwriting, unconditional
+from sinks.store import REACH
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -163,32 +164,42 @@ class S3Store:
             keys += following
         return [key for key in keys if not key.rpartition("/")[2].startswith(".")]
 
-    @contextmanager
-    def _explained(self, key: str) -> Iterator[None]:
-        try:
-            yield
-        except ClientError as error:
-            raise self._refused(key, error) from error
-        except _PASSING_ERRORS as error:
-            raise TransientError(f"{self.uri}/{key}: {error}", "is S3 reachable?") from error
-        except BotoCoreError as error:
-            advice = aws_faults.advice(error)
-            raise SinkError(f"{self.uri}: {error}", advice or aws_faults.CREDENTIALS) from error
+    def _explained(self, key: str) -> AbstractContextManager[None]:
+        return explained(f"{self.uri}/{key}", self._bucket)
 
-    def _refused(self, key: str, error: ClientError) -> PinpipError:
-        what = f"{self.uri}/{key}: {_code(error)}: {error.response['Error'].get('Message', '')}"
-        status = _status(error)
-        passing = status in _PASSING_STATUS or _code(error) in _PASSING_CODES
-        if passing or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return TransientError(what)
-        advice = aws_faults.advice(error)
-        if advice is not None:
-            return SinkError(what, advice)
-        if _code(error) == "NoSuchBucket":
-            return SinkError(what, f"create it: aws s3 mb s3://{self._bucket}")
-        return SinkError(
-            what, f"bucket {self._bucket}: check its name, its region and your rights to it"
-        )
+
+@contextmanager
+def explained(where: str, bucket: str) -> Iterator[None]:
+    """S3's faults, told apart by what the loop should do; `where` is the object."""
+    try:
+        yield
+    except ClientError as error:
+        raise _refused(where, bucket, error) from error
+    except _PASSING_ERRORS as error:
+        raise TransientError(f"storage of {where} does not answer: {error}", REACH) from error
+    except BotoCoreError as error:
+        advice = aws_faults.advice(error) or aws_faults.CREDENTIALS
+        reaction = TransientError if aws_faults.is_unfetched(error) else SinkError
+        raise reaction(f"{where}: {error}", advice) from error
+
+
+def missing(bucket: str) -> str:
+    """What to do about a bucket that is not there."""
+    return f"create it: aws s3 mb s3://{bucket}"
+
+
+def _refused(where: str, bucket: str, error: ClientError) -> PinpipError:
+    what = f"{where}: {_code(error)}: {error.response['Error'].get('Message', '')}"
+    status = _status(error)
+    passing = status in _PASSING_STATUS or _code(error) in _PASSING_CODES
+    if passing or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return TransientError(what)
+    advice = aws_faults.advice(error)
+    if advice is not None:
+        return (TransientError if aws_faults.is_unfetched(error) else SinkError)(what, advice)
+    if _code(error) == "NoSuchBucket":
+        return SinkError(what, missing(bucket))
+    return SinkError(what, f"bucket {bucket}: check its name, its region and your rights to it")
 
 
 def _code(error: ClientError) -> str:

@@ -13,6 +13,7 @@ from pinpip.errors import SinkError, TransientError
 from sinks import exclusive
 from sinks.probe import refuse_overwriting
 
+REACH = "look at the network, lake.root and aws.endpoint_url; nothing is lost or doubled"
 ROOM = "make room on that disk; nothing is lost or doubled"
 _FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT}
 _PASSING_ERRNO = {errno.EAGAIN, errno.EIO, errno.ESTALE}

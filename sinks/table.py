@@ -175,10 +175,7 @@ def _unreachable(uri: str, error: Exception) -> SinkError | TransientError:
         )
     if _FULL.search(str(error)):
         return TransientError(f"table {uri} cannot be written: {_first(error)}", store.ROOM)
-    return TransientError(
-        f"storage of {uri} does not answer: {_first(error)}",
-        "look at the network, lake.root and aws.endpoint_url; nothing is lost or doubled",
-    )
+    return TransientError(f"storage of {uri} does not answer: {_first(error)}", store.REACH)
 
 
 def _first(error: Exception) -> str:

@@ -10,11 +10,14 @@ import pytest
 
 pytest.register_assert_rewrite("tests.contracts.source_contract", "tests.contracts.sink_contract")
 
-from pinpip.local.embedded import embedded_aws  # noqa: E402  # after the rewrite is registered
+from pinpip import aws as connection  # noqa: E402  # after the rewrite is registered
+from pinpip.local.embedded import embedded_aws  # noqa: E402
+from pinpip.network import spare_loopback  # noqa: E402
 from tests.support import brokers  # noqa: E402
 from tests.support.aws import TestAws  # noqa: E402
 from tests.support.brokers import Broker  # noqa: E402
 
+spare_loopback()
 _BROKER = pytest.StashKey[str]()
 _SHARED = pytest.StashKey[ExitStack]()
 
@@ -60,6 +63,12 @@ def aws() -> Iterator[TestAws]:
     """The server of moto: S3, Kinesis, DynamoDB."""
     with embedded_aws() as endpoint:
         yield TestAws(endpoint)
+
+
+@pytest.fixture(autouse=True)
+def _own_identity() -> None:
+    """A process has one identity: each test is a process of its own."""
+    connection.session.cache_clear()
 
 
 @pytest.fixture(autouse=True)

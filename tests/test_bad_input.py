@@ -212,7 +212,7 @@ def test_an_unreachable_s3_is_named_soon(home: Home, aws: TestAws) -> None:
     in_bucket(home, aws, "any-bucket")
     change(home, "aws/endpoint_url", f"http://{NOWHERE}")
     began = time.monotonic()
-    assert "storage of s3://any-bucket/lake/user does not answer" in the_error(home.run("verify"))
+    assert "storage of s3://any-bucket does not answer" in the_error(home.run("verify"))
     assert time.monotonic() - began < 15
 
 

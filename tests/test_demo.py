@@ -18,6 +18,9 @@ from producers.bad import Spoiler
 from tests.support.processes import ROOT, environment
 
 EVENTS = 600
+# A company's machine: a proxy that reaches nothing of this test's.
+COMPANY = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:1")
+COMPANY |= {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "", "no_proxy": ""}
 BAD = 0.05
 PIPELINES = list(configfile.load(ROOT / "config.yaml", {}).pipelines)
 
@@ -46,7 +49,7 @@ def demo(folder: Path, *arguments: str) -> Demo:
         check=False,
         timeout=120,
         cwd=folder,
-        env=environment(),
+        env=environment() | COMPANY,
     )
     return Demo(folder, done)
 

@@ -27,6 +27,7 @@ from pinpip.cli import (
 )
 from pinpip.cli.shared import Settings, complain
 from pinpip.errors import PinpipError
+from pinpip.network import spare_loopback
 
 FAILED = 1
 app = typer.Typer(
@@ -55,6 +56,7 @@ def _settings(
     ] = False,
 ) -> None:
     del version
+    spare_loopback()
     context.obj = Settings(path, debug)
 
 

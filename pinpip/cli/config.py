@@ -50,6 +50,7 @@ def api_key(
 
 
 def _row(config: "Config", name: str) -> dict[str, Any]:
+    from pinpip import aws
     from pinpip.cli.compose import archives, tables_of
     from pinpip.config import KafkaSource
 
@@ -59,7 +60,7 @@ def _row(config: "Config", name: str) -> dict[str, Any]:
         read = f"Kafka {', '.join(source.topics)} at {config.kafka.bootstrap_servers}"
         read += ", less tombstones" if source.tombstones == "drop" else ""
     else:
-        read = f"Kinesis {source.stream} in {config.aws.region}"
+        read = f"Kinesis {source.stream} in {aws.region(config.aws)}"
     return {
         "pipeline": name,
         "reads": read,

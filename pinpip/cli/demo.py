@@ -66,6 +66,7 @@ def _prepare(config: "Config") -> Path:
     """A configuration of the demo's own: an empty lake, a free port for the gateway."""
     import yaml
 
+    from pinpip import aws
     from pinpip.local.java import free_port
 
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -73,7 +74,7 @@ def _prepare(config: "Config") -> Path:
     tree = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     port = free_port()
     tree["kafka"] = {"bootstrap.servers": "local"}
-    tree["aws"] = {"region": config.aws.region, "endpoint_url": "local"}
+    tree["aws"] = {"region": aws.region(config.aws), "endpoint_url": "local"}
     tree["lake"] = {"root": str(FOLDER / "lake")}
     tree["gateway"] = {"port": port, "stage": config.gateway.stage}
     url = f"http://127.0.0.1:{port}/{config.gateway.stage}"
