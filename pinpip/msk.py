@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pinpip import aws, aws_faults
 from pinpip.config import Aws
-from pinpip.errors import ConfigError
+from pinpip.errors import ConfigError, TransientError
 
 MECHANISM = "AWS_MSK_IAM"
 _SIGNER = "aws_msk_iam_sasl_signer.MSKAuthTokenProvider"
@@ -49,7 +49,7 @@ class Signer:
         try:
             with _uncollected():
                 self._token = self._sign()
-        except (BotoCoreError, ClientError, ConfigError) as error:
+        except (BotoCoreError, ClientError, ConfigError, TransientError) as error:
             _log.warning("msk_token_not_renewed", error=str(error))
         return self._token
 

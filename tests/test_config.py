@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pinpip.aws import keys
 from pinpip.config import Config, DeltaSink, KafkaSource, KinesisSource, ParquetSink
 from pinpip.configfile import load, resolve, shown
 from pinpip.errors import ConfigError
-from sinks.options import options_at
 
 EXAMPLE = Path(__file__).parent.parent / "config.yaml"
 PIPELINE = {
@@ -261,9 +261,8 @@ def test_local_is_resolved_to_the_running_embedded_stack(tmp_path: Path) -> None
     state.write_text(json.dumps({"kafka": "127.0.0.1:19", "aws": "http://127.0.0.1:20"}))
     config = resolve(load(EXAMPLE, {}), state)
     assert config.kafka.bootstrap_servers == "127.0.0.1:19"
-    options = options_at("s3://lake/pin", config.aws)()
-    assert options["aws_endpoint_url"] == "http://127.0.0.1:20"
-    assert options["aws_access_key_id"] == "local"
+    assert config.aws.endpoint("s3") == "http://127.0.0.1:20"
+    assert keys(config.aws).access_key == "local"
     assert config.pipelines == load(EXAMPLE, {}).pipelines
 
 

@@ -1,0 +1,188 @@
+"""One AWS identity for every library of the process, behind a proxy that sees each request."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from botocore.config import Config
+
+from pinpip import aws as connection
+from pinpip.config import Aws
+from pinpip.errors import ConfigError
+from sinks.options import options_at
+from sinks.store import open_store
+from sinks.table import checkpoint, find
+from tests.support.identities import KEYS, Cloud, cloud_behind_a_proxy, written
+
+STORE = "http://aws.example"  # only the proxy knows it
+PROCESS = "import pathlib, sys; print(pathlib.Path(sys.argv[1]).read_text())"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Cloud]:
+    """One server for all tests."""
+    with cloud_behind_a_proxy() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(served: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cloud:
+    """An environment without an identity, in which the cloud is reached by way of the proxy."""
+    for name in [n for n in os.environ if n.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", STORE)
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, served.endpoint)
+    served.issue = 1
+    return served
+
+
+class Work:
+    """What a pipeline does with each library, on parts that are made once."""
+
+    def __init__(self, aws: Aws, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self.uri = f"s3://{cloud.direct.bucket()}/lake/pin"
+        pl.DataFrame({"a": [1]}).write_delta(
+            self.uri, storage_options=cloud.direct.storage_options()
+        )
+        self._kinesis = connection.client(aws, "kinesis", Config())
+        self._store = open_store(self.uri, aws)
+        self._options = options_at(self.uri, aws)
+
+    def users(self) -> dict[str, set[str]]:
+        """The keys that each library shows when all is done once."""
+        self._cloud.calls.clear()
+        self._kinesis.list_streams()
+        assert self._store.find("_delta_log/00000000000000000000.json") is not None
+        assert find(self.uri, self._options) is not None
+        checkpoint(self.uri, self._options)
+        assert pl.scan_delta(self.uri, storage_options=self._options()).collect().height == 1
+        return self._cloud.users()
+
+
+def everybody(key: str) -> dict[str, set[str]]:
+    return {library: {key} for library in ("boto3", "delta-rs", "polars")}
+
+
+Way = Callable[[Cloud, pytest.MonkeyPatch, Path], Aws]
+
+
+def configured(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, _: Path) -> Aws:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of another identity")
+    return Aws.model_validate({"access_key_id": cloud.key, "secret_access_key": "secret"})
+
+
+def configured_with_a_token(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, _: Path) -> Aws:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    keys = {"access_key_id": cloud.key, "secret_access_key": "s", "session_token": "token1"}
+    return Aws.model_validate(keys)
+
+
+def environment(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, _: Path) -> Aws:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", cloud.key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token1")
+    return Aws()
+
+
+def profile(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Aws:
+    keys = f"aws_access_key_id = {cloud.key}\naws_secret_access_key = secret\n"
+    written(folder, "credentials", f"[mine]\n{keys}")
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    return Aws()
+
+
+def role(_: Cloud, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Aws:
+    base = "[base]\naws_access_key_id = BASE\naws_secret_access_key = secret\n"
+    written(folder, "credentials", base)
+    arn = "arn:aws:iam::123456789012:role/reader"
+    written(folder, "config", f"[profile mine]\nrole_arn = {arn}\nsource_profile = base\n")
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    return Aws()
+
+
+def process(_: Cloud, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Aws:
+    script = written(folder, "process.py", PROCESS)
+    command = f"{sys.executable} {script} {folder / 'issued.json'}"
+    written(folder, "config", f"[profile mine]\ncredential_process = {command}\n")
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    return Aws()
+
+
+def container(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, _: Path) -> Aws:
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{cloud.endpoint}{KEYS}")
+    return Aws()
+
+
+def web_identity(_: Cloud, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Aws:
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", written(folder, "token", "signed"))
+    return Aws()
+
+
+def issue(cloud: Cloud, number: int, folder: Path) -> None:
+    """From now on every authority gives out these keys, which live for a minute."""
+    cloud.issue = number
+    given = cloud.keys()
+    issued = {"Version": 1, "SessionToken": given["Token"], **given}
+    written(folder, "issued.json", json.dumps(issued))
+
+
+@pytest.mark.parametrize(
+    "way", [configured, configured_with_a_token, environment, profile], ids=lambda w: w.__name__
+)
+def test_every_library_shows_the_keys_that_were_given(
+    way: Way, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    work = Work(way(cloud, monkeypatch, tmp_path), cloud)
+    assert work.users() == everybody("KEY1")
+    token = None if way in {configured, profile} else "token1"
+    assert {call.token for call in cloud.calls} == {token}
+
+
+@pytest.mark.parametrize("way", [role, process, container, web_identity], ids=lambda w: w.__name__)
+def test_every_library_shows_one_key_and_the_new_one_once_it_is_renewed(
+    way: Way, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    issue(cloud, 1, tmp_path)
+    work = Work(way(cloud, monkeypatch, tmp_path), cloud)
+    assert work.users() == everybody("KEY1")
+    issue(cloud, 2, tmp_path)
+    assert work.users() == everybody("KEY2")
+    assert {call.token for call in cloud.calls} == {"token2"}
+
+
+@pytest.mark.parametrize("way", [role, container, web_identity], ids=lambda w: w.__name__)
+def test_keys_that_live_long_are_asked_for_once(
+    way: Way, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cloud, "life", timedelta(hours=1))
+    work = Work(way(cloud, monkeypatch, tmp_path), cloud)
+    assert work.users() == everybody("KEY1")
+    issue(cloud, 2, tmp_path)
+    assert work.users() == everybody("KEY1")
+
+
+def test_no_credentials_are_one_error_everywhere(cloud: Cloud) -> None:
+    uri, nobody = f"s3://{cloud.direct.bucket()}/lake", Aws()
+    cloud.calls.clear()
+    ways: list[Callable[[], object]] = [
+        lambda: connection.client(nobody, "kinesis", Config()),
+        lambda: open_store(uri, nobody),
+        lambda: find(uri, options_at(uri, nobody)),
+        lambda: connection.credentials(nobody),
+    ]
+    for way in ways:
+        with pytest.raises(ConfigError, match="AWS's own chain finds no credentials"):
+            way()
+    assert cloud.calls == []
