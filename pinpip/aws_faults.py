@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 CLOCK = "set this machine's clock (NTP): AWS refuses signatures that are 5 minutes off"
 TOKEN = "renew the session token: log in again, or use a role or profile that renews it"  # noqa: S105
 CREDENTIALS = (
-    "give AWS credentials: a profile, a role, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-    "or aws.access_key_id and aws.secret_access_key in config.yaml"
+    "give AWS credentials: a profile (AWS_PROFILE), a role, AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or aws.access_key_id and aws.secret_access_key in config.yaml"
 )
 _SKEWED = re.compile(r"Signature expired|not yet current|RequestTimeTooSkewed|RequestExpired")
 _IDENTITY = {  # calls that fetch credentials: whatever they are refused for, we have none
