@@ -95,10 +95,10 @@ def _of_columns(fields: Iterable[Field], above: str = "") -> Iterator[str]:
         name = f"{above}{field.name}"
         if not field.nullable and name not in _NEVER_NULL:
             yield f"NOT NULL of column {name}"
-        for key, value in field.metadata.items():
+        for key in field.metadata:
             kinds = [kind for begin, kind in _OF_COLUMNS.items() if key.startswith(begin)]
             if kinds:
-                yield f"{kinds[0] or key} of column {name} ({value})"
+                yield f"{kinds[0] or key} of column {name}"
         yield from _of_columns(_within(field.type), f"{name}.")
 
 
