@@ -14,7 +14,17 @@ from pinpip.borders import Options
 from pinpip.clock import Clock
 from pinpip.epochs import refuse_another
 from pinpip.errors import StalePosition, TransientError
-from sinks import datafile, deltalog, guard, ledger, newtable, table, transactions, windows
+from sinks import (
+    datafile,
+    deltalog,
+    guard,
+    ledger,
+    metadata,
+    newtable,
+    table,
+    transactions,
+    windows,
+)
 from sinks.checkpoints import Checkpoints
 from sinks.deltalog import Action, Log
 from sinks.store import Store
@@ -67,6 +77,8 @@ class DeltaSink:
         self._progress: dict[Partition, _Progress] = {}
         self._begun = False
         self._log: Log | None = None
+        self._bounded: Sequence[str] = datafile.bounded(target.schema, target.coordinates)
+        self._amendment: list[Action] = []
         self._window: Rejects | None = None
         self._committed_at = clock.monotonic()
         self._checkpoints = Checkpoints(name, target.uri, target.options)
@@ -204,9 +216,10 @@ class DeltaSink:
             log = self._newest()
             moves = self._compare(log, ranges)
             txns = self._transactions(log.transaction_version, moves, now_ms)
-            entry = [info, *map(deltalog.txn, txns), *files]
+            entry = [info, *self._amendment, *map(deltalog.txn, txns), *files]
             landed = log.append(entry)
             if landed is entry:
+                self._amendment = []
                 self._checkpoints.committed(log.version)
                 return moves
             if deltalog.alters(landed) or tried % _FOLLOWED == 0:
@@ -215,8 +228,7 @@ class DeltaSink:
 
     def _put(self, rows: pl.DataFrame, now_ms: int) -> AddAction:
         body = datafile.encode(rows)
-        target = self._target
-        action = datafile.add_action(rows, len(body), target.coordinates, target.folder, now_ms)
+        action = datafile.add_action(rows, len(body), self._bounded, self._target.folder, now_ms)
         self._store.put_new(action.path, body, {})  # a name nobody else has: taken, it is ours
         return action
 
@@ -279,10 +291,14 @@ class DeltaSink:
 
     def _create(self, schema: Schema) -> None:
         now_ms = int(self._clock.now().timestamp() * 1000)
-        newtable.create(self._store, schema, f"pinpip/{__version__}", now_ms)
+        told = metadata.configuration(self._bounded)
+        newtable.create(self._store, schema, told, f"pinpip/{__version__}", now_ms)
 
     def _learnt(self, found: DeltaTable, partitions: Collection[Partition]) -> Log:
         """The log at the table's version, with the stored positions of `partitions`."""
+        own = datafile.bounded(self._target.schema, self._target.coordinates)
+        self._bounded = metadata.bounds(found, own)
+        self._amendment = metadata.amendment(found, own)
         log = Log(self._store, found.version())
         lookup = log.learning(found.transaction_version)
         with table.sorted_errors(self._target.uri):  # to look a position up may read the log

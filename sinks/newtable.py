@@ -4,6 +4,7 @@ Source: Delta transaction protocol, "Change Metadata", "Protocol Evolution", "Sc
 """
 
 import re
+from collections.abc import Mapping
 from uuid import uuid4
 
 from deltalake import Schema
@@ -15,7 +16,9 @@ from sinks.store import Store
 _LOCAL_TIME = re.compile(r'"(type|elementType|keyType|valueType)":"timestamp_ntz"')
 
 
-def create(store: Store, schema: Schema, engine: str, now_ms: int) -> None:
+def create(
+    store: Store, schema: Schema, configuration: Mapping[str, str], engine: str, now_ms: int
+) -> None:
     """Make a table without rows in `store`, unless there is one by now.
 
     Raises what `Store.put_new` raises.
@@ -27,7 +30,7 @@ def create(store: Store, schema: Schema, engine: str, now_ms: int) -> None:
         "format": {"provider": "parquet", "options": {}},
         "schemaString": text,
         "partitionColumns": [],
-        "configuration": {},
+        "configuration": dict(configuration),
         "createdTime": now_ms,
     }
     entry: list[Action] = [

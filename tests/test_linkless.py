@@ -193,7 +193,7 @@ def test_a_new_table_is_the_one_that_delta_rs_would_make(tmp_path: Path, zone: s
         "t": times,
     }
     schema = Schema.from_arrow(pl.Schema(columns))
-    newtable.create(FolderStore(tmp_path / "own"), schema, "pinpip/1", 1_700_000_000_000)
+    newtable.create(FolderStore(tmp_path / "own"), schema, {}, "pinpip/1", 1_700_000_000_000)
     DeltaTable.create(str(tmp_path / "theirs"), schema)
     own, theirs = DeltaTable(str(tmp_path / "own")), DeltaTable(str(tmp_path / "theirs"))
     assert own.schema() == theirs.schema()

@@ -1,0 +1,50 @@
+"""What a pipeline sets in a Delta table's metadata, in its first entry or in a later one.
+
+The log says for which columns its files have bounds (`delta.dataSkippingStatsColumns`): delta-rs's
+Arrow readers find no row by any other column in a file that has bounds of some. Source: Delta
+transaction protocol, "Change Metadata"; delta-rs, `filestats_to_expression_next`.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from deltalake import DeltaTable
+
+from sinks.deltalog import Action
+
+BOUNDED = "delta.dataSkippingStatsColumns"
+
+
+def configuration(bounded: Iterable[str]) -> dict[str, str]:
+    """The properties of a table whose files have bounds for these columns."""
+    return {BOUNDED: ",".join(f"`{name}`" for name in bounded)}
+
+
+def amendment(table: DeltaTable, bounded: Sequence[str]) -> list[Action]:
+    """The `metaData` action that the next entry must carry, if the table lacks what it sets.
+
+    What another hand has set stays.
+    """
+    held = table.metadata()
+    if BOUNDED in held.configuration:
+        return []
+    return [
+        {
+            "metaData": {
+                "id": held.id,
+                "name": held.name,
+                "description": held.description,
+                "format": {"provider": "parquet", "options": {}},
+                "schemaString": table.schema().to_json(),
+                "partitionColumns": held.partition_columns,
+                "configuration": held.configuration | configuration(bounded),
+                "createdTime": held.created_time,
+            }
+        }
+    ]
+
+
+def bounds(table: DeltaTable, own: Sequence[str]) -> Sequence[str]:
+    """The columns to write bounds of: the `own`, or none when the table's readers expect others."""
+    told = table.metadata().configuration.get(BOUNDED)
+    named = set() if told is None else {name.strip(" `") for name in told.split(",")}
+    return own if named <= {*own, ""} else []
