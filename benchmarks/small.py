@@ -7,8 +7,9 @@ import polars as pl
 from pinpip.batch import KAFKA, TIMESTAMP, VALUE, Batch, Partition, Position, Records, Span
 from pinpip.clock import SystemClock
 from pinpip.config import Aws
-from sinks.delta import DeltaSink, Target
+from sinks.delta import DeltaSink
 from sinks.store import open_store
+from sinks.target import Target
 from sinks.verify import Tables
 from transforms.process import load_schema, load_transform, processor
 

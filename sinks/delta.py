@@ -2,15 +2,13 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import polars as pl
 from deltalake import DeltaTable, Schema, Transaction
 from deltalake.transaction import AddAction
 
 from pinpip import __version__
-from pinpip.batch import Batch, Coordinates, Partition, Position, Rejects, Span
-from pinpip.borders import Options
+from pinpip.batch import Batch, Partition, Position, Rejects, Span
 from pinpip.clock import Clock
 from pinpip.epochs import refuse_another
 from pinpip.errors import StalePosition, TransientError
@@ -28,33 +26,11 @@ from sinks import (
 from sinks.checkpoints import Checkpoints
 from sinks.deltalog import Action, Log
 from sinks.store import Store
+from sinks.target import Target
 from sinks.transactions import Lookup
 
 _TRIES = 20  # of one commit, each after another writer's
 _FOLLOWED = 10  # entries of others, one by one: to open the newest version is quicker than more
-
-
-@dataclass(frozen=True)
-class Target:
-    """One table: where it is, what it holds, and under which name its positions are kept.
-
-    `stage` names the frame of a batch that becomes rows; `defer` is for how many seconds a
-    commit that has no rows may wait for one that has (0: never; a crash re-reads that much).
-    `rules` is a digest of what decides on rejects, empty where nobody counts them.
-    `folder` is where the files of this incarnation lie (see `sinks.rows`); `begins` lets it begin
-    in a table that holds rows of another.
-    """
-
-    uri: str
-    options: Options
-    schema: pl.Schema
-    coordinates: Coordinates
-    app: str
-    stage: Literal["clean", "rejected"] = "clean"
-    defer: float = 0.0
-    folder: str = ""
-    begins: bool = False
-    rules: str = ""
 
 
 @dataclass

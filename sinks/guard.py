@@ -1,7 +1,6 @@
 """What a table's rows say against its positions: no record may be read into a table twice."""
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
 import polars as pl
 from deltalake import DeltaTable
@@ -10,15 +9,13 @@ from pinpip.batch import Coordinates, Partition, Position
 from pinpip.errors import PositionLost
 from sinks import rows
 from sinks.reading import TableReader
-
-if TYPE_CHECKING:
-    from sinks.delta import Target
+from sinks.target import Target
 
 NEWEST = 10  # data files that are looked into at most: `verify` looks into all
 
 
 def refuse_lost(
-    table: DeltaTable, target: "Target", partitions: Collection[Partition], *, begun: bool
+    table: DeltaTable, target: Target, partitions: Collection[Partition], *, begun: bool
 ) -> None:
     """Rows without a position are PositionLost: None must mean "nothing here".
 
@@ -52,7 +49,7 @@ def _has_rows(
 
 
 def refuse_rewound(
-    table: DeltaTable, target: "Target", positions: Mapping[Partition, Position]
+    table: DeltaTable, target: Target, positions: Mapping[Partition, Position]
 ) -> None:
     """Rows beyond a position are PositionLost: somebody put it back, and they would come twice.
 

@@ -28,9 +28,10 @@ from pinpip.batch import (
 )
 from pinpip.clock import SystemClock
 from sinks.archive import Archive
-from sinks.delta import DeltaSink, Target
+from sinks.delta import DeltaSink
 from sinks.parquet import ParquetSink
 from sinks.store import FolderStore
+from sinks.target import Target
 from sinks.verify import Tables, verify
 from tests.contracts.source_contract import Recorder, opened, read
 from tests.support.aggregates import aggregate, sealed

@@ -16,11 +16,12 @@ from pinpip.borders import Sink, Source
 from pinpip.clock import Clock
 from pinpip.config import Config, Pipeline
 from sinks.archive import Archive
-from sinks.delta import DeltaSink, Target
+from sinks.delta import DeltaSink
 from sinks.options import options_at
 from sinks.parquet import ParquetSink
 from sinks.rows import folder_of
 from sinks.store import Store, open_store
+from sinks.target import Target
 from sinks.verify import Tables
 from transforms.process import load_schema, load_transform, processor, rules_of
 

@@ -20,7 +20,7 @@ from pinpip.batch import (
     Span,
 )
 from pinpip.borders import Options
-from sinks.delta import Target
+from sinks.target import Target
 
 APP = "pinpip/pin/1"
 
