@@ -35,7 +35,8 @@ class UserRecord(NamedTuple):
 def split(data: bytes) -> list[UserRecord] | None:
     """The user records packed in `data`, in order; None when `data` is a plain record.
 
-    A record that only looks like an aggregate (magic, digest or protobuf wrong) is plain.
+    A record that only looks like an aggregate (magic, digest or protobuf wrong) is plain, and so is
+    an aggregate of no records: each stored record is counted once at least.
     """
     body, digest = data[len(MAGIC) : -DIGEST_SIZE], data[-DIGEST_SIZE:]
     if not data.startswith(MAGIC) or not body:
@@ -43,7 +44,7 @@ def split(data: bytes) -> list[UserRecord] | None:
     if md5(body, usedforsecurity=False).digest() != digest:
         return None
     try:
-        return _user_records(body)
+        return _user_records(body) or None
     except (ValueError, IndexError):
         return None
 

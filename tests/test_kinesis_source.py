@@ -6,11 +6,13 @@ from itertools import pairwise
 import pytest
 
 from consumers.aggregation import UserRecord
-from pinpip.batch import Position, merge
+from pinpip.batch import KINESIS, VALUE, Position, Span, merge
 from tests.contracts.source_contract import Recorder, opened, rows, values
-from tests.support.aggregates import aggregate
+from tests.support.aggregates import aggregate, chunk, sealed
 from tests.support.fake_kinesis import FakeClock, FakeKinesis, fault
 from tests.support.kinesis_reading import A, B, drain, everything, flat, of, source_of
+from transforms import pin
+from transforms.decode import decode
 
 
 @pytest.fixture
@@ -57,6 +59,16 @@ def test_an_aggregate_is_split_into_user_records(kinesis: FakeKinesis) -> None:
     assert got.frame["_partition_key"].to_list() == ["a", "b"]
     assert got.frame["_subsequence"].to_list() == [0, 1]
     assert got.spans[of(A)].end == Position(number, 1)
+
+
+def test_an_aggregate_of_no_records_is_one_record_that_is_quarantined(kinesis: FakeKinesis) -> None:
+    empty = sealed(chunk(1, b"k"))
+    kinesis.put(A, b'{"ind": 1, "title": "x"}')
+    number = kinesis.put(A, empty)[0]
+    (got,) = everything(kinesis, Recorder())
+    assert got.spans[of(A)] == Span(None, Position(number), 2)
+    rejected = decode(got.frame, pin.SCHEMA, KINESIS).rejected
+    assert (rejected[VALUE].to_list()[-1], rejected["reason"].to_list()[-1]) == (empty, "invalid_utf8")
 
 
 def test_a_restart_within_an_aggregate_reads_the_rest_of_it(kinesis: FakeKinesis) -> None:
