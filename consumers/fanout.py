@@ -13,6 +13,7 @@ from pinpip.borders import Sink
 from pinpip.clock import Clock
 from pinpip.epochs import Known, known
 from pinpip.errors import StalePosition
+from pinpip.outage import Outage
 from pinpip.retry import retry
 
 QUARANTINE = "quarantine"  # defers commits without rows, so that it often holds nothing yet
@@ -21,13 +22,24 @@ _log = structlog.get_logger()
 
 
 class Fanout:
-    """`sinks`, each call tried again on a transient fault while fewer than `budget()` s went."""
+    """`sinks`; a call on one is tried again on a transient fault for `budget(answered)` seconds.
 
-    def __init__(self, sinks: Sequence[Sink], clock: Clock, budget: Callable[[], float]) -> None:
+    `answered`: whether this sink has answered before. `outage` makes what hears of its faults.
+    """
+
+    def __init__(
+        self,
+        sinks: Sequence[Sink],
+        clock: Clock,
+        budget: Callable[[bool], float],
+        outage: Callable[[str], Outage],
+    ) -> None:
         self._sinks = sinks
         self._clock = clock
         self._budget = budget
         self._rng = random.Random()
+        self._outages = {sink.name: outage(sink.name) for sink in sinks}
+        self._answered: set[str] = set()
 
     def known(self, partitions: Collection[Partition]) -> dict[Partition, Known]:
         """What the sinks know together of each partition, read afresh.
@@ -35,7 +47,7 @@ class Fanout:
         Raises TopicRecreated when two of them hold different lives of a topic.
         """
         held = {
-            sink.name: self._retried(lambda s=sink: s.positions(partitions))  # type: ignore[misc]
+            sink.name: self._retried(sink, lambda s=sink: s.positions(partitions))  # type: ignore[misc]
             for sink in self._sinks
         }
         found = {p: known(p, {name: own[p] for name, own in held.items()}) for p in partitions}
@@ -44,22 +56,32 @@ class Fanout:
 
     def rejects(self, partitions: Collection[Partition]) -> list[Rejects]:
         """What the sinks know of the rejects before; asked after `positions`."""
-        found = [self._retried(lambda s=sink: s.rejects(partitions)) for sink in self._sinks]  # type: ignore[misc]
+        found = [self._retried(sink, lambda s=sink: s.rejects(partitions)) for sink in self._sinks]  # type: ignore[misc]
         return [window for windows in found for window in windows]
 
     def write(self, batch: Batch) -> None:
         """Write to every sink."""
         for sink in self._sinks:
-            self._retried(lambda s=sink: s.write(batch))  # type: ignore[misc]
+            self._retried(sink, lambda s=sink: s.write(batch))  # type: ignore[misc]
 
     def close(self) -> None:
         """Write what was put off, unless it is another's by now."""
         for sink in self._sinks:
             with suppress(StalePosition):
-                self._retried(sink.close)
+                self._retried(sink, sink.close)
 
-    def _retried(self, step: Callable[[], T]) -> T:
-        return retry(step, self._clock, self._rng, self._budget)
+    def look(self) -> None:
+        """Tell of a call that does not come back; to be called beside it, now and then."""
+        for outage in self._outages.values():
+            outage.look()
+
+    def _retried(self, sink: Sink, step: Callable[[], T]) -> T:
+        def budget() -> float:
+            return self._budget(sink.name in self._answered)
+
+        answer = retry(step, self._clock, self._rng, budget, self._outages[sink.name])
+        self._answered.add(sink.name)
+        return answer
 
 
 def _report_empty(found: Mapping[Partition, Known]) -> None:

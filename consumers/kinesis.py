@@ -27,6 +27,7 @@ from pinpip.batch import KINESIS, Partition, Position, Positions, Records, Span,
 from pinpip.borders import Listener
 from pinpip.clock import Clock
 from pinpip.epochs import Known
+from pinpip.outage import Outage
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -57,15 +58,16 @@ class KinesisSource:
     `client`: a boto3 Kinesis client, best made with `CLIENT_CONFIG`. `start`: where a shard begins
     that the sinks know nothing of; a child of a shard that was read always begins at its first
     record. `memory`: bytes that answers not yet handed over may hold. `window` makes the source
-    bounded. `ours` answers which shards this process reads.
+    bounded. `ours` answers which shards this process reads. `outage` hears of transient faults,
+    which are waited for as long as they last.
 
-    Raises SourceError when the stream cannot be read as configured or a fault lasts longer than
-    five minutes, RecordsExpired when Kinesis does not know a position.
+    Raises SourceError when the stream cannot be read as configured, RecordsExpired when Kinesis
+    does not know a position.
     """
 
     coordinates = KINESIS
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # two are needed
         self,
         client: "KinesisClient",
         stream: str,
@@ -75,6 +77,7 @@ class KinesisSource:
         memory: int = 64 * 1024 * 1024,
         window: Window | None = None,
         ours: Ownership = every_shard,
+        outage: Outage | None = None,
     ) -> None:
         self._client = client
         self._stream = stream
@@ -82,6 +85,7 @@ class KinesisSource:
         self._start = start
         self._window = window
         self._ours = ours
+        self._outage = outage or Outage(f"stream {stream}", clock)
         self._calls = Calls(client, stream, clock, memory)
         self._shards: dict[str, Shard] = {}
         self._cursors: dict[str, Cursor] = {}
@@ -92,13 +96,13 @@ class KinesisSource:
         self._listing = faults.Backoff()
 
     def open(self, listener: Listener) -> None:
-        """List the shards; SourceError at once when there is no such stream or no answer."""
+        """List the shards; SourceError at once when there is no such stream or no answer.
+
+        When the list is refused for the moment only, `poll` asks again.
+        """
         self._listener = listener
         self._opened = self._clock.now()
         self._list()
-        while self._listing.failures:
-            self._clock.sleep(self._relist_at - self._clock.monotonic())
-            self._list()
 
     def poll(self, timeout: float) -> Records | None:
         """The next records of any shard, or None; see pinpip.borders.Source."""
@@ -164,9 +168,10 @@ class KinesisSource:
             unreachable = faults.is_network(error) and not self._shards
             if unreachable or not faults.is_passing(error):
                 raise faults.explain(error, self._where()) from error
-            self._relist_at = now + self._listing.delay(now, error, self._where())
+            self._relist_at = now + self._wait(self._listing, error, self._where())
             return self._shards
         self._listing.over()
+        self._outage.over(self._where())
         self._relist_at = now + RELIST
         self._shards |= listed
         return listed
@@ -186,6 +191,7 @@ class KinesisSource:
         for partition in gone:
             self._held.remove(partition.id)
             self._cursors.pop(partition.id, None)
+            self._outage.over(self._where(self._shards[partition.id]))
 
     def _admit(self) -> bool:
         """Announce the shards whose turn has come; whether one of them waits for its seek."""
@@ -228,6 +234,7 @@ class KinesisSource:
         if faults.code(error) == faults.NOT_FOUND and cursor.shard.id not in self._list():
             _log.warning("shard expired before its end was read", where=where)
             self._drained.add(cursor.shard.id)
+            self._outage.over(where)
         elif cursor.position is not None and faults.is_unknown_position(error):
             raise faults.position_lost(error, where) from error
         elif not faults.is_passing(error) and faults.code(error) != faults.NOT_FOUND:
@@ -235,10 +242,17 @@ class KinesisSource:
         else:
             expired = faults.code(error) == faults.EXPIRED_ITERATOR
             cursor.iterator = None if expired else cursor.iterator
-            cursor.due = max(cursor.due, now + cursor.backoff.delay(now, error, where))
+            cursor.due = max(cursor.due, now + self._wait(cursor.backoff, error, where))
+
+    def _wait(self, backoff: faults.Backoff, error: Exception, where: str) -> float:
+        """Seconds until the next try."""
+        told = faults.explain(error, where)
+        self._outage.failed(where, told.message, told.hint)
+        return backoff.delay()
 
     def _accept(self, cursor: Cursor, answer: Answer) -> Records | None:
         cursor.backoff.over()
+        self._outage.over(self._where(cursor.shard))
         cursor.iterator = answer.iterator
         if not answer.behind and not answer.full:
             cursor.due = max(cursor.due, self._clock.monotonic() + IDLE_SPACING - SPACING)

@@ -12,19 +12,20 @@ from pinpip.errors import RecordsExpired, SourceError
 
 EXPIRED_ITERATOR = "ExpiredIteratorException"
 NOT_FOUND = "ResourceNotFoundException"
-PATIENCE = 300.0
 _ITERATOR = "GetShardIterator"
 _FIRST_DELAY = 0.2
 _LONGEST_DELAY = 10.0
 _MANY = 10
 _SERVER_ERROR = 500
 
-_PASSING_CODES = {
+_THROTTLED = {
     "ProvisionedThroughputExceededException",
     "LimitExceededException",
     "KMSThrottlingException",
     "ThrottlingException",
     "TooManyRequestsException",
+}
+_PASSING_CODES = _THROTTLED | {
     "RequestTimeout",
     "ResourceInUseException",
     "ExpiredNextTokenException",
@@ -36,6 +37,11 @@ _NETWORK = (
     exceptions.ConnectionError,
     ResponseParserError,
 )
+_PROVIDER = (exceptions.CredentialRetrievalError, exceptions.MetadataRetrievalError)
+_SHARED_HINT = (
+    "all readers of a shard share 5 calls and 2 MB a second: slow or stop other consumers of the "
+    "stream, or split the shard"
+)
 _ENDPOINT_HINT = "look at the network, aws.region and aws.endpoint_url in config.yaml"
 _HINTS = {
     NOT_FOUND: "create the stream, or mend source.stream and aws.region in config.yaml",
@@ -46,22 +52,18 @@ _HINTS = {
 
 @dataclass
 class Backoff:
-    """How long one shard's fault has lasted, and when to try again."""
+    """How often one shard's call failed in a row."""
 
     failures: int = 0
-    since: float | None = None
 
-    def delay(self, now: float, error: Exception, where: str) -> float:
-        """Seconds to wait (exponential, full jitter); SourceError when the fault has lasted."""
-        self.since = now if self.since is None else self.since
-        if self.failures >= _MANY and now - self.since > PATIENCE:
-            raise explain(error, where) from error
+    def delay(self) -> float:
+        """Seconds to wait after one more failure (exponential, full jitter)."""
         self.failures = min(self.failures + 1, _MANY)
         return random.uniform(0, min(_LONGEST_DELAY, _FIRST_DELAY * 2**self.failures))
 
     def over(self) -> None:
-        """The fault is gone."""
-        self.failures, self.since = 0, None
+        """The call succeeded."""
+        self.failures = 0
 
 
 def code(error: Exception) -> str:
@@ -70,16 +72,19 @@ def code(error: Exception) -> str:
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether the same call may succeed later."""
+    """Whether the same call may succeed later.
+
+    A provider of credentials that does not answer is such a fault once it has answered before.
+    """
     if not isinstance(error, ClientError):
-        return isinstance(error, _NETWORK)
+        return isinstance(error, (*_NETWORK, *_PROVIDER))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status >= _SERVER_ERROR or code(error) in _PASSING_CODES
 
 
 def is_network(error: Exception) -> bool:
-    """Whether no answer came at all."""
-    return isinstance(error, _NETWORK)
+    """Whether no answer came at all, from Kinesis or from the provider of credentials."""
+    return isinstance(error, (*_NETWORK, *_PROVIDER))
 
 
 def explain(error: Exception, where: str) -> SourceError:
@@ -90,7 +95,8 @@ def explain(error: Exception, where: str) -> SourceError:
     if not isinstance(error, ClientError):
         return SourceError(f"{where}: {error}", advice or _ENDPOINT_HINT)
     said = f"{code(error)}: {error.response['Error'].get('Message', '')}"
-    hint = advice or _HINTS.get(code(error), "see the message of Kinesis")
+    shared = _SHARED_HINT if code(error) in _THROTTLED else "see the message of Kinesis"
+    hint = advice or _HINTS.get(code(error), shared)
     return SourceError(f"{where}: {said}", hint)
 
 

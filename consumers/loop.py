@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 from typing import TypeVar
 
 from consumers.fanout import Fanout
@@ -24,12 +26,13 @@ from pinpip.borders import Sink, Source
 from pinpip.clock import Clock
 from pinpip.epochs import Known
 from pinpip.errors import StalePosition
+from pinpip.outage import Outage
 
 PATIENCE = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
 EAGERNESS = 0.1  # the same while nothing is assigned: what comes is started this soon
 IN_FLIGHT = 2  # batches: one is decoded while one is written
 SHORT_WAIT = 2.0  # for a call on a sink; beyond it the source is paused, which drops its queue
-RETRY_BUDGET = 120.0  # for a failing call on a sink; polling goes on meanwhile
+START_BUDGET = 120.0  # for a failing call on a sink that has not answered yet; later there is none
 STOP_BUDGET = 5.0  # the same once the loop is asked to stop
 
 T = TypeVar("T")
@@ -54,7 +57,7 @@ class Limits:
 class Loop:
     """One source into its sinks. `run_once` is one turn, so that tests can step it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the last two only tell
         self,
         source: Source,
         process: Callable[[Records], Batch],
@@ -63,10 +66,14 @@ class Loop:
         clock: Clock,
         executor: Executor,
         written: Callable[[Batch], None] = lambda _: None,
+        *,
+        outage: Callable[[str], Outage] | None = None,
     ) -> None:
         self._source = source
         self._process = process
-        self._sinks = Fanout(sinks, clock, self._retry_budget)
+        self._sinks = Fanout(
+            sinks, clock, self._retry_budget, outage or partial(Outage, clock=clock)
+        )
         self._limits = limits
         self._clock = clock
         self._executor = executor
@@ -241,12 +248,15 @@ class Loop:
         if not _ended(call, SHORT_WAIT):
             self._source.pause()
             while not _ended(call, PATIENCE):
+                self._sinks.look()
                 self._poll(0.0)
             self._source.resume()
         return call.result()
 
-    def _retry_budget(self) -> float:
-        return STOP_BUDGET if self._stopping else RETRY_BUDGET
+    def _retry_budget(self, answered: bool) -> float:  # noqa: FBT001  # as Fanout calls it
+        if self._stopping:
+            return STOP_BUDGET
+        return inf if answered else START_BUDGET
 
 
 def _ended(call: Future[T], seconds: float) -> bool:

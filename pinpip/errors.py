@@ -1,7 +1,8 @@
 """Errors, sorted by what the loop does next.
 
 PinpipError
-├── TransientError      try the same step again, with jitter, inside a budget
+├── TransientError      try the same step again, with jitter, as long as it takes
+│   └── UnknownFault        the same for two minutes, then stop
 ├── StalePosition       drop the buffer, read the positions again and seek: the table wins
 └── FatalError          stop with a non-zero exit code; nothing is lost, a person is needed
     ├── ConfigError
@@ -29,7 +30,11 @@ class PinpipError(Exception):
 
 
 class TransientError(PinpipError):
-    """A fault that goes by itself: the same step is tried again."""
+    """A transient fault: the same step is tried again."""
+
+
+class UnknownFault(TransientError):
+    """A fault of which it is not known whether it is transient: it must be over soon."""
 
 
 class StalePosition(PinpipError):

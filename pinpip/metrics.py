@@ -3,6 +3,8 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from pinpip.batch import Batch
+from pinpip.clock import Clock
+from pinpip.outage import Outage
 
 
 class Metrics:
@@ -25,6 +27,31 @@ class Metrics:
             ["pipeline", "source", "partition"],
             registry=self.registry,
         )
+        self._outages: list[tuple[str, Outage]] = []
+        self.retries = Counter(
+            "pinpip_retries",
+            "Calls of a source or sink that met a transient fault and are tried again.",
+            ["pipeline", "part"],
+            registry=self.registry,
+        )
+        self.outage = Gauge(
+            "pinpip_outage_seconds",
+            "How long calls on a source or sink have had no good answer; 0: none is under way.",
+            ["pipeline", "part"],
+            registry=self.registry,
+        )
+
+    def watch(self, pipeline: str, clock: Clock, part: str) -> Outage:
+        """What hears of the transient faults of a part of the pipeline."""
+        made = Outage(part, clock, self.retries.labels(pipeline, part).inc)
+        self._outages.append((pipeline, made))
+        self.outage.labels(pipeline, part).set_function(made.seconds)
+        return made
+
+    def waiting(self) -> list[str]:
+        """The parts whose calls are under way, with how long they have had no good answer."""
+        found = [(f"{pipeline}, {own.part}", own.seconds()) for pipeline, own in self._outages]
+        return [f"{part} ({seconds:.0f} s)" for part, seconds in found if seconds]
 
     def count(self, pipeline: str, batch: Batch) -> None:
         """Count a batch that every sink has."""

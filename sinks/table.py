@@ -18,7 +18,7 @@ from deltalake.schema import PrimitiveType
 from pinpip import aws_faults
 from pinpip.batch import Coordinates
 from pinpip.borders import Options
-from pinpip.errors import SinkError, TransientError
+from pinpip.errors import SinkError, TransientError, UnknownFault
 from sinks import protocol, store
 
 RETENTION = "delta.setTransactionRetentionDuration"
@@ -152,7 +152,7 @@ def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
     if _STORAGE.search(str(error)):
         return _unreachable(uri, error)
     if "Kernel error" not in str(error):
-        return TransientError(f"table {uri}: {_first(error)}")
+        return UnknownFault(f"table {uri}: {_first(error)}")
     if _BEYOND.search(str(error)):
         return SinkError(
             f"table {uri} asks more of a reader than this one can: {_first(error)}",

@@ -151,7 +151,7 @@ def test_a_consumer_stopped_while_its_lake_does_not_answer_ends_in_time_and_name
     tree["aws"] = nobody | {"access_key_id": "local", "secret_access_key": "local"}
     home.config_path.write_text(yaml.safe_dump(tree), encoding="utf-8")
     with home.running("consume", "user") as consumer:
-        until(lambda: "trying_again" in log_of(home), "a second try")
+        until(lambda: "outage" in log_of(home), "word of the outage")
         assert stop(consumer) == 1
     assert re.search(r"error: gave up after \d+ s: .*s3://nowhere/lake", log_of(home))
 

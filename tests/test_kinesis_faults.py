@@ -1,14 +1,21 @@
 """Faults of Kinesis: those that pass cost time only, the others are said clearly."""
 
 from contextlib import closing
+from functools import partial
 
 import pytest
-from botocore.exceptions import EndpointConnectionError, NoCredentialsError, ReadTimeoutError
+from botocore.exceptions import (
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
 from structlog.testing import capture_logs
 
-from consumers.kinesis_faults import PATIENCE
 from pinpip.batch import Position
 from pinpip.errors import RecordsExpired, SourceError
+from pinpip.metrics import Metrics
+from pinpip.outage import NOTICE, Outage
 from tests.contracts.source_contract import Recorder, opened
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault
 from tests.support.kinesis_reading import A, B, drain, everything, flat, of, source_of
@@ -60,14 +67,74 @@ def test_other_shards_go_on_while_one_is_throttled(clock: FakeClock) -> None:
         assert flat(drain(source, 60)) == [b"b"]
 
 
-def test_a_fault_that_lasts_stops_the_source(kinesis: FakeKinesis) -> None:
+def test_throttling_for_hours_is_waited_for_and_told_twice_with_its_cause(
+    kinesis: FakeKinesis,
+) -> None:
+    kinesis.put(A, b"1")
     kinesis.faults["GetRecords", A] = [fault("ProvisionedThroughputExceededException")] * 5000
-    with (
-        opened(source_of(kinesis), Recorder()) as source,
-        pytest.raises(SourceError, match=f"{STREAM} in eu-north-1, {A}: Provisioned"),
-    ):
-        drain(source, 2 * PATIENCE)
-    assert PATIENCE < kinesis.clock.monotonic() < PATIENCE + 30
+    with opened(source_of(kinesis), Recorder()) as source, capture_logs() as logs:
+        assert flat(drain(source, 4 * 3600)) == []
+        kinesis.faults.clear()
+        assert flat(drain(source, 20)) == [b"1"]
+    assert [log["event"] for log in logs] == ["outage", "outage_over"]
+    assert A in logs[0]["where"]
+    assert "readers of a shard share 5 calls and 2 MB a second" in logs[0]["next"]
+    assert NOTICE <= logs[0]["seconds"] < NOTICE + 10
+    assert logs[1]["seconds"] >= 4 * 3600
+
+
+def test_25_seconds_of_throttling_are_told_twice_and_counted(kinesis: FakeKinesis) -> None:
+    metrics = Metrics()
+    outage = metrics.watch("clicks", kinesis.clock, "source")
+    labels = {"pipeline": "clicks", "part": "source"}
+    lasts = partial(metrics.registry.get_sample_value, "pinpip_outage_seconds", labels)
+    kinesis.faults["GetRecords", A] = [fault("ProvisionedThroughputExceededException")] * 11
+    with opened(source_of(kinesis, outage=outage), Recorder()) as source, capture_logs() as logs:
+        drain(source, 10)
+        assert lasts() == pytest.approx(10, abs=1)
+        drain(source, 60)
+        assert lasts() == 0
+    assert [log["event"] for log in logs] == ["outage", "outage_over"]
+    assert metrics.registry.get_sample_value("pinpip_retries_total", labels) == 11
+
+
+def test_a_fault_of_a_moment_is_not_worth_a_line(kinesis: FakeKinesis) -> None:
+    kinesis.faults["GetRecords", A] = [fault("ProvisionedThroughputExceededException")] * 3
+    with opened(source_of(kinesis), Recorder()) as source, capture_logs() as logs:
+        drain(source, 60)
+    assert logs == []
+
+
+def test_many_shards_that_fail_together_are_one_outage(clock: FakeClock) -> None:
+    kinesis = FakeKinesis(clock, shards=3)
+    for shard in kinesis.shards:
+        kinesis.faults["GetRecords", shard] = [ReadTimeoutError(endpoint_url=ENDPOINT)] * 9
+    with opened(source_of(kinesis), Recorder()) as source, capture_logs() as logs:
+        drain(source, 90)
+    assert [log["event"] for log in logs] == ["outage", "outage_over"]
+
+
+def test_a_shard_that_another_process_takes_over_ends_its_outage(clock: FakeClock) -> None:
+    kinesis, outage = FakeKinesis(clock), Outage("source", clock)
+    kinesis.faults["GetRecords", A] = [fault("ProvisionedThroughputExceededException")] * 1000
+    mine = {of(A)}
+    ours = lambda shards: [p for p in shards if p in mine]  # noqa: E731
+    with opened(source_of(kinesis, ours=ours, outage=outage), Recorder()) as source:
+        drain(source, 60)
+        assert outage.seconds() > 50
+        mine.clear()
+        drain(source, 1)
+        assert outage.seconds() == 0
+
+
+def test_a_provider_of_credentials_that_is_away_for_a_while_is_waited_for(
+    kinesis: FakeKinesis,
+) -> None:
+    away = CredentialRetrievalError(provider="container-role", error_msg="no answer")
+    kinesis.put(A, b"1")
+    with opened(source_of(kinesis), Recorder()) as source:
+        kinesis.faults["GetRecords", A] = [away] * 30
+        assert flat(drain(source, 600)) == [b"1"]
 
 
 def test_an_iterator_that_expired_during_a_long_write_is_replaced(kinesis: FakeKinesis) -> None:
@@ -79,10 +146,12 @@ def test_an_iterator_that_expired_during_a_long_write_is_replaced(kinesis: FakeK
         assert flat(drain(source, 5)) == [b"2"]
 
 
-def test_the_listing_may_be_throttled_when_the_source_opens(kinesis: FakeKinesis) -> None:
-    kinesis.faults["ListShards", ""] = [fault("LimitExceededException", "ListShards")] * 2
+def test_the_listing_may_be_throttled_for_long_when_the_source_opens(kinesis: FakeKinesis) -> None:
+    kinesis.faults["ListShards", ""] = [fault("LimitExceededException", "ListShards")] * 70
     kinesis.put(A, b"1")
-    assert flat(everything(kinesis, Recorder())) == [b"1"]
+    with opened(source_of(kinesis), Recorder()) as source:
+        assert kinesis.clock.monotonic() == 0  # a signal is not kept waiting
+        assert flat(drain(source, 700)) == [b"1"]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +163,7 @@ def test_the_listing_may_be_throttled_when_the_source_opens(kinesis: FakeKinesis
         (fault("ExpiredTokenException"), "renew the session token"),
         (fault("RequestExpired"), "set this machine's clock"),
         (NoCredentialsError(), "give AWS credentials"),
+        (CredentialRetrievalError(provider="p", error_msg="m"), "give AWS credentials"),
         (EndpointConnectionError(endpoint_url=ENDPOINT), "aws.endpoint_url"),
     ],
     ids=str,

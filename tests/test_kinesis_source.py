@@ -68,7 +68,7 @@ def test_an_aggregate_of_no_records_is_one_record_that_is_quarantined(kinesis: F
     (got,) = everything(kinesis, Recorder())
     assert got.spans[of(A)] == Span(None, Position(number), 2)
     rejected = decode(got.frame, pin.SCHEMA, KINESIS).rejected
-    assert (rejected[VALUE].to_list()[-1], rejected["reason"].to_list()[-1]) == (empty, "invalid_utf8")
+    assert rejected.select(VALUE, "reason").row(-1) == (empty, "invalid_utf8")
 
 
 def test_a_restart_within_an_aggregate_reads_the_rest_of_it(kinesis: FakeKinesis) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.loop import RETRY_BUDGET, STOP_BUDGET
+from consumers.loop import START_BUDGET, STOP_BUDGET
 from consumers.rivals import LIMIT
 from pinpip.batch import Position
 from pinpip.errors import (
@@ -15,8 +15,10 @@ from pinpip.errors import (
     StalePosition,
     TooManyRejects,
     TransientError,
+    UnknownFault,
 )
-from pinpip.retry import GLANCE
+from pinpip.outage import NOTICE
+from pinpip.retry import DOUBT, GLANCE, LONGEST_WAIT
 from tests.support.member import P0, P1, Member, failing, fill, offsets
 from tests.support.memory import BAD, MemoryBroker, MemoryTable
 
@@ -39,6 +41,17 @@ def member(broker: MemoryBroker, tables: list[MemoryTable]) -> Member:
 def hopeless() -> None:
     """A hook whose fault never goes."""
     raise TransientError("S3 answers 503")
+
+
+def lasting(member: Member, seconds: float) -> Callable[[], None]:
+    """A hook whose fault lasts so long from now on."""
+    end = member.clock.monotonic() + seconds
+
+    def fail() -> None:
+        if member.clock.monotonic() < end:
+            hopeless()
+
+    return fail
 
 
 # --- try again
@@ -153,27 +166,62 @@ def test_a_partition_that_comes_back_while_its_position_is_read_is_asked_for_aga
     assert (len(reads), member.source.next) == (2, {P0: Position(3)})
 
 
-def test_a_fault_that_stays_stops_the_loop_within_its_budget(
-    broker: MemoryBroker, member: Member
+@pytest.mark.parametrize("hours", [0.1, 30])
+def test_an_outage_of_a_store_is_waited_for_as_long_as_it_takes_and_told_twice(
+    broker: MemoryBroker, member: Member, tables: list[MemoryTable], hours: float
 ) -> None:
-    member.sinks[0].before = hopeless
+    member.sinks[0].before = lasting(member, 3600 * hours)
     fill(broker, P0, 3)
     member.takes(P0)
     member.turn()
-    with pytest.raises(FatalError, match=r"gave up after 120 s: S3 answers 503") as caught:
+    with capture_logs() as logs:
         member.loop.finish()
-    assert caught.value.hint
-    assert RETRY_BUDGET <= member.clock.monotonic() < RETRY_BUDGET + 1
+    assert offsets(tables[0], P0) == [0, 1, 2]
+    began, over = logs
+    assert (began["event"], began["part"], began["fault"]) == ("outage", "clean", "S3 answers 503")
+    assert NOTICE <= began["seconds"] < NOTICE + LONGEST_WAIT
+    assert (over["event"], over["part"]) == ("outage_over", "clean")
+    assert 3600 * hours <= over["seconds"] < 3600 * hours + LONGEST_WAIT
 
 
-def test_positions_that_cannot_be_read_stop_the_loop_within_the_budget(
+def test_a_store_that_answered_once_is_waited_for_when_positions_are_read_again(
+    broker: MemoryBroker, member: Member
+) -> None:
+    member.takes(P0)
+    member.turn()
+    member.sinks[0].reading = lasting(member, 3 * START_BUDGET)
+    fill(broker, P1, 3)
+    member.takes(P1)
+    member.turn()
+    assert member.source.held == {P0, P1}
+    assert member.clock.monotonic() > 3 * START_BUDGET
+
+
+def test_a_store_that_never_answered_stops_the_loop_after_two_minutes(
     broker: MemoryBroker, member: Member
 ) -> None:
     member.sinks[0].reading = hopeless
     fill(broker, P0, 3)
     member.takes(P0)
-    with pytest.raises(FatalError, match=r"gave up after 120 s: S3 answers 503"):
+    with pytest.raises(FatalError, match=r"gave up after 120 s: S3 answers 503") as caught:
         member.turn()
+    assert caught.value.hint
+    assert START_BUDGET <= member.clock.monotonic() < START_BUDGET + 1
+
+
+def test_a_fault_that_nobody_knows_stops_the_loop_after_two_minutes(
+    broker: MemoryBroker, member: Member
+) -> None:
+    def unknown() -> None:
+        raise UnknownFault("the table says something new")
+
+    fill(broker, P0, 3)
+    member.takes(P0)
+    member.turn()
+    member.sinks[0].before = unknown
+    with pytest.raises(FatalError, match=r"gave up after 120 s: the table says something new"):
+        member.loop.finish()
+    assert DOUBT <= member.clock.monotonic() < DOUBT + 1
 
 
 def test_once_it_is_asked_to_stop_a_failing_write_is_given_up_soon(

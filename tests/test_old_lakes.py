@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Partition
 from pinpip.borders import Sink
 from pinpip.clock import SystemClock
 from pinpip.errors import PositionLost, StalePosition, TopicRecreated
+from pinpip.outage import Outage
 from sinks.archive import Archive
 from sinks.delta import DeltaSink
 from sinks.parquet import ParquetSink
@@ -79,8 +81,9 @@ def sinks(root: Path, life: Life) -> list[Sink]:
 
 def consume(root: Path, life: Life, batches: Sequence[Batch]) -> list[int]:
     """Start, write and stop as the loop does; how many records of each partition were held."""
+    clock = SystemClock()
     with ExitStack() as ends:
-        fanout = Fanout(sinks(root, life), SystemClock(), lambda: 0.0)
+        fanout = Fanout(sinks(root, life), clock, lambda _: 0.0, partial(Outage, clock=clock))
         ends.callback(fanout.close)
         found = fanout.known(life.partitions)
         for batch in batches:

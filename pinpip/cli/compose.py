@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 
 import polars as pl
 
@@ -15,6 +16,7 @@ from pinpip.batch import KAFKA, KINESIS, VALUE, Batch, Coordinates, Records
 from pinpip.borders import Sink, Source
 from pinpip.clock import Clock
 from pinpip.config import Config, Pipeline
+from pinpip.outage import Outage
 from sinks.archive import Archive
 from sinks.delta import DeltaSink
 from sinks.options import options_at
@@ -65,8 +67,8 @@ def archives(pipeline: Pipeline) -> list[settings.ParquetSink]:
     return [s for s in pipeline.sinks if isinstance(s, settings.ParquetSink)]
 
 
-def source_of(config: Config, name: str, clock: Clock) -> Source:
-    """The live source of the pipeline `name`."""
+def source_of(config: Config, name: str, clock: Clock, outage: Callable[[str], Outage]) -> Source:
+    """The live source of the pipeline `name`; `outage` makes what hears of its faults."""
     pipeline = config.pipeline(name)
     source = pipeline.source
     memory = int(config.batching.memory)
@@ -76,7 +78,12 @@ def source_of(config: Config, name: str, clock: Clock) -> Source:
 
         client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
         return KinesisSource(
-            client, source.stream, clock=clock, start=source.start, memory=memory // 4
+            client,
+            source.stream,
+            clock=clock,
+            start=source.start,
+            memory=memory // 4,
+            outage=outage("source"),
         )
     return KafkaSource(
         kafka.properties(config),
@@ -206,19 +213,21 @@ def loop_of(
     executor: Executor,
     written: Callable[[Batch], None],
     *,
+    outage: Callable[[str], Outage] | None = None,
     begins: bool = False,
     accept_rejects: bool = False,
     rig: Rig | None = None,
 ) -> Loop:
     """The live pipeline `name`, ready to run.
 
-    `begins` as in `sinks.delta.Target`, `accept_rejects` as in `consumers.loop.Limits`; `rig` puts
-    crash points between the parts.
+    `outage` makes what hears of the faults of a part; `begins` as in `sinks.delta.Target`,
+    `accept_rejects` as in `consumers.loop.Limits`; `rig` puts crash points between the parts.
     """
     pipeline = config.pipeline(name)
     keep = any(archive.stage == "raw" for archive in archives(pipeline))
     process = process_of(pipeline, keep_values=keep)
-    source = source_of(config, name, clock)
+    outages = outage or partial(Outage, clock=clock)
+    source = source_of(config, name, clock, outages)
     return Loop(
         rig.source(source) if rig else source,
         process,
@@ -227,6 +236,7 @@ def loop_of(
         clock,
         executor,
         written,
+        outage=outages,
     )
 
 

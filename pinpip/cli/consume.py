@@ -1,14 +1,15 @@
 """`pinpip consume`: the daemon."""
 
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pinpip.cli.runtime import tune_allocator, tuned_interpreter
-from pinpip.cli.shared import awaited, settings_of, stopping_on_signals
-from pinpip.errors import ConfigError, FatalError
+from pinpip.cli.shared import awaited, leaving_in_time, settings_of, stopping_on_signals
+from pinpip.errors import ConfigError, FatalError, PinpipError
 
 if TYPE_CHECKING:
     from consumers.loop import Loop
@@ -111,7 +112,11 @@ def run(
 
     rig = Rig(Plan.model_validate_json(chaos)) if chaos else None
     clock = rig.clock(SystemClock()) if rig else SystemClock()
-    with ThreadPoolExecutor(IN_FLIGHT * len(names), "batch") as workers:
+    running: list[Future[None]] = []
+    with (
+        leaving_in_time(partial(_left, metrics, running)) as leave,
+        ThreadPoolExecutor(IN_FLIGHT * len(names), "batch") as workers,
+    ):
         loops = [
             loop_of(
                 config,
@@ -119,17 +124,32 @@ def run(
                 clock,
                 workers,
                 partial(metrics.count, name),
+                outage=partial(metrics.watch, name, clock),
                 begins=begins,
                 accept_rejects=accept_rejects,
                 rig=rig,
             )
             for name in names
         ]
-        _run_all(loops)
+        _run_all(loops, running, leave)
 
 
-def _run_all(loops: "list[Loop]") -> None:
+def _left(metrics: "Metrics", running: "list[Future[None]]") -> PinpipError:
+    """What is said of a process that did not wait for the last answers."""
+    errors = [loop.exception() for loop in running if loop.done()]
+    for error in errors:
+        if isinstance(error, PinpipError):
+            return error
+    silent = "; ".join(metrics.waiting()) or "all of them answered"
+    return FatalError(
+        f"stopped without the answers of: {silent}",
+        "look at the network and at that store or source; nothing is lost or doubled",
+    )
+
+
+def _run_all(loops: "list[Loop]", running: "list[Future[None]]", leave: Callable[[], None]) -> None:
     def stop() -> None:
+        leave()
         for loop in loops:
             loop.stop()
 
@@ -138,7 +158,7 @@ def _run_all(loops: "list[Loop]") -> None:
         stopping_on_signals(stop),
         tuned_interpreter(),
     ):
-        running = [threads.submit(loop.run) for loop in loops]
+        running += [threads.submit(loop.run) for loop in loops]
         awaited(lambda seconds: bool(wait(running, seconds, FIRST_COMPLETED).done))
         stop()
     for finished in running:

@@ -4,12 +4,13 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pinpip.cli.runtime import tune_allocator, tuned_interpreter
-from pinpip.cli.shared import TIMES, settings_of, show, stopping_on_signals, utc
+from pinpip.cli.shared import TIMES, leaving_in_time, settings_of, show, stopping_on_signals, utc
 from pinpip.errors import ConfigError, FatalError, PositionLost
 
 if TYPE_CHECKING:
@@ -87,7 +88,11 @@ def run(config: "Config", name: str, into: str, stretch: Stretch) -> None:
     source, total = _source(config, name, stretch, clock)
     written = {"clean": 0, "quarantined": 0}
     columns = [*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn()]
-    with ThreadPoolExecutor(IN_FLIGHT, "batch") as workers, Progress(*columns) as bar:
+    with (
+        leaving_in_time(partial(_stopped, into)) as leave,
+        ThreadPoolExecutor(IN_FLIGHT, "batch") as workers,
+        Progress(*columns) as bar,
+    ):
         task = bar.add_task(f"{name} into {into}", total=total)
 
         def count(batch: "Batch") -> None:
@@ -96,14 +101,18 @@ def run(config: "Config", name: str, into: str, stretch: Stretch) -> None:
             bar.advance(task, sum(span.records for span in batch.spans.values()))
 
         loop = Loop(source, process, sinks, compose.limits_of(config), clock, workers, count)
-        with stopping_on_signals(loop.stop), tuned_interpreter():
+        with stopping_on_signals(leave, loop.stop), tuned_interpreter():
             loop.run()
     show("Replayed", [{"table": uri, **written}], as_json=False)
     if not source.exhausted:
-        raise FatalError(
-            f"the replay into {into} was stopped before its end",
-            "run the same command again: it goes on where it was",
-        )
+        raise _stopped(into)
+
+
+def _stopped(into: str) -> FatalError:
+    return FatalError(
+        f"the replay into {into} was stopped before its end",
+        "run the same command again: it goes on where it was",
+    )
 
 
 def _refuse_live(config: "Config", into: str, uri: str) -> None:

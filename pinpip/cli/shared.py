@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 TIMES += ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
+LEAVE = 9.0  # seconds from SIGTERM to the end of the process at most
 WAKES = 0.5  # seconds within which a signal is seen, whichever thread it reached
 _NAMING = re.compile(
     r"year|^ind$|_partition|_offset|^(start|end|position|version|seed)$"
@@ -109,11 +112,12 @@ def _cell(name: str, value: Any) -> str:
 
 
 @contextmanager
-def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on SIGTERM and SIGINT while the block runs."""
+def stopping_on_signals(*stops: Callable[[], None]) -> Iterator[None]:
+    """Call all `stops` on SIGTERM and SIGINT while the block runs."""
 
     def handle(_number: int, _frame: object) -> None:
-        stop()
+        for stop in stops:
+            stop()
 
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = [signal.signal(number, handle) for number in numbers]
@@ -122,6 +126,32 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+@contextmanager
+def leaving_in_time(say: Callable[[], PinpipError]) -> Iterator[Callable[[], None]]:
+    """Yield what to call when the process is asked to stop: it ends soon then, whatever hangs.
+
+    A call on a store that never answers cannot be ended, only left: as kill -9 it costs nothing, as
+    the positions are in the tables. `say` is asked for the error to show.
+    """
+
+    def leave() -> None:
+        complain(say())
+        sys.stdout.flush()
+        os._exit(1)
+
+    timer = threading.Timer(LEAVE, leave)
+    timer.daemon = True
+
+    def begin() -> None:
+        if timer.ident is None:
+            timer.start()
+
+    try:
+        yield begin
+    finally:
+        timer.cancel()
 
 
 def awaited(happens: Callable[[float], bool]) -> None:
