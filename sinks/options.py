@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 from pinpip.borders import Options
 from pinpip.config import Aws
 
-# delta-rs takes them from the environment although boto3 does not: another identity's, or none.
-_MISREAD = ("AWS_SESSION_TOKEN", "AWS_TOKEN", "SESSION_TOKEN", "TOKEN")
+# delta-rs takes these from the environment, and has no option that says "none".
+_TOKENS = ("AWS_SESSION_TOKEN", "AWS_TOKEN", "SESSION_TOKEN", "TOKEN")
+_PROXY = "PROXY_URL"
 
 
 def options_at(uri: str, aws: Aws) -> Options:
@@ -36,9 +37,8 @@ class _Bucket:
         own = {"aws_access_key_id": keys.access_key, "aws_secret_access_key": keys.secret_key}
         if keys.token:
             own["aws_session_token"] = keys.token
-        else:
-            for name in _MISREAD:
-                os.environ.pop(name, None)
+        for name in [_PROXY] if keys.token else [_PROXY, *_TOKENS]:
+            os.environ.pop(name, None)
         return self._address | {name: value for name, value in own.items() if value}
 
     @cached_property

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import polars as pl
 import pytest
 from botocore.config import Config
 
@@ -16,8 +15,9 @@ from pinpip.config import Aws
 from pinpip.errors import ConfigError
 from sinks.options import options_at
 from sinks.store import open_store
-from sinks.table import checkpoint, find
+from sinks.table import find
 from tests.support.identities import KEYS, Cloud, cloud_behind_a_proxy, written
+from tests.support.work import Work, everybody, lake_of
 
 STORE = "http://aws.example"  # only the proxy knows it
 PROCESS = "import pathlib, sys; print(pathlib.Path(sys.argv[1]).read_text())"
@@ -43,34 +43,6 @@ def cloud(served: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clo
         monkeypatch.setenv(name, served.endpoint)
     served.issue = 1
     return served
-
-
-class Work:
-    """What a pipeline does with each library, on parts that are made once."""
-
-    def __init__(self, aws: Aws, cloud: Cloud) -> None:
-        self._cloud = cloud
-        self.uri = f"s3://{cloud.direct.bucket()}/lake/pin"
-        pl.DataFrame({"a": [1]}).write_delta(
-            self.uri, storage_options=cloud.direct.storage_options()
-        )
-        self._kinesis = connection.client(aws, "kinesis", Config())
-        self._store = open_store(self.uri, aws)
-        self._options = options_at(self.uri, aws)
-
-    def users(self) -> dict[str, set[str]]:
-        """The keys that each library shows when all is done once."""
-        self._cloud.calls.clear()
-        self._kinesis.list_streams()
-        assert self._store.find("_delta_log/00000000000000000000.json") is not None
-        assert find(self.uri, self._options) is not None
-        checkpoint(self.uri, self._options)
-        assert pl.scan_delta(self.uri, storage_options=self._options()).collect().height == 1
-        return self._cloud.users()
-
-
-def everybody(key: str) -> dict[str, set[str]]:
-    return {library: {key} for library in ("boto3", "delta-rs", "polars")}
 
 
 Way = Callable[[Cloud, pytest.MonkeyPatch, Path], Aws]
@@ -144,7 +116,7 @@ def issue(cloud: Cloud, number: int, folder: Path) -> None:
 def test_every_library_shows_the_keys_that_were_given(
     way: Way, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    work = Work(way(cloud, monkeypatch, tmp_path), cloud)
+    work = Work(way(cloud, monkeypatch, tmp_path), cloud, lake_of(cloud))
     assert work.users() == everybody("KEY1")
     token = None if way in {configured, profile} else "token1"
     assert {call.token for call in cloud.calls} == {token}
@@ -155,7 +127,7 @@ def test_every_library_shows_one_key_and_the_new_one_once_it_is_renewed(
     way: Way, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     issue(cloud, 1, tmp_path)
-    work = Work(way(cloud, monkeypatch, tmp_path), cloud)
+    work = Work(way(cloud, monkeypatch, tmp_path), cloud, lake_of(cloud))
     assert work.users() == everybody("KEY1")
     issue(cloud, 2, tmp_path)
     assert work.users() == everybody("KEY2")
@@ -167,7 +139,7 @@ def test_keys_that_live_long_are_asked_for_once(
     way: Way, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(cloud, "life", timedelta(hours=1))
-    work = Work(way(cloud, monkeypatch, tmp_path), cloud)
+    work = Work(way(cloud, monkeypatch, tmp_path), cloud, lake_of(cloud))
     assert work.users() == everybody("KEY1")
     issue(cloud, 2, tmp_path)
     assert work.users() == everybody("KEY1")

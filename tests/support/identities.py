@@ -45,14 +45,16 @@ class Cloud:
     """moto's server; also a forward proxy, STS and a container's credentials endpoint."""
 
     endpoint: str = ""
+    plain: str = ""  # by http, where the endpoint is https
     issue: int = 1
     calls: list[Call] = field(default_factory=list)
     life: timedelta = LIFE
+    regions: dict[str, str] = field(default_factory=dict)  # of buckets, where it is enforced
 
     @property
     def direct(self) -> TestAws:
         """The same, for what is prepared."""
-        return TestAws(self.endpoint)
+        return TestAws(self.plain or self.endpoint)
 
     @property
     def key(self) -> str:
@@ -83,13 +85,25 @@ class Cloud:
             return None
         return Response(_ROLES.format(action[0], self.keys()), content_type="text/xml")
 
-    def note(self, request: Request) -> None:
+    def refusal(self, bucket: str, region: str) -> Response | None:
+        """What S3 says to a request for a bucket that is signed for another region."""
+        own = self.regions.get(bucket, region)
+        if own == region:
+            return None
+        code = f"<Code>AuthorizationHeaderMalformed</Code><Message>in {own}</Message>"
+        said = f"<Error>{code}<Region>{own}</Region></Error>"
+        headers = {"x-amz-bucket-region": own}
+        return Response(said, 400, headers, content_type="application/xml")
+
+    def note(self, request: Request) -> Call:
         """Write down who asks."""
         agent = request.headers.get("User-Agent", "").partition("/")[0]
         shown = _CREDENTIAL.search(request.headers.get("Authorization", ""))
         token = request.headers.get("X-Amz-Security-Token")
         key, region = shown.groups() if shown else ("", "")
-        self.calls.append(Call(_LIBRARIES.get(agent, agent), key, token, region, request.host))
+        call = Call(_LIBRARIES.get(agent, agent), key, token, region, request.host)
+        self.calls.append(call)
+        return call
 
 
 def _is_form(request: Request) -> bool:
@@ -97,20 +111,22 @@ def _is_form(request: Request) -> bool:
 
 
 @contextmanager
-def cloud_behind_a_proxy(tls: SSLContext | None = None) -> Iterator[Cloud]:
-    """As long as the block runs; `tls`: it speaks https."""
-    cloud, moto = Cloud(), DomainDispatcherApplication(create_backend_app)
+def cloud_behind_a_proxy(tls: SSLContext | None = None, plain: str = "") -> Iterator[Cloud]:
+    """As long as the block runs; `tls`: it speaks https, and there is another one by http."""
+    cloud, moto = Cloud(plain=plain), DomainDispatcherApplication(create_backend_app)
 
     def application(environ: dict[str, Any], start_response: Any) -> Any:
         request = Request(environ)
         answer = cloud.answer(request)
         if answer is not None:
             return answer(environ, start_response)
-        cloud.note(request)
+        call = cloud.note(request)
         bucket, dot, _ = request.host.partition(".s3.")
         environ["PATH_INFO"] = f"/{bucket}" * bool(dot) + environ["PATH_INFO"]
+        environ["RAW_URI"] = environ["REQUEST_URI"] = environ["PATH_INFO"]
         environ["HTTP_HOST"] = "127.0.0.1"
-        return moto(environ, start_response)
+        refusal = cloud.refusal(environ["PATH_INFO"].split("/")[1], call.region)
+        return (refusal or moto)(environ, start_response)
 
     server = make_server("127.0.0.1", 0, application, threaded=True, ssl_context=tls)
     thread = threading.Thread(target=server.serve_forever)

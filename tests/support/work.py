@@ -1,0 +1,52 @@
+"""What a pipeline does with each library that speaks to AWS."""
+
+from typing import Any
+from uuid import uuid4
+
+import polars as pl
+from botocore.config import Config
+
+from pinpip import aws as connection
+from pinpip.config import Aws
+from sinks.options import options_at
+from sinks.store import open_store
+from sinks.table import checkpoint, find
+from tests.support.identities import Cloud
+
+
+def lake_of(cloud: Cloud, region: str = "") -> str:
+    """A new bucket with a table; if a region is named, the bucket can only be reached as there."""
+    bucket = f"b-{uuid4().hex[:12]}"
+    location: Any = {"CreateBucketConfiguration": {"LocationConstraint": region}} if region else {}
+    cloud.direct.client("s3").create_bucket(Bucket=bucket, **location)
+    if region:
+        cloud.regions[bucket] = region
+    options = cloud.direct.storage_options() | ({"aws_region": region} if region else {})
+    pl.DataFrame({"a": [1]}).write_delta(f"s3://{bucket}/pin", storage_options=options)
+    return bucket
+
+
+class Work:
+    """Parts that are made once, as in a daemon."""
+
+    def __init__(self, aws: Aws, cloud: Cloud, bucket: str) -> None:
+        self._cloud = cloud
+        self.uri = f"s3://{bucket}/pin"
+        self._kinesis = connection.client(aws, "kinesis", Config())
+        self._store = open_store(self.uri, aws)
+        self._options = options_at(self.uri, aws)
+
+    def users(self) -> dict[str, set[str]]:
+        """The keys that each library shows when all is done once."""
+        self._cloud.calls.clear()
+        self._kinesis.list_streams()
+        assert self._store.find("_delta_log/00000000000000000000.json") is not None
+        assert find(self.uri, self._options) is not None
+        checkpoint(self.uri, self._options)
+        assert pl.scan_delta(self.uri, storage_options=self._options()).collect().height == 1
+        return self._cloud.users()
+
+
+def everybody(key: str) -> dict[str, set[str]]:
+    """That key, of each library."""
+    return {library: {key} for library in ("boto3", "delta-rs", "polars")}
