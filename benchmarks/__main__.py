@@ -14,7 +14,8 @@ from benchmarks import compare as comparison
 from benchmarks import gateway as front
 from benchmarks import latency as freshness
 from benchmarks import scaling as scales
-from benchmarks.results import publish
+from benchmarks.plot import drawn
+from benchmarks.results import FOLDER, Result, publish
 from pinpip.cli.shared import complain
 from pinpip.errors import PinpipError
 from pinpip.local.java import real_kafka
@@ -97,14 +98,22 @@ def scaling(
 
 @app.command()
 def age(
-    commits: Annotated[int, typer.Option(min=100)] = 10_000,
+    commits: Annotated[int, typer.Option(min=100)] = 100_000,
+    plot: Annotated[Path | None, typer.Option(help="Draw the result into this SVG.")] = None,
     as_json: Json = False,
     keep: Keep = True,
 ) -> None:
-    """What a commit costs, from the first one of a table to the 10,000th."""
+    """A table's log, commit, memory, restart, status and verify, up to its 100,000th commit."""
+
+    def watch(found: Result) -> None:
+        publish(found, "by the table's age", as_json=as_json, keep=False)
+        if plot is not None:
+            plot.write_text(drawn(found), encoding="utf-8")
+
     with tempfile.TemporaryDirectory() as name:
-        found = ages.age(Path(name), commits=commits)
-    publish(found, "one commit, by the table's age", as_json=as_json, keep=keep)
+        found = ages.age(Path(name), commits=commits, watch=watch)
+    if keep:
+        found.save(FOLDER)
 
 
 @app.command()

@@ -1,55 +1,158 @@
-"""What a commit costs by the age of its table: real sinks, small batches, one commit a batch."""
+"""What a table's age costs: its log, a commit, the consumer's memory, a restart, status, verify.
 
+Real sinks, small batches, one commit a batch, back to back. Time is compressed: the log's clean-up
+takes a commit for a second, whatever it took. A restart, a status and a verify are processes of
+their own; CPU time, as other work shares the cores.
+"""
+
+import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+import polars as pl
+
+from benchmarks.measure import usage
 from benchmarks.results import Result, result
 from benchmarks.small import batch, delta_sinks, partitions
-from pinpip.batch import KAFKA
-from pinpip.cli.shared import progress_bar
-from sinks.verify import Tables
+from pinpip.batch import KAFKA, Batch, Position, Span
+from sinks import transactions
+from sinks.proof import Kind
+from sinks.store import FolderStore
+from sinks.table import find_own
+from sinks.verify import Tables, verify
 
-AGES = (10, 100, 1_000, 10_000)
-CHECKPOINTED = 100  # commits between checkpoints: a window of so many holds its share of them
-
-
-def age(folder: Path, *, commits: int) -> Result:
-    """The clean table's commits from the first to so many; medians of those around each age."""
-    tables = Tables(str(folder / "user"), str(folder / "bad"), dict, KAFKA, "pinpip/user/1")
-    costs = _costs(tables, commits)
-    windows = {age: _window(costs, age) for age in sorted({*AGES, commits}) if age <= commits}
-    base = median(windows[AGES[0]])
-    rows = [
-        {
-            "commits": age,
-            "median ms": 1000 * median(window),
-            "p95 ms": 1000 * sorted(window)[int(len(window) * 0.95)],
-            "mean ms": 1000 * sum(window) / len(window),
-            f"x that of {AGES[0]}": median(window) / base,
-        }
-        for age, window in windows.items()
-    ]
-    return result("age", {"commits": commits}, rows)
+AGES = (100, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 50_000, 70_000, 100_000)
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+_MB = 1_000_000
+_ROWS = 12  # of each partition in a batch: none of the batch number 1 is bad
+_STEPS = ("restart", "status", "verify")
 
 
-def _costs(tables: Tables, commits: int) -> list[float]:
-    """Seconds of each commit."""
-    costs = []
-    sink = delta_sinks(tables)[0]
-    with closing(sink), progress_bar(quiet=False) as bar:
+class Compressed(FolderStore):
+    """A folder in which version n was written n seconds after the start."""
+
+    def scan(self, folder: str) -> Iterator[tuple[str, datetime]]:
+        """As a folder's."""
+        for key, _ in super().scan(folder):
+            number = key.rpartition("/")[2].partition(".")[0]
+            if number.isdigit():
+                yield key, _START + timedelta(seconds=int(number))
+
+
+def tables_in(folder: Path) -> Tables:
+    """The table that grows old."""
+    return Tables(str(folder / "user"), str(folder / "bad"), dict, KAFKA, "pinpip/user/1")
+
+
+def age(folder: Path, *, commits: int, watch: Callable[[Result], None] = lambda _: None) -> Result:
+    """A row for each age up to so many commits; `watch` gets the result as far as it is."""
+    found = result("age", {"commits": commits}, [])
+    rows: list[dict[str, Any]] = []
+    tables = tables_in(folder)
+    [sink, _] = delta_sinks(tables, Compressed)
+    costs: list[float] = []
+    first = batch(1, _ROWS)
+    with closing(sink):
         sink.positions(partitions())
-        for made in map(batch, bar.track(range(commits), description="committing")):
-            began = time.perf_counter()
+        for nth in range(commits):
+            made = _shifted(first, nth)
+            began = time.thread_time()
             sink.write(made)
-            costs.append(time.perf_counter() - began)
-    return costs
+            costs.append(time.thread_time() - began)
+            if nth + 1 in {*AGES, commits}:
+                rows.append(_row(folder, nth + 1, costs[-100:]))
+                found = result("age", {"commits": commits}, rows)
+                watch(found)
+    return found
 
 
-def _window(costs: Sequence[float], age: int) -> Sequence[float]:
-    """The costs around an age: up to half a checkpoint's period either side, or the last whole."""
-    half = min(age // 2, CHECKPOINTED // 2)
-    end = min(age + half, len(costs))
-    return costs[end - 2 * half : end]
+def _shifted(first: Batch, nth: int) -> Batch:
+    """The nth batch, made of the batch number 1."""
+    [span] = {*first.spans.values()}
+    start = Position(nth * _ROWS) if nth else None
+    offset = pl.col("_offset") + (nth - 1) * _ROWS
+    return replace(
+        first,
+        raw=first.raw.with_columns(offset),
+        clean=first.clean.with_columns(offset),
+        rejected=first.rejected.with_columns(offset),
+        spans=dict.fromkeys(first.spans, Span(start, Position((nth + 1) * _ROWS), span.records)),
+    )
+
+
+def _row(folder: Path, commits: int, costs: list[float]) -> dict[str, Any]:
+    log = list(os.scandir(folder / "user" / "_delta_log"))
+    points = [file for file in log if ".checkpoint" in file.name]
+    row: dict[str, Any] = {
+        "commits": commits,
+        "log MB": sum(file.stat().st_size for file in log) / _MB,
+        "checkpoints": len(points),
+        "checkpoints MB": sum(file.stat().st_size for file in points) / _MB,
+        "commit CPU ms": 1000 * median(costs),
+        "RSS MB": _resident(),
+    }
+    for step in _STEPS:
+        row |= {f"{step} {name}": value for name, value in _measured(folder, step).items()}
+    return row
+
+
+def _resident() -> float:
+    """Resident memory of this process alone, in MB."""
+    pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / _MB
+
+
+def _measured(folder: Path, step: str) -> dict[str, float]:
+    """What a process of its own says of a step."""
+    command = [sys.executable, "-m", "benchmarks.age", step, str(folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    """One step in this process: `restart`, `status` or `verify`, then the folder."""
+    step, folder = sys.argv[1], Path(sys.argv[2])
+    {"restart": _restart, "status": _status, "verify": _verify}[step](tables_in(folder))
+    peak = usage(os.getpid()).peak
+    print(json.dumps({"CPU s": time.process_time(), "peak MB": peak}))
+
+
+def _restart(tables: Tables) -> None:
+    """To where the first commit could be made."""
+    [sink, _] = delta_sinks(tables)
+    with closing(sink):
+        _expect(all(sink.positions(partitions()).values()))
+
+
+def _status(tables: Tables) -> None:
+    found = find_own(tables.clean, tables.options, tables.coordinates)
+    if found is not None:
+        look = found.transaction_version
+        for p in partitions():
+            _expect(transactions.read_with_epoch(look, tables.app, p, tables.coordinates))
+        found.count()
+
+
+def _verify(tables: Tables) -> None:
+    """There is no quarantine: what the clean table says of rejects is not there yet."""
+    report = verify(replace(tables, quarantine=f"{tables.clean}_none"))
+    _expect({finding.kind for finding in report.findings} <= {Kind.BEHIND})
+
+
+def _expect(sound: object) -> None:
+    if not sound:
+        raise SystemExit("the table is not what was written")
+
+
+if __name__ == "__main__":
+    main()

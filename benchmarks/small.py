@@ -1,14 +1,15 @@
 """Small batches of users as a consumer makes them, for tables of many commits."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 
 from pinpip.batch import KAFKA, TIMESTAMP, VALUE, Batch, Partition, Position, Records, Span
 from pinpip.clock import SystemClock
-from pinpip.config import Aws
 from sinks.delta import DeltaSink
-from sinks.store import open_store
+from sinks.store import FolderStore, Store
 from sinks.target import Target
 from sinks.verify import Tables
 from transforms.process import load_schema, load_transform, processor
@@ -30,28 +31,29 @@ def partitions() -> list[Partition]:
     return [Partition("demo.user", str(n)) for n in range(PARTITIONS)]
 
 
-def batch(nth: int) -> Batch:
-    """The nth batch: ROWS rows of each partition, one of BAD_EVERY bad."""
-    return _process(_records(nth))
+def batch(nth: int, rows: int = ROWS) -> Batch:
+    """The nth batch: `rows` rows of each partition, one of BAD_EVERY bad."""
+    return _process(_records(nth, rows))
 
 
-def delta_sinks(tables: Tables) -> list[DeltaSink]:
+def delta_sinks(tables: Tables, store: Callable[[Path], Store] = FolderStore) -> list[DeltaSink]:
     """The clean table's sink and the quarantine's."""
     first, app = batch(0), tables.app
     clean = Target(tables.clean, dict, first.clean.schema, KAFKA, app)
     bad = Target(tables.quarantine, dict, first.rejected.schema, KAFKA, app, "rejected")
-    return [DeltaSink(t.stage, t, open_store(t.uri, Aws()), SystemClock()) for t in (clean, bad)]
+    return [DeltaSink(t.stage, t, store(Path(t.uri)), SystemClock()) for t in (clean, bad)]
 
 
-def _records(nth: int) -> Records:
-    offset = pl.int_range(nth * ROWS, (nth + 1) * ROWS, dtype=pl.Int64, eager=True).alias("_offset")
+def _records(nth: int, rows: int) -> Records:
+    first, last = nth * rows, (nth + 1) * rows
+    offset = pl.int_range(first, last, dtype=pl.Int64, eager=True).alias("_offset")
     value = pl.concat_str(
         pl.lit('{"ind": '),
         "_offset",
         pl.lit(', "first_name": "No", "last_name": "One", "age": 30}'),
     )
     good = pl.col("_offset") % BAD_EVERY != 0
-    rows = pl.DataFrame([offset]).select(
+    frame = pl.DataFrame([offset]).select(
         pl.lit("demo.user").alias("_topic"),
         "_offset",
         pl.format("key {}", "_offset").alias("_key"),
@@ -60,9 +62,9 @@ def _records(nth: int) -> Records:
     )
     columns = [*KAFKA.metadata, VALUE]
     parts = [
-        rows.with_columns(pl.lit(n, pl.Int32).alias("_partition")).select(columns)
+        frame.with_columns(pl.lit(n, pl.Int32).alias("_partition")).select(columns)
         for n in range(PARTITIONS)
     ]
-    start = Position(nth * ROWS) if nth else None
-    span = Span(start, Position((nth + 1) * ROWS), ROWS)
+    start = Position(first) if nth else None
+    span = Span(start, Position(last), rows)
     return Records(pl.concat(parts), dict.fromkeys(partitions(), span), KAFKA)

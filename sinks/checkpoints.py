@@ -1,50 +1,97 @@
-"""Checkpoints of one Delta table, written beside the commits."""
+"""Checkpoints of one Delta table, written beside the commits, and the log's clean-up after each."""
 
+import json
+import os
+import subprocess
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import suppress
+from datetime import timedelta
 
 import structlog
 
 from pinpip.borders import Options
-from sinks import table
+from pinpip.errors import FatalError, PinpipError
+from sinks import cleanup, hint, settled
+from sinks.hint import Hint
+from sinks.store import Store
 
 EVERY = 100  # commits at least
-_SHARE = 100  # of a table's files: a checkpoint lists them all, so larger tables get fewer
+SHARE = 32  # of what the last checkpoint lists: all of them together stay within 33 times the last
+PATIENCE = 5.0  # seconds for one under way when the sink is closed; a later commit makes another
 _log = structlog.get_logger()
 
 
-class Checkpoints:
-    """The writer whose commit fills the hundred writes the checkpoint, in a thread of its own.
+def is_due(version: int, last: Hint | None) -> bool:
+    """Whether the writer of `version` is to write a checkpoint.
 
-    Between two of one writer at least as many commits lie as a hundredth of the table's files, so
-    that they cost each commit the same at any size, and opening the table stays quick.
+    The distance grows with the table: a checkpoint lists all files, so that with a fixed one all
+    of them together would grow with the square of the table's age. Each version has one writer;
+    where that one fails, the writer of every hundredth version later tries again.
     """
+    before, size = last if last is not None and last.version < version else (0, 0)
+    late = version - before - max(EVERY, size // SHARE)
+    return late >= 0 and late % EVERY == 0
 
-    def __init__(self, name: str, uri: str, options: Options) -> None:
+
+class Checkpoints:
+    """Writes them in a process of their own: what that takes of memory ends with it."""
+
+    def __init__(self, name: str, uri: str, options: Options, store: Store) -> None:
         self._uri = uri
         self._options = options
+        self._store = store
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"checkpoint-{name}")
-        self._running: Future[int] | None = None
-        self._next = EVERY
+        self._running: Future[None] | None = None
+        self._child: subprocess.Popen[str] | None = None
+        self._closing = False
 
-    def committed(self, version: int) -> None:
-        """Take note that `version` was just committed by this writer."""
-        if version % EVERY == 0 and version >= self._next and self._is_idle(version):
-            self._next = version
-            self._running = self._thread.submit(table.checkpoint, self._uri, self._options)
+    def committed(self, version: int, last: Hint | None) -> None:
+        """Take note that `version` was just committed; `last` is the newest checkpoint."""
+        if is_due(version, last) and (self._running is None or self._running.done()):
+            self._running = self._thread.submit(self._renew)
 
     def close(self) -> None:
-        """Let a running checkpoint finish."""
+        """Let a running checkpoint finish, if that does not take long."""
+        self._closing = True
+        if self._running is not None:
+            with suppress(NotYet):
+                self._running.exception(PATIENCE)
+        if self._child is not None:
+            self._child.kill()
         self._thread.shutdown()
 
-    def _is_idle(self, version: int) -> bool:
-        if self._running is None:
-            return True
-        if not self._running.done():
-            return False
-        finished, self._running = self._running, None
-        failure = finished.exception()
-        if failure is not None:
-            _log.warning("checkpoint_failed", table=self._uri, error=str(failure))
-            return True
-        self._next += finished.result() // _SHARE
-        return version >= self._next
+    def _renew(self) -> None:
+        """A checkpoint, then the clean-up that it allows; a fault of either stops nobody."""
+        try:
+            retention = self._write()
+            if retention is not None:
+                cleanup.clean_up(self._store, retention, self._settle, lambda: self._closing)
+        except PinpipError as error:
+            if not self._closing:
+                _log.warning("checkpoint_failed", table=self._uri, error=str(error))
+
+    def _settle(self, base: int) -> None:
+        settled.keep(self._store, base)
+
+    def _write(self) -> timedelta | None:
+        """Write a checkpoint; the retention of the log, None when nothing is to be removed."""
+        last = hint.read(self._store)
+        if last is not None and not hint.names_a_checkpoint(self._store, last):
+            self._store.remove([hint.KEY])  # delta-rs goes by it, whatever is there
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "sinks.checkpoint"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        asked = json.dumps({"uri": self._uri, "options": self._options()})
+        said, failed = self._child.communicate(asked)
+        if self._child.returncode:
+            raise FatalError(failed.strip().rpartition("\n")[2] or "it was ended from outside")
+        seconds = json.loads(said)["retention"]
+        return None if seconds is None else timedelta(seconds=seconds)

@@ -57,7 +57,7 @@ class DeltaSink:
         self._amendment: list[Action] = []
         self._window: Rejects | None = None
         self._committed_at = clock.monotonic()
-        self._checkpoints = Checkpoints(name, target.uri, target.options)
+        self._checkpoints = Checkpoints(name, target.uri, target.options, store)
 
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
         """The positions in the table, read afresh.
@@ -196,7 +196,7 @@ class DeltaSink:
             landed = log.append(entry)
             if landed is entry:
                 self._amendment = []
-                self._checkpoints.committed(log.version)
+                self._checkpoints.committed(log.version, log.checkpoint)
                 return moves
             if deltalog.alters(landed) or tried % _FOLLOWED == 0:
                 self._log = None

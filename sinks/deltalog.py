@@ -12,16 +12,19 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+import structlog
 from deltalake import Transaction
 from deltalake.transaction import AddAction
 
 from pinpip.errors import SinkError, StalePosition, TransientError
+from sinks import hint
+from sinks.hint import Hint
 from sinks.store import Store
 from sinks.transactions import Lookup
 
 Action = dict[str, Any]
 
-_HINT = "_delta_log/_last_checkpoint"
+_log = structlog.get_logger()
 
 
 class Log:
@@ -29,6 +32,8 @@ class Log:
 
     def __init__(self, store: Store, version: int) -> None:
         self.version = version
+        self.checkpoint: Hint | None = None  # the newest, as of the last append
+        self._doubted: Hint | None = None
         self._store = store
         self._held: dict[str, int | None] = {}
 
@@ -73,11 +78,20 @@ class Log:
 
     def _is_overtaken(self) -> bool:
         """Whether there is a checkpoint beyond this version; what is before it may be gone."""
-        hint = self._store.find(_HINT)
-        try:
-            return hint is not None and bool(json.loads(hint)["version"] > self.version)
-        except (ValueError, LookupError, TypeError):
-            return False  # it was cut off by a crash; to all readers it is only a hint
+        found = hint.read(self._store)
+        if found != self.checkpoint and found is not None:
+            found = self._proven(found)
+        self.checkpoint = found
+        return found is not None and found.version > self.version
+
+    def _proven(self, found: Hint) -> Hint | None:
+        """The hint if its checkpoint is there, else what a listing says."""
+        if hint.names_a_checkpoint(self._store, found):
+            return found
+        if found != self._doubted:
+            _log.warning("last_checkpoint_is_gone", table=self._store.uri, version=found.version)
+        self._doubted = found
+        return hint.beyond(self._store, self.version)
 
     def _landed(self, name: str, entry: Sequence[Action], body: bytes) -> Sequence[Action]:
         """What `name` holds: `entry` itself when a lost try of ours had made it."""

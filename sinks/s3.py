@@ -1,7 +1,8 @@
 """The store in a bucket: objects created with If-None-Match."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from sinks.store import REACH
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 _SETTINGS = Config(
     connect_timeout=5,
@@ -163,6 +165,31 @@ class S3Store:
             following, more = self.page(prefix, keys[-1])
             keys += following
         return [key for key in keys if not key.rpartition("/")[2].startswith(".")]
+
+    def scan(self, folder: str) -> Iterator[tuple[str, datetime]]:
+        """Page after page."""
+        pages = self._client.get_paginator("list_objects_v2")
+        with self._explained(folder):
+            prefix = self._prefix + folder
+            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, Delimiter="/"):
+                for item in page.get("Contents", []):
+                    yield item["Key"].removeprefix(self._prefix), item["LastModified"]
+
+    def remove(self, keys: Collection[str]) -> None:
+        """In one request, in no order."""
+        named: list[ObjectIdentifierTypeDef] = [{"Key": self._prefix + key} for key in keys]
+        if not named:
+            return
+        with self._explained(next(iter(keys))):
+            answer = self._client.delete_objects(
+                Bucket=self._bucket, Delete={"Objects": named, "Quiet": True}
+            )
+        for error in answer.get("Errors", []):
+            raise SinkError(
+                f"{self.uri}: {error.get('Key')} cannot be removed: {error.get('Code')}",
+                f"grant s3:DeleteObject on {self.uri}/_delta_log/*, or set "
+                "delta.enableExpiredLogCleanup=false on the table",
+            )
 
     def _explained(self, key: str) -> AbstractContextManager[None]:
         return explained(f"{self.uri}/{key}", self._bucket)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from typing import Literal
 
 import polars as pl
@@ -13,7 +14,7 @@ import polars as pl
 from pinpip.batch import Coordinates, Partition, Position, Stretch
 from pinpip.borders import Options
 from pinpip.errors import PositionLost, SinkError
-from sinks import ledger, proof, rows, table, transactions
+from sinks import ledger, proof, rows, settled, table, transactions
 from sinks.ledger import Entry, Range
 from sinks.proof import Finding, Held, Kind
 from sinks.reading import TableReader
@@ -40,6 +41,7 @@ class Snapshot:
     ) -> None:
         self.name = uri
         self.stage = stage
+        self._options = options
         self._coordinates = coordinates
         self._app = app
         self._folder = folder
@@ -182,11 +184,16 @@ class Snapshot:
 
     @cached_property
     def _ranges(self) -> dict[Partition, list[Range]]:
-        """The ledger's, oldest commit first."""
+        """The ledger's, oldest commit first; before them what expired commits added up to."""
         ranges: dict[Partition, list[Range]] = defaultdict(list)
-        for _, entry in reversed(self._commits):
-            for r in entry.ranges:
-                ranges[r.of].append(r)
+        if self._table is None:
+            return {}
+        with table.sorted_errors(self.name):
+            before = settled.at(self.name, self._options)
+        commits = reversed(self._commits)
+        later = [entry.ranges for commit, entry in commits if commit.version >= before.base]
+        for r in chain(before.ranges.get(self._app, ()), *later):
+            ranges[r.of].append(r)
         return dict(ranges)
 
     def _decoded(self, commit: ledger.Commit) -> Entry | None:

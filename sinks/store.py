@@ -3,8 +3,9 @@
 import errno
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -58,6 +59,14 @@ class Store(Protocol):
 
     def list(self, prefix: str) -> list[str]:
         """All keys that begin with `prefix`, sorted; hidden names (`.…`) are not among them."""
+        ...
+
+    def scan(self, folder: str) -> Iterator[tuple[str, datetime]]:
+        """The keys right below `folder` (`…/`) and when each was written, in any order."""
+        ...
+
+    def remove(self, keys: Collection[str]) -> None:
+        """Remove the keys; those that are not there count as removed."""
         ...
 
 
@@ -140,6 +149,21 @@ class FolderStore:
             found = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")]
         keys = [path.relative_to(self._root).as_posix() for path in found]
         return sorted(key for key in keys if key.startswith(prefix))
+
+    def scan(self, folder: str) -> Iterator[tuple[str, datetime]]:
+        """One after the other: a log may have millions of files."""
+        with self._explained(folder), os.scandir(self._root / folder) as found:
+            for file in found:
+                if not file.name.startswith(".") and file.is_file():
+                    with suppress(FileNotFoundError):
+                        modified = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+                        yield f"{folder}{file.name}", modified
+
+    def remove(self, keys: Collection[str]) -> None:
+        """In their order."""
+        for key in keys:
+            with self._explained(key):
+                (self._root / key).unlink(missing_ok=True)
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:

@@ -19,7 +19,7 @@ from pinpip import aws_faults
 from pinpip.batch import Coordinates
 from pinpip.borders import Options
 from pinpip.errors import SinkError, TransientError, UnknownFault
-from sinks import protocol, store
+from sinks import lostcheckpoint, protocol, store
 
 RETENTION = "delta.setTransactionRetentionDuration"
 _REFUSED = re.compile(
@@ -34,6 +34,7 @@ _UNREADABLE = (FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.Panic
 _SHOWN = 3
 _GAP = "found gap"  # also what a folder shows that is listed while a fast writer adds to its log
 _LISTINGS = 20
+_HINT = "_last_checkpoint"  # in what delta-rs says when that names a checkpoint which is not there
 _BEYOND = re.compile(r"Unsupported|catalog-managed")  # what delta-rs says of a table's features
 _ANOTHER = "name another table in config.yaml, or move this one away"
 
@@ -53,6 +54,8 @@ def _open(uri: str, options: Options) -> DeltaTable:
         try:
             return DeltaTable(uri, storage_options=options())
         except DeltaError as error:
+            if _HINT in str(error):
+                return lostcheckpoint.opened(uri, options())
             if _GAP not in str(error):
                 raise
     return DeltaTable(uri, storage_options=options())
@@ -112,15 +115,15 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
         )
 
 
-def checkpoint(uri: str, options: Options) -> int:
+def checkpoint(uri: str, options: Options) -> dict[str, str]:
     """Write a checkpoint of the newest version, so that opening the table stays cheap.
 
-    Answers how many files the table has.
+    Return the table's properties.
     """
     with sorted_errors(uri):
         newest = _open(uri, options)
         newest.create_checkpoint()
-        return len(newest.file_uris())
+        return _open(uri, options).metadata().configuration  # it can be read
 
 
 @contextmanager

@@ -3,14 +3,14 @@
 The limit on rejects would begin at nothing with every restart otherwise.
 """
 
-import json
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from pinpip.batch import Partition, Rejects
-from sinks import deltalog, ledger
+from sinks import deltalog
 from sinks.ledger import Entry
+from sinks.settled import ledgered
 from sinks.store import Store
 
 LOOKED_AT = 64  # commits at most: a partition that is in none of them was quiet for long
@@ -47,13 +47,4 @@ def _entries(store: Store, version: int) -> Iterator[Entry]:
             for body in pool.map(lambda n: store.find(deltalog.name_of(n)), some):
                 if body is None:
                     return
-                yield from _ledgered(body)
-
-
-def _ledgered(body: bytes) -> Iterator[Entry]:
-    """The entry of one commit; none of another program's, or where it is damaged."""
-    try:
-        told = (json.loads(line).get("commitInfo", {}) for line in body.splitlines() if line)
-        yield from [ledger.decode(info[ledger.KEY]) for info in told if ledger.KEY in info]
-    except (ValueError, AttributeError, TypeError):
-        return
+                yield from ledgered(body)
