@@ -64,13 +64,15 @@ class Checkpoints:
 
     def _renew(self) -> None:
         """A checkpoint, then the clean-up that it allows; a fault of either stops nobody."""
+        step = "checkpoint_failed"
         try:
             retention = self._write()
+            step = "log_not_cleaned_up"
             if retention is not None:
                 cleanup.clean_up(self._store, retention, self._settle, lambda: self._closing)
-        except PinpipError as error:
+        except (PinpipError, OSError, ValueError) as error:
             if not self._closing:
-                _log.warning("checkpoint_failed", table=self._uri, error=str(error))
+                _log.warning(step, table=self._uri, error=str(error))
 
     def _settle(self, base: int) -> None:
         settled.keep(self._store, base)

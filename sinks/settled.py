@@ -39,7 +39,9 @@ def keep(store: Store, base: int) -> None:
     for entry in _entries(store, range(before.base, base)):
         ranges[entry.app] = joined([*ranges.get(entry.app, []), *entry.ranges])
     kept = Settled(base=base, ranges={app: tuple(own) for app, own in ranges.items()})
+    older = store.list(FOLDER)
     store.put_new(f"{FOLDER}{base:020d}.json", kept.model_dump_json(by_alias=True).encode(), {})
+    store.remove(older[:-1])  # a reader may be at the last one
 
 
 def newest(store: Store) -> Settled:

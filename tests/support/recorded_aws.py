@@ -58,6 +58,8 @@ def action(environ: dict[str, Any]) -> str:
 def _of_s3(method: str, path: str, query: dict[str, list[str]]) -> str:
     if method in {"GET", "HEAD"} and _BUCKET.fullmatch(path):
         return "ListBucket"  # also what HeadBucket wants
+    if method == "POST" and "delete" in query:
+        return "DeleteObject"
     if method == "DELETE":
         return "AbortMultipartUpload" if "uploadId" in query else "DeleteObject"
     if _BUCKET.fullmatch(path):
