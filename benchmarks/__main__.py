@@ -14,6 +14,7 @@ from benchmarks import compare as comparison
 from benchmarks import gateway as front
 from benchmarks import latency as freshness
 from benchmarks import scaling as scales
+from benchmarks import starts as beginnings
 from benchmarks.plot import drawn
 from benchmarks.results import FOLDER, Result, publish
 from pinpip.cli.shared import complain
@@ -94,6 +95,19 @@ def scaling(
     with _stage() as stage:
         found = scales.scaling(stage, records=records, rounds=rounds)
     publish(found, f"medians of {rounds}", as_json=as_json, keep=keep)
+
+
+@app.command()
+def starts(
+    partitions: Annotated[str, typer.Option(help="Of each topic.")] = "1,50,600,2000",
+    as_json: Json = False,
+    keep: Keep = True,
+) -> None:
+    """From a start to the first row, from SIGTERM to the end, `status` and `verify`."""
+    wanted = [int(number) for number in partitions.split(",")]
+    with _stage() as stage:
+        found = beginnings.starts(stage, partitions=wanted)
+    publish(found, "seconds by the number of partitions", as_json=as_json, keep=keep)
 
 
 @app.command()

@@ -75,6 +75,11 @@ def create(bootstrap: str, name: str, partitions: int, **config: str) -> None:
 def fill(bootstrap: str, name: str, partitions: int, records: int, pool: Sequence[bytes]) -> Topic:
     """Create the topic and put `records` values of `pool` on it, round its partitions."""
     create(bootstrap, name, partitions)
+    return put(bootstrap, name, partitions, records, pool)
+
+
+def put(bootstrap: str, name: str, partitions: int, records: int, pool: Sequence[bytes]) -> Topic:
+    """As `fill`, on a topic that is there."""
     own = {"bootstrap.servers": bootstrap, "message.max.bytes": _LARGE, **_FAST}
     producer, size = Producer(own), 0
     with progress_bar(quiet=False) as bar:

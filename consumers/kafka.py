@@ -9,7 +9,7 @@ from typing import Any, Literal
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from consumers.kafka_client import begin_each, partition_of, remaining, settings, topic_partition
+from consumers.kafka_client import partition_of, settings, topic_partition
 from consumers.kafka_reader import Reader
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records
 from pinpip.borders import Listener
@@ -48,7 +48,6 @@ class KafkaSource:
         self._topics = list(topics)
         self._headers, self._chunk, self._from_end = want_headers, chunk, start == "latest"
         self._held: set[Partition] = set()
-        self._sought: dict[Partition, Position | None] = {}
 
     def open(self, listener: Listener) -> None:
         """Join the group; ConfigError, or SourceError when no broker can be reached."""
@@ -71,10 +70,9 @@ class KafkaSource:
         Raises RecordsExpired when the topic no longer reaches back to a position, TopicRecreated
         for one beyond its end or of another topic, SourceError for what the broker refuses.
         """
-        if self._sought and not self._reader.paused:
-            self._begin_sought()
-        records = self._reader.read(timeout)
-        return records and remaining(records, self._sought)
+        begun = self._reader.begin(timeout)
+        self.acknowledge({p: at for p, at in begun.items() if at})  # a word may have been lost
+        return self._reader.read(timeout)
 
     def bind(self, known: Mapping[Partition, Known]) -> None:
         """Check the topics against what the sinks know, before these partitions are read."""
@@ -82,7 +80,7 @@ class KafkaSource:
 
     def seek(self, positions: Positions) -> None:
         """Read each partition that is still ours from its position (None: from its start)."""
-        self._sought |= {p: position for p, position in positions.items() if p in self._held}
+        self._reader.seek({p: at for p, at in positions.items() if p in self._held})
 
     def pause(self) -> None:
         """Fetch nothing; the client's queue is dropped and fetched again later."""
@@ -106,18 +104,6 @@ class KafkaSource:
         """Leave the group."""
         self._reader.close()
 
-    def _begin_sought(self) -> None:
-        started = {p: at for p, at in self._sought.items() if at and p not in self._reader.next}
-        begin_each(self._sought, self._begin)
-        self.acknowledge(started)  # the last owner's word may have been lost
-
-    def _begin(self, partition: Partition, position: Position | None) -> None:
-        if partition in self._reader.next:
-            self._reader.seek({partition: position})
-        else:
-            start = self._reader.place(partition, position)
-            self._reader.consumer.incremental_assign([start])
-
     def _on_assign(self, consumer: Consumer, found: list[TopicPartition]) -> None:
         consumer.incremental_assign([])  # else the client starts them at the group's offsets
         partitions = sorted(map(partition_of, found))
@@ -130,6 +116,4 @@ class KafkaSource:
         consumer.incremental_unassign(begun)
         self._reader.drop(partitions)
         self._held.difference_update(partitions)
-        for partition in partitions:
-            self._sought.pop(partition, None)
         self._listener.revoked(partitions)

@@ -1,23 +1,18 @@
-"""The Kafka client's settings, its errors in pinpip's words, and where topics begin and end."""
+"""The Kafka clients: their settings, and their errors in pinpip's words."""
 
-from collections.abc import Callable, Collection, Mapping
-from contextlib import closing
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from consumers.kafka_ids import TopicIds
-from pinpip.batch import Partition, Position, Records
-from pinpip.errors import (
-    ConfigError,
-    RecordsExpired,
-    SourceError,
-    TopicRecreated,
-    TransientError,
-)
+from pinpip.batch import Partition, Records
+from pinpip.errors import ConfigError, SourceError
 
 REACH = 10.0
+PATTERN = "^"
 QUEUE_LIMIT = 16 * 1024 * 1024
 _OURS = {
     "enable.auto.commit": False,
@@ -25,7 +20,7 @@ _OURS = {
     "auto.offset.reset": "error",
     "isolation.level": "read_committed",
 }
-_REFUSED = {
+REFUSED = {
     KafkaError._FATAL,  # noqa: SLF001  # librdkafka's own codes are spelt so
     KafkaError._AUTHENTICATION,  # noqa: SLF001
     KafkaError._SSL,  # noqa: SLF001
@@ -63,6 +58,7 @@ def settings(properties: Mapping[str, Any], group: str, budget: int) -> dict[str
         "queued.max.messages.kbytes": queue // 1024,
         "fetch.max.bytes": queue,
         "topic.metadata.refresh.interval.ms": 2000,
+        "topic.blacklist": "^__",  # of those that match a pattern
         "log_level": 2,
     }
     if properties.get("group.protocol") != "consumer":  # KIP-848 assigns on the server
@@ -103,6 +99,15 @@ def client(configuration: Mapping[str, Any], errors: list[KafkaError] | None = N
     return consumer
 
 
+def admin_client(configuration: Mapping[str, Any]) -> AdminClient:
+    """A client for questions beside a consumer of the same `configuration`.
+
+    Drop it before the interpreter ends: one that is left to its end may hang there.
+    """
+    own: dict[str, Any] = {**configuration, "error_cb": lambda _: None}
+    return AdminClient(own)
+
+
 def _reach(consumer: Consumer, servers: str, heard: list[KafkaError]) -> None:
     """Raise SourceError as soon as a broker refuses us, or when none answers within REACH."""
     said = ""
@@ -114,7 +119,7 @@ def _reach(consumer: Consumer, servers: str, heard: list[KafkaError]) -> None:
         else:
             return
         consumer.poll(0)  # lets the client say why
-        for refused in [own for own in heard if own.code() in _REFUSED]:
+        for refused in [own for own in heard if own.code() in REFUSED]:
             raise failure(refused)
     raise SourceError(
         f"no broker of {servers} can be reached: {said}",
@@ -124,7 +129,7 @@ def _reach(consumer: Consumer, servers: str, heard: list[KafkaError]) -> None:
 
 def report(error: KafkaError) -> None:
     """Raise SourceError when no waiting helps; note an outage that librdkafka mends itself."""
-    if error.fatal() or error.code() in _REFUSED:
+    if error.fatal() or error.code() in REFUSED:
         raise failure(error)
     if error.code() != KafkaError._TRANSPORT:  # noqa: SLF001  # one broker of many
         _log.warning("kafka_waits", error=error.str())
@@ -138,122 +143,24 @@ def failure(error: KafkaError, what: str = "") -> SourceError:
     return SourceError(f"Kafka refuses{' ' + what if what else ''}: {error.str()}", hint)
 
 
-def outside(partition: Partition, position: int, low: int, high: int) -> Exception | None:
-    """Why nothing can be read at `position` of a partition that holds [low, high); None if it can.
+def matching(topics: Collection[str], known: Collection[str]) -> list[str]:
+    """The topics that `topics` name: a name that starts with `^` is a pattern over those `known`.
 
-    A gap is never passed over in silence.
+    Kafka's own topics match no pattern. Source: librdkafka, rd_kafka_subscribe.
     """
-    if position < low:
-        return RecordsExpired(
-            f"{partition} now starts at offset {low}, but offset {position} is still wanted:"
-            f" {low - position} offsets are gone from the topic",
-            "lengthen the topic's retention; to read on without them, set a new `incarnation`"
-            " and a new table, or fetch them from the archive",
-        )
-    if position > high:
-        return TopicRecreated(
-            f"{partition} ends at offset {high}, but the table is at {position}:"
-            " the topic was re-created or truncated",
-            "to read it afresh into the same table set a new `incarnation` in config.yaml and start"
-            " once with: pinpip consume PIPELINE --new-incarnation",
-        )
-    return None
-
-
-def watermarks(consumer: Consumer, partition: Partition) -> tuple[int, int]:
-    """First offset and end (next offset to be written) of a partition.
-
-    Raises TransientError while no broker can say, SourceError when it refuses to.
-    """
-    try:
-        ends = consumer.get_watermark_offsets(topic_partition(partition), timeout=REACH)
-    except KafkaException as error:
-        cause = error.args[0]
-        if cause.fatal() or cause.code() in _REFUSED:
-            raise failure(cause) from error
-        raise TransientError(
-            f"the ends of {partition} cannot be read: {cause.str()}",
-            "see that the broker runs and the topic exists",
-        ) from error
-    if ends is None:
-        raise TransientError(f"the ends of {partition} did not come in {REACH:.0f} s", "try again")
-    low, high = ends
-    return low, high
-
-
-def begin_each(
-    sought: dict[Partition, Position | None], begin: Callable[[Partition, Position | None], None]
-) -> None:
-    """Call `begin` for each partition of `sought` and take it out, unless no broker answers now.
-
-    librdkafka waits for a broker without a limit, and so does what is left in `sought`.
-    """
-    while sought:
-        partition, position = next(iter(sought.items()))
-        try:
-            begin(partition, position)
-        except TransientError as error:
-            _log.warning("kafka_waits", error=error.message)
-            return
-        del sought[partition]
+    found: dict[str, None] = {}
+    for name in topics:
+        own = [name]
+        if name.startswith(PATTERN):
+            own = sorted(t for t in known if re.search(name, t) and not t.startswith("__"))
+        found |= dict.fromkeys(own)
+    return list(found)
 
 
 def remaining(records: Records, sought: Collection[Partition]) -> Records | None:
     """What is left of `records` without partitions that are to be read from elsewhere."""
     left = records.without(sought) if sought else records
     return left if left.spans else None
-
-
-def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition]:
-    """The partitions of those of `topics` that exist; SourceError for one that we may not see."""
-    known = consumer.list_topics(timeout=REACH).topics
-    for topic in set(topics) - set(known):
-        error = consumer.list_topics(topic, timeout=REACH).topics[topic].error
-        if error is not None and error.code() in _REFUSED:
-            raise failure(error, topic)
-    return [Partition(t, str(n)) for t in topics if t in known for n in known[t].partitions]
-
-
-def end_positions(
-    properties: Mapping[str, Any], topics: Collection[str]
-) -> dict[Partition, tuple[Position, Position]]:
-    """Where each partition of `topics` starts and ends now, with the epoch it is in.
-
-    Topics that do not exist have none. The end is the last stable offset: what lies behind an open
-    transaction cannot be read yet.
-    """
-    own = settings(properties, "pinpip-ends", 0)
-    with closing(client(own)) as consumer:
-        ids = TopicIds(own, consumer)
-        epochs = ids.answers(ids.ask(topics))
-        marks = _marks(consumer, topics).items()
-    return {
-        p: (Position(low, epoch=epochs.get(p.source)), Position(high, epoch=epochs.get(p.source)))
-        for p, (low, high) in marks
-    }
-
-
-def high_watermarks(
-    properties: Mapping[str, Any], topics: Collection[str]
-) -> dict[Partition, Position]:
-    """Where each partition of `topics` ends, with what lies behind open transactions."""
-    everything = settings(properties, "pinpip-ends", 0) | {"isolation.level": "read_uncommitted"}
-    with closing(client(everything)) as consumer:
-        return {p: Position(high) for p, (_, high) in _marks(consumer, topics).items()}
-
-
-def _marks(consumer: Consumer, topics: Collection[str]) -> dict[Partition, tuple[int, int]]:
-    return {p: watermarks(consumer, p) for p in partitions_of(consumer, topics)}
-
-
-def committed(
-    properties: Mapping[str, Any], group: str, topics: Collection[str]
-) -> dict[Partition, Position]:
-    """What `group` last acknowledged: for lag, never the truth."""
-    with closing(client(settings(properties, group, 0))) as consumer:
-        wanted = [topic_partition(p) for p in partitions_of(consumer, topics)]
-        found = consumer.committed(wanted, timeout=REACH) if wanted else []
-    return {partition_of(tp): Position(tp.offset) for tp in found if tp.offset >= 0}
 
 
 def partition_of(found: TopicPartition) -> Partition:

@@ -1,29 +1,99 @@
-"""What a topic holds beyond the tables' positions."""
+"""What topics hold: their partitions, their ends, and the records beyond a table's positions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
 from consumers.kafka_client import (
     REACH,
-    partitions_of,
+    REFUSED,
+    admin_client,
+    client,
+    failure,
+    matching,
+    partition_of,
+    settings,
     settings_beside,
     topic_partition,
-    watermarks,
 )
+from consumers.kafka_ids import TopicIds
+from consumers.kafka_offsets import ends_now
 from consumers.kafka_reader import Reader
-from pinpip.batch import Partition, Positions
+from pinpip.batch import Partition, Position, Positions
+from pinpip.clock import SystemClock
 from pinpip.errors import SourceError
 
+_NOBODY = "pinpip-ends"  # a group that is never joined
 PATIENCE = 1.0
 _TIME = "_timestamp"
 _log = structlog.get_logger()
+
+
+def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition]:
+    """The partitions of those of `topics` that exist; SourceError for one that we may not see.
+
+    A name that starts with `^` is a pattern, for all topics that match it by now.
+    """
+    known = consumer.list_topics(timeout=REACH).topics
+    names = matching(topics, known)
+    for topic in set(topics) - known.keys():
+        error = (
+            consumer.list_topics(topic, timeout=REACH).topics[topic].error
+            if topic in names
+            else None
+        )
+        if error is not None and error.code() in REFUSED:
+            raise failure(error, topic)
+    return [Partition(t, str(n)) for t in names if t in known for n in known[t].partitions]
+
+
+def end_positions(
+    properties: Mapping[str, Any], topics: Collection[str]
+) -> dict[Partition, tuple[Position, Position]]:
+    """Where each partition of `topics` starts and ends now, with the epoch it is in.
+
+    Topics that do not exist have none. The end is the last stable offset: what lies behind an open
+    transaction cannot be read yet.
+    """
+    own = settings(properties, _NOBODY, 0)
+    with closing(client(own)) as consumer:
+        partitions = partitions_of(consumer, topics)
+        admin = admin_client(own)
+        ids = TopicIds(admin, consumer)
+        epochs = ids.answers(ids.ask({partition.source for partition in partitions}))
+        marks = ends_now(admin, partitions, SystemClock())
+    return {
+        p: (Position(low, epoch=epochs.get(p.source)), Position(high, epoch=epochs.get(p.source)))
+        for p, (low, high) in marks.items()
+    }
+
+
+def high_watermarks(
+    properties: Mapping[str, Any], topics: Collection[str]
+) -> dict[Partition, Position]:
+    """Where each partition of `topics` ends, with what lies behind open transactions."""
+    own = settings(properties, _NOBODY, 0)
+    with closing(client(own)) as consumer:
+        partitions = partitions_of(consumer, topics)
+    found = ends_now(admin_client(own), partitions, SystemClock(), everything=True)
+    return {partition: Position(high) for partition, (_, high) in found.items()}
+
+
+def committed(
+    properties: Mapping[str, Any], group: str, topics: Collection[str]
+) -> dict[Partition, Position]:
+    """What `group` last acknowledged: for lag, never the truth."""
+    with closing(client(settings(properties, group, 0))) as consumer:
+        wanted = [topic_partition(p) for p in partitions_of(consumer, topics)]
+        found = consumer.committed(wanted, timeout=REACH) if wanted else []
+    return {partition_of(tp): Position(tp.offset) for tp in found if tp.offset >= 0}
 
 
 def unread_since(
@@ -42,13 +112,16 @@ def unread_since(
     """
     reader = Reader(settings_beside(properties, group, 0), headers=False, chunk=1)
     try:
-        behind: dict[Partition, int] = {}
-        for partition in partitions_of(reader.consumer, topics):
-            start = reader.place(partition, positions.get(partition))
-            behind[partition] = watermarks(reader.consumer, partition)[1] - start.offset
-            if behind[partition]:
-                reader.consumer.incremental_assign([start])
-        oldest = _first_times(reader, {p for p, n in behind.items() if n})
+        partitions = partitions_of(reader.consumer, topics)
+        starts = {
+            partition_of(start): start
+            for start in reader.place({p: positions.get(p) for p in partitions})
+        }
+        ends = ends_now(reader.admin, partitions, SystemClock())
+        behind = {p: ends[p][1] - start.offset for p, start in starts.items()}
+        waiting = {p for p, lag in behind.items() if lag}
+        reader.consumer.incremental_assign([starts[p] for p in waiting])
+        oldest = _first_times(reader, waiting)
     finally:
         reader.close()
     return {p: behind[p] for p, at in oldest.items() if at < older_than}
@@ -86,7 +159,8 @@ def forgetful_topics(properties: Mapping[str, Any], topics: Sequence[str]) -> se
     A topic of which the broker does not tell it (no right to DESCRIBE_CONFIGS) is not among them.
     """
     admin = AdminClient({"log_level": 2, **properties})
-    wanted = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
+    names = matching(topics, admin.list_topics(timeout=REACH).topics)
+    wanted = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in names]
     return {
         resource.name
         for resource, answer in admin.describe_configs(wanted, request_timeout=REACH).items()

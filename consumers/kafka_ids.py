@@ -28,13 +28,10 @@ class TopicIds:
     answer can be expected at all.
     """
 
-    def __init__(self, configuration: Mapping[str, Any], consumer: Consumer) -> None:
+    def __init__(self, admin: AdminClient, consumer: Consumer) -> None:
         cluster = consumer.list_topics(timeout=PATIENCE * 10)
-        self._admin: AdminClient | None = None
         self._cluster = _epoch_of_mock(cluster.cluster_id or "")
-        if cluster.controller_id in cluster.brokers:
-            own: dict[str, Any] = {**configuration, "error_cb": lambda _: None}
-            self._admin = AdminClient(own)
+        self._admin = admin if cluster.controller_id in cluster.brokers else None
 
     @property
     def tell(self) -> bool:
@@ -44,7 +41,7 @@ class TopicIds:
     def ask(self, topics: Collection[str]) -> Asked:
         """The question, sent but not waited for."""
         if self._cluster is not None:
-            return {topic: Future() for topic in topics}
+            return dict.fromkeys(topics, _told())
         if self._admin is None or not topics:
             return {}
         asked: Asked = self._admin.describe_topics(
@@ -59,10 +56,6 @@ class TopicIds:
         told = {topic: _answer(topic, answer, patience) for topic, answer in asked.items()}
         return {topic: epoch for topic, epoch in told.items() if epoch is not None}
 
-    def close(self) -> None:
-        """End the client; one that is left to the interpreter's own end may hang it there."""
-        self._admin = None
-
     def now(self, topic: str) -> int | None:
         """The epoch of `topic`, or None when the cluster does not tell."""
         return self.answers(self.ask([topic])).get(topic)
@@ -75,6 +68,13 @@ def _answer(topic: str, answer: Future[Any], patience: float) -> int | None:
         _log.debug("kafka_topic_id_unknown", topic=topic, error=str(error))
         return None
     return epoch_of(found.get_most_significant_bits(), found.get_least_significant_bits())
+
+
+def _told() -> Future[Any]:
+    """An answer that is not waited for."""
+    told: Future[Any] = Future()
+    told.set_result(None)
+    return told
 
 
 def _epoch_of_mock(cluster: str) -> int | None:

@@ -1,15 +1,24 @@
 """Reading Kafka from given offsets: shared by the group's member and the bounded source."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import wait
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from consumers.kafka_client import client, outside, report, topic_partition, watermarks
+from consumers.kafka_client import (
+    admin_client,
+    client,
+    partition_of,
+    remaining,
+    report,
+    topic_partition,
+)
 from consumers.kafka_ids import Asked, TopicIds
 from consumers.kafka_messages import frame_of, ranges
+from consumers.kafka_offsets import Ends, Offsets, outside
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records, Span
 from pinpip.epochs import Known, refuse_another
 from pinpip.errors import SourceError, TransientError
@@ -23,9 +32,26 @@ _ABSENT = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa:
 _log = structlog.get_logger()
 
 
+class Question(NamedTuple):
+    """What must be known of partitions before they are read: their ends and their topics' ids."""
+
+    offsets: Offsets
+    ids: Asked
+
+    def is_answered(self, patience: float) -> bool:
+        """Whether all answers are there after `patience` seconds at most."""
+        return not wait([*self.offsets.futures, *self.ids.values()], patience).not_done
+
+    @property
+    def complaint(self) -> str:
+        """Why something is not known."""
+        return self.offsets.complaint or "its topic's id cannot be read"
+
+
 class Reader:
     """A client and where it reads in each of its partitions.
 
+    `sought` are the partitions that `seek` named and that are not read from there yet.
     It reads one life of a topic: TopicRecreated is raised for another. A partition without a
     position begins at its entry in `firsts`; without one at its end if `from_end`, else at its
     first offset. Only a `member` of its group needs a right to the group.
@@ -42,13 +68,17 @@ class Reader:
     ) -> None:
         self._errors: list[KafkaError] = []
         self.consumer = client(configuration, self._errors)
+        self.admin = admin_client(configuration)
         self.next: dict[Partition, int] = {}
+        self.sought: dict[Partition, Position | None] = {}
         self.firsts: dict[Partition, int] = {}
         self.known: dict[Partition, Known] = {}
         self._start: dict[Partition, Position | None] = {}
         self._absent: set[str] = set()
         self._paused: list[TopicPartition] | None = None
-        self._ids = TopicIds(configuration, self.consumer)
+        self._ids = TopicIds(self.admin, self.consumer)
+        self._question: Question | None = None
+        self._waiting: frozenset[Partition] = frozenset()
         self._epochs: dict[str, int] = {}
         self._asked: Asked = {}
         self._headers, self._chunk, self._from_end = headers, chunk, from_end
@@ -56,22 +86,88 @@ class Reader:
         self._most = chunk
 
     def close(self) -> None:
-        """Leave the group and end the clients."""
+        """Leave the group and end the clients; nothing is left of them for a second call."""
         self.consumer.close()
-        self._ids.close()
+        for client_of in ("admin", "_ids"):
+            vars(self).pop(client_of, None)
 
-    def place(self, partition: Partition, position: Position | None) -> TopicPartition:
-        """Expect `partition` from `position` on; answers the explicit offset to read from.
+    def seek(self, positions: Positions) -> None:
+        """Have `begin` read these partitions from their positions."""
+        self.sought |= positions
 
-        Raises TopicRecreated when the position counts in an earlier life of the topic,
-        RecordsExpired or SourceError when the partition does not reach there. The furthest position
-        that is `known` is checked likewise. TransientError while that cannot be told.
+    def begin(self, patience: float) -> Positions:
+        """Start or move the partitions in `sought`; answers those that are read now.
+
+        Waits `patience` seconds for the brokers' answers, not at all while others are read: what
+        is not told yet stays in `sought`. Raises as `place`.
         """
+        if not self.sought or self.paused:
+            return {}
+        question = self._question or self._ask(self.sought)
+        answered = question.is_answered(0.0 if self.next else min(patience, LONGEST_WAIT))
+        self._question = None if answered else question
+        return self._begin(question) if answered else {}
+
+    def _begin(self, question: Question) -> Positions:
+        wanted = {p: at for p, at in self.sought.items() if p in question.offsets.partitions}
+        running = set(self.next)
+        starts = {partition_of(start): start for start in self._place(wanted, question)}
+        self._note_waiting(wanted.keys() - starts.keys(), question.complaint)
+        for partition in starts.keys() & running:
+            self._move(starts[partition])
+        new = [start for partition, start in starts.items() if partition not in running]
+        if new:
+            self.consumer.incremental_assign(new)
+        return {partition: self.sought.pop(partition) for partition in starts}
+
+    def _note_waiting(self, waiting: Collection[Partition], complaint: str) -> None:
+        """Say once of which partitions no broker tells the ends."""
+        if waiting and self._waiting != waiting:
+            _log.warning(
+                "kafka_waits", partitions=len(waiting), first=str(min(waiting)), error=complaint
+            )
+        self._waiting = frozenset(waiting)
+
+    def place(self, positions: Positions) -> list[TopicPartition]:
+        """Expect the partitions from their positions on; answers the offsets to read from.
+
+        Waits for the brokers. Raises TopicRecreated when a position, or the furthest one that is
+        `known`, counts in an earlier life of the topic, RecordsExpired or SourceError when the
+        partition does not reach there, and TransientError while no broker can tell.
+        """
+        question = self._ask(positions)
+        starts = self._place(positions, question)
+        if len(starts) < len(positions):
+            raise TransientError(
+                f"where {min(positions)} ends is not known: {question.complaint}",
+                "see that the broker runs and the topic exists",
+            )
+        return starts
+
+    def _ask(self, partitions: Collection[Partition]) -> Question:
+        topics = {partition.source for partition in partitions}
+        return Question(Offsets(self.admin, partitions), self._ids.ask(topics))
+
+    def _place(self, positions: Positions, question: Question) -> list[TopicPartition]:
         self._asked = {}  # of before: it may know another topic of that name
+        ids, ends = self._ids.answers(question.ids), question.offsets.answers()
+        placed = [
+            self._place_one(partition, at, ends[partition], ids.get(partition.source))
+            for partition, at in positions.items()
+            if partition in ends
+        ]
+        return [start for start in placed if start is not None]
+
+    def _place_one(
+        self, partition: Partition, position: Position | None, ends: Ends, found: int | None
+    ) -> TopicPartition | None:
+        """None while it cannot be told whether a sink may be filled beside another one."""
         known = self.known.get(partition, Known(position, position))
         at = known.furthest or position or Position(self.next.get(partition, 0))
-        self._prove(partition, at, known)
-        low, high = watermarks(self.consumer, partition)
+        self._meet(partition, at, found)
+        if found is None and at.epoch is not None and known.differs and self._ids.tell:
+            return None
+        low, high = ends
         first = self.firsts.get(partition, high if self._from_end else low)
         offset = position.number if position else first
         reached = max(offset, known.furthest.number if known.furthest else 0)
@@ -81,22 +177,13 @@ class Reader:
         self.next[partition], self._start[partition] = offset, position
         return topic_partition(partition, offset)
 
-    def _prove(self, partition: Partition, at: Position, known: Known) -> None:
-        """Compare ids; a sink is filled beside another one only by the topic's id."""
-        found = self._ids.now(partition.source)
-        self._meet(partition, at, found)
-        if found is None and at.epoch is not None and known.differs and self._ids.tell:
-            raise TransientError(
-                f"the id of topic {partition.source} cannot be read",
-                "see that the broker runs and the topic exists",
-            )
-
     def drop(self, partitions: Iterable[Partition]) -> None:
         """Records of `partitions` are no longer wanted."""
         for partition in partitions:
             self.next.pop(partition, None)
             self._start.pop(partition, None)
             self.known.pop(partition, None)
+            self.sought.pop(partition, None)
         read = {partition.source for partition in self.next}
         self._epochs = {topic: epoch for topic, epoch in self._epochs.items() if topic in read}
 
@@ -110,13 +197,7 @@ class Reader:
         if epoch is not None:
             self._epochs[partition.source] = epoch
 
-    def seek(self, positions: Positions) -> None:
-        """Read on from `positions` in those partitions that are still ours."""
-        for partition, position in positions.items():
-            if partition in self.next:
-                self._seek(self.place(partition, position))
-
-    def _seek(self, target: TopicPartition) -> None:
+    def _move(self, target: TopicPartition) -> None:
         try:
             self.consumer.seek(target)
         except KafkaException as error:
@@ -142,7 +223,10 @@ class Reader:
         return self._paused is not None
 
     def read(self, timeout: float) -> Records | None:
-        """The next records that are due; waits `timeout` seconds, one at most."""
+        """The next records that are due; waits `timeout` seconds, one at most.
+
+        None of a partition in `sought`: those are read from elsewhere soon.
+        """
         messages = self.consumer.consume(self._most, min(timeout, LONGEST_WAIT))
         good = [message for message in messages if message.error() is None]
         ends = self._hear(messages) if len(good) < len(messages) else {}
@@ -156,7 +240,7 @@ class Reader:
         if records is None:
             return None
         self._most = self._as_many_as(records)
-        return self._dated(records, asked)
+        return remaining(self._dated(records, asked), self.sought)
 
     def _as_many_as(self, records: Records) -> int:
         """How many records like these are enough for a poll, which would go on for megabytes."""

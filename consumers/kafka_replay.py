@@ -3,7 +3,7 @@
 No group is joined and nothing is committed: the positions sought alone say where to resume.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,19 +11,14 @@ import polars as pl
 from confluent_kafka import Consumer, KafkaException
 
 from consumers.kafka import BUDGET, CHUNK
-from consumers.kafka_client import (
-    REACH,
-    begin_each,
-    partitions_of,
-    remaining,
-    settings_beside,
-    topic_partition,
-    watermarks,
-)
+from consumers.kafka_client import REACH, partition_of, settings_beside, topic_partition
+from consumers.kafka_ends import partitions_of
+from consumers.kafka_offsets import Ends, ends_now
 from consumers.kafka_reader import Reader
 from consumers.kafka_window import Window
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records, Span
 from pinpip.borders import Listener
+from pinpip.clock import SystemClock
 from pinpip.epochs import Known
 from pinpip.errors import SourceError
 
@@ -54,7 +49,6 @@ class BoundedKafkaSource:
         self._headers, self._chunk = want_headers, chunk
         self._ends: dict[Partition, int] = {}
         self._open: set[Partition] = set()
-        self._sought: dict[Partition, Position | None] = {}
 
     def open(self, listener: Listener) -> None:
         """Fix the ends; SourceError when no broker or topic is there."""
@@ -65,8 +59,7 @@ class BoundedKafkaSource:
                 f"there is no topic {', '.join(self._topics)}",
                 "see kafka and source in config.yaml",
             )
-        for partition in partitions:
-            self._bound(partition)
+        self._bound(ends_now(self._reader.admin, partitions, SystemClock()))
         self._open |= set(partitions)
         listener.assigned(partitions)
 
@@ -75,11 +68,12 @@ class BoundedKafkaSource:
 
         Raises SourceError when a position lies before the window: going on would leave a gap.
         """
-        if not self._reader.paused:
-            begin_each(self._sought, self._begin)
+        for partition, position in self._reader.sought.items():
+            self._refuse_gap(partition, position)
+        for partition in self._reader.begin(timeout):
+            self._leave_if_done(partition)
         records = self._reader.read(timeout)
-        wanted = records and remaining(records, self._sought)
-        return wanted and self._cut(wanted)
+        return records and self._cut(records)
 
     def bind(self, known: Mapping[Partition, Known]) -> None:
         """Check the topics against what the sinks know, before these partitions are read."""
@@ -88,7 +82,7 @@ class BoundedKafkaSource:
     def seek(self, positions: Positions) -> None:
         """Read each partition from its position (None: from the window's start)."""
         ours = {p: position for p, position in positions.items() if p in self._ends}
-        self._sought |= ours
+        self._reader.seek(ours)
         self._open |= set(ours)
 
     def pause(self) -> None:
@@ -117,23 +111,16 @@ class BoundedKafkaSource:
         """Close the client."""
         self._reader.close()
 
-    def _bound(self, partition: Partition) -> None:
-        low, high = watermarks(self._reader.consumer, partition)
-        self._ends[partition] = high if self._window.last is None else min(self._window.last, high)
-        first = low if self._window.first is None else self._window.first
+    def _bound(self, ends: Mapping[Partition, Ends]) -> None:
+        own = self._window.first
+        firsts = {p: low if own is None else own for p, (low, _) in ends.items()}
         if self._window.since is not None:
-            first = max(
-                first, _offset_at(self._reader.consumer, partition, self._window.since, low)
-            )
-        self._reader.firsts[partition] = min(first, high)
-
-    def _begin(self, partition: Partition, position: Position | None) -> None:
-        self._refuse_gap(partition, position)
-        if partition in self._reader.next:
-            self._stop(partition)
-        start = self._reader.place(partition, position)
-        self._reader.consumer.incremental_assign([start])
-        self._leave_if_done(partition)
+            found = _offsets_at(self._reader.consumer, ends, self._window.since)
+            firsts = {p: max(first, found[p]) for p, first in firsts.items()}
+        for partition, (_, high) in ends.items():
+            last = self._window.last
+            self._ends[partition] = high if last is None else min(last, high)
+            self._reader.firsts[partition] = min(firsts[partition], high)
 
     def _refuse_gap(self, partition: Partition, position: Position | None) -> None:
         first = self._reader.firsts[partition]
@@ -176,27 +163,32 @@ class BoundedKafkaSource:
         return Span(span.start, end, span.records)
 
 
-def _offset_at(consumer: Consumer, partition: Partition, since: datetime, low: int) -> int:
+def _offsets_at(
+    consumer: Consumer, ends: Mapping[Partition, Ends], since: datetime
+) -> dict[Partition, int]:
     """The first offset with a timestamp at or after `since`; the end when there is none.
 
-    `low` for a broker that does not know times (librdkafka's mock cluster): the rows are filtered.
+    The first of all for a broker that does not know times (librdkafka's mock cluster): the rows are
+    filtered.
     """
-    found = _search(consumer, partition, int(since.timestamp() * 1000))
-    if found >= 0:
-        return found
-    knows_times = _search(consumer, partition, 0) >= 0
-    return watermarks(consumer, partition)[1] if knows_times else low
+    found = _search(consumer, ends, int(since.timestamp() * 1000))
+    oldest = _search(consumer, [p for p, offset in found.items() if offset < 0], 0)
+    beyond = {p: ends[p][1] if offset >= 0 else ends[p][0] for p, offset in oldest.items()}
+    return found | beyond
 
 
-def _search(consumer: Consumer, partition: Partition, milliseconds: int) -> int:
-    """The broker's answer to a search by time; negative when it has none."""
+def _search(
+    consumer: Consumer, partitions: Collection[Partition], milliseconds: int
+) -> dict[Partition, int]:
+    """The broker's answers to a search by time; negative where it has none."""
+    wanted = [topic_partition(partition, milliseconds) for partition in partitions]
+    if not wanted:
+        return {}
     try:
-        [found] = consumer.offsets_for_times(
-            [topic_partition(partition, milliseconds)], timeout=REACH
-        )
+        found = consumer.offsets_for_times(wanted, timeout=REACH)
     except KafkaException as error:
         raise SourceError(
-            f"{partition} cannot be searched by time: {error.args[0].str()}",
+            f"{wanted[0].topic} cannot be searched by time: {error.args[0].str()}",
             "see that the broker is well, or replay by offsets",
         ) from error
-    return int(found.offset)
+    return {partition_of(own): int(own.offset) for own in found}

@@ -11,7 +11,7 @@ import yaml
 from confluent_kafka import Consumer, TopicPartition
 from moto.kinesis.models import KinesisBackend
 
-from consumers.kafka_client import committed
+from consumers.kafka_ends import committed
 from pinpip.batch import Partition, Position
 from pinpip.cli.compose import tables_of
 from pinpip.local.java import free_port

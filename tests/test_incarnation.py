@@ -14,7 +14,8 @@ from confluent_kafka.cimpl import NewTopic
 from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
-from consumers.kafka_client import end_positions, settings
+from consumers.kafka_client import settings
+from consumers.kafka_ends import end_positions
 from consumers.kafka_ids import TopicIds
 from consumers.kafka_reader import Reader
 from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position, Records, merge
@@ -288,7 +289,7 @@ def create(admin: AdminClient, topic: str) -> None:
 def reading(broker: Broker, partition: Partition, at: Position | None) -> Reader:
     """A reader that was put there."""
     reader = Reader(settings(broker.properties, "reader", 0), headers=False, chunk=1000)
-    reader.consumer.incremental_assign([reader.place(partition, at)])
+    reader.consumer.incremental_assign(reader.place({partition: at}))
     return reader
 
 
@@ -321,9 +322,9 @@ def test_a_position_says_which_life_of_the_topic_it_counts_in(broker: Broker, to
     at = read(reader, 100)
     [(_, end)] = end_positions(broker.properties, [topic]).values()
     assert at.epoch == end.epoch is not None
-    reader.place(partition, at)
+    reader.place({partition: at})
     with pytest.raises(TopicRecreated, match=rf"offset 100 of {topic}/0"):
-        reader.place(partition, Position(100, epoch=OLD))
+        reader.place({partition: Position(100, epoch=OLD)})
     reader.consumer.close()
 
 
@@ -360,15 +361,15 @@ def test_a_cluster_that_tells_no_ids_is_never_waited_for(
     mock_broker.produce(name, payloads(8))
     reader = reading(mock_broker, Partition(name, "0"), Position(1, epoch=OLD))
     assert read(reader, 2).epoch is None
-    ids = TopicIds(settings(mock_broker.properties, "ids", 0), reader.consumer)
+    ids = TopicIds(reader.admin, reader.consumer)
     assert ids.ask([name]) == {}
     reader.consumer.close()
 
 
 @real
 def test_a_topic_that_is_not_there_has_no_epoch(broker: Broker, topic: str) -> None:
-    configuration = settings(broker.properties, "ids", 0)
-    ids = TopicIds(configuration, reading(broker, Partition(topic, "0"), None).consumer)
+    reader = reading(broker, Partition(topic, "0"), None)
+    ids = TopicIds(reader.admin, reader.consumer)
     assert ids.now("nobody-made-this") is None
     assert ids.now(topic) is not None
 

@@ -18,7 +18,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from consumers.kafka import KafkaSource
-from consumers.kafka_client import committed, settings
+from consumers.kafka_client import settings
+from consumers.kafka_ends import committed
 from consumers.kafka_messages import frame_of
 from pinpip.batch import HEADERS, HEADERS_DTYPE, KAFKA, Partition, Position, Span, merge
 from pinpip.borders import Source
@@ -278,7 +279,7 @@ def test_retention_that_overtakes_a_reader_stops_it(backend: KafkaBackend) -> No
         deleted.result(30)
         source.seek({backend.partitions[0]: Position(10)})
         with pytest.raises(RecordsExpired, match="offset 10 is still wanted"):
-            source.poll(0)
+            poll_until(source, lambda _: False)
 
 
 def test_a_position_beyond_the_end_is_never_read_from(mock_broker: Broker) -> None:

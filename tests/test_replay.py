@@ -11,13 +11,21 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consumers.kafka_client import committed
-from consumers.kafka_ends import unread_since
+from consumers.kafka_ends import committed, unread_since
 from consumers.kafka_replay import BoundedKafkaSource
 from consumers.kafka_window import Window
 from pinpip.batch import KAFKA, Partition, Position, Records, merge
 from pinpip.errors import RecordsExpired, SourceError
-from tests.contracts.source_contract import Recorder, ends, numbered, opened, ordered, rows, values
+from tests.contracts.source_contract import (
+    Recorder,
+    ends,
+    numbered,
+    opened,
+    ordered,
+    poll_until,
+    rows,
+    values,
+)
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.processes import (
@@ -262,8 +270,7 @@ def test_it_gives_what_was_there_when_it_was_opened_and_no_more(broker: Broker) 
 def test_an_empty_topic_is_exhausted_at_once(broker: Broker) -> None:
     source = bounded(broker, broker.create_topic())
     with opened(source, Recorder()):
-        assert source.poll(0) is None
-        assert source.exhausted
+        assert poll_until(source, lambda _: source.exhausted) == []
 
 
 @real
@@ -323,7 +330,7 @@ def test_a_window_whose_beginning_is_gone_is_refused(broker: Broker) -> None:
         opened(bounded(broker, topic, Window(2)), Recorder()) as source,
         pytest.raises(RecordsExpired, match=r"starts at offset 4, but offset 2 is still wanted"),
     ):
-        source.poll(0)
+        poll_until(source, lambda _: False)
 
 
 def trim(broker: Broker, topic: str, before: int) -> None:

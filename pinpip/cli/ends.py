@@ -7,8 +7,8 @@ from datetime import datetime
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers import kinesis_faults
-from consumers.kafka_client import end_positions, high_watermarks, outside
-from consumers.kafka_ends import unread_since
+from consumers.kafka_ends import end_positions, high_watermarks, unread_since
+from consumers.kafka_offsets import outside
 from consumers.kinesis import CLIENT_CONFIG
 from consumers.kinesis_ends import End, ends_beyond
 from consumers.shards import list_shards

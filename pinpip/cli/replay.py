@@ -130,7 +130,7 @@ def _source(
 ) -> "tuple[Source, int | None]":
     """The bounded source, and how many records it has at most when that can be told."""
     from consumers import kafka_window, kinesis_window
-    from consumers.kafka_client import end_positions
+    from consumers.kafka_ends import end_positions
     from pinpip import config as settings
     from pinpip import kafka
     from pinpip.cli import bounded
