@@ -7,13 +7,15 @@ there the cluster's own id, new at each start, stands for those of its topics.
 
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from pinpip.epochs import epoch_of, epoch_of_text
+from pinpip.batch import Partition, Position
+from pinpip.epochs import epoch_of, epoch_of_text, refuse_another
 
 PATIENCE = 1.0
 _MOCK = "mockCluster"
@@ -59,6 +61,27 @@ class TopicIds:
     def now(self, topic: str) -> int | None:
         """The epoch of `topic`, or None when the cluster does not tell."""
         return self.answers(self.ask([topic])).get(topic)
+
+
+class Epochs:
+    """The epochs of the topics that are read: all that is known of one must agree."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {}
+
+    def keep(self, topics: Collection[str]) -> None:
+        """Forget all others."""
+        self.known = {topic: epoch for topic, epoch in self.known.items() if topic in topics}
+
+    def meet(self, partition: Partition, at: Position, found: int | None) -> None:
+        """Raise TopicRecreated when `at`, or what the broker `found`, is of another epoch."""
+        known = self.known.get(partition.source)
+        refuse_another(partition, at, known)
+        epoch = at.epoch if known is None else known
+        refuse_another(partition, replace(at, epoch=epoch), found)
+        epoch = found if epoch is None else epoch
+        if epoch is not None:
+            self.known[partition.source] = epoch
 
 
 def _answer(topic: str, answer: Future[Any], patience: float) -> int | None:

@@ -16,11 +16,11 @@ from consumers.kafka_client import (
     report,
     topic_partition,
 )
-from consumers.kafka_ids import Asked, TopicIds
+from consumers.kafka_ids import Asked, Epochs, TopicIds
 from consumers.kafka_messages import frame_of, ranges
 from consumers.kafka_offsets import Ends, Offsets, outside
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records, Span
-from pinpip.epochs import Known, refuse_another
+from pinpip.epochs import Known
 from pinpip.errors import SourceError, TransientError
 
 LONGEST_WAIT = 1.0
@@ -79,7 +79,7 @@ class Reader:
         self._ids = TopicIds(self.admin, self.consumer)
         self._question: Question | None = None
         self._waiting: frozenset[Partition] = frozenset()
-        self._epochs: dict[str, int] = {}
+        self._epochs = Epochs()
         self._asked: Asked = {}
         self._headers, self._chunk, self._from_end = headers, chunk, from_end
         self._tolerated = set() if member else {KafkaError.GROUP_AUTHORIZATION_FAILED}
@@ -164,7 +164,7 @@ class Reader:
         """None while it cannot be told whether a sink may be filled beside another one."""
         known = self.known.get(partition, Known(position, position))
         at = known.furthest or position or Position(self.next.get(partition, 0))
-        self._meet(partition, at, found)
+        self._epochs.meet(partition, at, found)
         if found is None and at.epoch is not None and known.differs and self._ids.tell:
             return None
         low, high = ends
@@ -184,18 +184,7 @@ class Reader:
             self._start.pop(partition, None)
             self.known.pop(partition, None)
             self.sought.pop(partition, None)
-        read = {partition.source for partition in self.next}
-        self._epochs = {topic: epoch for topic, epoch in self._epochs.items() if topic in read}
-
-    def _meet(self, partition: Partition, at: Position, found: int | None) -> None:
-        """All that is known of the topic's epoch must agree; `found` is what its broker says."""
-        known = self._epochs.get(partition.source)
-        refuse_another(partition, at, known)
-        epoch = at.epoch if known is None else known
-        refuse_another(partition, replace(at, epoch=epoch), found)
-        epoch = found if epoch is None else epoch
-        if epoch is not None:
-            self._epochs[partition.source] = epoch
+        self._epochs.keep({partition.source for partition in self.next})
 
     def _move(self, target: TopicPartition) -> None:
         try:
@@ -253,16 +242,16 @@ class Reader:
         """Let an idle reader hear of a topic created again, by the answer to its last look."""
         found = self._ids.answers(self._asked, 0)
         for partition, offset in self.next.items():
-            self._meet(partition, Position(offset), found.get(partition.source))
+            self._epochs.meet(partition, Position(offset), found.get(partition.source))
         self._asked = self._ids.ask({partition.source for partition in self.next})
 
     def _dated(self, records: Records, asked: Asked) -> Records:
         """The records with the epoch that was known before they were fetched and still is after."""
-        found, known = self._ids.answers(asked), dict(self._epochs)
+        found, known = self._ids.answers(asked), dict(self._epochs.known)
         spans: dict[Partition, Span] = {}
         for partition, span in records.spans.items():
             now = found.get(partition.source)
-            self._meet(partition, span.start or Position(0), now)
+            self._epochs.meet(partition, span.start or Position(0), now)
             epoch = now if now == known.get(partition.source) else None
             spans[partition] = replace(span, end=replace(span.end, epoch=epoch))
         return replace(records, spans=spans)

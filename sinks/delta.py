@@ -21,6 +21,7 @@ from sinks import (
     newtable,
     table,
     transactions,
+    txns,
     windows,
 )
 from sinks.checkpoints import Checkpoints
@@ -75,7 +76,7 @@ class DeltaSink:
         else:
             table.check(newest, target.uri, target.schema)
             log = self._learnt(newest, set(self._progress) - set(partitions))
-            lookup = log.learning(newest.transaction_version)
+            lookup = log.learning(txns.versions(newest, target.options))
             with table.sorted_errors(target.uri):  # to look a position up may read the log
                 found = {
                     p: transactions.read_with_epoch(lookup, target.app, p, target.coordinates)
@@ -191,8 +192,8 @@ class DeltaSink:
         for tried in range(1, _TRIES + 1):
             log = self._newest()
             moves = self._compare(log, ranges)
-            txns = self._transactions(log.transaction_version, moves, now_ms)
-            entry = [info, *self._amendment, *map(deltalog.txn, txns), *files]
+            moved = self._transactions(log.transaction_version, moves, now_ms)
+            entry = [info, *self._amendment, *map(deltalog.txn, moved), *files]
             landed = log.append(entry)
             if landed is entry:
                 self._amendment = []
@@ -276,7 +277,7 @@ class DeltaSink:
         self._bounded = metadata.bounds(found, own)
         self._amendment = metadata.amendment(found, own)
         log = Log(self._store, found.version())
-        lookup = log.learning(found.transaction_version)
+        lookup = log.learning(txns.versions(found, self._target.options))
         with table.sorted_errors(self._target.uri):  # to look a position up may read the log
             for partition in partitions:
                 self._stored(lookup, partition)

@@ -14,10 +14,11 @@ import polars as pl
 from pinpip.batch import Coordinates, Partition, Position, Stretch
 from pinpip.borders import Options
 from pinpip.errors import PositionLost, SinkError
-from sinks import ledger, proof, rows, settled, table, transactions
+from sinks import ledger, proof, rows, settled, table, transactions, txns
 from sinks.ledger import Entry, Range
 from sinks.proof import Finding, Held, Kind
 from sinks.reading import TableReader
+from sinks.transactions import Lookup
 
 _AT_ONCE = 500_000  # rows, as far as files allow
 
@@ -45,6 +46,7 @@ class Snapshot:
         self._coordinates = coordinates
         self._app = app
         self._folder = folder
+        self._options = options
         self._table = table.find_own(uri, options, coordinates)
         self._reader = TableReader(self._table, options) if self._table else None
         self.lost: list[Finding] = []
@@ -102,10 +104,11 @@ class Snapshot:
         """The stored position; when it is damaged None, and a finding in `lost`."""
         if self._table is None:
             return None
-        lookup = self._table.transaction_version
         try:
             with table.sorted_errors(self.name):
-                return transactions.read_with_epoch(lookup, self._app, partition, self._coordinates)
+                return transactions.read_with_epoch(
+                    self._txns, self._app, partition, self._coordinates
+                )
         except PositionLost as error:
             self.lost.append(Finding(Kind.POSITION, partition, f"{self.name}: {error.message}"))
             return None
@@ -142,6 +145,10 @@ class Snapshot:
         at = found.row(rng.randrange(found.height))
         sub = None if c.sub is None else at[3]
         return Partition(at[0], str(at[1])), c.before(at[2], sub)
+
+    @cached_property
+    def _txns(self) -> Lookup:
+        return txns.versions(self._table, self._options) if self._table else lambda _: None
 
     @cached_property
     def _files(self) -> pl.DataFrame:

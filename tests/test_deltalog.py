@@ -18,14 +18,16 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pinpip.batch import KAFKA, Position
+from pinpip.borders import Options
 from pinpip.errors import SinkError, StalePosition, TransientError
-from sinks import probe
+from sinks import probe, txns
 from sinks import table as table_module
 from sinks.delta import DeltaSink
 from sinks.deltalog import Log as DeltaLog
 from sinks.deltalog import commit_info
 from sinks.s3 import S3Store, client
 from sinks.store import FolderStore, Store
+from sinks.transactions import Lookup
 from tests.contracts.sink_contract import Consumer
 from tests.support.aws import TestAws
 from tests.support.batches import CLEAN_SCHEMA, Log
@@ -364,15 +366,20 @@ def test_a_writer_whose_look_at_the_positions_failed_compares_none_it_did_not_re
     opened(backend, 5).write(LOG.batch({5: (0, 3)}))
     late = opened(backend, A, B)
     opened(backend, A, B).write(LOG.batch({A: (0, 3), B: (0, 3)}))
-    lookup, asked = DeltaTable.transaction_version, count()
+    versions, asked = txns.versions, count()
 
-    def fail_at_the_second(found: DeltaTable, app_id: str) -> int | None:
-        if next(asked) == 1:
-            raise OSError("Generic S3 error: the connection was closed")
-        return lookup(found, app_id)
+    def failing_at_the_second(found: DeltaTable, options: Options) -> Lookup:
+        lookup = versions(found, options)
+
+        def look_up(app_id: str) -> int | None:
+            if next(asked) == 1:
+                raise OSError("Generic S3 error: the connection was closed")
+            return lookup(app_id)
+
+        return look_up
 
     with monkeypatch.context() as patch:
-        patch.setattr(DeltaTable, "transaction_version", fail_at_the_second)
+        patch.setattr(txns, "versions", failing_at_the_second)
         with pytest.raises(TransientError):
             late.positions([LOG.partition(i) for i in (A, B)])
     with pytest.raises(StalePosition):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pinpip.batch import Partition, Position
     from pinpip.config import Config
+    from sinks.transactions import Lookup
     from sinks.verify import Tables
 
 
@@ -43,6 +44,7 @@ def _tree(config: "Config", name: str) -> dict[str, Any]:
     from pinpip.cli.compose import tables_of
     from pinpip.cli.ends import ends_of, high_watermarks_of
     from sinks.table import find_own
+    from sinks.txns import versions
 
     tables = tables_of(config, name)
     clean, quarantine = (
@@ -50,8 +52,9 @@ def _tree(config: "Config", name: str) -> dict[str, Any]:
         for uri in (tables.clean, tables.quarantine)
     )
     highs = high_watermarks_of(config, name)  # asked first: what arrives meanwhile is not held back
+    lookup = versions(clean, tables.options) if clean else None
     partitions = [
-        _row(tables, clean, p, end) | {"held_back": _beyond(highs.get(p), end)}
+        _row(tables, lookup, p, end) | {"held_back": _beyond(highs.get(p), end)}
         for p, end in sorted(ends_of(config, name).items())
     ]
     lags = [row["lag"] for row in partitions]
@@ -66,13 +69,12 @@ def _tree(config: "Config", name: str) -> dict[str, Any]:
 
 
 def _row(
-    tables: "Tables", clean: "DeltaTable | None", partition: "Partition", end: "Position | None"
+    tables: "Tables", lookup: "Lookup | None", partition: "Partition", end: "Position | None"
 ) -> dict[str, Any]:
     from sinks import transactions
 
     position = None
-    if clean is not None:
-        lookup = clean.transaction_version
+    if lookup is not None:
         position = transactions.read_with_epoch(lookup, tables.app, partition, tables.coordinates)
     return {
         "partition": str(partition),

@@ -1,0 +1,79 @@
+"""All `txn` actions of a table, read at once.
+
+delta-rs answers for one application id at a time and reads the tail of the log for each: 600
+partitions take it seconds on a disk and thousands of requests on S3. Source: Delta transaction
+protocol, "Transaction Identifiers", "Checkpoints" and "Last Checkpoint File".
+"""
+
+import polars as pl
+from deltalake import DeltaTable
+
+from pinpip.borders import Options
+from sinks.transactions import Lookup
+
+_MOST = 2_000  # entries since the checkpoint: more are left to delta-rs
+_TXN = pl.Struct({"appId": pl.String, "version": pl.Int64})
+_HINT: dict[str, pl.DataType] = {
+    "version": pl.Int64(),
+    "parts": pl.Int64(),
+    "v2Checkpoint": pl.Struct({"path": pl.String}),
+}
+_ENTRY = "entry"
+_UNREADABLE = (OSError, pl.exceptions.PolarsError)  # OSError: also a file that is not there
+_Storage = dict[str, str]
+
+
+def versions(table: DeltaTable, options: Options) -> Lookup:
+    """The version of each application id as of `table`'s version; None: it has none.
+
+    Reads the newest checkpoint and the entries after it. Where that cannot be (a hint that names no
+    checkpoint or one in several parts, entries that are gone), delta-rs is asked.
+    """
+    log, storage = f"{table.table_uri.rstrip('/')}/_delta_log", options()
+    try:
+        since = _checkpoint(log, storage)
+        if not since <= table.version() <= since + _MOST:
+            return table.transaction_version
+        newer = range(since + 1, table.version() + 1)
+        entries = _logged([f"{log}/{n:020d}.json" for n in newer], storage)
+        return dict([*_checkpointed(log, since, storage), *entries]).get
+    except _UNREADABLE:
+        return table.transaction_version
+
+
+def _checkpoint(log: str, storage: _Storage) -> int:
+    """The version of the checkpoint that the hint names, -1 when there is no hint.
+
+    Raises FileNotFoundError for a checkpoint that is not a single file.
+    """
+    try:
+        hints = pl.scan_ndjson(f"{log}/_last_checkpoint", schema=_HINT, storage_options=storage)
+        [(version, *others)] = hints.collect().rows()
+    except (FileNotFoundError, ValueError):  # no hint, or an empty one
+        return -1
+    if version is None or any(others):
+        raise FileNotFoundError(f"{log}/_last_checkpoint names no single file")
+    return int(version)
+
+
+def _checkpointed(log: str, version: int, storage: _Storage) -> list[tuple[str, int]]:
+    if version < 0:
+        return []
+    uri = f"{log}/{version:020d}.checkpoint.parquet"
+    return _rows(pl.scan_parquet(uri, storage_options=storage, glob=False).select("txn"))
+
+
+def _logged(uris: list[str], storage: _Storage) -> list[tuple[str, int]]:
+    """The `txn` actions of the entries, oldest first."""
+    if not uris:
+        return []
+    lines = pl.scan_ndjson(
+        uris, schema={"txn": _TXN}, storage_options=storage, include_file_paths=_ENTRY
+    )
+    return _rows(lines.sort(_ENTRY, maintain_order=True))
+
+
+def _rows(actions: pl.LazyFrame) -> list[tuple[str, int]]:
+    txn = pl.col("txn").struct
+    both = actions.select(id=txn.field("appId"), version=txn.field("version"))
+    return both.drop_nulls().collect().rows()
