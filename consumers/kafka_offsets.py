@@ -4,14 +4,15 @@ A consumer's own question about ends waits behind its fetches, half a second for
 """
 
 from collections.abc import Collection, Mapping
-from concurrent.futures import Future
-from typing import Any
+from concurrent.futures import Future, wait
+from typing import Any, NamedTuple
 
 from confluent_kafka import IsolationLevel, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from consumers.kafka_client import REACH, REFUSED, failure, topic_partition
+from consumers.kafka_ids import Asked
 from pinpip.batch import Partition
 from pinpip.clock import Clock
 from pinpip.errors import RecordsExpired, TopicRecreated, TransientError
@@ -72,6 +73,22 @@ def _requested(
     wanted = {topic_partition(p): spec for p in partitions}
     found = admin.list_offsets(wanted, isolation_level=level, request_timeout=REACH)
     return {Partition(own.topic, str(own.partition)): answer for own, answer in found.items()}
+
+
+class Question(NamedTuple):
+    """What must be known of partitions before they are read: their ends and their topics' ids."""
+
+    offsets: Offsets
+    ids: Asked
+
+    def is_answered(self, patience: float) -> bool:
+        """Whether all answers are there after `patience` seconds at most."""
+        return not wait([*self.offsets.futures, *self.ids.values()], patience).not_done
+
+    @property
+    def complaint(self) -> str:
+        """Why a partition cannot be read yet."""
+        return self.offsets.complaint or f"the id of topic {', '.join(self.ids)} cannot be read"
 
 
 def ends_now(

@@ -1,9 +1,8 @@
 """Reading Kafka from given offsets: shared by the group's member and the bounded source."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import wait
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
@@ -18,7 +17,7 @@ from consumers.kafka_client import (
 )
 from consumers.kafka_ids import Asked, Epochs, TopicIds
 from consumers.kafka_messages import frame_of, ranges
-from consumers.kafka_offsets import Ends, Offsets, outside
+from consumers.kafka_offsets import Ends, Offsets, Question, outside
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records, Span
 from pinpip.epochs import Known
 from pinpip.errors import SourceError, TransientError
@@ -30,22 +29,6 @@ _STATE = KafkaError._STATE  # noqa: SLF001
 _OUT_OF_RANGE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
 _ABSENT = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001
 _log = structlog.get_logger()
-
-
-class Question(NamedTuple):
-    """What must be known of partitions before they are read: their ends and their topics' ids."""
-
-    offsets: Offsets
-    ids: Asked
-
-    def is_answered(self, patience: float) -> bool:
-        """Whether all answers are there after `patience` seconds at most."""
-        return not wait([*self.offsets.futures, *self.ids.values()], patience).not_done
-
-    @property
-    def complaint(self) -> str:
-        """Why something is not known."""
-        return self.offsets.complaint or "its topic's id cannot be read"
 
 
 class Reader:
@@ -139,7 +122,7 @@ class Reader:
         starts = self._place(positions, question)
         if len(starts) < len(positions):
             raise TransientError(
-                f"where {min(positions)} ends is not known: {question.complaint}",
+                f"{min(positions)} cannot be read yet: {question.complaint}",
                 "see that the broker runs and the topic exists",
             )
         return starts

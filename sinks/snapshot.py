@@ -118,7 +118,7 @@ class Snapshot:
         if self._table is None:
             return 0
         with table.sorted_errors(self.name):
-            return transactions.read_expired(self._table.transaction_version, self._app, partition)
+            return transactions.read_expired(self._txns, self._app, partition)
 
     def end(self, partition: Partition) -> Position | None:
         """Up to where it holds all that the source gave."""

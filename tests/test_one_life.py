@@ -189,10 +189,10 @@ def test_a_sink_is_not_filled_beside_another_while_the_broker_does_not_tell_the_
     for start, may in ((None, False), (Position(3, epoch=OLD), False), (ahead, True)):
         reader = reading(broker, {partition: Known(start, ahead)})
         if may:
-            reader.place(partition, start)
+            reader.place({partition: start})
         else:
             with pytest.raises(TransientError, match=f"the id of topic {topic}"):
-                reader.place(partition, start)
+                reader.place({partition: start})
         reader.close()
 
 
@@ -204,19 +204,19 @@ def test_a_sink_beyond_the_topics_end_stops_the_one_that_is_behind(broker: Broke
     for furthest, may in ((Position(9), True), (Position(10), False)):
         reader = reading(broker, {partition: Known(None, furthest)})
         if may:
-            reader.place(partition, None)
+            reader.place({partition: None})
         else:
             with pytest.raises(TopicRecreated, match="ends at offset 9, but the table is at 10"):
-                reader.place(partition, None)
+                reader.place({partition: None})
         reader.close()
 
 
 def test_an_embedded_cluster_has_one_epoch_for_its_life(clusters: tuple[Broker, Broker]) -> None:
     def epoch(broker: Broker) -> int | None:
         reader = reading(broker, {})
-        ids = TopicIds(settings(broker.properties, "ids", 0), reader.consumer)
+        found = TopicIds(reader.admin, reader.consumer).now(TOPIC)
         reader.close()
-        return ids.now(TOPIC)
+        return found
 
     one, other = clusters
     assert epoch(one) == epoch(one) is not None
