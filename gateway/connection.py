@@ -7,7 +7,13 @@ from http import HTTPStatus
 from typing import Any
 
 import httptools
-from uvicorn._types import ASGI3Application
+from uvicorn._types import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ASGISendEvent,
+    Scope,
+)
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -151,7 +157,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        waits = cycle.waiting_for_100_continue
+        super()._start_asgi_task(cycle, _last_if_refused(cycle, app) if waits else app)
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or end the connection if that is what comes next."""
@@ -195,6 +202,23 @@ class Connection(HttpToolsProtocol):
     def _close(self) -> None:
         self.transport.write(self._last_words or b"")
         self.transport.close()
+
+
+def _last_if_refused(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+    """`app`, with the connection ended by an answer before the body was asked for.
+
+    The client then sends its body or goes on without it: nobody knows which (RFC 9110, 10.1.1).
+    """
+
+    async def served(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        async def answer(message: ASGISendEvent) -> None:
+            if cycle.waiting_for_100_continue:
+                cycle.keep_alive = False
+            await send(message)
+
+        await app(scope, receive, answer)
+
+    return served
 
 
 def _parser(connection: HttpToolsProtocol) -> httptools.HttpRequestParser:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.answers import JSON, Handler, Refusal, Routes, reply
-from gateway.envelope import (
+from gateway.kinesis_records import (
     KinesisRecord,
     invalid,
     kinesis_object,
@@ -33,6 +33,8 @@ PUT_BYTES = 5 * 1024 * 1024
 SENDING_SECONDS = 5.0  # a call may take 23, and API Gateway gives up after 29
 PAGE = 10_000
 SHARDS = 10_000  # the most that UpdateShardCount takes
+NEW_STREAM = ("Tags", "WarmThroughputMiBps", "MaxRecordSizeInKiB", "RecordDistributionStrategy")
+"""What CreateStream takes besides; botocore and Kinesis check it."""
 PROVISIONED = "PROVISIONED"
 ON_DEMAND = "ON_DEMAND"
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
@@ -63,8 +65,7 @@ async def _json(handler: Handler, request: Request, body: bytes) -> Response:
 
 async def _put_record(kinesis: Streams, request: Request, body: bytes) -> Response:
     stream, record = _stream(request), kinesis_record(body)
-    put = {"StreamName": stream, "Data": record.data, "PartitionKey": record.partition_key}
-    return reply(await kinesis.call("put_record", **put))
+    return reply(await kinesis.call("put_record", StreamName=stream, **record.members))
 
 
 async def _put_records(
@@ -89,7 +90,7 @@ async def _put_chunk(
     kinesis: Streams, stream: str, chunk: Sequence[KinesisRecord], *, first: bool
 ) -> list[dict[str, Any]]:
     """One result per record; a refusal fails them all, but goes on to the caller for the first."""
-    entries = [{"Data": r.data, "PartitionKey": r.partition_key} for r in chunk]
+    entries = [record.members for record in chunk]
     try:
         answer = await kinesis.call("put_records", StreamName=stream, Records=entries)
     except Refusal as refusal:
@@ -107,10 +108,13 @@ def _entry(refusal: Refusal) -> dict[str, Any]:
 
 
 def chunks(records: Sequence[KinesisRecord]) -> Iterator[Sequence[KinesisRecord]]:
-    """`records` in order, in as many PutRecords calls as Kinesis's limits ask for."""
+    """`records` in order, in as many PutRecords calls as Kinesis's limits ask for.
+
+    A record above PUT_BYTES, which some streams take, gets a call of its own.
+    """
     start = size = 0
     for n, record in enumerate(records):
-        if n - start == PUT_RECORDS or size + record.size > PUT_BYTES:
+        if n > start and (n - start == PUT_RECORDS or size + record.size > PUT_BYTES):
             yield records[start:n]
             start, size = n, 0
         size += record.size
@@ -139,12 +143,13 @@ def _page(request: Request, *names: str) -> dict[str, Any]:
 
 
 async def _create(kinesis: Streams, request: Request, body: bytes) -> Response:
-    """CreateStream: `ShardCount`, or `StreamModeDetails` with the mode ON_DEMAND."""
+    """CreateStream: `ShardCount` or `StreamModeDetails` with ON_DEMAND, and NEW_STREAM's."""
     stream, tree = _stream(request), kinesis_object(body)
     mode = _mode(tree["StreamModeDetails"]) if "StreamModeDetails" in tree else None
     wanted: dict[str, Any] = {"StreamModeDetails": {"StreamMode": mode}} if mode else {}
     if mode != ON_DEMAND or "ShardCount" in tree:
         wanted["ShardCount"] = _shards(tree.get("ShardCount"))
+    wanted |= {name: tree[name] for name in NEW_STREAM if name in tree}
     return reply(await kinesis.call("create_stream", StreamName=stream, **wanted))
 
 

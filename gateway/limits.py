@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from gateway.codings import coding, unpacked
+
 RETRY_LATER = {"Retry-After": "1"}
 TOO_LARGE = "Request Entity Too Large"  # as Jetty under the REST Proxy says it
 
@@ -48,20 +50,29 @@ class Share:
 
 
 async def body_of(request: Request, share: Share, limit: int) -> bytes:
-    """The body; raises HTTPException 413 as soon as it is known to be longer than `limit`."""
+    """The body without its content coding.
+
+    Raises HTTPException: 413 as soon as the body is known to be longer than `limit`, with its
+    coding or without; 415 for an unknown coding, 400 for a body that does not have its coding.
+    """
+    name = coding(",".join(request.headers.getlist("content-encoding")))
     _admit(int(request.headers.get("content-length", 0)), share, limit)
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
         _admit(size, share, limit)
         parts.append(part)
-    return b"".join(parts)
+    body = b"".join(parts)
+    if name is None or not body:
+        return body
+    return unpacked(body, name, lambda more: _admit(more, share, limit, size))
 
 
-def _admit(size: int, share: Share, limit: int) -> None:
+def _admit(size: int, share: Share, limit: int, besides: int = 0) -> None:
+    """Hold `size` bytes of a body, `besides` the bytes that are held for it already."""
     if size > limit:
         raise HTTPException(413, TOO_LARGE)
-    share.grow(size)
+    share.grow(size + besides)
 
 
 def refuse_more(records: int, limit: int) -> None:

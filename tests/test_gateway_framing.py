@@ -191,6 +191,27 @@ def test_http_1_0_is_not_told_to_continue(url: str) -> None:
     assert statuses(said) == [b"200"]
 
 
+@pytest.mark.parametrize("path", ["t", "t/nowhere"], ids=["too large", "refused"])
+def test_a_refused_expectation_ends_the_connection(url: str, path: str) -> None:
+    lines = [b"Expect: 100-continue ", b"Content-Length: %d" % (20 * 1024 * 1024)]
+    with connected(url) as client:
+        client.sendall(head(path, *lines))
+        said = answer(client)
+
+    assert statuses(said) in ([b"413"], [b"404"])
+    assert b"connection: close\r\n" in said
+
+
+def test_a_met_expectation_keeps_the_connection(url: str) -> None:
+    lines = [b"Expect: 100-continue", b"Content-Length: %d" % len(BODY)]
+    with connected(url) as client:
+        for _ in range(2):
+            client.sendall(head("t", *lines))
+            assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            client.sendall(BODY)
+            assert statuses(client.recv(65536)) == [b"200"]
+
+
 def test_requests_before_a_bad_one_get_their_answers_first() -> None:
     kafka = SlowKafka()
     good = head("t", b"Content-Length: %d" % len(BODY)) + BODY

@@ -6,6 +6,7 @@ ProduceToTopicAction.java, ProduceToPartitionAction.java, entities/v2/ProduceRes
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -137,15 +138,19 @@ def test_binary_values_are_decoded_from_base64(
         (b"", 422, 42206, "Payload error. Request body is empty. Data is required."),
         (b"{}", 422, 422, "records must not be empty"),
         (b'{"records":[]}', 422, 422, "records must not be empty"),
-        (b'{"records":{"value":1}}', 422, 422, "records: Expected `array`, got `object`"),
-        (b'{"records":[1]}', 422, 422, "records[0]: Expected `object`, got `int`"),
+        (b'{"records":null}', 422, 422, "records must not be empty"),
+        (b"null", 422, 42206, "Payload error. Request body is empty. Data is required."),
+        (b'{"records":"x"}', 400, 400, "records: Expected `array`, got `str`"),
+        (b'{"records":{"value":1}}', 400, 400, "records: Expected `array`, got `object`"),
+        (b'{"records":[1]}', 400, 400, "records[0]: Expected `object`, got `int`"),
+        (b'["x"]', 400, 400, "Expected `object`, got `array`"),
         (
             b'{"records":[{},{"partition":-1}]}',
             422,
             422,
             "records[1].partition: Expected `int` >= 0",
         ),
-        (b"[" * 100_000, 422, 422, "Expected `object`, got `array`"),
+        (b"[" * 100_000, 400, 400, "Expected `object`, got `array`"),
         (b'{"records":[{"value":%b' % (b"[" * 9**5), 400, 400, "Malformed JSON: nested too deeply"),
         (b'{"records":["\xff"]}', 400, 400, "Malformed JSON: byte 13 is not UTF-8"),
     ],
@@ -179,14 +184,46 @@ def test_malformed_json_is_400(url: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ['"no base64!"', '"YQ"', '"YWJj="', '"é"', "{}", "[]", "1", "true"]
+    ("value", "status"),
+    [
+        ('"no base64!"', 422),
+        ('"YQ"', 422),
+        ('"YWJj="', 422),
+        ('"é"', 422),
+        ("{}", 400),
+        ("[]", 400),
+        ("1", 400),
+        ("true", 400),
+    ],
 )
-def test_a_binary_value_that_is_not_base64_is_422(url: str, value: str) -> None:
+def test_a_binary_value_is_base64_text(url: str, value: str, status: int) -> None:
     answer = post(url, SERVED, f'{{"records":[{{"value":{value}}}]}}'.encode(), BINARY_FORMAT)
 
-    assert answer.status_code == 422
+    assert answer.status_code == status
     assert answer.json()["message"].startswith("records[0].value: ")
     assert "application/vnd.kafka.json.v2+json" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\\ud800", "long \\ud800 text that goes on for a while", "\\uDC00\\uD800", "\\\\\\ud83d"],
+)
+@pytest.mark.parametrize("member", ['"value":"{}"', '"key":"{}"', '"{}":1'])
+def test_half_of_a_surrogate_pair_is_named(text: str, member: str) -> None:
+    body = '{"records":[{' + member.replace("{}", text) + "}]}"
+    half = re.findall(r"\\u[dD]...", text)[0]
+
+    with pytest.raises(Refusal, match="is half of a surrogate pair") as refused:
+        kafka_records(body.encode(), binary=False)
+    assert f"{half} is half of a surrogate pair, no character (byte {body.index(half)})" in str(
+        refused.value
+    )
+
+
+def test_a_whole_surrogate_pair_is_a_character() -> None:
+    body = b'{"records":[{"key":"\\uD83D\\uDE00","value":"\\\\ud800"}]}'
+
+    assert kafka_records(body, binary=False) == [KafkaRecord('"😀"'.encode(), b'"\\\\ud800"')]
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.answers import Refusal
-from gateway.envelope import KinesisRecord, kinesis_record, kinesis_records
 from gateway.kinesis import PUT_BYTES, SENDING_SECONDS, chunks, routes
+from gateway.kinesis_records import (
+    RECORD_MAX,
+    KinesisRecord,
+    kinesis_record,
+    kinesis_records,
+)
 from gateway.server import kinesis_client
 from gateway.streams import Streams
+from pinpip.config import Gateway
 from tests.support.aws import TestAws
 from tests.support.clock import ManualClock
 from tests.support.gateways import NOWHERE, running
@@ -31,7 +37,9 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def url(aws: TestAws) -> Iterator[str]:
-    with running(NO_KAFKA, kinesis=kinesis_client(aws.config)) as running_url:
+    settings = Gateway.model_validate({"max_body": 11 * MIB})
+    kinesis = kinesis_client(aws.config)
+    with running(NO_KAFKA, kinesis=kinesis, settings=settings) as running_url:
         yield f"{running_url}/test"
 
 
@@ -93,15 +101,16 @@ def test_records_are_answered_one_for_one_beyond_kinesiss_limits(
     assert last(aws, stream, answer["Records"][777]) == (b'{"n":777}', "777")
 
 
-@given(st.lists(st.integers(1, MIB - 1), min_size=1, max_size=40))
+@given(st.lists(st.integers(1, MIB - 1) | st.integers(1, RECORD_MAX - 1), min_size=1, max_size=40))
 def test_chunks_keep_the_order_and_the_limits(sizes: list[int]) -> None:
-    data = b"x" * MIB
+    data = bytes(RECORD_MAX)
     records = [KinesisRecord(data[:size], str(n % 10)) for n, size in enumerate(sizes)]
     parts = list(chunks(records))
 
     assert [record for part in parts for record in part] == records
     assert all(part for part in parts)
-    assert all(sum(record.size for record in part) <= PUT_BYTES for part in parts)
+    large = [part for part in parts if sum(record.size for record in part) > PUT_BYTES]
+    assert [len(part) for part in large] == [1] * sum(record.size > PUT_BYTES for record in records)
 
 
 INVALID = "1 validation error detected: Value at '{}' failed to satisfy constraint: Member {}"
@@ -121,9 +130,9 @@ INVALID = "1 validation error detected: Value at '{}' failed to satisfy constrai
         ("record", {"Data": 1, "PartitionKey": {}}, "PartitionKey", "must be text"),
         (
             "record",
-            {"Data": "x" * MIB, "PartitionKey": "k"},
+            {"Data": "x" * (10 * MIB), "PartitionKey": "k"},
             "Data",
-            "must hold at most 1048576 bytes with its key",
+            "must hold at most 10485760 bytes with its key",
         ),
         (
             "records",

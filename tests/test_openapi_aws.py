@@ -15,7 +15,7 @@ from jsonschema import Draft4Validator
 from moto import mock_aws
 
 from gateway import openapi
-from gateway.envelope import KinesisRecord, kinesis_record, kinesis_records
+from gateway.kinesis_records import KinesisRecord, kinesis_record, kinesis_records
 from gateway.streams import THROTTLED, THROUGHPUT
 from tests.support.vtl import Rendered, render
 
@@ -194,6 +194,8 @@ def test_what_api_gateway_validates_knows_no_nullable() -> None:
         "RecordOfMany",
         "KinesisData",
         "PartitionKey",
+        "ExplicitHashKey",
+        "DryRun",
     }
     assert not any("nullable" in DOCUMENT["components"]["schemas"][name] for name in names)
 
@@ -209,6 +211,10 @@ def test_what_api_gateway_validates_knows_no_nullable() -> None:
         ("ManyRecords", {"records": [{"data": [1], "partition-key": "p"}]}, True),
         ("ManyRecords", {"records": [{"data": 1, "partition-key": "p"}, {"data": 1}]}, False),
         ("ManyRecords", {"records": {}}, False),
+        ("OneRecord", {"Data": 1, "PartitionKey": "p", "ExplicitHashKey": 2**127}, True),
+        ("OneRecord", {"Data": 1, "PartitionKey": "p", "ExplicitHashKey": "-1"}, False),
+        ("OneRecord", {"Data": 1, "PartitionKey": "p", "DryRun": True}, False),
+        ("ManyRecords", {"records": [{"data": 1, "partition-key": "p"}], "DryRun": True}, False),
         ("NewStream", {"ShardCount": 1}, True),
         ("NewStream", {"StreamModeDetails": {"StreamMode": "ON_DEMAND"}}, True),
         ("NewStream", {"StreamModeDetails": {"StreamMode": "PROVISIONED"}}, False),
@@ -243,6 +249,12 @@ def test_the_refusals_of_api_gateway_are_worded_as_ours() -> None:
         assert message.get("error_code", status) in {status, 50002}
 
 
+NEW_MEMBERS: dict[str, Any] = {
+    "Tags": {"team": "pins"},
+    "WarmThroughputMiBps": 10,
+    "MaxRecordSizeInKiB": 10240,
+    "RecordDistributionStrategy": "AUTO",
+}
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | FINITE | st.text(),
@@ -287,10 +299,9 @@ def compact(tree: Any) -> bytes:
     return json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def put_by_us(record: KinesisRecord) -> dict[str, str]:
+def put_by_us(record: KinesisRecord) -> dict[str, Any]:
     """What botocore sends for a record of the gateway."""
-    data = base64.b64encode(record.data).decode()
-    return {"Data": data, "PartitionKey": record.partition_key}
+    return record.members | {"Data": base64.b64encode(record.data).decode()}
 
 
 @pytest.mark.parametrize("data", ODD, ids=repr)
@@ -300,6 +311,21 @@ def test_put_record_sends_the_bytes_that_the_gateway_would(data: Any) -> None:
         sent = render(template("/streams/{stream}/record", "put"), body, stream="orders-1").body
 
         assert sent == {"StreamName": "orders-1", **put_by_us(kinesis_record(body))}
+
+
+@pytest.mark.parametrize("hash_key", ["0", 0, "340282366920938463463374607431768211455", 7])
+def test_api_gateway_hands_the_explicit_hash_key_on_as_the_gateway_does(hash_key: Any) -> None:
+    one = {"Data": {}, "PartitionKey": "k", "ExplicitHashKey": hash_key}
+    one["SequenceNumberForOrdering"] = f"00{hash_key}"
+    body = compact(one)
+    sent = render(template("/streams/{stream}/record", "put"), body, stream="s").body
+    assert "ExplicitHashKey" in sent
+    assert sent == {"StreamName": "s", **put_by_us(kinesis_record(body))}
+
+    members = ["explicit-hash-key", "ExplicitHashKey"]
+    body = compact({"records": [{"data": 1, "partition-key": "k", m: hash_key} for m in members]})
+    sent = render(template("/streams/{stream}/records", "put"), body, stream="s").body
+    assert sent == {"StreamName": "s", "Records": [put_by_us(r) for r in kinesis_records(body)]}
 
 
 @settings(deadline=None)
@@ -377,6 +403,13 @@ def test_put_records_sends_five_hundred_records() -> None:
             b'{"StreamModeDetails": {"StreamMode": "ON_DEMAND"}}',
             {"stream": "s"},
             {"StreamName": "s", "StreamModeDetails": {"StreamMode": "ON_DEMAND"}},
+        ),
+        (
+            "/streams/{stream}",
+            "post",
+            json.dumps({"ShardCount": 1} | NEW_MEMBERS).encode(),
+            {"stream": "s"},
+            {"StreamName": "s", "ShardCount": 1} | NEW_MEMBERS,
         ),
     ],
 )

@@ -34,6 +34,7 @@ from tests.support.aws import TestAws
 from tests.support.gateways import running
 
 KEY = "the-key-of-the-contract"
+LAST_HASH_KEY = str(2**128 - 1)
 TOPIC = "demo.pin"
 STREAM = "streaming-demo-pin"
 
@@ -75,6 +76,8 @@ def fit_together(kinesis: Any) -> None:
             make_room(kinesis, names["stream"])
         if name == "listStreams":
             _start_at_a_stream(case.query or {})
+        if name in {"putRecord", "putRecords"}:
+            _spare_the_last_hash_key(case.body)
 
 
 def _use_key_once(headers: Any) -> None:
@@ -96,6 +99,16 @@ def _start_at_a_stream(query: Any) -> None:
     for name in ("ExclusiveStartStreamName", "NextToken"):
         if query.get(name):
             query[name] = STREAM
+
+
+def _spare_the_last_hash_key(body: Any) -> None:
+    """Moto fails at the end of the last shard's range."""
+    tree = body if isinstance(body, dict) else {}
+    members = tree["records"] if isinstance(tree.get("records"), list) else [tree]
+    for member in members:
+        for name in ("ExplicitHashKey", "explicit-hash-key"):
+            if isinstance(member, dict) and str(member.get(name)) == LAST_HASH_KEY:
+                member[name] = "0"
 
 
 def make_room(kinesis: Any, stream: Any) -> None:
