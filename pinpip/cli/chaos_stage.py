@@ -23,6 +23,7 @@ from pinpip.cli.compose import archives, process_of, sinks_of, tables_of
 from pinpip.cli.ends import ends_of
 from pinpip.clock import Clock, SystemClock
 from pinpip.config import Config
+from pinpip.folders import writing
 from sinks.table import find
 
 FOLDER = Path(".pinpip/chaos")
@@ -53,8 +54,10 @@ def staged(ground: Ground, seed: int, lake: str) -> Iterator[Stage]:
     """The stage of one round; its folder is kept when the round ends with an error."""
     folder, clock = (FOLDER / str(seed)).absolute(), SystemClock()
     release(folder / "disk")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    with writing(folder):
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
     topic = f"pinpip-chaos-{uuid4().hex[:10]}"
     with ExitStack() as parts:
         parts.enter_context(fresh_topic(ground.kafka, topic, clock, mock=ground.mock))

@@ -15,6 +15,7 @@ import typer
 
 from pinpip.cli.shared import Settings, settings_of, show
 from pinpip.errors import FatalError
+from pinpip.folders import writing
 
 if TYPE_CHECKING:
     from pinpip.config import Config
@@ -69,8 +70,10 @@ def _prepare(config: "Config") -> Path:
     from pinpip import aws
     from pinpip.local.java import free_port
 
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
+    with writing(FOLDER):
+        if FOLDER.exists():
+            shutil.rmtree(FOLDER)
+        FOLDER.mkdir(parents=True)
     tree = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     port = free_port()
     tree["kafka"] = {"bootstrap.servers": "local"}
@@ -80,7 +83,8 @@ def _prepare(config: "Config") -> Path:
     url = f"http://127.0.0.1:{port}/{config.gateway.stage}"
     tree["producer"] = {"gateway_url": url, "seed": config.producer.seed}
     path = FOLDER / "config.yaml"
-    path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    with writing(FOLDER):
+        path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     return path
 
 

@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 
 from pinpip.clock import Clock, SystemClock
 from pinpip.errors import FatalError
+from pinpip.folders import writing
 
 VERSION = "4.1.0"
 STARTUP = 180.0  # a busy machine takes its time; a dead process is noticed at once
@@ -67,8 +68,9 @@ class Kafka:
         self._clock = clock
         self._classpath = f"{jars()}/*"
         self._process: subprocess.Popen[bytes] | None = None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._write_settings(properties)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write_settings(properties)
         self._format()
 
     @property
@@ -207,8 +209,10 @@ def jars() -> Path:
     default = Path.home() / ".cache" / "pinpip" / f"kafka-{VERSION}"
     home = Path(os.environ.get("PINPIP_KAFKA_HOME") or default)
     libs = home / "libs"
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / ".lock").open("w") as lock:
+    with writing(home):
+        home.mkdir(parents=True, exist_ok=True)
+        opened = (home / ".lock").open("w")
+    with opened as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two processes may want it at once
         if not libs.exists():
             _fetch(libs)

@@ -21,6 +21,7 @@ from pinpip import aws
 from pinpip.clock import Clock
 from pinpip.config import Aws, Config, Gateway, KafkaSource, KinesisSource, ParquetSink
 from pinpip.errors import ConfigError, FatalError
+from pinpip.folders import writing
 from pinpip.local.embedded import PARTITIONS, embedded_aws, embedded_kafka
 from pinpip.local.java import real_kafka
 
@@ -44,7 +45,8 @@ def local_stack(config: Config, *, kafka: Literal["mock", "real"], state: Path) 
     `state` tells other processes the addresses. Raises ConfigError when another stack has it.
     """
     _refuse_second(state)
-    state.parent.mkdir(parents=True, exist_ok=True)
+    with writing(state.parent):
+        state.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as parts:
         if kafka == "real":
             broker = parts.enter_context(real_kafka(state.parent / "kafka"))
@@ -75,8 +77,9 @@ def _announced(stack: Stack, state: Path) -> Iterator[None]:
     """The state file, written whole or not at all, and removed at the end."""
     tree = {"kafka": stack.kafka, "aws": stack.aws, "pid": os.getpid()}
     draft = state.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(tree), encoding="utf-8")
-    draft.replace(state)
+    with writing(state.parent):
+        draft.write_text(json.dumps(tree), encoding="utf-8")
+        draft.replace(state)
     try:
         yield
     finally:
