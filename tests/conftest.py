@@ -25,7 +25,8 @@ _SHARED = pytest.StashKey[ExitStack]()
 def pytest_configure(config: pytest.Config) -> None:
     """Start the broker once for all processes of a run that is spread over several."""
     spreads = bool(config.getoption("numprocesses", None))
-    if not spreads or brokers.GIVEN in os.environ or config.getoption("collectonly"):
+    given = os.environ.get(brokers.GIVEN)
+    if not spreads or ":" in (given or "") or config.getoption("collectonly"):
         return
     shared = config.stash[_SHARED] = ExitStack()
     folder = Path(shared.enter_context(tempfile.TemporaryDirectory()))
@@ -33,7 +34,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_BROKER] = best.name
     if best.real:
         os.environ[brokers.GIVEN] = best.bootstrap
-        shared.callback(os.environ.pop, brokers.GIVEN)
+        shared.callback(_restore, given)
+
+
+def _restore(given: str | None) -> None:
+    os.environ.pop(brokers.GIVEN)
+    if given is not None:
+        os.environ[brokers.GIVEN] = given
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

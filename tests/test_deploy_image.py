@@ -17,7 +17,7 @@ import yaml
 from pinpip import configfile
 from pinpip.cli.compose import process_of
 from pinpip.config import Config, KafkaSource
-from tests.support.brokers import IMAGE
+from pinpip.local.java import VERSION
 from tests.support.templates import ROOT
 
 CONFIG = ROOT / "deploy/config/config.yaml"
@@ -105,7 +105,7 @@ def test_compose_opens_its_ports_on_loopback_only(compose: dict[str, Any]) -> No
 
 
 def test_compose_takes_the_kafka_that_the_tests_run_on(compose: dict[str, Any]) -> None:
-    assert compose["services"]["kafka"]["image"] == IMAGE
+    assert compose["services"]["kafka"]["image"] == f"apache/kafka:{VERSION}"
 
 
 def test_hadolint_finds_nothing() -> None:

@@ -35,7 +35,7 @@ from tests.contracts.source_contract import (
     values,
 )
 from tests.support.aws import TestAws
-from tests.support.brokers import Broker, docker_answers, docker_broker
+from tests.support.brokers import Broker
 
 JAVA = pytest.mark.skipif(
     not (shutil.which("java") and shutil.which("mvn")), reason="needs Java and Maven"
@@ -154,15 +154,6 @@ def test_a_missing_maven_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(FatalError, match="mvn, which is not on the PATH"):
         jars()
     assert not (tmp_path / "empty" / "libs").exists()
-
-
-@pytest.mark.skipif(not docker_answers(), reason="no Docker daemon answers here")
-def test_the_docker_rung_holds() -> None:
-    with docker_broker() as broker:
-        topic = broker.create_topic()
-        broker.produce(topic, numbered(8))
-        with opened(KafkaSource(broker.properties, [topic], topic), Recorder()) as source:
-            assert ordered(values(read(source, 8))) == numbered(8)
 
 
 # --- the embedded stack

@@ -32,7 +32,7 @@ SOON_BACK = {"broker.heartbeat.interval.ms": "500", "broker.session.timeout.ms":
 _ARTIFACTS = ("kafka_2.13", "kafka-tools")
 _DEPENDENCY = (
     "<dependency><groupId>org.apache.kafka</groupId>"
-    f"<artifactId>%s</artifactId><version>{VERSION}</version></dependency>"
+    "<artifactId>{}</artifactId><version>{}</version></dependency>"
 )
 _POM = (
     '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
@@ -204,9 +204,14 @@ def real_kafka(
         kafka.stop()
 
 
+def version() -> str:
+    """The version of Apache Kafka: $PINPIP_KAFKA_VERSION, or the one that pinpip is tested with."""
+    return os.environ.get("PINPIP_KAFKA_VERSION") or VERSION
+
+
 def jars() -> Path:
     """The folder of Kafka's jars, fetched by Maven on first use ($PINPIP_KAFKA_HOME moves it)."""
-    default = Path.home() / ".cache" / "pinpip" / f"kafka-{VERSION}"
+    default = Path.home() / ".cache" / "pinpip" / f"kafka-{version()}"
     home = Path(os.environ.get("PINPIP_KAFKA_HOME") or default)
     libs = home / "libs"
     with writing(home):
@@ -221,14 +226,14 @@ def jars() -> Path:
 
 def _fetch(libs: Path) -> None:
     maven = _tool("mvn")
-    dependencies = "".join(_DEPENDENCY % artifact for artifact in _ARTIFACTS)
+    dependencies = "".join(_DEPENDENCY.format(name, version()) for name in _ARTIFACTS)
     with tempfile.TemporaryDirectory(dir=libs.parent) as scratch:
         Path(scratch, "pom.xml").write_text(_POM % dependencies, encoding="utf-8")
         arrived = Path(scratch, "libs")
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={arrived}"]
         _run(
             [maven, "-q", "-B", "-f", f"{scratch}/pom.xml", *goal],
-            f"Maven could not fetch Apache Kafka {VERSION}",
+            f"Maven could not fetch Apache Kafka {version()}",
         )
         arrived.rename(libs)
 

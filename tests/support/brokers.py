@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,10 +16,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pinpip.local.embedded import embedded_kafka
-from pinpip.local.java import Kafka, real_kafka
+from pinpip.local.java import Kafka, real_kafka, version
+from tests.support.containers import IMAGE, NoContainer, docker_answers, kafka_container
 
 GIVEN = "PINPIP_TEST_KAFKA"
-IMAGE = "apache/kafka:4.1.0"
 MOCK_PARTITIONS = 4
 SLOWEST = 60.0  # seconds for an answer of the broker on a busy machine
 _ASK_AGAIN = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
@@ -113,34 +112,29 @@ def mock_broker() -> Iterator[Broker]:
         yield Broker(bootstrap, "librdkafka's mock cluster", real=False)
 
 
-def docker_answers() -> bool:
-    """Whether a Docker daemon can start containers here."""
-    docker = shutil.which("docker")
-    if docker is None:
-        return False
-    return subprocess.run([docker, "info"], capture_output=True, check=False).returncode == 0
-
-
 @contextmanager
 def docker_broker() -> Iterator[Broker]:
-    """Kafka in a container."""
-    from testcontainers.kafka import KafkaContainer  # noqa: PLC0415  # slow import
-
-    with KafkaContainer(IMAGE).with_kraft() as container:
-        yield Broker(container.get_bootstrap_server(), IMAGE, real=True)
+    """Apache Kafka in a container; NoContainer when Docker cannot give one."""
+    with kafka_container() as bootstrap:
+        yield Broker(bootstrap, f"a container of {IMAGE}", real=True)
 
 
 @contextmanager
 def java_broker(folder: Path) -> Iterator[Broker]:
     """Apache Kafka from Maven Central's jars."""
     with real_kafka(folder) as kafka:
-        yield Broker(kafka.bootstrap, "Apache Kafka, jars of Maven Central", real=True)
+        yield Broker(kafka.bootstrap, f"Apache Kafka {version()}, jars of Maven Central", real=True)
+
+
+def has_jars() -> bool:
+    """Whether this machine can fetch and run Kafka's jars."""
+    return bool(shutil.which("java") and shutil.which("mvn"))
 
 
 @contextmanager
 def own_kafka(folder: Path, **options: Any) -> Iterator[Kafka]:
     """A real broker with `options` of real_kafka's for one test module, or its tests skipped."""
-    if not (shutil.which("java") and shutil.which("mvn")):
+    if not has_jars():
         pytest.skip("needs an Apache Kafka of its own: install Java and Maven")
     with real_kafka(folder, **options) as kafka:
         yield kafka
@@ -148,16 +142,39 @@ def own_kafka(folder: Path, **options: Any) -> Iterator[Kafka]:
 
 @contextmanager
 def best_broker(folder: Path) -> Iterator[Broker]:
-    """The first rung of the ladder that holds."""
-    given = os.environ.get(GIVEN)
-    if given:
-        yield Broker(given, f"{GIVEN}={given}", real=True)
-        return
-    if docker_answers():
-        rung = docker_broker()
-    elif shutil.which("java") and shutil.which("mvn"):
-        rung = java_broker(folder)
+    """The broker that PINPIP_TEST_KAFKA names, or the first rung of the ladder that holds.
+
+    It names an address, or one of the rungs `docker`, `jars` and `mock`.
+    """
+    given = os.environ.get(GIVEN, "")
+    rungs = {"docker": docker_broker, "jars": lambda: java_broker(folder), "mock": mock_broker}
+    if given in rungs:
+        rung: AbstractContextManager[Broker] = rungs[given]()
+    elif given and ":" not in given:
+        raise ValueError(f"{GIVEN}={given}: write host:port, docker, jars or mock")
+    elif given:
+        rung = nullcontext(Broker(given, f"{GIVEN}={given}", real=True))
     else:
-        rung = mock_broker()
+        rung = _ladder(folder)
     with rung as broker:
         yield broker
+
+
+@contextmanager
+def _ladder(folder: Path) -> Iterator[Broker]:
+    """Docker, else the jars, else the mock cluster; the name says why it is not the first."""
+    with ExitStack() as held:
+        broker, why = _in_docker(held)
+        if broker is None:
+            broker = held.enter_context(java_broker(folder) if has_jars() else mock_broker())
+        yield replace(broker, name=broker.name + why)
+
+
+def _in_docker(held: ExitStack) -> tuple[Broker | None, str]:
+    """A broker in a container, or why there is none although Docker answers."""
+    if not docker_answers():
+        return None, ""
+    try:
+        return held.enter_context(docker_broker()), ""
+    except NoContainer as error:
+        return None, f" (Docker answers, but cannot start Kafka: {error})"

@@ -1,0 +1,118 @@
+"""Apache Kafka in a container, by the variables that its official image documents.
+
+Source: https://hub.docker.com/r/apache/kafka. Once one KAFKA_ variable is given, the image's own
+server.properties no longer applies: all that a node needs is given.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from pinpip.local.java import STARTUP, free_port, version
+
+if TYPE_CHECKING:
+    from testcontainers.core.container import DockerContainer
+
+IMAGE = f"apache/kafka:{version()}"
+_INSIDE = 9092
+_LINES = 40  # of the container's log, when it does not start
+
+
+class NoContainer(Exception):
+    """Docker does not answer, or cannot get the image or create the container."""
+
+
+def docker_answers() -> bool:
+    """Whether a Docker daemon, or what speaks its language, answers here."""
+    from docker.errors import DockerException  # noqa: PLC0415  # slow to import
+    from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415
+
+    try:
+        return bool(DockerClient().client.ping())
+    except (DockerException, OSError):
+        return False
+
+
+@contextmanager
+def kafka_container(image: str = IMAGE, **more: str) -> Iterator[str]:
+    """The bootstrap servers of a node in a container of `image`, which `more` variables configure.
+
+    Raises NoContainer when Docker cannot pull or create it, RuntimeError with the end of its log
+    when it runs and Kafka does not answer.
+    """
+    from docker.errors import DockerException  # noqa: PLC0415  # slow to import
+    from testcontainers.core.container import DockerContainer  # noqa: PLC0415
+    from testcontainers.core.exceptions import ContainerStartException  # noqa: PLC0415
+
+    container: DockerContainer | None = None
+    try:
+        try:
+            container = DockerContainer(image)
+            address = _published(container, more)
+            container.start()
+        except (DockerException, ContainerStartException, OSError) as error:
+            raise NoContainer(f"{image}: {_first_line(error)}") from error
+        _await_answer(container, address)
+        yield address
+    finally:
+        if container is not None:
+            container.stop()
+
+
+def _published(container: "DockerContainer", more: Mapping[str, str]) -> str:
+    """Give it its variables and a port of the host, which Kafka must know before it starts."""
+    host, port = container.get_docker_client().host(), free_port()
+    host = "127.0.0.1" if host == "localhost" else host
+    container.with_envs(**_variables(f"{host}:{port}") | dict(more))
+    place = (host, port) if host == "127.0.0.1" else port
+    container.ports[str(_INSIDE)] = place  # type: ignore[assignment]  # docker-py takes an address
+    return f"{host}:{port}"
+
+
+def _variables(address: str) -> dict[str, str]:
+    """A node that is broker and controller, and that its clients find at `address`."""
+    return {
+        "KAFKA_NODE_ID": "1",
+        "KAFKA_PROCESS_ROLES": "broker,controller",
+        "KAFKA_LISTENERS": f"PLAINTEXT://:{_INSIDE},CONTROLLER://:{_INSIDE + 1}",
+        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://{address}",
+        "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+        "KAFKA_CONTROLLER_QUORUM_VOTERS": f"1@localhost:{_INSIDE + 1}",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "KAFKA_INTER_BROKER_LISTENER_NAME": "PLAINTEXT",
+        "KAFKA_NUM_PARTITIONS": "4",
+        "KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS": "4",
+        "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_NUM_PARTITIONS": "4",
+        "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+        "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+        "KAFKA_HEAP_OPTS": "-Xmx768m",
+    }
+
+
+def _await_answer(container: "DockerContainer", address: str) -> None:
+    """Return when Kafka answers; RuntimeError with what it said when it ends or stays silent."""
+    client = AdminClient({"bootstrap.servers": address, "log_level": 0, "reconnect.backoff.ms": 50})
+    deadline = time.monotonic() + STARTUP
+    while not _answers(client):
+        container.reload()
+        if container.status == "exited" or time.monotonic() > deadline:
+            log = b"".join(container.get_logs()).decode("utf-8", "replace").splitlines()
+            said = "\n".join(log[-_LINES:]) or "it said nothing"
+            raise RuntimeError(f"Kafka did not start ({container.status}), it said:\n{said}")
+
+
+def _answers(client: AdminClient) -> bool:
+    try:
+        return bool(client.list_topics(timeout=0.5).brokers)
+    except KafkaException:
+        return False
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
