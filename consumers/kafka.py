@@ -10,10 +10,12 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from consumers.kafka_client import partition_of, settings, topic_partition
+from consumers.kafka_protocol import refuse_old_broker
 from consumers.kafka_reader import Reader
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records
 from pinpip.borders import Listener
 from pinpip.epochs import Known
+from pinpip.errors import SourceError
 
 CHUNK = 5_000
 BUDGET = 256 * 1024 * 1024
@@ -50,7 +52,7 @@ class KafkaSource:
         self._held: set[Partition] = set()
 
     def open(self, listener: Listener) -> None:
-        """Join the group; ConfigError, or SourceError when no broker can be reached."""
+        """Join the group; ConfigError, or SourceError for a broker out of reach or too old."""
         self._listener = listener
         self._reader = Reader(
             self._settings,
@@ -59,6 +61,11 @@ class KafkaSource:
             from_end=self._from_end,
             member=True,
         )
+        try:
+            refuse_old_broker(self._settings)
+        except SourceError:
+            self._reader.close()
+            raise
         # Without an on_lost of its own the client calls on_revoke: both only drop.
         self._reader.consumer.subscribe(
             self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke

@@ -38,6 +38,10 @@ _INSTANCE = (
     "another process has this kafka.group.instance.id, or had it until it was killed less than a"
     " session timeout ago: give each process its own, or start again later"
 )
+_PROTOCOL = (
+    "group.protocol: consumer needs Apache Kafka 4.0, or one that enables it in"
+    " group.coordinator.rebalance.protocols: take it out of config.yaml, or upgrade"
+)
 _log = structlog.get_logger()
 
 
@@ -140,6 +144,8 @@ def failure(error: KafkaError, what: str = "") -> SourceError:
     hint = _AUTHORITY if error.code() == KafkaError._SSL else _RIGHTS  # noqa: SLF001
     if "instance" in error.str():  # a fatal error has no code of its own
         hint = _INSTANCE
+    if "unsupported version" in error.str().lower():
+        hint = _PROTOCOL
     return SourceError(f"Kafka refuses{' ' + what if what else ''}: {error.str()}", hint)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from consumers.kafka_protocol import requests_of
 from tests.support.certificates import certificates
 from tests.support.commands import the_error, tree_of
 from tests.support.fortress import RIGHTS, Fortress, become, fortress
@@ -162,6 +163,11 @@ def test_a_user_who_may_not_read_the_topic_is_told_which_right_is_missing(
     error = the_error(home.run(*command))
     assert "authorization failed" in error
     assert "READ on the topics and the group" in error
+
+
+def test_a_broker_tells_its_versions_over_tls(fortress: Fortress) -> None:
+    known = {"security.protocol": "SASL_SSL", "ssl.ca.location": str(fortress.shown.authority)}
+    assert requests_of(fortress.kafka.guarded, known) >= set(range(4))
 
 
 def test_a_user_who_may_not_write_is_told_so(fortress: Fortress, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ Source: https://hub.docker.com/r/apache/kafka. Once one KAFKA_ variable is given
 server.properties no longer applies: all that a node needs is given.
 """
 
+import gc
 import time
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException
@@ -31,10 +33,12 @@ def docker_answers() -> bool:
     from docker.errors import DockerException  # noqa: PLC0415  # slow to import
     from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415
 
-    try:
-        return bool(DockerClient().client.ping())
-    except (DockerException, OSError):
-        return False
+    answers = False
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        with suppress(DockerException, OSError), closing(DockerClient().client) as client:
+            answers = bool(client.ping())
+        gc.collect()  # of the socket that docker-py leaves open when nobody answers
+    return answers
 
 
 @contextmanager
