@@ -15,7 +15,8 @@ setup: $(READY) ## Make .venv from requirements.lock (the other targets do it by
 demo: $(READY) ## Run the whole main job on the embedded stack
 	$(BIN)/pinpip demo
 
-test: $(READY) ## Run the tests
+test: export PINPIP_KAFKA_VERSION := $(KAFKA)
+test: $(READY) ## Run the tests; KAFKA=4.4.0 names another version of Apache Kafka
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 contract: $(READY) ## Compare the gateway with its OpenAPI document in 10,000 requests

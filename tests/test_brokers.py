@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from consumers.kafka import KafkaSource
 from tests.contracts.source_contract import Recorder, numbered, opened, ordered, read, values
@@ -23,10 +24,15 @@ def container() -> None:
 
 
 @pytest.mark.usefixtures("container")
-def test_a_container_of_kafka_keeps_records() -> None:
+def test_a_container_of_kafka_keeps_the_records_of_a_transaction() -> None:
     with brokers.docker_broker() as broker:
         topic = broker.create_topic()
-        broker.produce(topic, numbered(8))
+        writer = Producer(broker.properties | {"transactional.id": topic})
+        writer.init_transactions(30)
+        writer.begin_transaction()
+        for value in numbered(8):
+            writer.produce(topic, value)
+        writer.commit_transaction(30)
         with opened(KafkaSource(broker.properties, [topic], topic), Recorder()) as source:
             assert ordered(values(read(source, 8))) == numbered(8)
 

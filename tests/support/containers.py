@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
 
 IMAGE = f"apache/kafka:{version()}"
-_INSIDE = 9092
+_CLIENTS, _ITSELF, _CONTROLLER = 9092, "ITSELF://localhost:9094", "CONTROLLER://localhost:9093"
 _LINES = 40  # of the container's log, when it does not start
 
 
@@ -73,21 +73,26 @@ def _published(container: "DockerContainer", more: Mapping[str, str]) -> str:
     host = "127.0.0.1" if host == "localhost" else host
     container.with_envs(**_variables(f"{host}:{port}") | dict(more))
     place = (host, port) if host == "127.0.0.1" else port
-    container.ports[str(_INSIDE)] = place  # type: ignore[assignment]  # docker-py takes an address
+    container.ports[str(_CLIENTS)] = place  # type: ignore[assignment]  # docker-py takes an address
     return f"{host}:{port}"
 
 
 def _variables(address: str) -> dict[str, str]:
-    """A node that is broker and controller, and that its clients find at `address`."""
+    """A node that is broker and controller, and that its clients find at `address`.
+
+    It calls itself as a broker too (transactions are verified so), where `address` leads nowhere.
+    """
     return {
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",
-        "KAFKA_LISTENERS": f"PLAINTEXT://:{_INSIDE},CONTROLLER://:{_INSIDE + 1}",
-        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://{address}",
+        "KAFKA_LISTENERS": f"PLAINTEXT://:{_CLIENTS},{_ITSELF},{_CONTROLLER}",
+        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://{address},{_ITSELF}",
         "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
-        "KAFKA_CONTROLLER_QUORUM_VOTERS": f"1@localhost:{_INSIDE + 1}",
-        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-        "KAFKA_INTER_BROKER_LISTENER_NAME": "PLAINTEXT",
+        "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": (
+            "PLAINTEXT:PLAINTEXT,ITSELF:PLAINTEXT,CONTROLLER:PLAINTEXT"
+        ),
+        "KAFKA_INTER_BROKER_LISTENER_NAME": "ITSELF",
         "KAFKA_NUM_PARTITIONS": "4",
         "KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS": "4",
         "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",

@@ -27,6 +27,7 @@ from tests.support.brokers import Broker
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 40.0
 BAD_EVERY = 50
+_KEPT = {"PINPIP_KAFKA_HOME", "PINPIP_KAFKA_VERSION"}
 Process = subprocess.Popen[bytes]
 
 
@@ -143,7 +144,8 @@ class Home:
 def environment() -> dict[str, str]:
     """This process's, and where pinpip is when it is not installed."""
     own = {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONFAULTHANDLER": "1"}
-    return {k: v for k, v in os.environ.items() if not k.startswith("PINPIP_")} | own
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PINPIP_") or k in _KEPT}
+    return kept | own
 
 
 def count(uri: str) -> int:
