@@ -4,11 +4,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
 
-from pinpip.batch import Batch, Partition, Rejects
+from pinpip.batch import KAFKA, Batch, Coordinates, Partition, Rejects
 from pinpip.borders import Sink
 from pinpip.clock import Clock
 from pinpip.epochs import Known, known
@@ -33,8 +35,10 @@ class Fanout:
         clock: Clock,
         budget: Callable[[bool], float],
         outage: Callable[[str], Outage],
+        coordinates: Coordinates = KAFKA,
     ) -> None:
         self._sinks = sinks
+        self._coordinates = coordinates
         self._clock = clock
         self._budget = budget
         self._rng = random.Random()
@@ -50,9 +54,22 @@ class Fanout:
             sink.name: self._retried(sink, lambda s=sink: s.positions(partitions))  # type: ignore[misc]
             for sink in self._sinks
         }
-        found = {p: known(p, {name: own[p] for name, own in held.items()}) for p in partitions}
+        found = {
+            p: known(p, {name: own[p] for name, own in held.items()}, self._coordinates)
+            for p in partitions
+        }
         _report_empty(found)
-        return found
+        return found | self._dated(found)
+
+    def _dated(self, found: Mapping[Partition, Known]) -> dict[Partition, Known]:
+        """Those of which no sink knows the epoch, with what stands for it."""
+        furthest = {p: own.furthest for p, own in found.items()}
+        undated = [p for p, at in furthest.items() if at is not None and at.epoch is None]
+        newest: dict[Partition, datetime] = {}
+        for sink in self._sinks if undated else ():
+            for p, at in self._retried(sink, lambda s=sink: s.arrivals(undated)).items():  # type: ignore[misc]
+                newest[p] = max(at, newest.get(p, at))
+        return {p: replace(found[p], arrived=at) for p, at in newest.items()}
 
     def rejects(self, partitions: Collection[Partition]) -> list[Rejects]:
         """What the sinks know of the rejects before; asked after `positions`."""

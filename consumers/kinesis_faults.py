@@ -45,8 +45,8 @@ _SHARED_HINT = (
 _ENDPOINT_HINT = "look at the network, aws.region and aws.endpoint_url in config.yaml"
 _HINTS = {
     NOT_FOUND: "create the stream, or mend source.stream and aws.region in config.yaml",
-    "AccessDeniedException": "allow kinesis:ListShards, kinesis:GetShardIterator and "
-    "kinesis:GetRecords on the stream, and kms:Decrypt on its key",
+    "AccessDeniedException": "allow kinesis:ListShards, kinesis:DescribeStreamSummary, "
+    "kinesis:GetShardIterator and kinesis:GetRecords on the stream, and kms:Decrypt on its key",
 }
 
 

@@ -33,6 +33,7 @@ class Cursor:
 
     `begin` says where to start while there is no position. `anchor` is the record that the next
     answer should begin with: the one already read. `finished`: a bounded reader has enough.
+    `proven`: the stream was seen to be the same after the iterator was made.
     """
 
     shard: Shard
@@ -42,6 +43,7 @@ class Cursor:
     iterator: str | None = None
     anchor: int | None = None
     finished: bool = False
+    proven: bool = False
     backoff: Backoff = field(default_factory=Backoff)
 
 
@@ -80,6 +82,7 @@ def get_records(client: "KinesisClient", stream: str, cursor: Cursor, now: datet
 
 def _new_iterator(client: "KinesisClient", stream: str, cursor: Cursor, now: datetime) -> None:
     where: dict[str, Any] = {"StreamName": stream, "ShardId": cursor.shard.id, **_begin(cursor)}
+    cursor.proven = False
     cursor.iterator = client.get_shard_iterator(**where)["ShardIterator"]
     cursor.anchor = cursor.position.number if cursor.position else None
     if cursor.begin == "LATEST":

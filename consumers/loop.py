@@ -72,7 +72,11 @@ class Loop:
         self._source = source
         self._process = process
         self._sinks = Fanout(
-            sinks, clock, self._retry_budget, outage or partial(Outage, clock=clock)
+            sinks,
+            clock,
+            self._retry_budget,
+            outage or partial(Outage, clock=clock),
+            source.coordinates,
         )
         self._limits = limits
         self._clock = clock

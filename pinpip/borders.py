@@ -1,6 +1,7 @@
 """The borders between the rooms: what a source, its listener and a sink promise the loop."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from pinpip.batch import Batch, Coordinates, Partition, Position, Positions, Records, Rejects
@@ -100,6 +101,13 @@ class Sink(Protocol):
 
         To be asked after `positions`. Commits under other rules (schema, transform) are left out;
         none where the sink keeps no windows.
+        """
+        ...
+
+    def arrivals(self, partitions: Collection[Partition]) -> Mapping[Partition, datetime]:
+        """When the newest row of each partition arrived at the source.
+
+        Only where the arrival tells which life of a log it was of: on Kinesis.
         """
         ...
 

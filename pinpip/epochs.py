@@ -3,6 +3,8 @@
 Kafka gives every topic a random id (KIP-516, a version 4 UUID in URL-safe base64). An epoch is the
 62 random bits at its end: as much as a Delta `txn` version, a signed 64-bit integer, can hold.
 
+A stream of Kinesis has no id: its epoch is the time of its creation in milliseconds.
+
 All sinks of a pipeline share one life: `Known` is what they know together.
 """
 
@@ -10,8 +12,9 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from pinpip.batch import Partition, Position
+from pinpip.batch import KAFKA, Coordinates, Partition, Position
 from pinpip.errors import TopicRecreated
 
 _BITS = 62
@@ -43,12 +46,14 @@ class Known:
 
     `start`: the position of the slowest sink, None when one holds nothing. `furthest`: that of the
     fastest, None when all hold nothing. Both carry the epoch that any of them knows. `empty` names
-    the sinks that hold nothing while another does.
+    the sinks that hold nothing while another does. `arrived`: when the newest record in the table
+    arrived, as far as that must stand for an epoch that no sink knows.
     """
 
     start: Position | None
     furthest: Position | None
     empty: tuple[str, ...] = ()
+    arrived: datetime | None = None
 
     @property
     def differs(self) -> bool:
@@ -56,7 +61,9 @@ class Known:
         return self.start != self.furthest
 
 
-def known(partition: Partition, held: Mapping[str, Position | None]) -> Known:
+def known(
+    partition: Partition, held: Mapping[str, Position | None], coordinates: Coordinates = KAFKA
+) -> Known:
     """What sinks at the positions `held`, by their names, know together.
 
     Raises TopicRecreated when two of them count in different lives.
@@ -64,11 +71,12 @@ def known(partition: Partition, held: Mapping[str, Position | None]) -> Known:
     positions = {name: at for name, at in held.items() if at is not None}
     lives = {at.epoch: name for name, at in positions.items() if at.epoch is not None}
     if len(lives) > 1:
-        told = ", ".join(f"{spelled(epoch)} ({name})" for epoch, name in lives.items())
+        kind = kind_of(coordinates)
+        each = " and ".join(f"the one {told(e, coordinates)} ({n})" for e, n in lives.items())
         raise TopicRecreated(
-            f"the sinks hold {partition} of different topics with that name, by their ids {told}",
-            "restore the sink that is wrong from a backup; to read the topic that is there now into"
-            f" the same table {_AGAIN}",
+            f"the sinks hold {partition} of different {kind}s of that name: {each}",
+            f"restore the wrong sink from a backup; to read the {kind} there now into the same"
+            f" table {_AGAIN}",
         )
     epoch = next(iter(lives), None)
     found = sorted(replace(at, epoch=epoch) for at in positions.values())
@@ -78,13 +86,45 @@ def known(partition: Partition, held: Mapping[str, Position | None]) -> Known:
     return Known(None if empty else found[0], found[-1], empty)
 
 
-def refuse_another(partition: Partition, held: Position | None, found: int | None) -> None:
+def refuse_another(
+    partition: Partition,
+    held: Position | None,
+    found: int | None,
+    coordinates: Coordinates = KAFKA,
+) -> None:
     """Raise TopicRecreated when `held` counts in another life of its log than `found`."""
     if held is None or held.epoch is None or found is None or held.epoch == found:
         return
-    raise TopicRecreated(
-        f"topic {partition.source} was deleted and created again: offset {held.number} of"
-        f" {partition} belongs to the topic with the id {spelled(held.epoch)}, the one there now is"
-        f" {spelled(found)}",
-        f"to read the new topic into the same table {_AGAIN}",
+    number = "offset" if coordinates.sub is None else "sequence number"
+    where = f"{number} {held.number} of {partition}"
+    raise recreated(partition.source, held.epoch, found, coordinates, where)
+
+
+def recreated(
+    source: str, held: int, found: int, coordinates: Coordinates, where: str = "what was read"
+) -> TopicRecreated:
+    """A topic or stream that is not the one of which `where` was read, by their epochs."""
+    kind = kind_of(coordinates)
+    return TopicRecreated(
+        f"{kind} {source} was deleted and created again: {where} belongs to the {kind}"
+        f" {told(held, coordinates)}, the one there now is {told(found, coordinates)}",
+        again(kind),
     )
+
+
+def again(kind: str) -> str:
+    """What to do about such a source."""
+    return f"to read the new {kind} into the same table {_AGAIN}"
+
+
+def kind_of(coordinates: Coordinates) -> str:
+    """What such a source is called."""
+    return "topic" if coordinates.sub is None else "stream"
+
+
+def told(epoch: int, coordinates: Coordinates) -> str:
+    """An epoch in words."""
+    if coordinates.sub is None:
+        return f"with the id {spelled(epoch)}"
+    moment = datetime.fromtimestamp(epoch / 1000, UTC)
+    return f"created at {moment.isoformat(timespec='milliseconds')}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import polars as pl
 from deltalake import DeltaTable, Schema, Transaction
@@ -94,6 +95,16 @@ class DeltaSink:
         target = self._target
         return windows.newest(self._store, self._log.version, target.app, target.rules, partitions)
 
+    def arrivals(self, partitions: Collection[Partition]) -> Mapping[Partition, datetime]:
+        """When the newest row of each partition arrived; on Kinesis only."""
+        target = self._target
+        newest = table.find(target.uri, target.options) if target.coordinates.sub else None
+        if newest is None:
+            return {}
+        with table.sorted_errors(target.uri):
+            found = {p: guard.newest_arrival(newest, target, p) for p in partitions}
+        return {p: at for p, at in found.items() if at is not None}
+
     def write(self, batch: Batch) -> None:
         """Commit the batch's rows that the table does not hold, with their positions.
 
@@ -154,7 +165,8 @@ class DeltaSink:
     def _is_news(self, partition: Partition, span: Span) -> bool:
         if partition not in self._progress:
             raise StalePosition(f"{self.name}: the position of {partition} was not read yet")
-        refuse_another(partition, self._progress[partition].held, span.end.epoch)
+        held = self._progress[partition].held
+        refuse_another(partition, held, span.end.epoch, self._target.coordinates)
         seen = self._progress[partition].seen
         if span.start is not None and (seen is None or span.start > seen):
             raise StalePosition(

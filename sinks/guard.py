@@ -1,6 +1,7 @@
 """What a table's rows say against its positions: no record may be read into a table twice."""
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 
 import polars as pl
 from deltalake import DeltaTable
@@ -11,6 +12,7 @@ from sinks import rows
 from sinks.reading import TableReader
 from sinks.target import Target
 
+TIME = "_timestamp"
 NEWEST = 10  # data files that are looked into at most: `verify` looks into all
 
 
@@ -71,3 +73,15 @@ def refuse_rewound(
             f"table holds {number}: the position was put back by another hand",
             "put it back where it was; to read records again use: pinpip replay",
         )
+
+
+def newest_arrival(table: DeltaTable, target: Target, partition: Partition) -> datetime | None:
+    """When the newest row of `partition` in the newest files that may hold some arrived."""
+    reader = TableReader(table, target.options)
+    files = rows.files(reader, target.folder).sort("modification_time")
+    paths = rows.touching(files, target.coordinates, {partition: (None, None)})[-NEWEST:]
+    if not paths:
+        return None
+    own = reader.scan(paths).filter(target.coordinates.of(partition))
+    found: datetime | None = own.select(pl.col(TIME).max()).collect().item()
+    return found

@@ -7,9 +7,10 @@ once: two writers that believe to own a partition meet on one name, and one of t
 import io
 import json
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from typing import Literal
 
 import polars as pl
@@ -56,6 +57,13 @@ class ParquetSink:
         """An archive keeps none."""
         return ()
 
+    def arrivals(
+        self,
+        partitions: Collection[Partition],  # noqa: ARG002
+    ) -> Mapping[Partition, datetime]:
+        """An archive does not look: the tables' rows tell."""
+        return {}
+
     def write(self, batch: Batch) -> None:
         """One object per partition that the batch advances; each is durable by itself.
 
@@ -77,7 +85,7 @@ class ParquetSink:
         if partition not in self._own:
             raise StalePosition(f"{self.name}: the position of {partition} was not read yet")
         own = self._own[partition]
-        refuse_another(partition, own, span.end.epoch)
+        refuse_another(partition, own, span.end.epoch, self._coordinates)
         if own is not None and span.end <= own:
             return False
         if span.start is not None and (own is None or span.start > own):

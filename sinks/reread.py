@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Literal, Protocol
 
 import polars as pl
@@ -74,6 +75,13 @@ class Comparison:
     def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:  # noqa: ARG002
         """None: nothing is limited here."""
         return ()
+
+    def arrivals(
+        self,
+        partitions: Collection[Partition],  # noqa: ARG002
+    ) -> Mapping[Partition, datetime]:
+        """None: the positions carry their epochs."""
+        return {}
 
     def write(self, batch: Batch) -> None:
         """Compare the batch; raises SinkError when a holding cannot be read."""

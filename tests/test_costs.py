@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -152,6 +153,10 @@ class Nowhere:
     def rejects(self, partitions: Collection[Partition]) -> list[Rejects]:
         del partitions
         return []
+
+    def arrivals(self, partitions: Collection[Partition]) -> dict[Partition, datetime]:
+        del partitions
+        return {}
 
     def write(self, batch: Batch) -> None:
         """Nothing is kept."""

@@ -46,11 +46,11 @@ def change(home: Home, **pipeline: object) -> None:
     home.config_path.write_text(yaml.safe_dump(tree), encoding="utf-8")
 
 
-def consume(home: Home, done: Callable[[], bool]) -> int:
+def consume(home: Home, done: Callable[[], bool], *, begins: bool = False) -> int:
     """Run the pipeline in this process until `done`; how many records it read."""
     read: list[Batch] = []
     with ThreadPoolExecutor(3) as workers:
-        loop = loop_of(home.config, "user", SystemClock(), workers, read.append)
+        loop = loop_of(home.config, "user", SystemClock(), workers, read.append, begins=begins)
         running = workers.submit(loop.run)
         try:
             until(lambda: running.done() or done(), "the end of the work")

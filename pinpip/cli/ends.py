@@ -11,6 +11,7 @@ from consumers.kafka_ends import end_positions, high_watermarks, unread_since
 from consumers.kafka_offsets import outside
 from consumers.kinesis import CLIENT_CONFIG
 from consumers.kinesis_ends import End, ends_beyond
+from consumers.kinesis_life import created
 from consumers.shards import list_shards
 from pinpip import aws, kafka
 from pinpip.batch import Partition, Position, Positions
@@ -36,6 +37,18 @@ def ends_of(config: Config, name: str) -> dict[Partition, Position | None]:
     except (BotoCoreError, ClientError) as error:
         raise kinesis_faults.explain(error, f"stream {source.stream}") from error
     return {Partition(source.stream, shard): None for shard in shards}
+
+
+def epochs_of(config: Config, name: str, ends: Positions) -> dict[str, int | None]:
+    """The epoch of each topic or stream now, None where it is not told; `ends` as of `ends_of`."""
+    source = config.pipeline(name).source
+    if isinstance(source, KafkaSource):
+        return {p.source: None if end is None else end.epoch for p, end in ends.items()}
+    client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
+    try:
+        return {source.stream: created(client, source.stream)}
+    except (BotoCoreError, ClientError):
+        return {source.stream: None}
 
 
 def marks_of(config: Config, name: str) -> dict[Partition, tuple[Position, Position]]:

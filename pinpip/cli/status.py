@@ -28,6 +28,7 @@ def status(
     Asks the tables' logs and the sources and reads no row: `pinpip verify` does that.
     Held back is what lies behind a transaction that is still open: nobody can read it yet.
     Kinesis does not tell where a shard ends: there the lag is unknown.
+    recreated: another topic or stream has that name now; the consumer stops and says what to do.
     Example: pinpip status pin
     """
     config = settings_of(context).config()
@@ -42,7 +43,7 @@ def status(
 
 def _tree(config: "Config", name: str) -> dict[str, Any]:
     from pinpip.cli.compose import tables_of
-    from pinpip.cli.ends import ends_of, high_watermarks_of
+    from pinpip.cli.ends import ends_of, epochs_of, high_watermarks_of
     from sinks.table import find_own
     from sinks.txns import versions
 
@@ -53,9 +54,12 @@ def _tree(config: "Config", name: str) -> dict[str, Any]:
     )
     highs = high_watermarks_of(config, name)  # asked first: what arrives meanwhile is not held back
     lookup = versions(clean, tables.options) if clean else None
+    ends = ends_of(config, name)
+    epochs = epochs_of(config, name, ends)
     partitions = [
-        _row(tables, lookup, p, end) | {"held_back": _beyond(highs.get(p), end)}
-        for p, end in sorted(ends_of(config, name).items())
+        _row(tables, lookup, p, end, epochs.get(p.source))
+        | {"held_back": _beyond(highs.get(p), end)}
+        for p, end in sorted(ends.items())
     ]
     lags = [row["lag"] for row in partitions]
     return {
@@ -69,7 +73,11 @@ def _tree(config: "Config", name: str) -> dict[str, Any]:
 
 
 def _row(
-    tables: "Tables", lookup: "Lookup | None", partition: "Partition", end: "Position | None"
+    tables: "Tables",
+    lookup: "Lookup | None",
+    partition: "Partition",
+    end: "Position | None",
+    epoch: int | None,
 ) -> dict[str, Any]:
     from sinks import transactions
 
@@ -81,7 +89,13 @@ def _row(
         "position": None if position is None else str(position.number),
         "end": None if end is None else str(end.number),
         "lag": _beyond(end, position),
+        "recreated": _is_another(position, epoch),
     }
+
+
+def _is_another(position: "Position | None", epoch: int | None) -> bool:
+    """Whether the position counts in another life of the source, as far as both are told."""
+    return None not in {epoch, held := position and position.epoch} and held != epoch
 
 
 def _beyond(far: "Position | None", near: "Position | None") -> int | None:

@@ -80,6 +80,7 @@ class FakeKinesis:
         self.open_gate.set()
         self.meta = SimpleNamespace(region_name="eu-north-1")
         self._next = FIRST_SEQUENCE
+        self.created = clock.now() - timedelta(days=1)
 
     @property
     def client(self) -> "KinesisClient":
@@ -114,6 +115,17 @@ class FakeKinesis:
             self.shards[parent].closed = True
         self.shards |= {name: FakeShard(parents) for name in names}
         return names
+
+    def describe_stream_summary(self, **_: Any) -> dict[str, Any]:
+        """DescribeStreamSummary: of all it tells, when the stream was created."""
+        self._called("DescribeStreamSummary", "")
+        return {"StreamDescriptionSummary": {"StreamCreationTimestamp": self.created}}
+
+    def recreate(self) -> None:
+        """Delete the stream and create it again with as many shards, numbered from 1 again."""
+        self.created = self.clock.now()
+        self.shards = {f"shardId-{n:012d}": FakeShard() for n in range(len(self.shards))}
+        self._next = FIRST_SEQUENCE
 
     def list_shards(self, **request: Any) -> dict[str, Any]:
         """ListShards, two shards a page."""

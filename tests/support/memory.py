@@ -153,6 +153,10 @@ class MemorySink:
         found = [self.table.windows[p] for p in partitions if p in self.table.windows]
         return list(dict.fromkeys(found))
 
+    def arrivals(self, partitions: Collection[Partition]) -> dict[Partition, datetime]:
+        del partitions
+        return {}
+
     def write(self, batch: Batch) -> None:
         news = {p: s for p, s in batch.spans.items() if s.end > (self._own[p] or Position(0))}
         self.before()
