@@ -16,12 +16,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers import kinesis_faults as faults
 from consumers.kinesis_calls import MOST, SPACING
+from consumers.kinesis_life import StreamLife
 from consumers.kinesis_shard import Answer, Cursor, get_records
 from consumers.kinesis_window import SKEW
 from consumers.shards import Shard, list_shards
 from consumers.window import TIME as ARRIVAL
 from pinpip.batch import KINESIS, Partition, Position, Positions
 from pinpip.clock import Clock
+from pinpip.epochs import refuse_another
 from pinpip.errors import RecordsExpired, SourceError
 
 if TYPE_CHECKING:
@@ -59,8 +61,13 @@ def ends_beyond(
     """What the shards of `stream`, and those that `positions` names, hold beyond their positions.
 
     A shard without a position counts from its first record; with `latest` that is a doubt, unless
-    it is the child of one that has a position. Raises SourceError when the shards cannot be listed.
+    it is the child of one that has a position. Raises SourceError when the shards cannot be listed,
+    TopicRecreated when a position counts in another stream of that name.
     """
+    life = StreamLife(client, stream, clock)
+    life.confirmed(0.0)
+    for partition, at in positions.items():
+        refuse_another(partition, at, life.epoch, KINESIS)
     shards = _retried(lambda: list_shards(client, stream), clock, f"stream {stream}")
     known = {p.id for p, at in positions.items() if p.source == stream and at is not None}
 

@@ -126,5 +126,8 @@ def told(epoch: int, coordinates: Coordinates) -> str:
     """An epoch in words."""
     if coordinates.sub is None:
         return f"with the id {spelled(epoch)}"
-    moment = datetime.fromtimestamp(epoch / 1000, UTC)
-    return f"created at {moment.isoformat(timespec='milliseconds')}"
+    try:
+        moment = datetime.fromtimestamp(epoch / 1000, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):  # a table may hold any number
+        moment = f"{epoch} ms of Unix time"
+    return f"created at {moment}"

@@ -89,6 +89,8 @@ def beyond(
         lately = committed_at is not None and clock.now() - committed_at < RETENTION
         try:
             found = shard_ends(config, source, positions, since, clock, ran_lately=lately)
+        except TopicRecreated as error:
+            return Beyond([("recreated", name, error.message)])
         except SourceError as error:
             return Beyond(unknown={source.stream: f"{error.message}: {_UNREAD}"})
         return _of_shards(found, grace)
