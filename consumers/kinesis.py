@@ -15,34 +15,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import structlog
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers import kinesis_faults as faults
 from consumers.kinesis_calls import SPACING, Calls
-from consumers.kinesis_life import CONFIRMED, FRESH, StreamLife, refuse_younger
+from consumers.kinesis_life import FRESH, StreamLife
 from consumers.kinesis_shard import Answer, Begin, Cursor
 from consumers.kinesis_window import Window
 from consumers.shards import Shard, list_shards, readable
 from pinpip.batch import KINESIS, Partition, Position, Positions, Records, Span, merge
 from pinpip.borders import Listener
 from pinpip.clock import Clock
-from pinpip.epochs import Known, refuse_another
+from pinpip.epochs import Known
 from pinpip.outage import Outage
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
-# The source retries by itself, shard by shard; a hanging call must not outlast a SIGTERM.
-CLIENT_CONFIG = Config(
-    retries={"total_max_attempts": 1},
-    connect_timeout=3,
-    read_timeout=5,
-    max_pool_connections=16,
-)
 IDLE_SPACING = 0.5
-# What Kinesis may answer when position or iterator are of a stream that is gone.
-_FOREIGN = {faults.NOT_FOUND, faults.EXPIRED_ITERATOR, "InvalidArgumentException"}
 RELIST = 30.0
 
 Start = Literal["trim_horizon", "latest"]
@@ -98,7 +88,6 @@ class KinesisSource:
         self._relist_at = 0.0
         self._listing = faults.Backoff()
         self._life = StreamLife(client, stream, clock)
-        self._adopted: set[str] = set()
 
     def open(self, listener: Listener) -> None:
         """List the shards; SourceError at once when there is no such stream or no answer.
@@ -130,22 +119,15 @@ class KinesisSource:
 
         Where no sink knows when the stream was created, its age must explain their rows.
         """
-        self._life.confirmed(FRESH)
-        epoch = self._life.epoch
-        for partition, own in known.items():
-            refuse_another(partition, own.furthest, epoch, KINESIS)
-            if own.arrived is not None and epoch is not None:
-                refuse_younger(partition, own.arrived, epoch)
-                self._adopted.add(partition.id)
+        self._life.bind(known)
 
     def seek(self, positions: Positions) -> None:
         """Read these shards from their positions; their children wait for them.
 
         Raises TopicRecreated when a position counts in another life of the stream.
         """
-        self._life.confirmed(FRESH)
+        self._life.refuse_another(positions)
         for partition, position in positions.items():
-            refuse_another(partition, position, self._life.epoch, KINESIS)
             name = partition.id
             if name not in self._held:
                 continue
@@ -252,7 +234,7 @@ class KinesisSource:
     def _failed(self, cursor: Cursor, error: BotoCoreError | ClientError) -> None:
         """Put the shard off, or raise what stops the process."""
         now, where = self._clock.monotonic(), self._where(cursor.shard)
-        if faults.code(error) in _FOREIGN:
+        if faults.code(error) in faults.FOREIGN:
             self._life.confirmed(FRESH)
         if faults.code(error) == faults.NOT_FOUND and cursor.shard.id not in self._list():
             _log.warning("shard expired before its end was read", where=where)
@@ -276,8 +258,7 @@ class KinesisSource:
     def _accept(self, cursor: Cursor, answer: Answer) -> Records | None:
         cursor.backoff.over()
         self._outage.over(self._where(cursor.shard))
-        if not answer.frame.is_empty() and not self._is_proven(cursor):
-            self._put_back(cursor)
+        if not answer.frame.is_empty() and not self._life.proves(cursor):
             return None
         cursor.iterator = answer.iterator
         if not answer.behind and not answer.full:
@@ -293,22 +274,6 @@ class KinesisSource:
             self._shards = {**answer.children, **self._shards, **self._list()}
         return self._records(cursor, answer)
 
-    def _is_proven(self, cursor: Cursor) -> bool:
-        """Whether the iterator belongs to the life of the stream that is read."""
-        confirmed = self._life.confirmed(CONFIRMED if cursor.proven else FRESH)
-        cursor.proven |= confirmed or not self._life.tells or self._life.epoch is None
-        return cursor.proven
-
-    def _put_back(self, cursor: Cursor) -> None:
-        """Kinesis does not tell now whose records they are: they are fetched again later."""
-        cursor.iterator, cursor.due = None, self._clock.monotonic() + FRESH
-
-    def _epoch(self, cursor: Cursor) -> int | None:
-        """The epoch of what is read next; None while that of what was read before is not known."""
-        before = cursor.position
-        known = before is None or before.epoch is not None or cursor.shard.id in self._adopted
-        return self._life.epoch if known else None
-
     def _records(self, cursor: Cursor, answer: Answer) -> Records | None:
         """The answer's records that are new and wanted; the cursor moves past them."""
         rows = answer.frame.filter(KINESIS.unread(cursor.position))
@@ -319,7 +284,9 @@ class KinesisSource:
             return None
         number = rows.item(-1, KINESIS.number)
         end = KINESIS.after(number, rows.item(-1, "_subsequence"))
-        end = replace(end, digits=answer.digits.get(number, 0), epoch=self._epoch(cursor))
+        end = replace(
+            end, digits=answer.digits.get(number, 0), epoch=self._life.epoch_after(cursor)
+        )
         rows = rows if self._window is None else self._window.inside(rows)
         span = Span(cursor.position, end, rows.height)
         cursor.position = end

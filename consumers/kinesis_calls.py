@@ -4,12 +4,21 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
+from botocore.config import Config
+
 from consumers.kinesis_shard import Answer, Cursor, get_records
 from pinpip.clock import Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
+# The source retries by itself, shard by shard; a hanging call must not outlast a SIGTERM.
+CLIENT_CONFIG = Config(
+    retries={"total_max_attempts": 1},
+    connect_timeout=3,
+    read_timeout=5,
+    max_pool_connections=16,
+)
 SPACING = 0.2
 ANSWER_BYTES = 10 * 1024 * 1024
 MOST = 8

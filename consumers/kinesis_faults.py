@@ -12,6 +12,8 @@ from pinpip.errors import RecordsExpired, SourceError
 
 EXPIRED_ITERATOR = "ExpiredIteratorException"
 NOT_FOUND = "ResourceNotFoundException"
+# What Kinesis may answer when the position or the iterator is of a stream that is gone.
+FOREIGN = {NOT_FOUND, EXPIRED_ITERATOR, "InvalidArgumentException"}
 _ITERATOR = "GetShardIterator"
 _FIRST_DELAY = 0.2
 _LONGEST_DELAY = 10.0

@@ -5,6 +5,7 @@ such calls a second and account, so that an answer is good for some seconds. A s
 deleted and created again has the same shard ids, and emulators number its records from 1 again.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers import kinesis_faults as faults
-from pinpip.batch import KINESIS, Partition
+from consumers.kinesis_shard import Cursor
+from pinpip.batch import KINESIS, Partition, Positions
 from pinpip.clock import Clock
-from pinpip.epochs import again, kind_of, recreated, told
+from pinpip.epochs import Known, again, kind_of, recreated, refuse_another, told
 from pinpip.errors import TopicRecreated
 
 if TYPE_CHECKING:
@@ -59,8 +61,9 @@ class StreamLife:
         self._clock = clock
         self._asked_at = float("-inf")
         self._confirmed = False
+        self._adopted: set[Partition] = set()
+        self._tells = True
         self.epoch: int | None = None
-        self.tells = True
 
     def confirmed(self, age: float) -> bool:
         """Whether the stream is still the one that is read, by an answer of the last `age` s.
@@ -68,10 +71,45 @@ class StreamLife:
         Raises TopicRecreated when it is another one.
         """
         now = self._clock.monotonic()
-        if self.tells and now - self._asked_at >= age:
+        if self._tells and now - self._asked_at >= age:
             self._asked_at = now
             self._confirmed = self._ask()
         return self._confirmed
+
+    def bind(self, known: Mapping[Partition, Known]) -> None:
+        """Check the stream against what sinks know; TopicRecreated when it is not theirs.
+
+        Where no sink knows when the stream was created, it must be older than their rows.
+        """
+        self.refuse_another({p: own.furthest for p, own in known.items()})
+        for partition, own in known.items():
+            if own.arrived is not None and self.epoch is not None:
+                refuse_younger(partition, own.arrived, self.epoch)
+                self._adopted.add(partition)
+
+    def refuse_another(self, positions: Positions) -> None:
+        """Raise TopicRecreated when a position counts in another life of the stream."""
+        self.confirmed(FRESH)
+        for partition, position in positions.items():
+            refuse_another(partition, position, self.epoch, KINESIS)
+
+    def proves(self, cursor: Cursor) -> bool:
+        """Whether the cursor's iterator belongs to the life that is read.
+
+        While Kinesis does not tell now, the cursor is put back to its position.
+        """
+        confirmed = self.confirmed(CONFIRMED if cursor.proven else FRESH)
+        cursor.proven |= confirmed or not self._tells or self.epoch is None
+        if not cursor.proven:
+            cursor.iterator, cursor.due = None, self._clock.monotonic() + FRESH
+        return cursor.proven
+
+    def epoch_after(self, cursor: Cursor) -> int | None:
+        """The epoch of what the cursor reads next; None while that of its position is unknown."""
+        before = cursor.position
+        partition = Partition(self._stream, cursor.shard.id)
+        known = before is None or before.epoch is not None or partition in self._adopted
+        return self.epoch if known else None
 
     def _ask(self) -> bool:
         try:
@@ -87,7 +125,7 @@ class StreamLife:
     def _note(self, error: Exception) -> None:
         """A stream that is gone is told by the calls that read it."""
         passing = faults.is_passing(error) or faults.code(error) == faults.NOT_FOUND
-        self.tells = passing
+        self._tells = passing
         if not passing:
             _log.warning(
                 "stream_identity_unknown",

@@ -9,7 +9,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from consumers.kinesis import CLIENT_CONFIG, KinesisSource
+from consumers.kinesis import KinesisSource
+from consumers.kinesis_calls import CLIENT_CONFIG
 from consumers.kinesis_window import Window
 from pinpip.batch import KINESIS
 from pinpip.clock import SystemClock

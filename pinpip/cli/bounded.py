@@ -2,7 +2,8 @@
 
 from consumers import kafka_window, kinesis_window
 from consumers.kafka_replay import BoundedKafkaSource
-from consumers.kinesis import CLIENT_CONFIG, KinesisSource
+from consumers.kinesis import KinesisSource
+from consumers.kinesis_calls import CLIENT_CONFIG
 from pinpip import aws, kafka
 from pinpip import config as settings
 from pinpip.cli import compose

@@ -73,7 +73,8 @@ def source_of(config: Config, name: str, clock: Clock, outage: Callable[[str], O
     source = pipeline.source
     memory = int(config.batching.memory)
     if isinstance(source, settings.KinesisSource):
-        from consumers.kinesis import CLIENT_CONFIG, KinesisSource  # boto3 is slow to import
+        from consumers.kinesis import KinesisSource  # boto3 is slow to import
+        from consumers.kinesis_calls import CLIENT_CONFIG
         from pinpip import aws
 
         client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)

@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from consumers import kinesis_faults
 from consumers.kafka_ends import end_positions, high_watermarks, unread_since
 from consumers.kafka_offsets import outside
-from consumers.kinesis import CLIENT_CONFIG
+from consumers.kinesis_calls import CLIENT_CONFIG
 from consumers.kinesis_ends import End, ends_beyond
 from consumers.kinesis_life import created
 from consumers.shards import list_shards
