@@ -127,6 +127,7 @@ class Producer(Model):
     batch: int = Field(500, ge=1, le=500)
     timeout: float = Field(35.0, gt=0)
     retries: int = Field(5, ge=0)
+    patience: float = Field(90.0, ge=0)
     seed: int = 1
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import requests
 
+from producers import hints
 from producers.delivery import Outcome, Outgoing, Result, Retry, chunks, compact, put_result
 from producers.exchange import OTHER_SCOPE, TOO_BUSY, UNANSWERED, Answer, Ask, Exchange, Lost
 
@@ -133,8 +134,9 @@ def _data(record: Outgoing) -> str:
 
 def _unanswered(url: str, lost: Lost) -> Result:
     if lost.never_left:
-        return Result(Outcome.REJECTED, error=f"no gateway answers at {url}", retriable=True)
-    return Result(Outcome.UNKNOWN, error=f"no answer from {url}: {lost.error}")
+        error = f"no gateway answers at {url}"
+        return Result(Outcome.REJECTED, error=error, retriable=True, hint=hints.GATEWAY)
+    return Result(Outcome.UNKNOWN, error=f"no answer from {url}: {lost.error}", hint=hints.GATEWAY)
 
 
 def _results(
@@ -143,11 +145,12 @@ def _results(
     status = response.status_code
     if status == requests.codes.ok:
         return _per_record(response, count, read)
-    error = f"HTTP {status}: {_message(response)}"
+    error, hint = f"HTTP {status}: {_message(response)}", hints.of_status(status)
     if status in STORED_NOTHING:
-        return [Result(Outcome.REJECTED, error=error, retriable=True)] * count
+        return [Result(Outcome.REJECTED, error=error, retriable=True, hint=hint)] * count
     unknown = status in UNANSWERED or status >= requests.codes.server_error
-    return [Result(Outcome.UNKNOWN if unknown else Outcome.REJECTED, error=error)] * count
+    outcome = Outcome.UNKNOWN if unknown else Outcome.REJECTED
+    return [Result(outcome, error=error, hint=hint)] * count
 
 
 def _per_record(
@@ -177,10 +180,10 @@ def _offset(entry: Mapping[str, Any]) -> Result:
     code = entry.get("error_code")
     if code is None:
         return Result(Outcome.STORED, str(entry["partition"]), int(entry["offset"]))
-    error = f"{code}: {entry.get('error')}"
+    error, hint = f"{code}: {entry.get('error')}", hints.of_code(code)
     if any(words in error.lower() for words in MAYBE_STORED):
-        return Result(Outcome.UNKNOWN, error=error)
-    return Result(Outcome.REJECTED, error=error, retriable=code == RETRIABLE)
+        return Result(Outcome.UNKNOWN, error=error, hint=hint)
+    return Result(Outcome.REJECTED, error=error, retriable=code == RETRIABLE, hint=hint)
 
 
 def _sequences(body: Mapping[str, Any]) -> list[Result]:

@@ -8,9 +8,13 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from pinpip.clock import Clock, SystemClock
+from pinpip.outage import Outage
+from producers import hints
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
+PATIENCE = 90.0  # seconds: a gateway's restart takes a minute at most
+_DOUBLINGS = 10
 THROTTLED = "ProvisionedThroughputExceededException"
 INTERNAL = "InternalFailure"
 
@@ -45,7 +49,7 @@ class Result:
     """What became of one record, and where it is stored or why not.
 
     `position` is the offset or the sequence number. `retriable`: the other side says that it did
-    not store the record, and that it may the next time.
+    not store the record, and that it may the next time. `hint`: what to do about the error.
     """
 
     outcome: Outcome
@@ -53,6 +57,7 @@ class Result:
     position: int | str = ""
     error: str = ""
     retriable: bool = False
+    hint: str = ""
 
 
 Send = Callable[[str, Sequence[Outgoing]], Sequence[Result]]
@@ -60,26 +65,38 @@ Send = Callable[[str, Sequence[Outgoing]], Sequence[Result]]
 
 @dataclass(frozen=True)
 class Retry:
-    """Up to `tries` further tries after pauses of full jitter: 0 to 0.1, 0.2, 0.4 … 5 s."""
+    """Further tries after pauses of full jitter: 0 to 0.1, 0.2, 0.4 … 5 s.
+
+    There are `tries` of them at least, and they go on for `seconds`: longer than a gateway's
+    restart takes. None follows once `stopping` says so.
+    """
 
     tries: int = 5
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
+    seconds: float = PATIENCE
+    stopping: Callable[[], bool] = lambda: False
 
     def pauses(self) -> Iterator[float]:
         """Seconds to wait before each further try."""
-        for n in range(self.tries):
-            yield self.rng.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**n))
+        began, n = self.clock.monotonic(), 0
+        while not self.stopping():
+            if n >= self.tries and self.clock.monotonic() - began >= self.seconds:
+                return
+            yield self.rng.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(n, _DOUBLINGS)))
+            n += 1
 
     def run(
         self, attempt: Callable[[Sequence[T]], Sequence[Result]], items: list[T]
     ) -> list[Result]:
         """One result per item, in order; only retriable ones are attempted again."""
-        results = list(attempt(items))
+        results, outage = list(attempt(items)), Outage("producer", self.clock)
         for pause in self.pauses():
             again = [i for i, result in enumerate(results) if result.retriable]
             if not again:
+                outage.over()
                 break
+            outage.failed("", results[again[0]].error, results[again[0]].hint)
             self.clock.sleep(pause)
             renewed = attempt([items[i] for i in again])
             results = _replaced(results, dict(zip(again, renewed, strict=True)))
@@ -119,4 +136,4 @@ def put_result(entry: Mapping[str, Any]) -> Result:
     error = f"{code}: {entry.get('ErrorMessage')}"
     # An internal failure may have stored the record; only throttling surely has not.
     outcome = Outcome.UNKNOWN if code == INTERNAL else Outcome.REJECTED
-    return Result(outcome, error=error, retriable=code == THROTTLED)
+    return Result(outcome, error=error, retriable=code == THROTTLED, hint=hints.of_code(code))

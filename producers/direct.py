@@ -16,9 +16,10 @@ from botocore.exceptions import (
 )
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pinpip import aws
+from pinpip import aws, aws_faults
 from pinpip.config import Aws
 from pinpip.errors import ConfigError, FatalError
+from producers import hints
 from producers.delivery import THROTTLED, Outcome, Outgoing, Result, Retry, chunks, put_result
 
 if TYPE_CHECKING:
@@ -33,7 +34,15 @@ BUSY = {THROTTLED, "LimitExceededException", "ThrottlingException"}
 SERVER_ERROR = 500
 REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001 - their only names
 
-NO_REPORT = Result(Outcome.UNKNOWN, error="no delivery report in time")
+ENDPOINT = "see the network, aws.region and aws.endpoint_url in config.yaml"
+SERVERS = "see that the brokers run, and kafka.bootstrap.servers in config.yaml"
+KAFKA_HINTS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: hints.RIGHTS.format("config.yaml"),
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: hints.RIGHTS.format("config.yaml"),
+    KafkaError.UNKNOWN_TOPIC_OR_PART: hints.ABSENT,
+    KafkaError._UNKNOWN_TOPIC: hints.ABSENT,  # noqa: SLF001 - its only name
+}
+NO_REPORT = Result(Outcome.UNKNOWN, error="no delivery report in time", hint=SERVERS)
 
 
 class KafkaDirect:
@@ -79,7 +88,7 @@ class KafkaDirect:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
-                return Result(Outcome.REJECTED, error=error.args[0].str())
+                return _refused_by_kafka(error.args[0])
             else:
                 return None
 
@@ -120,8 +129,14 @@ def _delivered(error: KafkaError | None, message: Message) -> Result:
     if error is None:
         return Result(Outcome.STORED, str(message.partition()), message.offset() or 0)
     # A record that timed out may have been written: its answer is what is missing.
-    lost = error.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001 - its only name
-    return Result(Outcome.UNKNOWN if lost else Outcome.REJECTED, error=error.str())
+    if error.code() == KafkaError._MSG_TIMED_OUT:  # noqa: SLF001 - its only name
+        return Result(Outcome.UNKNOWN, error=error.str(), hint=SERVERS)
+    return _refused_by_kafka(error)
+
+
+def _refused_by_kafka(error: KafkaError) -> Result:
+    hint = KAFKA_HINTS.get(error.code(), hints.ELSEWHERE)
+    return Result(Outcome.REJECTED, error=error.str(), hint=hint)
 
 
 def kinesis_client(own: Aws, *, timeout: float = 35.0) -> "KinesisClient":
@@ -167,13 +182,16 @@ def _refused(error: ClientError | BotoCoreError) -> Result:
     if isinstance(error, ClientError):
         return _answered(error)
     if isinstance(error, (EndpointConnectionError, ConnectTimeoutError)):
-        return Result(Outcome.REJECTED, error=str(error), retriable=True)
+        return Result(Outcome.REJECTED, error=str(error), retriable=True, hint=ENDPOINT)
     lost = isinstance(error, (ReadTimeoutError, ConnectionClosedError))
-    return Result(Outcome.UNKNOWN if lost else Outcome.REJECTED, error=str(error))
+    hint = aws_faults.advice(error) or ENDPOINT
+    return Result(Outcome.UNKNOWN if lost else Outcome.REJECTED, error=str(error), hint=hint)
 
 
 def _answered(error: ClientError) -> Result:
-    if error.response["Error"]["Code"] in BUSY:
-        return Result(Outcome.REJECTED, error=str(error), retriable=True)
+    code = error.response["Error"]["Code"]
+    hint = aws_faults.advice(error) or hints.of_code(code)
+    if code in BUSY:
+        return Result(Outcome.REJECTED, error=str(error), retriable=True, hint=hints.SHARDS)
     failed = error.response["ResponseMetadata"]["HTTPStatusCode"] >= SERVER_ERROR
-    return Result(Outcome.UNKNOWN if failed else Outcome.REJECTED, error=str(error))
+    return Result(Outcome.UNKNOWN if failed else Outcome.REJECTED, error=str(error), hint=hint)

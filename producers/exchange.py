@@ -15,6 +15,7 @@ from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from urllib3.exceptions import NewConnectionError
 
 from pinpip.errors import ConfigError
+from pinpip.outage import Outage
 from producers.delivery import Retry
 
 KEY = "Idempotency-Key"
@@ -81,7 +82,9 @@ class Exchange:
         return answer
 
     def _repeated(self, ask: Ask, headers: Mapping[str, str], lost: Answer, until: float) -> Answer:
+        outage = Outage("producer", self._retry.clock)
         for pause in self._retry.pauses():
+            outage.failed("", f"the answer of {self.url} was lost: it is asked for again")
             self._retry.clock.sleep(pause)
             if self._now() > until:
                 break
@@ -90,6 +93,7 @@ class Exchange:
                 self._learn(ask, answer)
                 break
             if _is_final(answer):
+                outage.over()
                 return answer
         return lost
 

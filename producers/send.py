@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 
 from pinpip.clock import Clock, SystemClock
 from pinpip.errors import FatalError
+from producers import hints
 from producers.bad import Spoiler
 from producers.delivery import Outcome, Outgoing, Result, Send
 from producers.event import Event
 
 LINGER = 0.5
+_UNSENT = Result(Outcome.REJECTED, error="not sent")
 BURST = 1.0
 
 
@@ -30,12 +32,14 @@ class Route:
 class Summary:
     """How many records went where: `outcomes` by (topic or stream, outcome).
 
-    `bad`: how many of each target's records were bad on purpose. `errors`: how often each error.
+    `bad`: how many of each target's records were bad on purpose. `errors`: how often each error,
+    `hints`: what to do about it.
     """
 
     outcomes: Counter[tuple[str, Outcome]] = field(default_factory=Counter)
     bad: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    hints: dict[str, str] = field(default_factory=dict)
 
     def total(self, outcome: Outcome) -> int:
         """Records with this outcome over all targets."""
@@ -48,7 +52,9 @@ class Summary:
     def note(self, target: str, results: Sequence[Result]) -> None:
         """Count the results of one batch."""
         self.outcomes.update((target, result.outcome) for result in results)
-        self.errors.update(result.error for result in results if result.error)
+        failed = [result for result in results if result.error]
+        self.errors.update(result.error for result in failed)
+        self.hints.update({result.error: result.hint for result in failed if result.hint})
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Driver:
 
     `rate`: events a second, None for as fast as they are taken. A batch that is not full goes
     after half a second. `progress` hears of each event taken; `stopping` is asked before each.
+    `summary` counts as it goes, so that it holds also when the run ends by an error.
     """
 
     routes: Sequence[Route]
@@ -66,13 +73,22 @@ class Driver:
     clock: Clock = field(default_factory=SystemClock)
     progress: Callable[[int], None] = lambda _: None
     stopping: Callable[[], bool] = lambda: False
+    summary: Summary = field(default_factory=Summary)
 
     def run(self, events: Iterable[Event]) -> Summary:
         """Send all `events`, or those before `stopping` says so; what waits is sent as well.
 
         Raises FatalError when a target takes none of a batch: what follows would fare no better.
         """
-        outbox = _Outbox(self.routes, self.batch, self.clock)
+        outbox = _Outbox(self.routes, self.batch, self.clock, self.summary)
+        try:
+            self._feed(events, outbox)
+            outbox.flush()
+        finally:
+            outbox.abandon()
+        return self.summary
+
+    def _feed(self, events: Iterable[Event], outbox: "_Outbox") -> None:
         pacer = _Pacer(self.rate, self.clock)
         for number, event in enumerate(events):
             pacer.wait(outbox.expire, self.stopping)
@@ -80,8 +96,6 @@ class Driver:
                 break
             self._deal(number, event, outbox)
             self.progress(1)
-        outbox.flush()
-        return outbox.summary
 
     def _deal(self, number: int, event: Event, outbox: "_Outbox") -> None:
         turn = number % len(self.routes)
@@ -96,8 +110,8 @@ class Driver:
 class _Outbox:
     """Records that wait for their batch to fill, by route and record type."""
 
-    def __init__(self, routes: Sequence[Route], batch: int, clock: Clock) -> None:
-        self.summary = Summary()
+    def __init__(self, routes: Sequence[Route], batch: int, clock: Clock, summary: Summary) -> None:
+        self.summary = summary
         self._routes, self._batch, self._clock = routes, batch, clock
         self._waiting: dict[tuple[int, str], list[Outgoing]] = {}
         self._flushed = clock.monotonic()
@@ -121,14 +135,24 @@ class _Outbox:
     def _send(self, turn: int, record: str) -> None:
         route, outgoing = self._routes[turn], self._waiting.pop((turn, record))
         target = route.targets[record]
-        results = route.send(target, outgoing)
+        try:
+            results = route.send(target, outgoing)
+        except FatalError as error:
+            lost = Result(Outcome.UNKNOWN, error=error.message, hint=error.hint)
+            self.summary.note(target, [lost] * len(outgoing))
+            raise
         self.summary.note(target, results)
         if all(result.outcome is Outcome.REJECTED for result in results):
             raise FatalError(
                 f"{target} took none of {len(outgoing)} records: {results[0].error}",
-                "check that the other side runs, its address, key and names in config.yaml, and the"
-                " user's rights (ACLs: WRITE on the topics)",
+                results[0].hint or hints.ELSEWHERE,
             )
+
+    def abandon(self) -> None:
+        """Count what still waits as not stored: after an error it is not sent any more."""
+        for turn, record in list(self._waiting):
+            unsent = self._waiting.pop((turn, record))
+            self.summary.note(self._routes[turn].targets[record], [_UNSENT] * len(unsent))
 
 
 class _Pacer:

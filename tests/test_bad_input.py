@@ -229,7 +229,7 @@ def test_a_port_in_use_is_named(home: Home) -> None:
 
 
 def test_a_gateway_that_is_not_there_is_named(home: Home) -> None:
-    change(home, "producer", {"gateway_url": f"http://{NOWHERE}/test", "retries": 0})
+    change(home, "producer", {"gateway_url": f"http://{NOWHERE}/test", "retries": 0, "patience": 0})
     said = the_error(home.run("produce", "--count", "3"))
     assert f"no gateway answers at http://{NOWHERE}/test" in said
 
@@ -237,7 +237,7 @@ def test_a_gateway_that_is_not_there_is_named(home: Home) -> None:
 def test_a_gateway_that_says_nothing_is_sent_nothing(home: Home) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}/test"
-        change(home, "producer", {"gateway_url": url, "timeout": 0.5, "retries": 0})
+        change(home, "producer", {"gateway_url": url, "timeout": 0.5, "retries": 0, "patience": 0})
         said = the_error(home.run("produce", "--count", "1", "--route", "kafka"))
     assert "took none of 1 records" in said
     assert f"no gateway answers at {url}" in said

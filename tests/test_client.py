@@ -129,7 +129,7 @@ def serving(*answers: Any) -> Iterator[Script]:
 def client(
     url: str, clock: ManualClock | None = None, tries: int = 3, **more: Any
 ) -> GatewayClient:
-    retry = Retry(tries, clock or ManualClock(), random.Random(1))
+    retry = Retry(tries, clock or ManualClock(), random.Random(1), seconds=0)
     return GatewayClient(url, retry=retry, **more)
 
 
@@ -262,7 +262,9 @@ def test_tries_end_and_the_pauses_between_them_grow() -> None:
 
 
 def test_pauses_have_full_jitter_and_a_limit() -> None:
-    pauses = [list(Retry(12, ManualClock(), random.Random(n)).pauses()) for n in range(300)]
+    pauses = [
+        list(Retry(12, ManualClock(), random.Random(n), seconds=0).pauses()) for n in range(300)
+    ]
     for n, drawn in enumerate(zip(*pauses, strict=True)):
         limit = min(5.0, 0.1 * 2**n)
         assert 0 <= min(drawn) < 0.1 * limit

@@ -92,7 +92,8 @@ class Gateway(BaseAdapter):
 
     def client(self, tries: int) -> GatewayClient:
         """One that knows nothing else than this gateway."""
-        client = GatewayClient("http://gateway", retry=Retry(tries, self.clock, random.Random(1)))
+        retry = Retry(tries, self.clock, random.Random(1), seconds=0)
+        client = GatewayClient("http://gateway", retry=retry)
         client._exchange._session.mount("http://", self)
         return client
 

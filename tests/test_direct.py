@@ -129,7 +129,7 @@ def test_only_a_throttled_entry_is_put_again(
 ) -> None:
     client, stream = kinesis_client(aws.config), aws.stream(shards=1)
     fault = FailingOnce(client, code)
-    direct = KinesisDirect(client, retry=Retry(3, ManualClock(), random.Random(1)))
+    direct = KinesisDirect(client, retry=Retry(3, ManualClock(), random.Random(1), seconds=0))
     results = direct.send(stream, RECORDS[:3])
     assert fault.calls == calls
     assert [r.outcome for r in results] == [Outcome.STORED, outcome, Outcome.STORED]
@@ -139,7 +139,7 @@ def test_a_kinesis_that_is_not_there_is_tried_again_and_then_rejects() -> None:
     section = {"endpoint_url": "http://127.0.0.1:1", "access_key_id": "x"}
     client = kinesis_client(Aws.model_validate(section | {"secret_access_key": "x"}))
     clock = ManualClock()
-    direct = KinesisDirect(client, retry=Retry(2, clock, random.Random(1)))
+    direct = KinesisDirect(client, retry=Retry(2, clock, random.Random(1), seconds=0))
     results = direct.send("s", RECORDS[:2])
     assert [result.outcome for result in results] == [Outcome.REJECTED] * 2
     assert clock.monotonic() > 0

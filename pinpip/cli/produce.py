@@ -1,6 +1,6 @@
 """`pinpip produce`: emulated records, or your own rows, through the gateway or direct."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinpip.cli.shared import settings_of, show, stopping_on_signals
-from pinpip.errors import FatalError
+from pinpip.errors import FatalError, PinpipError
 
 if TYPE_CHECKING:
     from pinpip.config import Config
     from producers.client import GatewayClient
-    from producers.delivery import Send
+    from producers.delivery import Retry, Send
     from producers.event import Event
     from producers.send import Route, Summary
 
@@ -63,13 +63,22 @@ def produce(
 
     Example: pinpip produce --rate 500 --forever
     """
+    from producers.send import Summary
+
     config = settings_of(context).config()
     if (count and forever) or (rows and database):
         raise typer.BadParameter("--count or --forever; --from or --from-database")
     endless = forever or bool(rate) or rows is not None
     number = count or (None if endless else DEFAULT_COUNT)
     source = _events(seed if seed is not None else config.producer.seed, rows, database)
-    summary = send(config, islice(source, number), number, route, direct=direct, rate=rate, bad=bad)
+    summary = Summary()
+    chosen = islice(source, number)
+    try:
+        send(config, chosen, number, route, direct=direct, rate=rate, bad=bad, summary=summary)
+    except PinpipError:
+        if summary.outcomes:
+            show("Sent", outcome(summary), as_json=as_json)
+        raise
     show("Sent", outcome(summary), as_json=as_json)
     if summary_failed(summary):
         raise _failure(summary)
@@ -93,13 +102,17 @@ def send(
     direct: bool = False,
     rate: float | None = None,
     bad: float = 0.0,
+    summary: "Summary | None" = None,
 ) -> "Summary":
-    """Send events with a progress bar, until they end or a signal comes."""
+    """Send events with a progress bar, until they end or a signal comes.
+
+    `summary` counts as it goes, so that it holds also when this ends by an error.
+    """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
     from producers.bad import Spoiler
-    from producers.send import Driver
+    from producers.send import Driver, Summary
 
     stop: list[bool] = []
     people = Console(stderr=True)
@@ -112,12 +125,13 @@ def send(
     ):
         task = bar.add_task("events sent", total=number)
         driver = Driver(
-            _routes(config, way, direct=direct),
+            _routes(config, way, lambda: bool(stop), direct=direct),
             batch=config.producer.batch,
             rate=rate,
             spoiler=Spoiler(bad, config.producer.seed),
             progress=lambda n: bar.advance(task, n),
             stopping=lambda: bool(stop),
+            summary=summary or Summary(),
         )
         return driver.run(events)
 
@@ -145,50 +159,61 @@ def _failure(summary: "Summary") -> FatalError:
     from producers.delivery import Outcome
 
     rejected, unknown = (summary.total(o) for o in (Outcome.REJECTED, Outcome.UNKNOWN))
-    said = "".join(f": {error}" for error, _ in summary.errors.most_common(1))
+    said = [error for error, _ in summary.errors.most_common(1)]
+    hints = [f"{summary.hints[error]}; then" for error in said if error in summary.hints]
+    told = f"{rejected} records were refused, and of {unknown} it is unknown if they are stored"
     return FatalError(
-        f"{rejected} records were refused, and of {unknown} it is unknown if they are stored{said}",
-        "mend the fault and send them again; a record that was stored is then sent twice",
+        ": ".join([told, *said]),
+        " ".join([*hints, "send them again; a record that was stored is then sent twice"]),
     )
 
 
-def _routes(config: "Config", way: Way, *, direct: bool) -> "list[Route]":
+def _routes(
+    config: "Config", way: Way, stopping: Callable[[], bool], *, direct: bool
+) -> "list[Route]":
     from producers.send import Route
 
     topics = {record: f"{config.id}.{record}" for record in TYPES}
     streams = {record: f"streaming-{config.id}-{record}" for record in TYPES}
     routes = []
     if way is not Way.KINESIS:
-        routes.append(Route(_kafka(config, direct=direct), topics))
+        routes.append(Route(_kafka(config, stopping, direct=direct), topics))
     if way is not Way.KAFKA:
-        routes.append(Route(_kinesis(config, direct=direct), streams, text_only=not direct))
+        routes.append(
+            Route(_kinesis(config, stopping, direct=direct), streams, text_only=not direct)
+        )
     return routes
 
 
-def _kafka(config: "Config", *, direct: bool) -> "Send":
+def _kafka(config: "Config", stopping: Callable[[], bool], *, direct: bool) -> "Send":
     from pinpip import kafka
     from producers.direct import KafkaDirect
 
     if direct:
         return KafkaDirect(kafka.properties(config), timeout=config.producer.timeout).send
-    return _client(config).send_kafka
+    return _client(config, stopping).send_kafka
 
 
-def _kinesis(config: "Config", *, direct: bool) -> "Send":
-    from producers.delivery import Retry
+def _kinesis(config: "Config", stopping: Callable[[], bool], *, direct: bool) -> "Send":
     from producers.direct import KinesisDirect, kinesis_client
 
     if direct:
         client = kinesis_client(config.aws, timeout=config.producer.timeout)
-        return KinesisDirect(client, retry=Retry(config.producer.retries)).send
-    return _client(config).send_kinesis
+        return KinesisDirect(client, retry=_retry(config, stopping)).send
+    return _client(config, stopping).send_kinesis
 
 
-def _client(config: "Config") -> "GatewayClient":
+def _client(config: "Config", stopping: Callable[[], bool]) -> "GatewayClient":
     from producers.client import GatewayClient
-    from producers.delivery import Retry
 
     own = config.producer
     key = own.api_key.get_secret_value() if own.api_key else None
-    retry = Retry(own.retries)
+    retry = _retry(config, stopping)
     return GatewayClient(own.gateway_url, api_key=key, timeout=own.timeout, retry=retry)
+
+
+def _retry(config: "Config", stopping: Callable[[], bool]) -> "Retry":
+    from producers.delivery import Retry
+
+    own = config.producer
+    return Retry(own.retries, seconds=own.patience, stopping=stopping)

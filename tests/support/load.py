@@ -37,7 +37,7 @@ def load(url: str, topic: str) -> Iterator[Load]:
 
     def send(seed: int) -> None:
         rng = random.Random(seed)
-        with GatewayClient(url, retry=Retry(rng=rng)) as client:
+        with GatewayClient(url, retry=Retry(rng=rng, seconds=0)) as client:
             while not under.stopped.is_set():
                 keys = [next(numbers) for _ in range(rng.randint(1, LARGEST))]
                 records = [Outgoing(key, {"n": key}) for key in keys]
