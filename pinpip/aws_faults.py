@@ -16,6 +16,8 @@ CREDENTIALS = (
     "give AWS credentials: a profile (AWS_PROFILE), a role, AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or aws.access_key_id and aws.secret_access_key in config.yaml"
 )
+AUTHORITY = "name the file of that authority's certificates (PEM) in AWS_CA_BUNDLE"
+_UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED|invalid peer certificate")
 _SKEWED = re.compile(r"Signature expired|not yet current|RequestTimeTooSkewed|RequestExpired")
 _IDENTITY = {  # calls that fetch credentials: whatever they are refused for, we have none
     "AssumeRole",
@@ -65,6 +67,11 @@ def advice(error: Exception) -> str | None:
     if isinstance(error, _LOGINS):
         return TOKEN
     return CREDENTIALS if isinstance(error, _NONE) else None
+
+
+def is_untrusted(error: Exception) -> bool:
+    """Whether the other side's certificate is of an authority that is not trusted here."""
+    return _UNTRUSTED.search(str(error)) is not None
 
 
 def is_unfetched(error: Exception) -> bool:

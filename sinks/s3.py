@@ -203,6 +203,8 @@ def explained(where: str, bucket: str) -> Iterator[None]:
     except ClientError as error:
         raise _refused(where, bucket, error) from error
     except _PASSING_ERRORS as error:
+        if aws_faults.is_untrusted(error):
+            raise SinkError(f"{where}: {error}", aws_faults.AUTHORITY) from error
         raise TransientError(f"storage of {where} does not answer: {error}", REACH) from error
     except BotoCoreError as error:
         advice = aws_faults.advice(error) or aws_faults.CREDENTIALS

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Literal
 
 import polars as pl
+from deltalake import DeltaTable
 
 from pinpip.batch import Coordinates, Partition, Position, Stretch
 from pinpip.borders import Options
@@ -46,11 +47,22 @@ class Snapshot:
         self._coordinates = coordinates
         self._app = app
         self._folder = folder
-        self._options = options
-        self._table = table.find_own(uri, options, coordinates)
-        self._reader = TableReader(self._table, options) if self._table else None
+        self._opened = table.find_own(uri, options, coordinates)
+        self._opened_with = options()
+        self._reader = TableReader(self._opened, options) if self._opened else None
         self.lost: list[Finding] = []
         self.damaged: list[Finding] = []
+
+    @property
+    def _table(self) -> DeltaTable | None:
+        """The version of the start, opened again when delta-rs's keys have been replaced since."""
+        today = self._options()
+        if self._opened is not None and today != self._opened_with:
+            version = self._opened.version()
+            with table.sorted_errors(self.name):
+                self._opened = DeltaTable(self.name, version, storage_options=today)
+            self._opened_with = today
+        return self._opened
 
     @property
     def height(self) -> int:
@@ -96,13 +108,14 @@ class Snapshot:
 
     def commits(self, most: int | None = None) -> list[tuple[ledger.Commit, Entry]]:
         """This incarnation's commits, newest first; looks at `most` of the table's."""
-        found = ledger.commits(self._table, most) if self._table else []
+        held = self._table
+        found = ledger.commits(held, most) if held else []
         entries = [(commit, self._decoded(commit)) for commit in found]
         return [(commit, e) for commit, e in entries if e is not None and e.app == self._app]
 
     def position(self, partition: Partition) -> Position | None:
         """The stored position; when it is damaged None, and a finding in `lost`."""
-        if self._table is None:
+        if self._opened is None:
             return None
         try:
             with table.sorted_errors(self.name):
@@ -115,7 +128,7 @@ class Snapshot:
 
     def expired(self, partition: Partition) -> int:
         """How many of the partition's offsets expired unread, as the operator accepted."""
-        if self._table is None:
+        if self._opened is None:
             return 0
         with table.sorted_errors(self.name):
             return transactions.read_expired(self._txns, self._app, partition)
@@ -148,7 +161,8 @@ class Snapshot:
 
     @cached_property
     def _txns(self) -> Lookup:
-        return txns.versions(self._table, self._options) if self._table else lambda _: None
+        held = self._table
+        return txns.versions(held, self._options) if held else lambda _: None
 
     @cached_property
     def _files(self) -> pl.DataFrame:
@@ -193,7 +207,7 @@ class Snapshot:
     def _ranges(self) -> dict[Partition, list[Range]]:
         """The ledger's, oldest commit first; before them what expired commits added up to."""
         ranges: dict[Partition, list[Range]] = defaultdict(list)
-        if self._table is None:
+        if self._opened is None:
             return {}
         with table.sorted_errors(self.name):
             before = settled.at(self.name, self._options)

@@ -170,6 +170,7 @@ def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
 def _unreachable(uri: str, error: Exception) -> SinkError | TransientError:
     answer = _ANSWER.search(str(error))
     advice = aws_faults.answered(answer[2], answer[3]) if answer else None
+    advice = aws_faults.AUTHORITY if aws_faults.is_untrusted(error) else advice
     if advice is not None or _REFUSED.search(str(error)):
         return SinkError(
             f"table {uri} cannot be read or written: {_first(error)}",

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from pinpip.aws_faults import AUTHORITY
 from pinpip.config import Aws
+from pinpip.errors import SinkError
 from pinpip.network import LOOPBACK, spare_loopback
+from sinks.options import options_at
+from sinks.store import open_store
+from sinks.table import find
 from tests.support.certificates import certificates
 from tests.support.identities import Cloud, cloud_behind_a_proxy, written
 from tests.support.work import Work, everybody, lake_of
@@ -159,6 +164,23 @@ def test_each_library_trusts_the_company_s_authority(
         assert Work(
             Aws(endpoint_url=secure.endpoint), secure, lake_of(secure)
         ).users() == everybody("KEY1")
+
+
+@pytest.mark.usefixtures("bare")
+def test_an_authority_that_is_not_trusted_is_named_and_not_awaited(
+    served: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates(tmp_path / "pem").server)
+    with cloud_behind_a_proxy(context, served.endpoint) as secure:
+        aws, uri = Aws(endpoint_url=secure.endpoint), f"s3://{lake_of(secure)}/pin"
+        with pytest.raises(SinkError, match="CERTIFICATE_VERIFY_FAILED") as store:
+            open_store(uri, aws).find("key")
+        known = options_at(uri, Aws(endpoint_url=served.endpoint))()
+        with pytest.raises(SinkError, match="invalid peer certificate") as table:
+            find(uri, lambda: known | {"aws_endpoint_url_s3": secure.endpoint})
+    assert store.value.hint == table.value.hint == AUTHORITY
 
 
 @pytest.mark.parametrize(

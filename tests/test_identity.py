@@ -11,11 +11,16 @@ import pytest
 from botocore.config import Config
 
 from pinpip import aws as connection
+from pinpip.batch import KAFKA, Position
+from pinpip.clock import SystemClock
 from pinpip.config import Aws
 from pinpip.errors import ConfigError
+from sinks.delta import DeltaSink
 from sinks.options import options_at
+from sinks.snapshot import Snapshot
 from sinks.store import open_store
 from sinks.table import find
+from tests.support.batches import APP, Log, delta_target
 from tests.support.identities import KEYS, Cloud, cloud_behind_a_proxy, written
 from tests.support.work import Work, everybody, lake_of
 
@@ -143,6 +148,25 @@ def test_keys_that_live_long_are_asked_for_once(
     assert work.users() == everybody("KEY1")
     issue(cloud, 2, tmp_path)
     assert work.users() == everybody("KEY1")
+
+
+def test_a_table_that_is_read_for_longer_than_its_keys_live_is_opened_again(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    aws, uri = container(cloud, monkeypatch, tmp_path), f"s3://{cloud.direct.bucket()}/pin"
+    options, log = options_at(uri, aws), Log(KAFKA)
+    sink = DeltaSink(
+        "pin", delta_target(uri, options, KAFKA, "clean"), open_store(uri, aws), SystemClock()
+    )
+    sink.positions([log.partition(0)])
+    sink.write(log.batch({0: (0, 3)}))
+    snapshot = Snapshot(uri, "clean", options, KAFKA, APP, "")
+    sink.write(log.batch({0: (3, 9)}))
+    cloud.calls.clear()
+    issue(cloud, 2, tmp_path)
+    assert snapshot.position(log.partition(0)) == Position(3)
+    assert snapshot.keys()[log.partition(0)].len() == 2
+    assert cloud.users() == {"delta-rs": {"KEY2"}, "polars": {"KEY2"}}
 
 
 def test_no_credentials_are_one_error_everywhere(cloud: Cloud) -> None:
