@@ -5,7 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-import certifi
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from pinpip.errors import ConfigError
 
@@ -21,7 +21,7 @@ def trust(bundle: str | None) -> None:
         return
     try:
         own = Path(bundle).read_bytes()
-        known = Path(os.environ.get(_VARIABLE) or certifi.where()).read_bytes()
+        known = Path(os.environ.get(_VARIABLE) or DEFAULT_CA_BUNDLE_PATH).read_bytes()
         if own.strip() not in known:
             os.environ[_VARIABLE] = _joined(known + b"\n" + own)
     except OSError as error:
