@@ -1,6 +1,5 @@
 """The Kafka clients: their settings, and their errors in pinpip's words."""
 
-import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -10,9 +9,9 @@ from confluent_kafka.admin import AdminClient
 
 from pinpip.batch import Partition, Records
 from pinpip.errors import ConfigError, SourceError
+from pinpip.topics import INTERNAL
 
 REACH = 10.0
-PATTERN = "^"
 QUEUE_LIMIT = 16 * 1024 * 1024
 _OURS = {
     "enable.auto.commit": False,
@@ -62,7 +61,7 @@ def settings(properties: Mapping[str, Any], group: str, budget: int) -> dict[str
         "queued.max.messages.kbytes": queue // 1024,
         "fetch.max.bytes": queue,
         "topic.metadata.refresh.interval.ms": 2000,
-        "topic.blacklist": "^__",  # of those that match a pattern
+        "topic.blacklist": INTERNAL,  # of those that match a pattern
         "log_level": 2,
     }
     if properties.get("group.protocol") != "consumer":  # KIP-848 assigns on the server
@@ -147,20 +146,6 @@ def failure(error: KafkaError, what: str = "") -> SourceError:
     if "unsupported version" in error.str().lower():
         hint = _PROTOCOL
     return SourceError(f"Kafka refuses{' ' + what if what else ''}: {error.str()}", hint)
-
-
-def matching(topics: Collection[str], known: Collection[str]) -> list[str]:
-    """The topics that `topics` name: a name that starts with `^` is a pattern over those `known`.
-
-    Kafka's own topics match no pattern. Source: librdkafka, rd_kafka_subscribe.
-    """
-    found: dict[str, None] = {}
-    for name in topics:
-        own = [name]
-        if name.startswith(PATTERN):
-            own = sorted(t for t in known if re.search(name, t) and not t.startswith("__"))
-        found |= dict.fromkeys(own)
-    return list(found)
 
 
 def remaining(records: Records, sought: Collection[Partition]) -> Records | None:

@@ -17,7 +17,6 @@ from consumers.kafka_client import (
     admin_client,
     client,
     failure,
-    matching,
     partition_of,
     settings,
     settings_beside,
@@ -29,6 +28,7 @@ from consumers.kafka_reader import Reader
 from pinpip.batch import Partition, Position, Positions
 from pinpip.clock import SystemClock
 from pinpip.errors import SourceError
+from pinpip.topics import named
 
 _NOBODY = "pinpip-ends"  # a group that is never joined
 PATIENCE = 1.0
@@ -42,7 +42,7 @@ def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition
     A name that starts with `^` is a pattern, for all topics that match it by now.
     """
     known = consumer.list_topics(timeout=REACH).topics
-    names = matching(topics, known)
+    names = named(topics, known)
     for topic in set(topics) - known.keys():
         error = (
             consumer.list_topics(topic, timeout=REACH).topics[topic].error
@@ -159,7 +159,7 @@ def forgetful_topics(properties: Mapping[str, Any], topics: Sequence[str]) -> se
     A topic of which the broker does not tell it (no right to DESCRIBE_CONFIGS) is not among them.
     """
     admin = AdminClient({"log_level": 2, **properties})
-    names = matching(topics, admin.list_topics(timeout=REACH).topics)
+    names = named(topics, admin.list_topics(timeout=REACH).topics)
     wanted = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in names]
     return {
         resource.name

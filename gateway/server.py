@@ -52,7 +52,7 @@ def serve(config: Config, ready: Callable[[], None]) -> None:
 def served_topics(config: Config) -> Collection[str]:
     """The topics that the pipelines read: known even before their first record."""
     sources = [pipeline.source for pipeline in config.pipelines.values()]
-    return {topic for s in sources if isinstance(s, KafkaSource) for topic in s.topics}
+    return {topic for s in sources if isinstance(s, KafkaSource) for topic in s.plain}
 
 
 def kinesis_client(own: Aws) -> "KinesisClient":

@@ -4,6 +4,7 @@ import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ByteSize,
     ConfigDict,
@@ -14,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from pinpip import topics as names
 from pinpip.errors import ConfigError
 
 
@@ -143,12 +145,17 @@ class Batching(Model):
 
 
 class KafkaSource(Model):
-    """Topics that one consumer group reads."""
+    """Topics that one consumer group reads; a name that starts with `^` is a pattern."""
 
-    topics: tuple[str, ...] = Field(min_length=1)
+    topics: tuple[Annotated[str, AfterValidator(names.check)], ...] = Field(min_length=1)
     group: str | None = None
     start: Literal["earliest", "latest"] = "earliest"
     tombstones: Literal["quarantine", "drop"] = "quarantine"
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """The names that are no patterns."""
+        return tuple(name for name in self.topics if not names.is_pattern(name))
 
 
 class KinesisSource(Model):

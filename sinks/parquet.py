@@ -17,7 +17,7 @@ import polars as pl
 
 from pinpip.batch import Batch, Coordinates, Partition, Position, Rejects, Span
 from pinpip.epochs import refuse_another
-from pinpip.errors import StalePosition, TransientError
+from pinpip.errors import SinkError, StalePosition, TransientError
 from sinks import chain
 from sinks.store import Store
 
@@ -44,9 +44,12 @@ class ParquetSink:
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
         """Where each chain ends, from a listing; None: it has no object yet.
 
-        Raises PositionLost when the last object does not say where it ends.
+        Raises PositionLost when the last object does not say where it ends, SinkError for a topic
+        whose objects' names are too long for the store.
         """
         self._store.prove()
+        for partition in partitions:
+            self._refuse_long(partition)
         with ThreadPoolExecutor(_WRITERS) as pool:
             ends = list(pool.map(self._end, partitions))
         found = dict(zip(partitions, ends, strict=True))
@@ -80,6 +83,16 @@ class ParquetSink:
 
     def close(self) -> None:
         """Nothing is ever put off."""
+
+    def _refuse_long(self, partition: Partition) -> None:
+        key = chain.key_of(partition, chain.spelled(None, self._coordinates))
+        size = len(key.rpartition("/")[2].encode())
+        if size > self._store.longest_name:
+            raise SinkError(
+                f"{self.name} cannot hold {partition.source}: the names of its objects have {size} "
+                f"bytes, the store takes {self._store.longest_name}",
+                "archive it to a bucket (s3://…) instead of a folder, or give it a shorter name",
+            )
 
     def _advances(self, partition: Partition, span: Span) -> bool:
         if partition not in self._own:

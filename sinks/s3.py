@@ -59,6 +59,8 @@ def client(aws: Aws) -> "S3Client":
 class S3Store:
     """Objects below `s3://bucket/prefix`, created with If-None-Match."""
 
+    longest_name = 1024  # of a whole key
+
     def __init__(self, client: "S3Client", bucket: str, prefix: str) -> None:
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         self._client = client

@@ -43,7 +43,6 @@ class Snapshot:
     ) -> None:
         self.name = uri
         self.stage = stage
-        self._options = options
         self._coordinates = coordinates
         self._app = app
         self._folder = folder

@@ -28,6 +28,7 @@ class Store(Protocol):
     """
 
     uri: str
+    longest_name: int  # bytes of a key's last part
 
     def prove(self) -> None:
         """Raise SinkError unless creating a key that exists is refused; proven once an instance."""
@@ -87,6 +88,8 @@ def open_store(uri: str, aws: Aws) -> Store:
 
 class FolderStore:
     """Files below `root`, which is made by the first write. The folder keeps no metadata."""
+
+    longest_name = 255  # on every usual file system
 
     def __init__(self, root: Path) -> None:
         self.uri = str(root)

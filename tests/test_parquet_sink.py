@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Position
-from pinpip.errors import PositionLost, StalePosition, TransientError
+from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position
+from pinpip.errors import PositionLost, SinkError, StalePosition, TransientError
 from sinks.chain import KEY
 from sinks.parquet import ParquetSink
 from sinks.s3 import S3Store
@@ -55,6 +55,30 @@ def folder(tmp_path: Path) -> FolderStore:
 def bucket(aws: TestAws) -> Store:
     """An empty bucket."""
     return open_store(f"s3://{aws.bucket()}", aws.config)
+
+
+@pytest.mark.parametrize(("length", "fits"), [(224, True), (225, False), (249, False)])
+def test_a_topic_too_long_for_file_names_is_refused_before_anything_is_written(
+    folder: FolderStore, length: int, *, fits: bool
+) -> None:
+    topic = Partition("t" * length, "0")
+    made = ParquetSink(folder, "raw", KAFKA, "archive")
+    if fits:
+        assert made.positions([topic]) == {topic: None}
+        batch = Log(KAFKA, topic.source).batch({A: (0, 3)})
+        made.write(batch)
+        assert made.positions([topic]) == {topic: Position(3)}
+    else:
+        with pytest.raises(SinkError, match=rf"cannot hold t+: .* have {length + 31} bytes"):
+            made.positions([topic])
+
+
+def test_a_bucket_takes_the_longest_topic(bucket: Store) -> None:
+    topic = Partition("t" * 249, "0")
+    made = ParquetSink(bucket, "raw", KAFKA, "archive")
+    made.positions([topic])
+    made.write(Log(KAFKA, topic.source).batch({A: (0, 3)}))
+    assert made.positions([topic]) == {topic: Position(3)}
 
 
 def test_an_object_is_named_by_where_the_last_one_ended(folder: FolderStore) -> None:

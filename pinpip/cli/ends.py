@@ -1,6 +1,5 @@
 """What the sources hold: asked by verify and status."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -19,6 +18,7 @@ from pinpip.cli.compose import group_of
 from pinpip.clock import Clock
 from pinpip.config import Config, KafkaSource, KinesisSource
 from pinpip.errors import RecordsExpired
+from pinpip.topics import matches
 
 Marks = Mapping[Partition, tuple[Position, Position]]
 
@@ -127,10 +127,6 @@ def shard_ends(
 
 
 def absent_topics(source: KafkaSource, marks: Marks) -> list[str]:
-    """The names (or, from `^` on, patterns) of which the cluster has no topic."""
+    """The names and patterns of which the cluster has no topic."""
     there = {partition.source for partition in marks}
-    return [name for name in source.topics if not any(_names(name, t) for t in there)]
-
-
-def _names(name: str, topic: str) -> bool:
-    return bool(re.search(name, topic)) if name.startswith("^") else name == topic
+    return [name for name in source.topics if not any(matches(name, topic) for topic in there)]

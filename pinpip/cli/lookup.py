@@ -142,9 +142,9 @@ def _only_source(config: Config, name: str) -> str:
     source = config.pipeline(name).source
     if isinstance(source, settings.KinesisSource):
         return source.stream
-    if len(source.topics) > 1:
+    if len(source.topics) > 1 or not source.plain:
         raise typer.BadParameter(
-            f"{name} reads {len(source.topics)} topics: write TOPIC/PARTITION:OFFSET",
+            f"{name} reads several topics: write TOPIC/PARTITION:OFFSET",
             param_hint="--offset",
         )
     return source.topics[0]

@@ -90,7 +90,7 @@ def _create_topics(config: Config, bootstrap: str, *, real: bool) -> None:
     """All topics; the mock cluster makes one when it is asked for it."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
     sources = [p.source for p in config.pipelines.values() if isinstance(p.source, KafkaSource)]
-    topics = {topic for source in sources for topic in source.topics}
+    topics = {topic for source in sources for topic in source.plain}
     if not real:
         for topic in topics:
             admin.list_topics(topic, timeout=10)

@@ -1,0 +1,45 @@
+"""Names of topics in a configuration: a name that starts with `^` is a pattern.
+
+librdkafka subscribes to every topic that matches, also to later ones (rd_kafka_subscribe); what
+verify and status look at must be the same.
+"""
+
+import re
+from collections.abc import Collection
+
+_MARK = "^"
+_INTERNAL = "__"  # Kafka's own topics, such as __consumer_offsets, match no pattern
+INTERNAL = f"^{_INTERNAL}"
+
+
+def is_pattern(name: str) -> bool:
+    """Whether `name` stands for all topics that it matches."""
+    return name.startswith(_MARK)
+
+
+def check(name: str) -> str:
+    """The name; ValueError for a pattern that librdkafka and Python would read differently."""
+    if is_pattern(name):
+        if "[:" in name:
+            raise ValueError(f"{name}: write [a-z0-9] instead of a POSIX class such as [:alnum:]")
+        try:
+            re.compile(name)
+        except re.error as error:
+            raise ValueError(f"{name} is not a regular expression: {error}") from error
+    return name
+
+
+def matches(name: str, topic: str) -> bool:
+    """Whether `name` is that topic, or a pattern for it."""
+    if not is_pattern(name):
+        return name == topic
+    return re.search(name, topic) is not None and not topic.startswith(_INTERNAL)
+
+
+def named(names: Collection[str], known: Collection[str]) -> list[str]:
+    """The topics that `names` stand for: plain names, and those of `known` that match a pattern."""
+    found: dict[str, None] = {}
+    for name in names:
+        own = sorted(topic for topic in known if matches(name, topic))
+        found |= dict.fromkeys(own if is_pattern(name) else [name])
+    return list(found)
