@@ -45,6 +45,7 @@ class Snapshot:
         self.stage = stage
         self._coordinates = coordinates
         self._app = app
+        self._options = options
         self._folder = folder
         self._opened = table.find_own(uri, options, coordinates)
         self._opened_with = options()
