@@ -1,6 +1,7 @@
 """What config.yaml may say, as frozen models; `configfile` reads it."""
 
 import difflib
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -219,11 +220,16 @@ class Pipeline(Model):
 
     def places(self, lake: Lake) -> list[str]:
         """What only this pipeline may write: its tables, and in its archives a folder a source."""
-        table = lake.uri(self.table).rstrip("/")
+        table = _one_name(lake.uri(self.table))
         source = self.source
         names = [source.stream] if isinstance(source, KinesisSource) else sorted({*source.topics})
-        roots = [s.parquet.rstrip("/") for s in self.sinks if isinstance(s, ParquetSink)]
+        roots = [_one_name(s.parquet) for s in self.sinks if isinstance(s, ParquetSink)]
         return [table, f"{table}_quarantine", *(f"{r}/{name}" for r in roots for name in names)]
+
+
+def _one_name(uri: str) -> str:
+    """One of the names that a folder has; keys of a bucket have only one."""
+    return uri.rstrip("/") if "://" in uri else os.path.normpath(uri)
 
 
 class Config(Model):

@@ -20,6 +20,7 @@ from sinks import (
     ledger,
     metadata,
     newtable,
+    owner,
     table,
     transactions,
     txns,
@@ -84,6 +85,7 @@ class DeltaSink:
                     for p in partitions
                 }
                 self._guard(newest, found)
+                self._refuse_another(log, found)
         self._log = log
         self._progress |= {p: _Progress(held, held) for p, held in found.items()}
         return found
@@ -138,6 +140,12 @@ class DeltaSink:
             self._begun = snapshot.transaction_version(target.app) is not None
         guard.refuse_lost(snapshot, target, lost, begun=self._begun or target.begins)
         guard.refuse_rewound(snapshot, target, {p: at for p, at in found.items() if at})
+
+    def _refuse_another(self, log: Log, found: Mapping[Partition, Position | None]) -> None:
+        """A table without an owner is ours if it has positions of ours."""
+        held = log.transaction_version(owner.ID)
+        if not self._target.begins and (held is not None or not any(found.values())):
+            owner.refuse_another(self._store, self._target.app, held, log.version)
 
     def _ranges(self, batch: Batch) -> list[ledger.Range]:
         """The stretches of the batch that lie beyond what this sink has seen."""
@@ -204,6 +212,7 @@ class DeltaSink:
         for tried in range(1, _TRIES + 1):
             log = self._newest()
             moves = self._compare(log, ranges)
+            self._refuse_another(log, moves)
             moved = self._transactions(log.transaction_version, moves, now_ms)
             entry = [info, *self._amendment, *map(deltalog.txn, moved), *files]
             landed = log.append(entry)
@@ -263,6 +272,8 @@ class DeltaSink:
             held = self._progress[partition].held
             if end.epoch is not None and (held is None or held.epoch is None):
                 yield transactions.write_epoch(own, end.epoch, now_ms)
+        if lookup(owner.ID) != owner.mark(target.app):
+            yield Transaction(owner.ID, owner.mark(target.app), now_ms)
         if target.begins and not self._begun:
             yield Transaction(target.app, 1, now_ms)
 
@@ -291,6 +302,7 @@ class DeltaSink:
         log = Log(self._store, found.version())
         lookup = log.learning(txns.versions(found, self._target.options))
         with table.sorted_errors(self._target.uri):  # to look a position up may read the log
+            lookup(owner.ID)
             for partition in partitions:
                 self._stored(lookup, partition)
         return log

@@ -26,7 +26,7 @@ def newest(
     """
     found: list[Rejects] = []
     left = set(partitions)
-    for entry in _entries(store, version):
+    for entry in entries(store, version):
         moved = {r.of for r in entry.ranges} & left if entry.app == app else set()
         if not moved:
             continue
@@ -39,7 +39,7 @@ def newest(
     return found[::-1]
 
 
-def _entries(store: Store, version: int) -> Iterator[Entry]:
+def entries(store: Store, version: int) -> Iterator[Entry]:
     """The ledger's entries, newest first, as far as the log goes back."""
     versions = iter(range(version, max(-1, version - LOOKED_AT), -1))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
