@@ -85,7 +85,7 @@ class DeltaSink:
                     for p in partitions
                 }
                 self._guard(newest, found)
-                self._refuse_another(log, found)
+                owner.refuse_another(self._store, target, log, found)
         self._log = log
         self._progress |= {p: _Progress(held, held) for p, held in found.items()}
         return found
@@ -140,12 +140,6 @@ class DeltaSink:
             self._begun = snapshot.transaction_version(target.app) is not None
         guard.refuse_lost(snapshot, target, lost, begun=self._begun or target.begins)
         guard.refuse_rewound(snapshot, target, {p: at for p, at in found.items() if at})
-
-    def _refuse_another(self, log: Log, found: Mapping[Partition, Position | None]) -> None:
-        """A table without an owner is ours if it has positions of ours."""
-        held = log.transaction_version(owner.ID)
-        if not self._target.begins and (held is not None or not any(found.values())):
-            owner.refuse_another(self._store, self._target.app, held, log.version)
 
     def _ranges(self, batch: Batch) -> list[ledger.Range]:
         """The stretches of the batch that lie beyond what this sink has seen."""
@@ -212,7 +206,7 @@ class DeltaSink:
         for tried in range(1, _TRIES + 1):
             log = self._newest()
             moves = self._compare(log, ranges)
-            self._refuse_another(log, moves)
+            owner.refuse_another(self._store, self._target, log, moves)
             moved = self._transactions(log.transaction_version, moves, now_ms)
             entry = [info, *self._amendment, *map(deltalog.txn, moved), *files]
             landed = log.append(entry)
@@ -272,14 +266,12 @@ class DeltaSink:
             held = self._progress[partition].held
             if end.epoch is not None and (held is None or held.epoch is None):
                 yield transactions.write_epoch(own, end.epoch, now_ms)
-        if lookup(owner.ID) != owner.mark(target.app):
-            yield Transaction(owner.ID, owner.mark(target.app), now_ms)
+        yield from owner.claim(lookup, target.app, now_ms)
         if target.begins and not self._begun:
             yield Transaction(target.app, 1, now_ms)
 
     def _stored(self, lookup: Lookup, partition: Partition) -> Position | None:
-        target = self._target
-        return transactions.read(lookup, target.app, partition, target.coordinates)
+        return transactions.read(lookup, self._target.app, partition, self._target.coordinates)
 
     def _newest(self) -> Log:
         """The log as far as it was followed; if that is gone, of the table opened anew, or made."""

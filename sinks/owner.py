@@ -5,10 +5,17 @@ name. Tables of before have none: there the ledger's newest entries tell.
 """
 
 import hashlib
+from collections.abc import Iterator
 
+from deltalake import Transaction
+
+from pinpip.batch import Positions
 from pinpip.errors import SinkError
 from sinks import windows
+from sinks.deltalog import Log
 from sinks.store import Store
+from sinks.target import Target
+from sinks.transactions import Lookup
 
 ID = "pinpip/owner"
 _BITS = 62  # a version is a signed 64-bit integer
@@ -20,19 +27,27 @@ def mark(app: str) -> int:
     return int.from_bytes(digest[:8]) >> (64 - _BITS)
 
 
-def refuse_another(store: Store, app: str, held: int | None, version: int) -> None:
-    """Raise SinkError when the table, at `version`, belongs to another pipeline than that of `app`.
+def claim(lookup: Lookup, app: str, now_ms: int) -> Iterator[Transaction]:
+    """What makes the pipeline of `app` the owner, unless it is."""
+    if lookup(ID) != mark(app):
+        yield Transaction(ID, mark(app), now_ms)
 
-    `held` is the mark that the table has.
+
+def refuse_another(store: Store, target: Target, log: Log, own: Positions) -> None:
+    """Raise SinkError when the table belongs to another pipeline and is not taken over on purpose.
+
+    A table without an owner is ours if it has a position of ours, in `own`.
     """
-    if held == mark(app):
+    held = log.transaction_version(ID)
+    if target.begins or held == mark(target.app) or (held is None and any(own.values())):
         return
-    others = {_pipeline(e.app) for e in windows.entries(store, version)} - {_pipeline(app)}
+    others = {_pipeline(entry.app) for entry in windows.entries(store, log.version)}
+    others.discard(_pipeline(target.app))
     if held is not None:
-        found = [name for name in sorted(others) if mark(f"pinpip/{name}/") == held]
-        raise _refused(store, app, found[0] if found else "another pipeline")
+        named = [name for name in sorted(others) if mark(f"pinpip/{name}/") == held]
+        raise _refused(store, target.app, named[0] if named else "another pipeline")
     if others:
-        raise _refused(store, app, min(others))
+        raise _refused(store, target.app, min(others))
 
 
 def _pipeline(app: str) -> str:
