@@ -1,6 +1,7 @@
 """What the gateway says: JSON answers and refusals."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -55,3 +56,17 @@ def reply(
 ) -> Response:
     """`body` as compact JSON."""
     return Response(msgspec.json.encode(body), status, headers, media_type)
+
+
+def refusal(status: HTTPStatus, headers: Mapping[str, str], detail: str) -> bytes:
+    """The last answer of a connection, in bytes, to a request that reaches no route."""
+    message = f"HTTP {status} {status.phrase}" + (f": {detail}" if detail else "")
+    body = msgspec.json.encode({"error_code": int(status), "message": message})
+    named = {
+        "content-type": JSON,
+        "content-length": str(len(body)),
+        "connection": "close",
+        **headers,
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    return f"HTTP/1.1 {status} {status.phrase}\r\n{head}\r\n".encode() + body

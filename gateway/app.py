@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import health, openapi
 from gateway import kafka as kafka_routes
@@ -60,7 +61,9 @@ def create_app(
     """
     clock = clock or SystemClock()
     answers = Answers(settings.max_answers, clock)
-    middle = _Middle(settings.max_body, InFlight(settings.max_in_flight), answers)
+    unfinished = max(settings.max_body, settings.max_in_flight // 2)
+    in_flight = InFlight(settings.max_in_flight, unfinished)
+    middle = _Middle(settings.max_body, in_flight, answers)
     metrics = _metrics(middle)
     streams = Streams(kinesis)
     readiness = health.Readiness(lambda: kafka.fault() or streams.fault(), clock)
@@ -77,6 +80,7 @@ def create_app(
     app = Starlette(
         routes=[route for prefix in prefixes for route in _routes(table, prefix, middle)],
         middleware=[
+            Middleware(_without_slash),
             Middleware(observed, metrics=metrics, clock=clock),
             Middleware(admitted, settings=settings, public=public),
             Middleware(shared, origins=settings.cors_origins),
@@ -93,15 +97,33 @@ def create_app(
 def _metrics(middle: _Middle) -> GatewayMetrics:
     metrics = GatewayMetrics()
     metrics.gauge("in_flight_bytes", "Bytes of bodies under way.", lambda: middle.in_flight.used)
+    metrics.gauge(
+        "unfinished_bytes", "Bytes of bodies still arriving.", lambda: middle.in_flight.unfinished
+    )
     metrics.gauge("answers_bytes", "Bytes of answers kept.", lambda: middle.answers.held)
     return metrics
 
 
 def _routes(table: Routes, prefix: str, middle: _Middle) -> list[Route]:
     return [
-        Route(prefix + path, _endpoint(path, handlers, middle), methods=list(handlers))
+        Route(
+            (prefix + path).rstrip("/") or "/",
+            _endpoint(path, handlers, middle),
+            methods=list(handlers),
+        )
         for path, handlers in table.items()
     ]
+
+
+def _without_slash(app: ASGIApp) -> ASGIApp:
+    """`app` for a path with a slash at its end as for the same path without."""
+
+    async def spelt(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["raw_path"].endswith(b"/"):
+            scope["path"] = scope["path"].removesuffix("/") or "/"
+        await app(scope, receive, send)
+
+    return spelt
 
 
 @asynccontextmanager

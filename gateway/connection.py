@@ -1,33 +1,29 @@
 """One connection: HTTP as uvicorn and httptools read it, cut off when it costs more than it may."""
 
 import asyncio
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import httptools
-from uvicorn._types import (
-    ASGI3Application,
-    ASGIReceiveCallable,
-    ASGISendCallable,
-    ASGISendEvent,
-    Scope,
-)
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway import head
+from gateway.answers import refusal
+from gateway.expectation import last_if_refused
 from gateway.limits import RETRY_LATER
+from gateway.places import PROBES, RESERVE_SECONDS, Places
 from pinpip.config import Gateway
 
 HEAD_MAX = 32 * 1024
 """Bytes of a request besides its body: its line, headers, trailers."""
 FRAMING = 8
 """Bytes of chunk framing allowed for each byte of a body: a chunk of one byte takes five."""
+
+
+class _FullError(Exception):
+    """There are too many connections for this request."""
 
 
 class Connection(HttpToolsProtocol):
@@ -38,34 +34,48 @@ class Connection(HttpToolsProtocol):
     """
 
     settings = Gateway()
+    places = Places(settings.max_connections)
+    probes: Collection[bytes] = ()
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
+        self.timeout_keep_alive = self.settings.keep_alive  # type: ignore[assignment]  # seconds
         self._overhead = 0
         self._head_is_read = False
         self._is_arriving = False
+        self._is_beyond = False  # beyond max_connections: it may only ask whether we live
         self._last_words: bytes | None = None  # once the connection is to end
         self._running: RequestResponseCycle | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, or say 503 when there are too many."""
+        """Take the connection; one of too many may not ask for much."""
         super().connection_made(transport)
-        if len(self.connections) > self.settings.max_connections:
-            self._end(HTTPStatus.SERVICE_UNAVAILABLE, RETRY_LATER)
-        else:
-            self._expect()
+        self._is_beyond = not self.places.has_room(self, len(self.connections))
+        self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Forget the deadline, and the place."""
         self._arrived()
+        self.places.busy(self)
+        self.places.served(self)
         super().connection_lost(exc)
+
+    def leave(self) -> None:
+        """Close, as nothing is under way."""
+        self.transport.close()
+
+    def refuse(self) -> None:
+        """Say that there are too many connections, and close."""
+        limit = f"at most {self.settings.max_connections} connections (gateway.max_connections)"
+        self._end(HTTPStatus.SERVICE_UNAVAILABLE, RETRY_LATER, limit)
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`, and count what of it is no body."""
         if self._last_words is not None or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
+        self.places.busy(self)
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
@@ -99,6 +109,8 @@ class Connection(HttpToolsProtocol):
         """Refuse what cannot be parsed, for the reason that a callback of the parser gave."""
         if isinstance(reason, head.BadHead):
             self._end(reason.status, detail=reason.detail)
+        elif isinstance(reason, _FullError):
+            self.refuse()
         else:
             self._end(HTTPStatus.BAD_REQUEST)
 
@@ -133,6 +145,8 @@ class Connection(HttpToolsProtocol):
         target, authority = head.origin_form(method, self.url)
         if self.parser.should_upgrade():
             return
+        if self._is_beyond and target.partition(b"?")[0].rstrip(b"/") not in self.probes:
+            raise _FullError
         self.url = target
         if authority is not None:  # RFC 9112, 3.2.2: it stands for the Host header
             self.headers[:] = [(n, authority if n == b"host" else v) for n, v in self.headers]
@@ -153,12 +167,14 @@ class Connection(HttpToolsProtocol):
         self._is_arriving = False
         self._arrived()
         self.cycle.keep_alive &= self.parser.should_keep_alive()  # llhttp heeds a trailer's close
+        self.places.served(self)
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        cycle.keep_alive &= not self._is_beyond
         waits = cycle.waiting_for_100_continue
-        super()._start_asgi_task(cycle, _last_if_refused(cycle, app) if waits else app)
+        super()._start_asgi_task(cycle, last_if_refused(cycle, app) if waits else app)
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or end the connection if that is what comes next."""
@@ -166,10 +182,14 @@ class Connection(HttpToolsProtocol):
         is_last = self._last_words is not None and self._last_due() is None
         if is_last and not self.transport.is_closing():
             self._close()
+        elif self.timeout_keep_alive_task is not None:
+            self.places.idle(self)
 
     def _expect(self) -> None:
         if self._deadline is None:
-            self._deadline = self.loop.call_later(self.settings.request_timeout, self._too_late)
+            patience = self.settings.request_timeout
+            seconds = min(patience, RESERVE_SECONDS) if self._is_beyond else patience
+            self._deadline = self.loop.call_later(seconds, self._too_late)
 
     def _arrived(self) -> None:
         if self._deadline is not None:
@@ -180,6 +200,8 @@ class Connection(HttpToolsProtocol):
         self._deadline = None
         if self._last_due() is not None:
             self._expect()  # the reading stands still until the answer is out
+        elif self._is_beyond:
+            self.refuse()
         elif not self.transport.is_closing():
             self._end(HTTPStatus.REQUEST_TIMEOUT)
 
@@ -193,7 +215,7 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         """Answer `status` and close, as soon as the requests before have their answers."""
         answered = self._is_arriving and self._head_is_read and self.cycle.response_started
-        self._last_words = b"" if answered else _answer(status, headers or {}, detail)
+        self._last_words = b"" if answered else refusal(status, headers or {}, detail)
         if self.pipeline and self.pipeline[0][0].more_body:
             self.pipeline.popleft()
         if self._last_due() is None:
@@ -204,23 +226,6 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
-def _last_if_refused(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
-    """`app`, with the connection ended by an answer before the body was asked for.
-
-    The client then sends its body or goes on without it: nobody knows which (RFC 9110, 10.1.1).
-    """
-
-    async def served(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        async def answer(message: ASGISendEvent) -> None:
-            if cycle.waiting_for_100_continue:
-                cycle.keep_alive = False
-            await send(message)
-
-        await app(scope, receive, answer)
-
-    return served
-
-
 def _parser(connection: HttpToolsProtocol) -> httptools.HttpRequestParser:
     """A parser as uvicorn makes it."""
     parser = httptools.HttpRequestParser(connection)
@@ -228,20 +233,12 @@ def _parser(connection: HttpToolsProtocol) -> httptools.HttpRequestParser:
     return parser
 
 
-def _answer(status: HTTPStatus, headers: Mapping[str, str], detail: str) -> bytes:
-    line = STATUS_LINE[status]
-    message = f"HTTP {status} {status.phrase}" + (f": {detail}" if detail else "")
-    body = json.dumps({"error_code": status, "message": message}, separators=(",", ":")).encode()
-    named = {
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        "connection": "close",
-        **headers,
-    }
-    head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
-    return line + head.encode() + b"\r\n" + body
-
-
 def connections(settings: Gateway) -> type[asyncio.Protocol]:
     """The connections of a gateway with these settings."""
-    return type("Connection", (Connection,), {"settings": settings})
+    stages = {"", f"/{settings.stage}".rstrip("/")}
+    own = {
+        "settings": settings,
+        "places": Places(settings.max_connections),
+        "probes": {f"{stage}{path}".encode() for stage in stages for path in PROBES},
+    }
+    return type("Connection", (Connection,), own)

@@ -17,7 +17,7 @@ _ABSOLUTE = re.compile(rb"https?://([^/?]*)([/?].*)?", re.IGNORECASE)
 
 
 class BadHead(Exception):
-    """A head that is refused with `status`; `detail` says what is wrong with it."""
+    """A request that is refused at its head with `status`; `detail` says why."""
 
     def __init__(self, status: HTTPStatus, detail: str) -> None:
         super().__init__(detail)

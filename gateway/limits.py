@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from gateway.codings import coding, unpacked
 
@@ -13,11 +13,15 @@ TOO_LARGE = "Request Entity Too Large"  # as Jetty under the REST Proxy says it
 
 
 class InFlight:
-    """Bytes of the requests that wait for their answer, never more than `limit`."""
+    """Bytes of the requests that wait for their answer, never more than `limit`.
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.used = 0
+    `waiting`: what bodies that have not arrived whole may hold of it, so that slow clients leave
+    room for others.
+    """
+
+    def __init__(self, limit: int, waiting: int) -> None:
+        self._limits = limit, waiting
+        self.used = self.unfinished = 0
 
     @contextmanager
     def share(self) -> Iterator["Share"]:
@@ -27,26 +31,38 @@ class InFlight:
             yield share
         finally:
             self.used -= share.held
+            self.unfinished -= share.unfinished
 
-    def take(self, size: int) -> None:
-        """Hold `size` bytes more; raises HTTPException 503 when they are too many."""
-        if self.used + size > self._limit:
-            raise HTTPException(503, headers=RETRY_LATER)
-        self.used += size
+    def take(self, held: int, unfinished: int) -> None:
+        """Hold so many bytes more; raises HTTPException 503, which names the limit."""
+        limit, waiting = self._limits
+        if held > 0 and self.used + held > limit:
+            raise _full(f"{limit} bytes under way (gateway.max_in_flight)")
+        if unfinished > 0 and self.unfinished + unfinished > waiting:
+            raise _full(f"{waiting} bytes of unfinished bodies (gateway.max_in_flight)")
+        self.used += held
+        self.unfinished += unfinished
+
+
+def _full(what: str) -> HTTPException:
+    return HTTPException(503, f"Service Unavailable: at most {what}", RETRY_LATER)
 
 
 class Share:
-    """What one request holds."""
+    """What one request holds, and how much of it is an unfinished body's."""
 
     def __init__(self, whole: InFlight) -> None:
         self._whole = whole
-        self.held = 0
+        self.held = self.unfinished = 0
 
-    def grow(self, size: int) -> None:
-        """Hold `size` bytes in all; raises HTTPException 503 when there is no room."""
-        if size > self.held:
-            self._whole.take(size - self.held)
-            self.held = size
+    def grow(self, size: int, *, more: bool = False) -> None:
+        """Hold `size` bytes in all; raises HTTPException 503 when there is no room.
+
+        `more`: whether the body goes on.
+        """
+        held, unfinished = max(self.held, size), size if more else 0
+        self._whole.take(held - self.held, unfinished - self.unfinished)
+        self.held, self.unfinished = held, unfinished
 
 
 async def body_of(request: Request, share: Share, limit: int) -> bytes:
@@ -54,25 +70,38 @@ async def body_of(request: Request, share: Share, limit: int) -> bytes:
 
     Raises HTTPException: 413 as soon as the body is known to be longer than `limit`, with its
     coding or without; 415 for an unknown coding, 400 for a body that does not have its coding.
+    Raises ClientDisconnect when the client goes away.
     """
     name = coding(",".join(request.headers.getlist("content-encoding")))
-    _admit(int(request.headers.get("content-length", 0)), share, limit)
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        _admit(size, share, limit)
-        parts.append(part)
-    body = b"".join(parts)
+    _refuse_longer(int(request.headers.get("content-length", 0)), limit)
+    body = await _arrived(request, share, limit)
     if name is None or not body:
         return body
-    return unpacked(body, name, lambda more: _admit(more, share, limit, size))
+
+    def grow(size: int) -> None:
+        _refuse_longer(size, limit)
+        share.grow(len(body) + size)
+
+    return unpacked(body, name, grow)
 
 
-def _admit(size: int, share: Share, limit: int, besides: int = 0) -> None:
-    """Hold `size` bytes of a body, `besides` the bytes that are held for it already."""
+async def _arrived(request: Request, share: Share, limit: int) -> bytes:
+    """The body, of which only what has arrived is held."""
+    parts, size, more = list[bytes](), 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        size, more = size + len(parts[-1]), message.get("more_body", False)
+        _refuse_longer(size, limit)
+        share.grow(size, more=more)
+    return b"".join(parts)
+
+
+def _refuse_longer(size: int, limit: int) -> None:
     if size > limit:
         raise HTTPException(413, TOO_LARGE)
-    share.grow(size + besides)
 
 
 def refuse_more(records: int, limit: int) -> None:

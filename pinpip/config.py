@@ -107,6 +107,7 @@ class Gateway(Model):
     max_connections: int = Field(1000, ge=1)
     max_answers: ByteSize = ByteSize(256 * 1024 * 1024)
     request_timeout: float = Field(20.0, gt=0)
+    keep_alive: float = Field(75.0, gt=0)
     drain_wait: float = Field(0.0, ge=0)
 
     @model_validator(mode="after")

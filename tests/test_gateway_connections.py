@@ -2,12 +2,9 @@
 
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -118,16 +115,6 @@ def test_a_trailer_is_no_header(url: str) -> None:
     assert b"idempotency" not in said.lower()
 
 
-def test_connections_beyond_the_limit_are_503_and_others_go_on(url: str) -> None:
-    with ExitStack() as stack:
-        clients = [stack.enter_context(connected(url)) for _ in range(HASTY.max_connections)]
-        said = exchange(url)
-        assert said.startswith(b"HTTP/1.1 503 ")
-        assert b"retry-after: 1\r\n" in said.lower()
-        clients[0].sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert clients[0].recv(65536).startswith(b"HTTP/1.1 200 ")
-
-
 @pytest.mark.parametrize(
     "junk",
     [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b"GET\x01 / HTTP/1.1\r\n\r\n", b"\r\n\r\nx\r\n"],
@@ -169,30 +156,6 @@ def test_half_a_request_whose_client_sends_no_more_is_400(url: str) -> None:
         client.shutdown(socket.SHUT_WR)
 
         assert answer(client).startswith(b"HTTP/1.1 400 ")
-
-
-def test_bytes_beyond_what_may_be_under_way_are_503() -> None:
-    kafka = SlowKafka()
-    settings = Gateway.model_validate({"max_body": 1000, "max_in_flight": 1500})
-    body = b'{"records":[{"value":10}]}'.ljust(1000)
-    with running(kafka, settings=settings) as url:
-        answers: list[Any] = []
-
-        def send() -> None:
-            answers.append(
-                requests.post(f"{url}/topics/t", data=body, headers=JSON_FORMAT, timeout=20)
-            )
-
-        first = threading.Thread(target=send)
-        first.start()
-        assert kafka.asked.wait(10)
-        refused = requests.post(f"{url}/topics/t", data=body, headers=JSON_FORMAT, timeout=20)
-        kafka.go.set()
-        first.join()
-        again = requests.post(f"{url}/topics/t", data=body, headers=JSON_FORMAT, timeout=20)
-
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    assert [answers[0].status_code, again.status_code] == [200, 200]
 
 
 def test_records_beyond_the_limit_are_413(mock_broker: Broker) -> None:

@@ -26,6 +26,7 @@ from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.gateway_process import free_port
 from tests.support.gateways import JSON_FORMAT, read, running
+from tests.support.wire import connected
 
 ROOT = Path(__file__).parent.parent
 KEYS = {name: hashed(key.encode()) for name, key in {"one": "k1", "two": "clé-2"}.items()}
@@ -54,7 +55,38 @@ def test_routes_answer_under_the_stage_and_without_it(url: str, stage: str) -> N
     assert requests.get(f"{url}{stage}/health", timeout=10).json() == {"status": "ok"}
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/other/topics/http", "/topics/http/"])
+@pytest.mark.parametrize("stage", ["", "/test"])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/topics/?topic=x", 200),
+        ("POST", "/topics/http/", 200),
+        ("GET", "/health/", 200),
+        ("GET", "/", 200),
+        ("GET", "", 200),
+    ],
+)
+def test_a_slash_at_the_end_of_a_path_changes_nothing(
+    url: str, stage: str, method: str, path: str, status: int
+) -> None:
+    body = None if method == "GET" else RECORDS
+    answer = requests.request(
+        method, url + stage + path, json=body, headers=JSON_FORMAT, timeout=10
+    )
+
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize("key", [b"k1 ", b"\tk1", b" k1\t "])
+def test_blanks_around_a_headers_value_are_not_part_of_it(guarded: str, key: bytes) -> None:
+    with connected(guarded) as client:
+        client.sendall(b"GET /brokers HTTP/1.1\r\nHost: x\r\nx-api-key:" + key + b"\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/other/topics/http", "/topics/http//", "/topics/http%2F"]
+)
 def test_an_unknown_path_is_404(url: str, path: str) -> None:
     answer = requests.post(url + path, json=RECORDS, headers=JSON_FORMAT, timeout=10)
 
