@@ -4,11 +4,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from botocore.config import Config
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 
 from pinpip import aws as connection
 from pinpip.batch import KAFKA, Position
@@ -21,7 +24,9 @@ from sinks.snapshot import Snapshot
 from sinks.store import open_store
 from sinks.table import find
 from tests.support.batches import APP, Log, delta_target
+from tests.support.commands import change, the_error
 from tests.support.identities import KEYS, Cloud, cloud_behind_a_proxy, written
+from tests.support.processes import Home, kinesis_home, payloads, put, stop, until
 from tests.support.work import Work, everybody, lake_of
 
 STORE = "http://aws.example"  # only the proxy knows it
@@ -137,6 +142,7 @@ def test_every_library_shows_one_key_and_the_new_one_once_it_is_renewed(
     issue(cloud, 2, tmp_path)
     assert work.users() == everybody("KEY2")
     assert {call.token for call in cloud.calls} == {"token2"}
+    assert {call.host for call in cloud.calls} == {STORE.removeprefix("http://")}, "the chain alone"
 
 
 @pytest.mark.parametrize("way", [role, container, web_identity], ids=lambda w: w.__name__)
@@ -167,6 +173,52 @@ def test_a_table_that_is_read_for_longer_than_its_keys_live_is_opened_again(
     assert snapshot.position(log.partition(0)) == Position(3)
     assert snapshot.keys()[log.partition(0)].len() == 2
     assert cloud.users() == {"delta-rs": {"KEY2"}, "polars": {"KEY2"}}
+
+
+@pytest.fixture
+def home(cloud: Cloud, tmp_path: Path) -> Home:
+    """A pipeline from a stream into a bucket, without a word on AWS in its configuration."""
+    made = kinesis_home(tmp_path, cloud.direct, cloud.direct.stream(1))
+    change(made, "aws", {})
+    change(made, "lake/root", f"s3://{cloud.direct.bucket()}/lake")
+    return made
+
+
+def rows(home: Home, cloud: Cloud) -> int:
+    """Rows of the table and its quarantine; none before there is a table."""
+    uris = [f"{home.config.lake.root}/{name}" for name in ("user", "user_quarantine")]
+    options = cloud.direct.storage_options()
+    with suppress(TableNotFoundError):
+        return sum(DeltaTable(uri, storage_options=options).count() for uri in uris)
+    return 0
+
+
+def test_a_consumer_and_the_commands_after_it_show_the_new_key(
+    home: Home, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    container(cloud, monkeypatch, tmp_path)
+    stream = home.config.pipelines["user"].source.stream  # type: ignore[union-attr]  # Kinesis's
+    with home.running("consume") as consumer:
+        for number, key in ((1, 1), (2, 2), (3, 2)):
+            issue(cloud, key, tmp_path)
+            cloud.calls.clear()  # what is under way when keys change may show either
+            put(cloud.direct, stream, payloads(50, since=50 * (number - 1)))
+            until(lambda held=50 * number: rows(home, cloud) == held, "the rows")  # type: ignore[misc]
+        assert stop(consumer) == 0
+    for command in (["verify"], ["quarantine", "list", "user"], ["status"]):
+        done = home.run(*command)
+        assert done.returncode in {0, 4}, (command, done.stderr)
+    others = [call for call in cloud.calls if call.key != "local"]  # those of this test
+    assert {(call.library, call.key) for call in others} == {
+        (library, "KEY2") for library in everybody("")
+    }
+
+
+@pytest.mark.parametrize("command", ["consume", "verify"])
+def test_a_command_without_credentials_says_so(home: Home, command: str) -> None:
+    said = the_error(home.run(command))
+    assert "AWS's own chain finds no credentials" in said
+    assert "AWS_PROFILE" in said
 
 
 def test_no_credentials_are_one_error_everywhere(cloud: Cloud) -> None:
