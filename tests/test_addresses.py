@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from botocore.utils import InstanceMetadataFetcher
 
 from pinpip.aws_faults import AUTHORITY
 from pinpip.config import Aws
 from pinpip.errors import SinkError
-from pinpip.network import LOOPBACK, spare_loopback
+from pinpip.network import LINK_LOCAL, LOOPBACK, spare_loopback
 from sinks.options import options_at
 from sinks.store import open_store
 from sinks.table import find
@@ -184,18 +185,31 @@ def test_an_authority_that_is_not_trusted_is_named_and_not_awaited(
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("before", "kept"),
     [
-        ({}, ",".join(LOOPBACK)),
-        ({"NO_PROXY": ".corp, 10.0.0.0/8"}, ",".join([".corp", "10.0.0.0/8", *LOOPBACK])),
-        ({"no_proxy": "a", "NO_PROXY": "b"}, ",".join(["a", *LOOPBACK])),
+        ({}, []),
+        ({"NO_PROXY": ".corp, 10.0.0.0/8"}, [".corp", "10.0.0.0/8"]),
+        ({"no_proxy": "a", "NO_PROXY": "b"}, ["a"]),
     ],
 )
-def test_loopback_joins_what_is_not_proxied(before: dict[str, str], after: str) -> None:
+def test_loopback_joins_what_is_not_proxied(before: dict[str, str], kept: list[str]) -> None:
     environment = dict(before)
     spare_loopback(environment)
     spare_loopback(environment)
-    assert environment == {"no_proxy": after, "NO_PROXY": after}
+    joined = ",".join([*kept, *LOOPBACK, *LINK_LOCAL])
+    assert environment == {"no_proxy": joined, "NO_PROXY": joined}
+
+
+def test_the_metadata_service_is_asked_directly(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    spare_loopback()
+    cloud.calls.clear()
+    InstanceMetadataFetcher(timeout=1, num_attempts=1).retrieve_iam_role_credentials()
+    assert cloud.calls == []
 
 
 def test_where_nothing_is_proxied_nothing_is_added() -> None:
