@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import polars as pl
-from deltalake import DeltaTable, Schema, Transaction
+from deltalake import DeltaTable, Transaction
 from deltalake.transaction import AddAction
 
 from pinpip import __version__
@@ -18,7 +18,6 @@ from sinks import (
     deltalog,
     guard,
     ledger,
-    metadata,
     newtable,
     owner,
     table,
@@ -28,6 +27,7 @@ from sinks import (
 )
 from sinks.checkpoints import Checkpoints
 from sinks.deltalog import Action, Log
+from sinks.setup import Setup
 from sinks.store import Store
 from sinks.target import Target
 from sinks.transactions import Lookup
@@ -54,10 +54,8 @@ class DeltaSink:
         self._store = store
         self._clock = clock
         self._progress: dict[Partition, _Progress] = {}
-        self._begun = False
         self._log: Log | None = None
-        self._bounded: Sequence[str] = datafile.bounded(target.schema, target.coordinates)
-        self._amendment: list[Action] = []
+        self._setup = Setup(target)
         self._window: Rejects | None = None
         self._committed_at = clock.monotonic()
         self._checkpoints = Checkpoints(name, target.uri, target.options, store)
@@ -75,8 +73,11 @@ class DeltaSink:
         log: Log | None = None
         if newest is None:
             found: dict[Partition, Position | None] = dict.fromkeys(partitions)
+            self._setup.see(None)
         else:
             table.check(newest, target.uri, target.schema)
+            with table.sorted_errors(target.uri):
+                self._setup.see(newest)
             log = self._learnt(newest, set(self._progress) - set(partitions))
             lookup = log.learning(txns.versions(newest, target.options))
             with table.sorted_errors(target.uri):  # to look a position up may read the log
@@ -136,9 +137,10 @@ class DeltaSink:
     def _guard(self, snapshot: DeltaTable, found: Mapping[Partition, Position | None]) -> None:
         target = self._target
         lost = [p for p, position in found.items() if position is None]
-        if lost or target.begins:
-            self._begun = snapshot.transaction_version(target.app) is not None
-        guard.refuse_lost(snapshot, target, lost, begun=self._begun or target.begins)
+        begun = target.begins
+        if lost and not begun:
+            begun = snapshot.transaction_version(target.app) is not None
+        guard.refuse_lost(snapshot, target, lost, begun=begun)
         guard.refuse_rewound(snapshot, target, {p: at for p, at in found.items() if at})
 
     def _ranges(self, batch: Batch) -> list[ledger.Range]:
@@ -196,7 +198,6 @@ class DeltaSink:
         info = self._info(rows, ranges, now_ms)
         moves = self._append(info, files, ranges, now_ms)
         self._progress |= {p: _Progress(end, end) for p, end in moves.items()}
-        self._begun = self._begun or self._target.begins
         self._committed_at = self._clock.monotonic()
 
     def _append(
@@ -208,10 +209,10 @@ class DeltaSink:
             moves = self._compare(log, ranges)
             owner.refuse_another(self._store, self._target, log, moves)
             moved = self._transactions(log.transaction_version, moves, now_ms)
-            entry = [info, *self._amendment, *map(deltalog.txn, moved), *files]
+            entry = [info, *self._setup.actions, *map(deltalog.txn, moved), *files]
             landed = log.append(entry)
             if landed is entry:
-                self._amendment = []
+                self._setup.done()
                 self._checkpoints.committed(log.version, log.checkpoint)
                 return moves
             if deltalog.alters(landed) or tried % _FOLLOWED == 0:
@@ -219,8 +220,10 @@ class DeltaSink:
         raise TransientError(f"{self._target.uri}: other writers were faster {_TRIES} times")
 
     def _put(self, rows: pl.DataFrame, now_ms: int) -> AddAction:
+        rows = self._setup.named(rows)
         body = datafile.encode(rows)
-        action = datafile.add_action(rows, len(body), self._bounded, self._target.folder, now_ms)
+        bounded, folder = self._setup.bounded, self._target.folder
+        action = datafile.add_action(rows, len(body), bounded, folder, now_ms)
         self._store.put_new(action.path, body, {})  # a name nobody else has: taken, it is ours
         return action
 
@@ -267,8 +270,7 @@ class DeltaSink:
             if end.epoch is not None and (held is None or held.epoch is None):
                 yield transactions.write_epoch(own, end.epoch, now_ms)
         yield from owner.claim(lookup, target.app, now_ms)
-        if target.begins and not self._begun:
-            yield Transaction(target.app, 1, now_ms)
+        yield from self._setup.begun(now_ms)
 
     def _stored(self, lookup: Lookup, partition: Partition) -> Position | None:
         return transactions.read(lookup, self._target.app, partition, self._target.coordinates)
@@ -281,16 +283,14 @@ class DeltaSink:
             self._log = self._learnt(found, self._progress)
         return self._log
 
-    def _create(self, schema: Schema) -> None:
+    def _create(self) -> None:
         now_ms = int(self._clock.now().timestamp() * 1000)
-        told = metadata.configuration(self._bounded)
+        schema, told = self._setup.schema(), self._setup.configuration()
         newtable.create(self._store, schema, told, f"pinpip/{__version__}", now_ms)
 
     def _learnt(self, found: DeltaTable, partitions: Collection[Partition]) -> Log:
         """The log at the table's version, with the stored positions of `partitions`."""
-        own = datafile.bounded(self._target.schema, self._target.coordinates)
-        self._bounded = metadata.bounds(found, own)
-        self._amendment = metadata.amendment(found, own)
+        self._setup.learn(found)
         log = Log(self._store, found.version())
         lookup = log.learning(txns.versions(found, self._target.options))
         with table.sorted_errors(self._target.uri):  # to look a position up may read the log

@@ -9,6 +9,7 @@ from deltalake import DeltaTable
 from pinpip.batch import Coordinates, Partition, Position
 from pinpip.errors import PositionLost
 from sinks import rows
+from sinks.lives import Lives
 from sinks.reading import TableReader
 from sinks.target import Target
 
@@ -24,16 +25,15 @@ def refuse_lost(
     Rows of another incarnation count as well until this one was `begun` on purpose: a slip in
     config.yaml must not read a topic again.
     """
-    reader = TableReader(table, target.options)
-    own, every = rows.files(reader, target.folder), reader.files
+    lives = _lives(table, target)
     for partition in partitions:
-        if _has_rows(reader, own, target.coordinates, partition):
+        if _has_rows(lives, target.coordinates, partition):
             raise PositionLost(
                 f"table {target.uri} has rows of {partition} but no position for it under "
                 f"{target.app}",
                 "was the pipeline renamed? Give it its old name, or name a new table",
             )
-        if not begun and _has_rows(reader, every, target.coordinates, partition):
+        if not begun and _has_rows(lives.reader, target.coordinates, partition):
             raise PositionLost(
                 f"table {target.uri} has rows of {partition}, but of another incarnation than "
                 f"{target.app}",
@@ -42,11 +42,13 @@ def refuse_lost(
             )
 
 
-def _has_rows(
-    reader: TableReader, files: pl.DataFrame, coordinates: Coordinates, partition: Partition
-) -> bool:
-    paths = rows.touching(files, coordinates, {partition: (None, None)})
-    found = reader.scan(paths).filter(coordinates.of(partition)).select(coordinates.identity)
+def _lives(table: DeltaTable, target: Target) -> Lives:
+    return Lives(table, target.options, target.coordinates, target.app, target.folder)
+
+
+def _has_rows(held: Lives | TableReader, coordinates: Coordinates, partition: Partition) -> bool:
+    paths = rows.touching(held.files, coordinates, {partition: (None, None)})
+    found = held.scan(paths).filter(coordinates.of(partition)).select(coordinates.identity)
     return bool(paths) and not found.head(1).collect().is_empty()
 
 
@@ -58,13 +60,13 @@ def refuse_rewound(
     Asks the newest files that may hold such rows by their statistics. A partition's rows are
     written in its order, so its newest file is its witness.
     """
-    reader = TableReader(table, target.options)
-    files = rows.files(reader, target.folder).sort("modification_time")
+    lives = _lives(table, target)
+    files = lives.files.sort("modification_time")
     beyond = {p: (at, None) for p, at in positions.items()}
     suspicious = rows.touching(files, target.coordinates, beyond)
     if not suspicious:
         return
-    held = reader.scan(suspicious[-NEWEST:])
+    held = lives.scan(suspicious[-NEWEST:])
     found = held.filter(target.coordinates.beyond(positions)).select(target.coordinates.identity)
     for source, partition, number, *_ in found.head(1).collect().iter_rows():
         at = positions[Partition(source, str(partition))]
@@ -77,11 +79,11 @@ def refuse_rewound(
 
 def newest_arrival(table: DeltaTable, target: Target, partition: Partition) -> datetime | None:
     """When the newest row of `partition` in the newest files that may hold some arrived."""
-    reader = TableReader(table, target.options)
-    files = rows.files(reader, target.folder).sort("modification_time")
+    lives = _lives(table, target)
+    files = lives.files.sort("modification_time")
     paths = rows.touching(files, target.coordinates, {partition: (None, None)})[-NEWEST:]
     if not paths:
         return None
-    own = reader.scan(paths).filter(target.coordinates.of(partition))
+    own = lives.scan(paths).filter(target.coordinates.of(partition))
     found: datetime | None = own.select(pl.col(TIME).max()).collect().item()
     return found

@@ -7,9 +7,11 @@ transaction protocol, "Change Metadata"; delta-rs, `filestats_to_expression_next
 
 from collections.abc import Iterable, Sequence
 
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Field, Schema
+from deltalake.schema import PrimitiveType
 
 from sinks.deltalog import Action
+from sinks.rows import COLUMN
 
 BOUNDED = "delta.dataSkippingStatsColumns"
 
@@ -19,14 +21,17 @@ def configuration(bounded: Iterable[str]) -> dict[str, str]:
     return {BOUNDED: ",".join(f"`{name}`" for name in bounded)}
 
 
-def amendment(table: DeltaTable, bounded: Sequence[str]) -> list[Action]:
+def amendment(table: DeltaTable, bounded: Sequence[str], *, names_life: bool) -> list[Action]:
     """The `metaData` action that the next entry must carry, if the table lacks what it sets.
 
-    What another hand has set stays.
+    What another hand has set stays. `names_life`: the rows have the column of `sinks.lives`.
     """
     held = table.metadata()
-    if BOUNDED in held.configuration:
+    fields = table.schema().fields
+    lacks = names_life and COLUMN not in {field.name for field in fields}
+    if BOUNDED in held.configuration and not lacks:
         return []
+    added = [Field(COLUMN, PrimitiveType("string"))] if lacks else []
     return [
         {
             "metaData": {
@@ -34,9 +39,9 @@ def amendment(table: DeltaTable, bounded: Sequence[str]) -> list[Action]:
                 "name": held.name,
                 "description": held.description,
                 "format": {"provider": "parquet", "options": {}},
-                "schemaString": table.schema().to_json(),
+                "schemaString": Schema([*fields, *added]).to_json(),
                 "partitionColumns": held.partition_columns,
-                "configuration": held.configuration | configuration(bounded),
+                "configuration": configuration(bounded) | held.configuration,
                 "createdTime": held.created_time,
             }
         }

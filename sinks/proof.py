@@ -1,6 +1,6 @@
 """What must hold of one partition's rows, ledger and position: pure checks that answer findings."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -232,6 +232,23 @@ def _gaps(clean: Held, quarantine: Held) -> Iterator[Finding]:
     if what:
         detail = f"{what} are in neither table, and no ledger entry explains them"
         yield Finding(Kind.GAP, clean.partition, detail)
+
+
+def sure(findings: Iterable[Finding], unsure: Mapping[str, int]) -> Iterator[Finding]:
+    """The findings that hold although `unsure` rows of each table may be of this incarnation."""
+    absent = {Kind.MISSING, Kind.GAP} if any(unsure.values()) else set()
+    return (finding for finding in findings if finding.kind not in absent)
+
+
+def whose(partition: Partition, unsure: Mapping[str, int]) -> Iterator[Unknown]:
+    """The `unsure` rows of each table: they may be of this incarnation."""
+    for table, count in unsure.items():
+        if count:
+            detail = (
+                f"{table}: another engine merged the files of several incarnations before rows "
+            )
+            detail += f"named theirs: whose {count} rows are, and whether rows are missing"
+            yield Unknown(partition, detail)
 
 
 def unknown(clean: Held, quarantine: Held) -> Iterator[Unknown]:

@@ -1,16 +1,12 @@
-"""The rows of a Delta table, by incarnation: the data files of each lie in a folder of their own.
-
-Two incarnations of a pipeline may hold rows with the same coordinates (a topic that was deleted
-and created again counts from 0 anew), so that only the folder tells whose a row is.
-"""
+"""Which data files of a Delta table may hold some rows, by their names and their statistics."""
 
 from collections.abc import Mapping
 
 import polars as pl
 
 from pinpip.batch import Coordinates, Partition, Position
-from sinks.reading import TableReader
 
+COLUMN = "_incarnation"  # of whom a row is, see `sinks.lives`
 FIRST = "1"
 _MARK = "incarnation="
 
@@ -22,16 +18,9 @@ def folder_of(incarnation: str) -> str:
     return "" if incarnation == FIRST else f"{_MARK}{incarnation}/"
 
 
-def files(reader: TableReader, folder: str) -> pl.DataFrame:
-    """The data files of one incarnation, as `TableReader.files`."""
-    path = pl.col("path")
-    own = path.str.starts_with(folder) if folder else ~path.str.contains(_MARK)
-    return reader.files.filter(own)
-
-
-def scan(reader: TableReader, folder: str) -> pl.LazyFrame:
-    """The rows of one incarnation."""
-    return reader.scan(files(reader, folder)["path"].to_list())
+def incarnation_of(path: str) -> str:
+    """The incarnation in whose folder a file lies; also of that folder itself."""
+    return path.rpartition(_MARK)[2].partition("/")[0] if _MARK in path else FIRST
 
 
 def touching(

@@ -17,8 +17,8 @@ from pinpip.borders import Options
 from pinpip.errors import PositionLost, SinkError
 from sinks import ledger, proof, rows, settled, table, transactions, txns
 from sinks.ledger import Entry, Range
+from sinks.lives import Lives
 from sinks.proof import Finding, Held, Kind
-from sinks.reading import TableReader
 from sinks.transactions import Lookup
 
 _AT_ONCE = 500_000  # rows, as far as files allow
@@ -46,10 +46,11 @@ class Snapshot:
         self._coordinates = coordinates
         self._app = app
         self._options = options
-        self._folder = folder
         self._opened = table.find_own(uri, options, coordinates)
         self._opened_with = options()
-        self._reader = TableReader(self._opened, options) if self._opened else None
+        self._lives: Lives | None = None
+        if self._opened is not None:
+            self._lives = Lives(self._opened, options, coordinates, app, folder)
         self.lost: list[Finding] = []
         self.damaged: list[Finding] = []
 
@@ -66,7 +67,7 @@ class Snapshot:
 
     @property
     def height(self) -> int:
-        """How many rows it holds, by the statistics of its files."""
+        """How many rows it holds at most, by the statistics of its files."""
         return int(self._files["num_records"].sum())
 
     def keys(self) -> dict[Partition, pl.Series]:
@@ -148,16 +149,28 @@ class Snapshot:
             found = self._read(paths, file)
             return found.filter(self._coordinates.within(stretches)).collect()
 
-    def draw(self, rng: random.Random) -> tuple[Partition, Position]:
-        """The position before a row that `rng` picks, each as likely; the table must have rows."""
+    def draw(self, rng: random.Random) -> tuple[Partition, Position] | None:
+        """The position before a row that `rng` picks, each about as likely; None: no row."""
         c = self._coordinates
-        sizes = self._files["num_records"].to_list()
-        [file] = rng.choices(range(len(sizes)), sizes)
+        left = dict(self._files.select("path", "num_records").iter_rows())
+        while any(left.values()):
+            [path] = rng.choices(list(left), list(left.values()))
+            with self._readable():
+                found = self._read([path]).select(c.identity).collect()
+            if found.height:
+                at = found.row(rng.randrange(found.height))
+                sub = None if c.sub is None else at[3]
+                return Partition(at[0], str(at[1])), c.before(at[2], sub)
+            del left[path]
+        return None
+
+    @cached_property
+    def unsure(self) -> dict[Partition, int]:
+        """How many rows of each partition may be of this incarnation or of another."""
+        paths = self._files["path"].to_list()
         with self._readable():
-            found = self._read([self._files["path"][file]]).select(c.identity).collect()
-        at = found.row(rng.randrange(found.height))
-        sub = None if c.sub is None else at[3]
-        return Partition(at[0], str(at[1])), c.before(at[2], sub)
+            found = self._lives.unsure(paths) if self._lives else None
+            return {} if found is None else self._coordinates.counts(found.collect())
 
     @cached_property
     def _txns(self) -> Lookup:
@@ -166,9 +179,9 @@ class Snapshot:
 
     @cached_property
     def _files(self) -> pl.DataFrame:
-        if self._reader is None:
+        if self._lives is None:
             return pl.DataFrame(schema={"path": pl.String, "num_records": pl.Int64})
-        found = rows.files(self._reader, self._folder).sort("path")
+        found = self._lives.files.sort("path")
         return found.with_columns(pl.col("num_records").fill_null(_AT_ONCE))
 
     def _groups(self) -> Iterator[list[str]]:
@@ -185,9 +198,9 @@ class Snapshot:
             yield group
 
     def _read(self, paths: list[str], file: str | None = None) -> pl.LazyFrame:
-        if self._reader is None:
+        if self._lives is None:
             return pl.LazyFrame(schema=dict(self._coordinates.metadata))
-        return self._reader.scan(paths, file)
+        return self._lives.scan(paths, file)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from pinpip.batch import Coordinates
 from pinpip.borders import Options
 from pinpip.errors import SinkError, TransientError, UnknownFault
 from sinks import lostcheckpoint, protocol, store
+from sinks.rows import COLUMN
 
 RETENTION = "delta.setTransactionRetentionDuration"
 _REFUSED = re.compile(
@@ -79,7 +80,7 @@ def find_own(uri: str, options: Options, coordinates: Coordinates) -> DeltaTable
 
 
 def find_or_create(
-    uri: str, options: Options, schema: pl.Schema, create: Callable[[Schema], None]
+    uri: str, options: Options, schema: pl.Schema, create: Callable[[], None]
 ) -> DeltaTable:
     """The table at `uri`, made by `create` when there is none: delta-rs needs hard links for that.
 
@@ -87,7 +88,7 @@ def find_or_create(
     """
     table = find(uri, options)
     if table is None:
-        create(Schema.from_arrow(schema))
+        create()
         table = find(uri, options)
     if table is None:
         raise TransientError(f"table {uri} was made but cannot be seen yet")
@@ -99,6 +100,8 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
     """Refuse a table that cannot hold rows of `schema`, or that forgets positions."""
     wanted = _types(Schema.from_arrow(schema))
     held = _types(table.schema())
+    if held.get(COLUMN) == _type(PrimitiveType("string")):  # see `sinks.lives`
+        wanted.setdefault(COLUMN, held[COLUMN])
     if wanted != held:
         differing = [n for n in wanted | held if wanted.get(n) != held.get(n)]
         differing.sort(key=lambda n: (n not in wanted or n not in held, n))  # other types first

@@ -16,7 +16,7 @@ class Target:
     `stage` names the frame of a batch that becomes rows; `defer` is for how many seconds a
     commit that has no rows may wait for one that has (0: never; a crash re-reads that much).
     `rules` is a digest of what decides on rejects, empty where nobody counts them.
-    `folder` is where the files of this incarnation lie (see `sinks.rows`); `begins` lets it begin
+    `folder` is where the files of this incarnation lie (see `sinks.lives`); `begins` lets it begin
     in a table that holds rows of another.
     """
 

@@ -23,7 +23,7 @@ Watch = Callable[[str, int, int], None]
 class Tables:
     """A pipeline's clean table and its quarantine, and the app id of its positions.
 
-    `folder`: where the data files of this incarnation lie (see `sinks.rows`).
+    `folder`: where the data files of this incarnation lie (see `sinks.lives`).
     """
 
     clean: str
@@ -61,13 +61,15 @@ class Tally:
 class Report:
     """All differences, the partitions and chains, and what the data cannot prove.
 
-    Each record is there exactly once when there is neither a difference nor an unknown.
+    Each record is there exactly once when there is neither a difference nor an unknown. `unsure`:
+    partitions with rows that may be of this incarnation or of another.
     """
 
     findings: tuple[Finding, ...]
     tallies: tuple[Tally, ...]
     chains: tuple[archive.Tally, ...] = ()
     unknown: tuple[Unknown, ...] = ()
+    unsure: tuple[Partition, ...] = ()
 
 
 def snapshots(tables: Tables) -> tuple[Snapshot, Snapshot]:
@@ -103,6 +105,7 @@ def prove(
     clean_keys, quarantine_keys = clean.keys(), quarantine.keys()
     told = {*clean_keys, *quarantine_keys, *clean.ledgered(), *quarantine.ledgered()}
     ends = [clean.end, quarantine.end, *(a.end for a in archives)]
+    told |= {*clean.unsure, *quarantine.unsure}
     known = sorted(told | {p for p in set(listed) - told if any(end(p) for end in ends)})
     findings, tallies, chains = [*clean.damaged, *quarantine.damaged], [], []
     unknown: list[Unknown] = []
@@ -110,8 +113,9 @@ def prove(
         watch(str(partition), n, len(known))
         good = clean.held(partition, clean_keys.pop(partition, None))
         bad = quarantine.held(partition, quarantine_keys.pop(partition, None))
-        findings += proof.check(good, bad)
-        unknown += proof.unknown(good, bad)
+        unsure = {side.name: side.unsure.get(partition, 0) for side in (clean, quarantine)}
+        findings += proof.sure(proof.check(good, bad), unsure)
+        unknown += [*proof.unknown(good, bad), *proof.whose(partition, unsure)]
         tallies.append(_tally(good, bad))
         for chained in archives:
             found, tally = archive.check(chained, good)
@@ -120,7 +124,8 @@ def prove(
     watch("", len(known), len(known))
     findings += [*clean.lost, *quarantine.lost]
     once = tuple(dict.fromkeys(findings))
-    return Report(once, tuple(tallies), tuple(chains), tuple(unknown))
+    doubtful = tuple(sorted({*clean.unsure, *quarantine.unsure}))
+    return Report(once, tuple(tallies), tuple(chains), tuple(unknown), doubtful)
 
 
 def _tally(clean: Held, quarantine: Held) -> Tally:

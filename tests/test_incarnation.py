@@ -25,8 +25,8 @@ from pinpip.epochs import epoch_of, refuse_another, spelled
 from pinpip.errors import PositionLost, StalePosition, TopicRecreated
 from sinks import rows
 from sinks.delta import DeltaSink
+from sinks.lives import Lives
 from sinks.parquet import ParquetSink
-from sinks.reading import TableReader
 from sinks.store import FolderStore, open_store
 from tests.support.aws import TestAws
 from tests.support.batches import APP, Log, delta_target
@@ -216,9 +216,17 @@ def test_of_two_that_begin_an_incarnation_with_the_same_partition_one_is_stale(
         one.write(LOG.batch({1: (0, 3)}))
     assert one.positions([P0, P1]) == {P0: Position(6), P1: Position(6)}
     one.write(LOG.batch({1: (6, 9)}))
-    own = rows.scan(TableReader(DeltaTable(str(tmp_path)), dict), rows.folder_of("2")).collect()
-    wanted = LOG.batch({0: (0, 6), 1: (0, 9)}).clean
+    own = of_life(str(tmp_path), dict, KAFKA, "2")
+    wanted = LOG.batch({0: (0, 6), 1: (0, 9)}).clean.with_columns(_incarnation=pl.lit("2"))
     assert_frame_equal(own, wanted, check_row_order=False)
+
+
+def of_life(uri: str, options: Options, coordinates: Coordinates, incarnation: str) -> pl.DataFrame:
+    """The rows of one incarnation, as verify reads them."""
+    table = DeltaTable(uri, storage_options=options())
+    folder = rows.folder_of(incarnation)
+    lives = Lives(table, options, coordinates, f"pinpip/pin/{incarnation}", folder)
+    return lives.scan(lives.files["path"].to_list()).collect()
 
 
 def identities(found: pl.DataFrame, coordinates: Coordinates) -> list[tuple[Any, ...]]:
@@ -247,8 +255,8 @@ def test_readers_see_the_rows_of_all_incarnations(
     table = DeltaTable(uri, storage_options=options())
     both = identities(pl.concat([first, again]), coordinates)
     assert identities(pl.read_delta(uri, storage_options=options()), coordinates) == both
-    for folder, held in (("", first), (rows.folder_of("2"), again)):
-        mine = rows.scan(TableReader(table, options), folder).collect()
+    for incarnation, held in (("1", first), ("2", again)):
+        mine = of_life(uri, options, coordinates, incarnation)
         assert identities(mine, coordinates) == identities(held, coordinates)
     dataset = table.to_pyarrow_dataset()
     counted = duckdb.connect().execute("SELECT count(*) FROM dataset").fetchall()

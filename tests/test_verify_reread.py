@@ -209,7 +209,7 @@ def test_a_data_file_that_is_gone_is_named(pair: Pair) -> None:
 def test_only_the_files_that_may_hold_a_stretch_are_read(pair: Pair) -> None:
     stretch = Stretch(pair.log.position(12), pair.log.position(18) or Position(0))
     table = pair.table("clean")
-    found = rows.files(TableReader(table, dict), "")
+    found = TableReader(table, dict).files
     own = rows.touching(found, pair.coordinates, {pair.log.partition(A): stretch})
     assert len(own) == 1
     assert len(table.file_uris()) == 3

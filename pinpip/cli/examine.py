@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pinpip.cli.reread import Reread
     from pinpip.config import Config
     from sinks.archive import Tally as Chain
-    from sinks.proof import Unknown
+    from sinks.proof import Finding, Unknown
     from sinks.verify import Report, Tally, Watch
 
 _WHOLE = "the whole table"
@@ -78,13 +78,18 @@ def _differences(report: "Report", again: "Reread | None") -> list[dict[str, str
     """What is wrong with the data; reading everything again tells what an expired ledger cannot."""
     settled = again.settled if again else ()
     found = [f for f in report.findings if not (f.kind == "gap" and f.partition in settled)]
-    found += again.findings if again else ()
+    found += _sure(report, again.findings) if again else ()
     return [_finding(str(f.kind), f.partition or _WHOLE, f.detail) for f in found]
+
+
+def _sure(report: "Report", found: "tuple[Finding, ...]") -> "list[Finding]":
+    """Differences from the source; a missing one may be a row that names no incarnation."""
+    return [f for f in found if not (f.kind == "missing" and f.partition in report.unsure)]
 
 
 def _unproven(report: "Report", again: "Reread | None") -> "list[Unknown]":
     """What the data cannot prove, and the source read again from its first record did not."""
-    whole = again.whole if again else ()
+    whole = again.whole - set(report.unsure) if again else ()
     return [u for u in report.unknown if u.partition not in whole]
 
 

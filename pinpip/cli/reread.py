@@ -141,7 +141,8 @@ def _sampled(config: Config, name: str, held: Held, sample: int, seed: int, watc
 def _draws(held: Held, sample: int, rng: random.Random) -> list[tuple[Partition, Position]]:
     sides = [side for side in (held.clean, held.quarantine) if side.height]
     heights = [side.height for side in sides]
-    return [rng.choices(sides, heights)[0].draw(rng) for _ in range(sample if sides else 0)]
+    drawn = [rng.choices(sides, heights)[0].draw(rng) for _ in range(sample if sides else 0)]
+    return [found for found in drawn if found is not None]
 
 
 def _is_in_reach(held: Held, partition: Partition, at: Position) -> bool:

@@ -6,6 +6,7 @@ Roaring format, https://github.com/RoaringBitmap/RoaringFormatSpec.
 
 import json
 import struct
+import time
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
@@ -17,6 +18,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from polars import selectors as cs
+
+from pinpip.batch import TIMESTAMP
 
 Action = dict[str, Any]
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
@@ -86,7 +90,7 @@ def rewrite(
 ) -> None:
     """Write each file again, or all as one, as another engine writes it."""
     held = adds(uri)
-    tables = [pl.read_parquet(f"{uri}/{add['path']}", hive_partitioning=False) for add in held]
+    tables = [_read(uri, add) for add in held]
     if together:
         tables = [pl.concat(tables, how="diagonal")]
     added = []
@@ -95,9 +99,20 @@ def rewrite(
         pq.write_table(change(table.to_arrow()), f"{uri}/{name}", store_schema=False, **written)
         stats = json.dumps({"numRecords": table.height})
         size = (Path(uri) / name).stat().st_size
-        new = {"path": name, "partitionValues": {}, "size": size, "modificationTime": 1}
+        new = {
+            "path": name,
+            "partitionValues": {},
+            "size": size,
+            "modificationTime": int(time.time() * 1000),
+        }
         added.append({"add": new | {"dataChange": False, "stats": stats}})
     put_entry(uri, *map(_remove, held), *added)
+
+
+def _read(uri: str, add: Action) -> pl.DataFrame:
+    """A file's rows; what was INT96 has a time zone again."""
+    found = pl.read_parquet(f"{uri}/{add['path']}", hive_partitioning=False)
+    return found.with_columns(cs.datetime("ns").cast(TIMESTAMP))
 
 
 def _remove(add: Mapping[str, Any]) -> Action:
