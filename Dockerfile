@@ -11,8 +11,9 @@ WORKDIR /src
 COPY requirements.lock ./
 RUN pip download --quiet --require-hashes --no-deps --dest /wheels --requirement requirements.lock
 COPY . ./
+ARG EXTRAS=msk
 RUN python -m venv /opt/pinpip \
-    && /opt/pinpip/bin/pip install --quiet --no-index --find-links /wheels '.[msk]'
+    && /opt/pinpip/bin/pip install --quiet --no-index --find-links /wheels ".[${EXTRAS}]"
 
 FROM python:${PYTHON}-slim-bookworm
 RUN groupadd --gid 10001 pinpip \

@@ -5,10 +5,10 @@ READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test contract fuzz chaos lint types bench lock
+.PHONY: help setup demo test containers contract fuzz chaos lint types bench lock
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s  %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## Make .venv from requirements.lock (the other targets do it by themselves)
 
@@ -18,6 +18,9 @@ demo: $(READY) ## Run the whole main job on the embedded stack
 test: export PINPIP_KAFKA_VERSION := $(KAFKA)
 test: $(READY) ## Run the tests; KAFKA=4.4.0 names another version of Apache Kafka
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+containers: $(READY) ## Build the image, run the compose file on Docker or podman, and prove its tables
+	$(BIN)/python -m tests.compose
 
 contract: $(READY) ## Compare the gateway with its OpenAPI document in 10,000 requests
 	$(BIN)/python -m tests.contracts.openapi_contract --examples 10000

@@ -14,7 +14,7 @@ import structlog
 from pinpip.errors import SourceError
 
 _ASK = struct.pack(">ihhih", 10, 18, 0, 1, -1)  # length, key, version, correlation, no client id
-_HEARTBEAT = 68  # ConsumerGroupHeartbeat
+HEARTBEAT = 68  # ConsumerGroupHeartbeat
 _REACH = 5.0
 _LONGEST = 64 * 1024
 _log = structlog.get_logger()
@@ -33,7 +33,7 @@ def refuse_old_broker(properties: Mapping[str, Any]) -> None:
         except (OSError, ValueError, struct.error) as error:
             _log.debug("kafka_versions_unknown", server=server, error=str(error))
             continue
-        if _HEARTBEAT not in known:
+        if HEARTBEAT not in known:
             raise SourceError(
                 f"the broker {server.strip()} is too old for group.protocol: consumer (KIP-848)",
                 "upgrade to Apache Kafka 4.0 or later, or take group.protocol out of config.yaml",

@@ -92,10 +92,24 @@ def test_the_context_is_what_the_wheel_is_made_of_and_no_more() -> None:
     assert not any(fnmatch(".git", pattern) for pattern in kept)
 
 
-def test_compose_starts_a_consumer_for_each_kafka_pipeline(compose: dict[str, Any]) -> None:
-    commands = [service.get("command") for service in compose["services"].values()]
-    kafka = [n for n, p in shipped().pipelines.items() if isinstance(p.source, KafkaSource)]
-    assert commands == [None, ["gateway"], *(["consume", name] for name in kafka)]
+def test_compose_starts_a_consumer_for_each_pipeline(compose: dict[str, Any]) -> None:
+    services = compose["services"].values()
+    started = {s["command"][1]: s.get("profiles") for s in services if consumes(s)}
+    pipelines = shipped().pipelines.items()
+    kafka = {n for n, p in pipelines if isinstance(p.source, KafkaSource)}
+    assert started == {n: None if n in kafka else ["kinesis"] for n, _ in pipelines}
+
+
+def consumes(service: dict[str, Any]) -> bool:
+    return bool(service.get("command", [""])[0] == "consume")
+
+
+def test_without_the_profile_of_kinesis_compose_starts_kafka_gateway_and_consumers(
+    compose: dict[str, Any],
+) -> None:
+    services = compose["services"].items()
+    always = {name for name, service in services if "profiles" not in service}
+    assert always == {"kafka", "gateway", "pin", "geo", "user"}
 
 
 def test_compose_opens_its_ports_on_loopback_only(compose: dict[str, Any]) -> None:

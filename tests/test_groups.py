@@ -14,8 +14,8 @@ from consumers.loop import Loop
 from pinpip.batch import Partition
 from pinpip.cli.compose import loop_of
 from pinpip.clock import SystemClock
-from tests.support.brokers import Broker, own_kafka
-from tests.support.commands import change
+from tests.support.brokers import Broker, is_from, own_kafka
+from tests.support.commands import change, the_error
 from tests.support.processes import (
     Home,
     Process,
@@ -28,7 +28,7 @@ from tests.support.processes import (
 
 SESSION = 6000  # milliseconds until a silent member is given up; a busy machine needs some
 LONG = 300_000  # longer than any test waits
-PROTOCOLS = ["classic", "consumer"]
+PROTOCOLS = ["classic", *(["consumer"] if is_from(4) else [])]
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +167,14 @@ def test_a_static_member_that_comes_back_gets_its_share_and_nobody_else_is_asked
             assert survivor.moves() == told
             assert stop(again) == 0
     assert_holds_once(home, feed.sent)
+
+
+@pytest.mark.skipif(is_from(4), reason="Apache Kafka 4 has the new group protocol")
+def test_an_old_broker_is_named_as_too_old_for_the_new_protocol(
+    quick: Broker, tmp_path: Path
+) -> None:
+    home = home_of(tmp_path, quick, quick.create_topic(), "consumer")
+    assert "too old for group.protocol: consumer" in the_error(home.run("consume"))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pinpip.local.embedded import embedded_kafka
-from pinpip.local.java import Kafka, real_kafka, version
+from pinpip.local.java import Guard, Kafka, real_kafka, version
 from tests.support.containers import IMAGE, NoContainer, docker_answers, kafka_container
 
 GIVEN = "PINPIP_TEST_KAFKA"
@@ -131,11 +131,19 @@ def has_jars() -> bool:
     return bool(shutil.which("java") and shutil.which("mvn"))
 
 
+def is_from(*least: int) -> bool:
+    """Whether the version of Kafka, as numbers, is at least this one."""
+    return tuple(map(int, version().split("."))) >= least
+
+
 @contextmanager
 def own_kafka(folder: Path, **options: Any) -> Iterator[Kafka]:
     """A real broker with `options` of real_kafka's for one test module, or its tests skipped."""
     if not has_jars():
         pytest.skip("needs an Apache Kafka of its own: install Java and Maven")
+    guard: Guard | None = options.get("guard")
+    if guard and guard.users and not is_from(3, 5):
+        pytest.skip("Apache Kafka before 3.5 makes no SCRAM users when it formats its storage")
     with real_kafka(folder, **options) as kafka:
         yield kafka
 
