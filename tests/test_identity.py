@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from botocore.config import Config
+from botocore.utils import ContainerMetadataFetcher
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
@@ -17,7 +18,7 @@ from pinpip import aws as connection
 from pinpip.batch import KAFKA, Position
 from pinpip.clock import SystemClock
 from pinpip.config import Aws
-from pinpip.errors import ConfigError
+from pinpip.errors import ConfigError, TransientError
 from sinks.delta import DeltaSink
 from sinks.options import options_at
 from sinks.snapshot import Snapshot
@@ -173,6 +174,22 @@ def test_a_table_that_is_read_for_longer_than_its_keys_live_is_opened_again(
     assert snapshot.position(log.partition(0)) == Position(3)
     assert snapshot.keys()[log.partition(0)].len() == 2
     assert cloud.users() == {"delta-rs": {"KEY2"}, "polars": {"KEY2"}}
+
+
+@pytest.mark.parametrize("way", [role, container, web_identity], ids=lambda w: w.__name__)
+def test_keys_that_cannot_be_renewed_now_are_a_passing_fault(
+    way: Way, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ContainerMetadataFetcher, "SLEEP_TIME", 0)
+    work = Work(way(cloud, monkeypatch, tmp_path), cloud, lake_of(cloud))
+    assert work.users() == everybody("KEY1")
+    with monkeypatch.context() as refused:
+        refused.setattr(cloud, "refuses", True)
+        for step in (work.store, work.table):
+            with pytest.raises(TransientError) as caught:
+                step()
+            assert "give AWS credentials" in caught.value.hint
+    assert work.users() == everybody("KEY1")
 
 
 @pytest.fixture

@@ -22,6 +22,9 @@ LIFE = timedelta(seconds=60)
 KEYS = "/keys"  # the container's credentials endpoint
 _LIBRARIES = {"Botocore": "boto3", "Boto3": "boto3", "object_store": "delta-rs", "polars": "polars"}
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/")
+_DENIED = (
+    "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
+)
 _ROLES = """<{0}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><{0}Result><Credentials>
 <AccessKeyId>{1[AccessKeyId]}</AccessKeyId><SecretAccessKey>{1[SecretAccessKey]}</SecretAccessKey>
 <SessionToken>{1[Token]}</SessionToken><Expiration>{1[Expiration]}</Expiration></Credentials>
@@ -49,6 +52,7 @@ class Cloud:
     issue: int = 1
     calls: list[Call] = field(default_factory=list)
     life: timedelta = LIFE
+    refuses: bool = False  # to give out keys
     regions: dict[str, str] = field(default_factory=dict)  # of buckets, where it is enforced
 
     @property
@@ -78,6 +82,8 @@ class Cloud:
 
     def answer(self, request: Request) -> Response | None:
         """Of an authority; None for what is the cloud's."""
+        if self.refuses and (request.path == KEYS or _is_form(request)):
+            return Response(_DENIED, 403, content_type="text/xml")
         if request.path == KEYS:
             return Response(json.dumps(self.keys()), content_type="application/json")
         action = parse_qs(request.get_data(as_text=True) if _is_form(request) else "").get("Action")

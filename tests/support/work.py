@@ -36,12 +36,20 @@ class Work:
         self._store = open_store(self.uri, aws)
         self._options = options_at(self.uri, aws)
 
+    def store(self) -> None:
+        """By boto3."""
+        assert self._store.find("_delta_log/00000000000000000000.json") is not None
+
+    def table(self) -> None:
+        """By delta-rs."""
+        assert find(self.uri, self._options) is not None
+
     def users(self) -> dict[str, set[str]]:
         """The keys that each library shows when all is done once."""
         self._cloud.calls.clear()
         self._kinesis.list_streams()
-        assert self._store.find("_delta_log/00000000000000000000.json") is not None
-        assert find(self.uri, self._options) is not None
+        self.store()
+        self.table()
         checkpoint(self.uri, self._options)
         assert pl.scan_delta(self.uri, storage_options=self._options()).collect().height == 1
         return self._cloud.users()
