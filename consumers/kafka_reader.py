@@ -23,6 +23,7 @@ from pinpip.epochs import Known
 from pinpip.errors import SourceError, TransientError
 
 LONGEST_WAIT = 1.0
+GLANCE = 0.05  # as long as the client's queue goes on to be filled, nobody waits for it
 POLL_BYTES = 4 * 1024 * 1024
 _EOF = KafkaError._PARTITION_EOF  # noqa: SLF001  # librdkafka's own codes are spelt so
 _STATE = KafkaError._STATE  # noqa: SLF001
@@ -81,13 +82,13 @@ class Reader:
     def begin(self, patience: float) -> Positions:
         """Start or move the partitions in `sought`; answers those that are read now.
 
-        Waits `patience` seconds for the brokers' answers, not at all while others are read: what
+        Waits `patience` seconds for the brokers' answers, hardly at all while others are read: what
         is not told yet stays in `sought`. Raises as `place`.
         """
         if not self.sought or self.paused:
             return {}
         question = self._question or self._ask(self.sought)
-        answered = question.is_answered(0.0 if self.next else min(patience, LONGEST_WAIT))
+        answered = question.is_answered(min(patience, GLANCE if self.next else LONGEST_WAIT))
         self._question = None if answered else question
         return self._begin(question) if answered else {}
 
