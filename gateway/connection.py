@@ -52,6 +52,8 @@ class Connection(HttpToolsProtocol):
         """Take the connection; one of too many may not ask for much."""
         super().connection_made(transport)
         self._is_beyond = not self.places.has_room(self, len(self.connections))
+        if not self._is_beyond:
+            self.places.idle(self)
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:

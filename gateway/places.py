@@ -1,7 +1,8 @@
 """Who keeps a connection when max_connections is reached.
 
-An idle connection gives its place to a new one. When none is idle, a few more may come, for a
-moment, to ask whether the process lives: a liveness probe must not depend on the load.
+A connection that is idle, or has sent nothing yet, gives its place to a new one. When there is
+none, a few more may come for a moment to ask whether the process lives: a liveness probe must not
+depend on the load.
 """
 
 from collections import OrderedDict

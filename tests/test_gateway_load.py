@@ -1,8 +1,10 @@
 """What happens at the limits: bytes under way, unfinished bodies, connections, idle time."""
 
+import socket
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -30,6 +32,14 @@ def announced(size: int) -> bytes:
         b"POST /topics/t HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
         b"Content-Type: application/vnd.kafka.json.v2+json\r\n\r\n" % size
     )
+
+
+@contextmanager
+def beginning(url: str) -> Iterator[socket.socket]:
+    """A connection that has begun a request, and no more."""
+    with connected(url) as client:
+        client.sendall(HEALTH[:1])
+        yield client
 
 
 def post(url: str, body: bytes = BODY) -> requests.Response:
@@ -120,10 +130,10 @@ def test_bytes_beyond_what_may_be_under_way_are_503() -> None:
 
 def test_at_the_limit_of_connections_only_health_is_answered(mock_broker: Broker) -> None:
     with running(mock_broker.properties, settings=FULL) as url, ExitStack() as stack:
-        silent = [stack.enter_context(connected(url)) for _ in range(FULL.max_connections)]
+        slow = [stack.enter_context(beginning(url)) for _ in range(FULL.max_connections)]
         alive, ready = exchange(url, HEALTH), exchange(url, READY)
         metrics = exchange(url, HEALTH.replace(b"/test/health", b"/metrics/?x=y"))
-        silent[0].sendall(READY)
+        slow[0].sendall(READY[1:])
 
         assert alive.startswith(b"HTTP/1.1 200 ")
         assert b"\r\nconnection: close\r\n" in alive
@@ -131,14 +141,14 @@ def test_at_the_limit_of_connections_only_health_is_answered(mock_broker: Broker
         assert ready.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nRetry-After: 1\r\n" in ready
         assert b"at most 3 connections (gateway.max_connections)" in ready
-        assert silent[0].recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert slow[0].recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_silent_connections_beyond_the_limit_end_soon_and_do_not_keep_health_out(
     mock_broker: Broker,
 ) -> None:
     with running(mock_broker.properties, settings=FULL) as url, ExitStack() as stack:
-        silent = [stack.enter_context(connected(url)) for _ in range(FULL.max_connections)]
+        first = [stack.enter_context(beginning(url)) for _ in range(FULL.max_connections)]
         beyond = [stack.enter_context(connected(url)) for _ in range(3 * RESERVE)]
         slow = stack.enter_context(connected(url))
         slow.sendall(HEALTH[:-2] + b"Content-Length: 9\r\n\r\n")
@@ -149,8 +159,18 @@ def test_silent_connections_beyond_the_limit_end_soon_and_do_not_keep_health_out
         assert alive.startswith(b"HTTP/1.1 200 ")
         assert {end[:13] for end in ends} == {b"HTTP/1.1 503 "}
         assert time.monotonic() - began < RESERVE_SECONDS + 8
-        silent[0].sendall(HEALTH)
-        assert silent[0].recv(65536).startswith(b"HTTP/1.1 200 ")
+        first[0].sendall(HEALTH[1:])
+        assert first[0].recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_connections_that_send_nothing_give_their_places_to_those_that_do(
+    mock_broker: Broker,
+) -> None:
+    with running(mock_broker.properties, settings=FULL, served=["t"]) as url, ExitStack() as stack:
+        silent = [stack.enter_context(connected(url)) for _ in range(3 * FULL.max_connections)]
+
+        assert post(url).status_code == 200
+        assert answer(silent[0]) == b""
 
 
 def test_an_idle_connection_gives_its_place_to_a_new_one(mock_broker: Broker) -> None:
