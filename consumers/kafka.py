@@ -16,6 +16,7 @@ from pinpip.batch import KAFKA, Partition, Position, Positions, Records
 from pinpip.borders import Listener
 from pinpip.epochs import Known
 from pinpip.errors import SourceError
+from pinpip.outage import Outage
 
 CHUNK = 5_000
 BUDGET = 256 * 1024 * 1024
@@ -27,7 +28,8 @@ class KafkaSource:
 
     `properties` are librdkafka's (ConfigError for one that exactly-once forbids), `budget` the
     bytes that a consumer may hold: a quarter of it, 16 MiB at most, is the client's queue.
-    `start` is where a partition begins that is sought to None.
+    `start` is where a partition begins that is sought to None; `outage` hears when no broker
+    answers.
     """
 
     coordinates = KAFKA
@@ -35,7 +37,7 @@ class KafkaSource:
     _reader: Reader
     _listener: Listener
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # three are needed
         self,
         properties: Mapping[str, Any],
         topics: Sequence[str],
@@ -45,10 +47,12 @@ class KafkaSource:
         start: Literal["earliest", "latest"] = "earliest",
         want_headers: bool = False,
         chunk: int = CHUNK,
+        outage: Outage | None = None,
     ) -> None:
         self._settings = settings(properties, group, budget)
         self._topics = list(topics)
         self._headers, self._chunk, self._from_end = want_headers, chunk, start == "latest"
+        self._outage = outage
         self._held: set[Partition] = set()
 
     def open(self, listener: Listener) -> None:
@@ -60,6 +64,7 @@ class KafkaSource:
             chunk=self._chunk,
             from_end=self._from_end,
             member=True,
+            outage=self._outage,
         )
         try:
             refuse_old_broker(self._settings)

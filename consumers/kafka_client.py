@@ -1,6 +1,7 @@
 """The Kafka clients: their settings, and their errors in pinpip's words."""
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -9,9 +10,11 @@ from confluent_kafka.admin import AdminClient
 
 from pinpip.batch import Partition, Records
 from pinpip.errors import ConfigError, SourceError
+from pinpip.outage import Outage
 from pinpip.topics import INTERNAL
 
 REACH = 10.0
+GLANCE = 0.1
 QUEUE_LIMIT = 16 * 1024 * 1024
 _OURS = {
     "enable.auto.commit": False,
@@ -130,12 +133,22 @@ def _reach(consumer: Consumer, servers: str, heard: list[KafkaError]) -> None:
     )
 
 
-def report(error: KafkaError) -> None:
-    """Raise SourceError when no waiting helps; note an outage that librdkafka mends itself."""
+def report(error: KafkaError, outage: Outage) -> None:
+    """Raise SourceError when no waiting helps; note an outage that librdkafka recovers from."""
     if error.fatal() or error.code() in REFUSED:
         raise failure(error)
-    if error.code() != KafkaError._TRANSPORT:  # noqa: SLF001  # one broker of many
+    if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+        outage.failed("", error.str(), "see that the brokers run and the network to them")
+    elif error.code() != KafkaError._TRANSPORT:  # noqa: SLF001  # one broker of many
         _log.warning("kafka_waits", error=error.str())
+
+
+def await_brokers(consumer: Consumer, outage: Outage) -> None:
+    """Tell of an outage that lasts; it is over when a broker answers a question again."""
+    outage.look()
+    with suppress(KafkaException):
+        consumer.list_topics(timeout=GLANCE)
+        outage.over()
 
 
 def failure(error: KafkaError, what: str = "") -> SourceError:

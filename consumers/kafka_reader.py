@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from consumers.kafka_client import (
     admin_client,
+    await_brokers,
     client,
     partition_of,
     remaining,
@@ -19,8 +20,10 @@ from consumers.kafka_ids import Asked, Epochs, TopicIds
 from consumers.kafka_messages import frame_of, ranges
 from consumers.kafka_offsets import Ends, Offsets, Question, outside
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records, Span
+from pinpip.clock import SystemClock
 from pinpip.epochs import Known
 from pinpip.errors import SourceError, TransientError
+from pinpip.outage import Outage
 
 LONGEST_WAIT = 1.0
 GLANCE = 0.05  # as long as the client's queue goes on to be filled, nobody waits for it
@@ -38,7 +41,7 @@ class Reader:
     `sought` are the partitions that `seek` named and that are not read from there yet.
     It reads one life of a topic: TopicRecreated is raised for another. A partition without a
     position begins at its entry in `firsts`; without one at its end if `from_end`, else at its
-    first offset. Only a `member` of its group needs a right to the group.
+    first offset. Only a `member` needs a right to its group. `outage` hears when no broker answers.
     """
 
     def __init__(
@@ -49,7 +52,9 @@ class Reader:
         chunk: int,
         from_end: bool = False,
         member: bool = False,
+        outage: Outage | None = None,
     ) -> None:
+        self._outage = outage or Outage("source", SystemClock())
         self._errors: list[KafkaError] = []
         self.consumer = client(configuration, self._errors)
         self.admin = admin_client(configuration)
@@ -205,6 +210,8 @@ class Reader:
         ends = self._hear(messages) if len(good) < len(messages) else {}
         while self._errors:
             self._report(self._errors.pop(0))
+        if self._outage.seconds():
+            await_brokers(self.consumer, self._outage)
         if not (good or ends):
             self._look()
             return None
@@ -260,7 +267,7 @@ class Reader:
 
     def _report(self, error: KafkaError) -> None:
         if error.code() not in self._tolerated:
-            report(error)
+            report(error, self._outage)
 
     def _restart(self, partition: Partition) -> None:
         """Retention overtook the reader: an error, unless nothing of the partition was held yet."""

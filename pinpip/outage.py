@@ -4,7 +4,7 @@ The policy for them is the same for every source and store (docs/exactly-once.md
 answer at the start stops the process; afterwards a consumer waits as long as it takes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -27,6 +27,7 @@ class Outage:
         self._clock = clock
         self._count = count
         self._since: dict[str, float] = {}
+        self._fault: dict[str, str] = {}
         self._noted: float | None = None
 
     def called(self, where: str = "") -> None:
@@ -37,31 +38,33 @@ class Outage:
         """Note that a call failed and will be tried again."""
         self.called(where)
         self._count()
+        told = {"where": where, "fault": fault, "next": hint}
+        self._fault = {name: value for name, value in told.items() if value}
         if self._clock.monotonic() - self._since[where] >= NOTICE:
-            self._note(fault, where, hint)
+            self._note(self._fault)
 
     def over(self, where: str = "") -> None:
         """Note that a call succeeded, or that the place is no longer called."""
         self._since.pop(where, None)
-        if self._noted is not None and not self._since:
+        if self._since:
+            return
+        self._fault = {}
+        if self._noted is not None:
             seconds = round(self._clock.monotonic() - self._noted)
             _log.warning("outage_over", part=self.part, seconds=seconds)
             self._noted = None
 
     def look(self) -> None:
-        """Note a call that does not come back."""
-        if self.seconds() >= SILENCE:
-            self._note("no answer yet", "", "")
+        """Note the last fault, or a call that does not come back, once it has lasted."""
+        if self.seconds() >= (NOTICE if self._fault else SILENCE):
+            self._note(self._fault or {"fault": "no answer yet"})
 
     def seconds(self) -> float:
         """How long there has been no good answer; 0.0 while no call is under way."""
         oldest = min(list(self._since.values()), default=None)
         return 0.0 if oldest is None else self._clock.monotonic() - oldest
 
-    def _note(self, fault: str, where: str, hint: str) -> None:
-        if self._noted is not None:
-            return
-        self._noted = self._clock.monotonic() - self.seconds()
-        told = {"where": where, "fault": fault, "next": hint}
-        seen = {name: value for name, value in told.items() if value}
-        _log.warning("outage", part=self.part, seconds=round(self.seconds()), **seen)
+    def _note(self, told: Mapping[str, str]) -> None:
+        if self._noted is None:
+            self._noted = self._clock.monotonic() - self.seconds()
+            _log.warning("outage", part=self.part, seconds=round(self.seconds()), **told)

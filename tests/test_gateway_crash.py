@@ -1,4 +1,7 @@
-"""The gateway and its broker killed and stopped under load: what clients were told is so."""
+"""The gateway and its broker killed and stopped under load: what clients were told is so.
+
+A consumer of that broker is here as well, for the broker's sake: it may be killed.
+"""
 
 import os
 import signal
@@ -10,10 +13,16 @@ from pathlib import Path
 
 import pytest
 import requests
+from structlog.testing import capture_logs
 
+from consumers.kafka import KafkaSource
+from pinpip import outage
+from pinpip.clock import SystemClock
 from pinpip.local.java import SOON_BACK, Kafka
+from pinpip.outage import Outage
 from producers.client import GatewayClient
 from producers.delivery import Outcome, Outgoing
+from tests.contracts.source_contract import Recorder, opened, poll_until
 from tests.support.brokers import Broker, own_kafka
 from tests.support.gateway_process import GatewayProcess, free_port, gateway_process
 from tests.support.gateways import JSON_FORMAT, everything
@@ -182,3 +191,21 @@ def test_a_gateway_whose_producer_fails_for_good_goes_on_with_another(
 def has_begun_anew(home: Home, times: int) -> bool:
     log = (home.folder / "gateway.log").read_text("utf-8")
     return log.count("kafka_producer_begins_anew") >= times
+
+
+def test_a_consumer_tells_of_brokers_that_are_all_away_and_when_they_are_back(
+    kafka: Kafka, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "NOTICE", 0.3)
+    watch, properties = Outage("source", SystemClock()), {"bootstrap.servers": kafka.bootstrap}
+    source = KafkaSource(properties, [topic], topic, outage=watch)
+    with capture_logs() as logs, opened(source, Recorder()):
+        assert source.poll(0.5) is None
+        kafka.kill()
+        poll_until(source, lambda _: "outage" in [log["event"] for log in logs])
+        assert watch.seconds() > 0
+        kafka.start()
+        poll_until(source, lambda _: watch.seconds() == 0)
+    [began, over] = [log for log in logs if "outage" in log["event"]]
+    assert "brokers are down" in began["fault"]
+    assert (over["event"], over["part"]) == ("outage_over", "source")

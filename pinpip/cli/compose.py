@@ -92,6 +92,7 @@ def source_of(config: Config, name: str, clock: Clock, outage: Callable[[str], O
         group_of(config, name),
         budget=memory,
         start=source.start,
+        outage=outage("source"),
         want_headers=any(archive.stage == "raw" for archive in archives(pipeline)),
     )
 
