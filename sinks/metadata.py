@@ -5,6 +5,7 @@ Arrow readers find no row by any other column in a file that has bounds of some.
 transaction protocol, "Change Metadata"; delta-rs, `filestats_to_expression_next`.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from deltalake import DeltaTable, Field, Schema
@@ -13,12 +14,13 @@ from deltalake.schema import PrimitiveType
 from sinks.deltalog import Action
 from sinks.rows import COLUMN
 
+_PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 BOUNDED = "delta.dataSkippingStatsColumns"
 
 
 def configuration(bounded: Iterable[str]) -> dict[str, str]:
     """The properties of a table whose files have bounds for these columns."""
-    return {BOUNDED: ",".join(f"`{name}`" for name in bounded)}
+    return {BOUNDED: ",".join(map(_quoted, bounded))}
 
 
 def amendment(table: DeltaTable, bounded: Sequence[str], *, names_life: bool) -> list[Action]:
@@ -50,6 +52,12 @@ def amendment(table: DeltaTable, bounded: Sequence[str], *, names_life: bool) ->
 
 def bounds(table: DeltaTable, own: Sequence[str]) -> Sequence[str]:
     """The columns to write bounds of: the `own`, or none when the table's readers expect others."""
-    told = table.metadata().configuration.get(BOUNDED)
-    named = set() if told is None else {name.strip(" `") for name in told.split(",")}
-    return own if named <= {*own, ""} else []
+    told = table.metadata().configuration.get(BOUNDED, "")
+    named = {name.strip() for name in told.split(",")}
+    ours = told == configuration(own)[BOUNDED] or named <= {*own, *map(_quoted, own), ""}
+    return own if ours else []
+
+
+def _quoted(name: str) -> str:
+    """The column as SQL spells it."""
+    return name if _PLAIN.fullmatch(name) else "`" + name.replace("`", "``") + "`"

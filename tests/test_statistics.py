@@ -257,10 +257,20 @@ def test_a_table_of_before_learns_once_which_columns_have_bounds(tmp_path: Path)
     )
     assert properties(pair) == {
         "delta.logRetentionDuration": "interval 9 days",
-        "delta.dataSkippingStatsColumns": "`ind`,`_topic`,`_partition`,`_offset`,`_timestamp`",
+        "delta.dataSkippingStatsColumns": "ind,_topic,_partition,_offset,_timestamp",
     }
     assert sum('"metaData"' in path.read_text() for path in pair.logs("clean")) == 2
     assert verify(pair.tables).findings == ()
+
+
+@pytest.mark.parametrize("name", ["a b", "a,b", "a.b", "a`b", "ä", "1a"])
+def test_a_column_of_any_name_has_bounds_that_readers_find(tmp_path: Path, name: str) -> None:
+    frame = pl.DataFrame({"_offset": [1, 2], name: [3, 4], "_key": ["x", "key-4"]})
+    table = tabled(tmp_path, [frame])
+    assert f"max.{name}" in pl.DataFrame(table.get_add_actions(flatten=True)).columns
+    assert by_delta_rs(table, "_key", "=", "key-4") == 1
+    own = datafile.bounded(frame.schema, KAFKA)
+    assert metadata.bounds(table, own) == own
 
 
 @pytest.mark.parametrize("named", ["title", "_key,ind"])
