@@ -209,8 +209,11 @@ class Connection(HttpToolsProtocol):
 
     def _last_due(self) -> RequestResponseCycle | None:
         """The last request that has arrived and waits for its answer."""
-        waiting = [cycle for cycle, _ in self.pipeline] + [self._running]
-        return next((c for c in waiting if c and not (c.more_body or c.response_complete)), None)
+        for cycle, _ in self.pipeline:  # the latest first
+            if not (cycle.more_body or cycle.response_complete):
+                return cycle
+        last = self._running
+        return None if last is None or last.more_body or last.response_complete else last
 
     def _end(
         self, status: HTTPStatus, headers: Mapping[str, str] | None = None, detail: str = ""

@@ -34,27 +34,33 @@ def check(method: bytes, version: str, headers: Headers) -> None:
         raise BadHead(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "send HTTP/1.1")
     if method == b"CONNECT":
         raise _bad("this is no proxy")
-    names = [name for name, _ in headers]
+    found = dict(headers)
+    if len(found) < len(headers):
+        _refuse_doubles([name for name, _ in headers])
+    _check_host(version, found.get(b"host"))
+    if b"transfer-encoding" in found:
+        _check_coding(version, [value for name, value in headers if name == b"transfer-encoding"])
+
+
+def _refuse_doubles(names: Sequence[bytes]) -> None:
     for name in _SINGLE:
         if names.count(name) > 1:
             raise _bad(f"more than one {name.decode()} header")
-    _check_host(version, [value for name, value in headers if name == b"host"])
-    _check_coding(version, [value for name, value in headers if name == b"transfer-encoding"])
 
 
-def _check_host(version: str, hosts: Sequence[bytes]) -> None:
-    """RFC 9112, 3.2: one Host, but for HTTP/1.0, and its syntax."""
-    if not hosts and version == "1.1":
+def _check_host(version: str, host: bytes | None) -> None:
+    """RFC 9112, 3.2: HTTP/1.1 has a Host, and its syntax is checked."""
+    if host is None and version == "1.1":
         raise _bad("the Host header is missing")
-    if any(host and not is_authority(host) for host in hosts):
+    if host and not is_authority(host):
         raise _bad("the Host header is malformed")
 
 
 def _check_coding(version: str, codings: Sequence[bytes]) -> None:
     """RFC 9112, 6.1: the only transfer coding is chunked, and HTTP/1.0 has none."""
-    if codings and version == "1.0":
+    if version == "1.0":
         raise _bad("HTTP/1.0 has no Transfer-Encoding")
-    if codings and b",".join(codings).lower() != b"chunked":
+    if b",".join(codings).lower() != b"chunked":
         raise BadHead(HTTPStatus.NOT_IMPLEMENTED, "the only Transfer-Encoding is chunked")
 
 

@@ -2,6 +2,7 @@
 
 GATEWAY = "see that the gateway runs, and that producer.gateway_url is its address and stage"
 KEY = "the gateway wants another key: set producer.api_key in config.yaml"
+FORBIDDEN = "if no host is named, set producer.api_key; else add that host to gateway.hosts"
 RIGHTS = "the Kafka user of {} needs the right to write (ACLs: WRITE and DESCRIBE on the topic)"
 ABSENT = "create the topic or stream, or see `id` in config.yaml, which names it"
 SHARDS = "a shard takes 1,000 records and 1 MB a second: add shards, or lower --rate"
@@ -15,7 +16,12 @@ _CODES = {
     "ProvisionedThroughputExceededException": SHARDS,
     "AccessDeniedException": ALLOW,
 }
-_STATUS = {401: KEY, 403: KEY, 404: ABSENT, 503: "see the gateway's /ready: it says what it lacks"}
+_STATUS = {
+    401: KEY,
+    403: FORBIDDEN,
+    404: ABSENT,
+    503: "see the gateway's /ready: it says what it lacks",
+}
 
 
 def of_code(code: object) -> str:
