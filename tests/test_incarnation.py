@@ -1,14 +1,16 @@
 """Topics that were deleted and created again, and the incarnations of a table they lead to."""
 
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
 import polars as pl
 import pytest
 import yaml
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Uuid
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from deltalake import DeltaTable
@@ -313,6 +315,26 @@ def read(reader: Reader, wanted: int) -> Position:
 
     until(come, f"offset {wanted}")
     return reached[-1]
+
+
+@real
+@pytest.mark.parametrize("held", [None, Position(2), Position(2, epoch=OLD)])
+def test_an_id_of_zeros_counts_as_unknown(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, held: Position | None
+) -> None:
+    def zeros(_: TopicIds, topics: list[str]) -> dict[str, Future[Any]]:
+        answer: Future[Any] = Future()
+        answer.set_result(SimpleNamespace(topic_id=Uuid(0, 0)))
+        return dict.fromkeys(topics, answer)
+
+    monkeypatch.setattr(TopicIds, "ask", zeros)
+    topic = broker.create_topic(1)
+    broker.produce(topic, [b"{}"] * 5)
+    reader = reading(broker, Partition(topic, "0"), held)
+    try:
+        assert read(reader, 5).epoch is None
+    finally:
+        reader.close()
 
 
 @pytest.fixture
