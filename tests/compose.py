@@ -62,7 +62,8 @@ def main() -> None:
     """Do all of it, and take everything down whatever happens."""
     stack, clock = compose(), SystemClock()
     _tell("build")
-    stack.run("build")
+    for image in ("gateway", "moto"):
+        stack.run("build", image)
     try:
         _tell("up")
         stack.run("up", "--detach")
