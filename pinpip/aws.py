@@ -84,6 +84,8 @@ def _explained() -> Iterator[None]:
         yield
     except _MISCONFIGURED as error:
         raise ConfigError(f"AWS's own chain: {error}", aws_faults.CREDENTIALS) from error
+    except ValueError as error:
+        raise ConfigError(f"AWS's own chain: {error}", "write it as https://host:port") from error
     except (exceptions.BotoCoreError, exceptions.ClientError) as error:
         advice = aws_faults.advice(error) or aws_faults.CREDENTIALS
         raise TransientError(f"AWS gives no credentials: {error}", advice) from error

@@ -10,7 +10,7 @@ from botocore.utils import InstanceMetadataFetcher
 
 from pinpip.aws_faults import AUTHORITY
 from pinpip.config import Aws
-from pinpip.errors import SinkError
+from pinpip.errors import ConfigError, SinkError
 from pinpip.network import LINK_LOCAL, LOOPBACK, spare_loopback
 from sinks.options import options_at
 from sinks.store import open_store
@@ -87,6 +87,18 @@ def test_each_library_goes_to_the_endpoint_of_its_service(
         monkeypatch.setenv(name, value)
     assert Work(Aws.model_validate(aws), cloud, lake_of(cloud)).users() == everybody("KEY1")
     assert {(call.library, call.host) for call in cloud.calls} == HOSTS
+
+
+@pytest.mark.parametrize(
+    "name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE", "AWS_PROFILE"]
+)
+@pytest.mark.usefixtures("cloud")
+def test_a_setting_of_the_chain_that_cannot_be_is_a_fault_of_the_configuration(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "127.0.0.1:9000")
+    with pytest.raises(ConfigError, match=r"127.0.0.1:9000"):
+        open_store("s3://bucket/prefix", Aws())
 
 
 def test_each_library_names_the_bucket_in_the_host_where_boto3_does(
