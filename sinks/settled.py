@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pinpip.batch import Partition
@@ -64,17 +65,22 @@ def _decoded(body: bytes, name: str) -> Settled:
 
 def at(uri: str, options: Options) -> Settled:
     """As `newest`, of the table at `uri`; empty when entries since then are gone as well."""
-    from deltalake.fs import DeltaStorageHandler  # noqa: PLC0415  # pyarrow is slow to import
-    from pyarrow.fs import FileSelector, FileType  # noqa: PLC0415
-
-    place = DeltaStorageHandler(uri, options())
-    found = place.get_file_info_selector(FileSelector(FOLDER.rstrip("/"), allow_not_found=True))
-    if not found:
+    found = pl.scan_lines(
+        f"{uri}/{FOLDER}*.json", storage_options=options(), include_file_paths="path"
+    ).collect()
+    if found.is_empty():
         return Settled()
-    path = max(file.path for file in found)
-    kept = _decoded(place.open_input_file(path).read(), f"{uri}/{path}")
-    [entry] = place.get_file_info([deltalog.name_of(kept.base)])
-    return kept if entry.type is FileType.File else Settled()
+    [(line, path)] = found.sort("path").tail(1).rows()
+    kept = _decoded(line.encode(), path)
+    return kept if _is_there(f"{uri}/{deltalog.name_of(kept.base)}", options) else Settled()
+
+
+def _is_there(uri: str, options: Options) -> bool:
+    try:
+        entry = pl.scan_lines(uri, storage_options=options(), glob=False).head(1).collect()
+    except FileNotFoundError:
+        return False
+    return not entry.is_empty()
 
 
 def joined(ranges: Iterable[Range]) -> list[Range]:

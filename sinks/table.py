@@ -19,7 +19,7 @@ from pinpip import aws_faults
 from pinpip.batch import Coordinates
 from pinpip.borders import Options
 from pinpip.errors import SinkError, TransientError, UnknownFault
-from sinks import lostcheckpoint, protocol, store
+from sinks import listing, protocol, store
 from sinks.rows import COLUMN
 
 RETENTION = "delta.setTransactionRetentionDuration"
@@ -34,7 +34,6 @@ _ANSWER = re.compile(r"status code (\d+).*<Code>(.*?)</Code>\s*<Message>(.*?)</M
 _UNREADABLE = (FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _SHOWN = 3
 _GAP = "found gap"  # also what a folder shows that is listed while a fast writer adds to its log
-_LISTINGS = 20
 _HINT = "_last_checkpoint"  # in what delta-rs says when that names a checkpoint which is not there
 _BEYOND = re.compile(r"Unsupported|catalog-managed")  # what delta-rs says of a table's features
 _ANOTHER = "name another table in config.yaml, or move this one away"
@@ -50,16 +49,15 @@ def find(uri: str, options: Options) -> DeltaTable | None:
 
 
 def _open(uri: str, options: Options) -> DeltaTable:
-    """The newest version; a gap in its log is believed only when it is there again and again."""
-    for _ in range(_LISTINGS - 1):
-        try:
-            return DeltaTable(uri, storage_options=options())
-        except DeltaError as error:
-            if _HINT in str(error):
-                return lostcheckpoint.opened(uri, options())
-            if _GAP not in str(error):
-                raise
-    return DeltaTable(uri, storage_options=options())
+    """The newest version; where one look at the log does not show it, at least one just as new."""
+    try:
+        return DeltaTable(uri, storage_options=options())
+    except DeltaError as error:
+        if _HINT in str(error):
+            return listing.without_hint(uri, options())
+        if _GAP in str(error):
+            return listing.at_newest(uri, options())
+        raise
 
 
 def find_own(uri: str, options: Options, coordinates: Coordinates) -> DeltaTable | None:

@@ -514,6 +514,25 @@ def test_a_gap_that_one_listing_shows_is_no_damage(
     assert sink.positions([P0]) == {P0: Position(9)}
 
 
+def test_a_log_that_grows_during_every_listing_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = in_folder(tmp_path)
+    sink = opened(backend, A)
+    in_threes(sink, range(3))
+    missed, away = log_of(backend) / f"{2:020d}.json", tmp_path / "away"
+
+    def listed_early(*arguments: Any, **named: Any) -> DeltaTable:
+        missed.rename(away)
+        try:
+            return DeltaTable(*arguments, **named)
+        finally:
+            away.rename(missed)
+
+    monkeypatch.setattr(table_module, "DeltaTable", listed_early)
+    assert sink.positions([P0]) == {P0: Position(9)}
+
+
 def test_a_gap_that_every_listing_shows_is_damage(tmp_path: Path) -> None:
     backend = in_folder(tmp_path)
     sink = opened(backend, A)

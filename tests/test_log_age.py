@@ -129,6 +129,18 @@ def test_a_lost_checkpoint_is_named_in_the_log_of_the_program(tmp_path: Path) ->
     assert (line["event"], line["version"]) == ("last_checkpoint_is_gone", 6)
 
 
+def test_a_hint_that_lies_in_a_bucket_stops_nobody(aws: TestAws) -> None:
+    uri = f"s3://{aws.bucket()}/pin"
+    backend = DeltaBackend(open_store(uri, aws.config), aws.storage_options, "clean", KAFKA)
+    sink = opened(backend, A)
+    in_threes(sink, range(3))
+    lie = json.dumps({"version": 2, "size": 9}).encode()
+    backend.store.put_new(hint.KEY, lie, {})
+    assert opened(backend, A).positions([P0]) == {P0: Position(9)}
+    in_threes(sink, range(3, 4))
+    assert opened(backend, A).positions([P0]) == {P0: Position(12)}
+
+
 def test_a_lost_checkpoint_behind_a_clean_up_is_damage(tmp_path: Path) -> None:
     backend = checkpointed(tmp_path)
     clean_up(backend, left=(7, 8))
