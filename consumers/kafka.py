@@ -29,7 +29,8 @@ class KafkaSource:
     `properties` are librdkafka's (ConfigError for one that exactly-once forbids), `budget` the
     bytes that a consumer may hold: a quarter of it, 16 MiB at most, is the client's queue.
     `start` is where a partition begins that is sought to None; `outage` hears when no broker
-    answers.
+    answers. What expired unread before the offsets `accepted`, and no more, is passed over and told
+    with the records.
     """
 
     coordinates = KAFKA
@@ -53,6 +54,7 @@ class KafkaSource:
         self._topics = list(topics)
         self._headers, self._chunk, self._from_end = want_headers, chunk, start == "latest"
         self._outage = outage
+        self.accepted: Mapping[Partition, int] = {}
         self._held: set[Partition] = set()
 
     def open(self, listener: Listener) -> None:
@@ -66,6 +68,7 @@ class KafkaSource:
             member=True,
             outage=self._outage,
         )
+        self._reader.gaps.accepted = self.accepted
         try:
             refuse_old_broker(self._settings)
         except SourceError:

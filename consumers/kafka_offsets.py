@@ -126,8 +126,8 @@ def outside(partition: Partition, position: int, low: int, high: int) -> Excepti
         return RecordsExpired(
             f"{partition} now starts at offset {low}, but offset {position} is still wanted:"
             f" {low - position} offsets are gone from the topic",
-            "lengthen the topic's retention; to read on without them, set a new `incarnation`"
-            " and a new table, or fetch them from the archive",
+            "lengthen the topic's retention; to go on without them, which is written into the table"
+            " and shown by verify for ever, start once with: pinpip consume PIPELINE --accept-gap",
         )
     if position > high:
         return TopicRecreated(

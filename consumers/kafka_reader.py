@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from consumers.gaps import Gaps
 from consumers.kafka_client import (
     admin_client,
     await_brokers,
@@ -17,7 +18,7 @@ from consumers.kafka_client import (
     topic_partition,
 )
 from consumers.kafka_ids import Asked, Epochs, TopicIds
-from consumers.kafka_messages import frame_of, ranges
+from consumers.kafka_messages import as_many_as, frame_of, ranges
 from consumers.kafka_offsets import Ends, Offsets, Question, outside
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records, Span
 from pinpip.clock import SystemClock
@@ -27,7 +28,6 @@ from pinpip.outage import Outage
 
 LONGEST_WAIT = 1.0
 GLANCE = 0.05  # as long as the client's queue goes on to be filled, nobody waits for it
-POLL_BYTES = 4 * 1024 * 1024
 _EOF = KafkaError._PARTITION_EOF  # noqa: SLF001  # librdkafka's own codes are spelt so
 _STATE = KafkaError._STATE  # noqa: SLF001
 _OUT_OF_RANGE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
@@ -61,6 +61,7 @@ class Reader:
         self.next: dict[Partition, int] = {}
         self.sought: dict[Partition, Position | None] = {}
         self.firsts: dict[Partition, int] = {}
+        self.gaps = Gaps()
         self.known: dict[Partition, Known] = {}
         self._start: dict[Partition, Position | None] = {}
         self._absent: set[str] = set()
@@ -160,6 +161,7 @@ class Reader:
         first = self.firsts.get(partition, high if self._from_end else low)
         offset = position.number if position else first
         reached = max(offset, known.furthest.number if known.furthest else 0)
+        offset = self.gaps.after(partition, offset, low)
         wrong = outside(partition, reached, 0, high) or outside(partition, offset, low, high)
         if wrong is not None:
             raise wrong
@@ -173,6 +175,7 @@ class Reader:
             self._start.pop(partition, None)
             self.known.pop(partition, None)
             self.sought.pop(partition, None)
+            self.gaps.take(partition)
         self._epochs.keep({partition.source for partition in self.next})
 
     def _move(self, target: TopicPartition) -> None:
@@ -219,15 +222,8 @@ class Reader:
         records = self._take(good, ends)
         if records is None:
             return None
-        self._most = self._as_many_as(records)
+        self._most = min(as_many_as(records) or self._most, self._chunk)
         return remaining(self._dated(records, asked), self.sought)
-
-    def _as_many_as(self, records: Records) -> int:
-        """How many records like these are enough for a poll, which would go on for megabytes."""
-        if records.frame.is_empty():
-            return self._most
-        fitting = POLL_BYTES * records.frame.height // records.nbytes
-        return min(max(fitting, 1), self._chunk)
 
     def _look(self) -> None:
         """Let an idle reader hear of a topic created again, by the answer to its last look."""
@@ -292,8 +288,8 @@ class Reader:
             own = found.get(partition)
             end = max(own.end if own else 0, ends.get(partition, 0), self.next[partition])
             pins = self._from_end and self._start[partition] is None
-            if own or pins or end > self.next[partition]:
-                count = own.records if own else 0
-                spans[partition] = Span(self._start[partition], Position(end), count)
+            if own or pins or end > self.next[partition] or partition in self.gaps:
+                count, gap = own.records if own else 0, self.gaps.take(partition)
+                spans[partition] = Span(self._start[partition], Position(end), count, gap)
                 self.next[partition], self._start[partition] = end, Position(end)
         return Records(frame, spans, KAFKA) if spans else None

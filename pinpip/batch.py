@@ -62,12 +62,20 @@ class Span:
     """A stretch of one partition: `records` records were read between `start` and `end`.
 
     `start` is None when nothing was held before. Offsets are not dense, so `records` may be less
-    than the difference of the ends (compaction, transaction markers).
+    than the difference of the ends (compaction, transaction markers). `first`: the first record
+    that was left where retention took some from `start` on, and the operator accepted that.
     """
 
     start: Position | None
     end: Position
     records: int
+    first: Position | None = None
+
+    def expired(self, held: Position | None) -> int:
+        """How many offsets a reader at `held` will never get, as the operator accepted."""
+        if self.first is None or held is None:
+            return 0
+        return max(0, self.first.number - held.number)
 
 
 @dataclass(frozen=True)
@@ -204,7 +212,7 @@ def _follow(before: Span | None, after: Span) -> Span:
     old, new = before.end.epoch, after.end.epoch
     if after.start != before.end or (None not in {old, new} and old != new):
         raise ValueError(f"{after} does not start where {before} ends")
-    return Span(before.start, after.end, before.records + after.records)
+    return Span(before.start, after.end, before.records + after.records, before.first)
 
 
 def merge(parts: Iterable[Records]) -> Records:

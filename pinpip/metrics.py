@@ -14,7 +14,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.records = Counter(
             "pinpip_records",
-            "Records that every sink is past: clean and quarantined are rows, filtered are none.",
+            "Records that every sink is past: clean and quarantined are rows, filtered are none, "
+            "expired are offsets that retention took unread, as the operator accepted.",
             ["pipeline", "outcome"],
             registry=self.registry,
         )
@@ -60,6 +61,8 @@ class Metrics:
         self.records.labels(pipeline, "clean").inc(clean)
         self.records.labels(pipeline, "quarantined").inc(quarantined)
         self.records.labels(pipeline, "filtered").inc(filtered)
+        expired = sum(span.expired(span.start) for span in batch.spans.values())
+        self.records.labels(pipeline, "expired").inc(expired)
         self.batches.labels(pipeline).inc()
         for partition, span in batch.spans.items():
             self.position.labels(pipeline, *partition).set(span.end.number)

@@ -99,6 +99,7 @@ class Tally:
     records: int
     start: Position | None
     end: Position | None
+    expired: int = 0
 
 
 def check(archive: Archive, clean: Held) -> tuple[list[Finding], Tally]:
@@ -120,9 +121,13 @@ def check(archive: Archive, clean: Held) -> tuple[list[Finding], Tally]:
     if not silent and clean.position is not None and (end is None or end < clean.position):
         behind = f"{archive.name}: the chain ends at {text(end)}, the table at "
         findings.append(Finding(Kind.BEHIND, clean.partition, behind + text(clean.position)))
+    elif end is not None and (clean.position is None or clean.position < end):
+        behind = f"{clean.table}: it is at {text(clean.position)}, {archive.name} at {text(end)}"
+        findings.append(Finding(Kind.BEHIND, clean.partition, behind))
     start = links[0].start if links else None
-    records = sum(link.records for link in links)
-    return findings, Tally(archive.name, clean.partition, len(found), records, start, end)
+    records, expired = (sum(getattr(link, n) for link in links) for n in ("records", "expired"))
+    tally = Tally(archive.name, clean.partition, len(found), records, start, end, expired)
+    return findings, tally
 
 
 def _broken(found: Sequence[Link | PositionLost]) -> Iterator[str]:
@@ -136,14 +141,23 @@ def _broken(found: Sequence[Link | PositionLost]) -> Iterator[str]:
 
 
 def _disagreeing(archive: Archive, links: Sequence[Link], clean: Held) -> Iterator[str]:
-    """Between two positions where both an object and a commit end, both hold as many records."""
+    """Between two positions where both an object and a commit end, both hold as many records.
+
+    An archive that was behind when records expired lacks as many more as it says.
+    """
     wanted = [r.read if archive.stage == "raw" else r.clean for r in clean.ranges]
-    ledger = dict(zip([r.end for r in clean.ranges], accumulate(wanted), strict=True))
-    chained = zip(links, accumulate(link.records for link in links), strict=True)
+    ends = [r.end for r in clean.ranges]
+    ledger = dict(zip(ends, _sums(wanted, [r.expired for r in clean.ranges]), strict=True))
+    own = _sums([link.records for link in links], [link.expired for link in links])
+    chained = zip(links, own, strict=True)
     shared = [(link.end, n, ledger[link.end]) for link, n in chained if link.end in ledger]
-    for (start, archived, read), (end, archived_then, read_then) in pairwise(shared):
-        if archived_then - archived != read_then - read:
-            yield (
-                f"{archived_then - archived} records instead of {read_then - read} between "
-                f"{text(start)} and {text(end)}"
-            )
+    for (start, *before), (end, *after) in pairwise(shared):
+        (archived, lost), (read, expired) = (
+            (b[0] - a[0], b[1] - a[1]) for a, b in zip(before, after, strict=True)
+        )
+        if not 0 <= read - archived <= max(0, lost - expired):
+            yield f"{archived} records instead of {read} between {text(start)} and {text(end)}"
+
+
+def _sums(records: Sequence[int], expired: Sequence[int]) -> list[tuple[int, int]]:
+    return list(zip(accumulate(records), accumulate(expired), strict=True))

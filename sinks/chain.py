@@ -34,6 +34,7 @@ class About(TypedDict):
     records: int
     writer: str
     epoch: NotRequired[int | None]
+    expired: NotRequired[int]
     digits: NotRequired[int]
 
 
@@ -46,6 +47,7 @@ class Link:
     start: Position
     end: Position
     records: int
+    expired: int = 0
 
 
 def links(store: Store, keys: Sequence[str]) -> Iterator[Link | PositionLost]:
@@ -60,7 +62,7 @@ def _link(store: Store, key: str) -> Link | PositionLost:
     try:
         told = about(store, key)
         ends = position(told["start"]), position(told["end"])
-        return Link(key, start_of(key), *ends, told["records"])
+        return Link(key, start_of(key), *ends, told["records"], told.get("expired", 0))
     except PositionLost as error:
         return error
 

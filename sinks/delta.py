@@ -1,7 +1,7 @@
 """The Delta sink: rows and the positions they advance, in one commit."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 
 import polars as pl
@@ -16,6 +16,7 @@ from pinpip.errors import StalePosition, TransientError
 from sinks import (
     datafile,
     deltalog,
+    expired,
     guard,
     ledger,
     newtable,
@@ -27,6 +28,7 @@ from sinks import (
 )
 from sinks.checkpoints import Checkpoints
 from sinks.deltalog import Action, Log
+from sinks.progress import Progress
 from sinks.setup import Setup
 from sinks.store import Store
 from sinks.target import Target
@@ -34,15 +36,6 @@ from sinks.transactions import Lookup
 
 _TRIES = 20  # of one commit, each after another writer's
 _FOLLOWED = 10  # entries of others, one by one: to open the newest version is quicker than more
-
-
-@dataclass
-class _Progress:
-    """How far one partition is: `held` in the table, `seen` with what was put off."""
-
-    held: Position | None
-    seen: Position | None
-    put_off: list[ledger.Range] = field(default_factory=list)
 
 
 class DeltaSink:
@@ -53,7 +46,7 @@ class DeltaSink:
         self._target = target
         self._store = store
         self._clock = clock
-        self._progress: dict[Partition, _Progress] = {}
+        self._progress: dict[Partition, Progress] = {}
         self._log: Log | None = None
         self._setup = Setup(target)
         self._window: Rejects | None = None
@@ -88,7 +81,7 @@ class DeltaSink:
                 self._guard(newest, found)
                 owner.refuse_another(self._store, target, log, found)
         self._log = log
-        self._progress |= {p: _Progress(held, held) for p, held in found.items()}
+        self._progress |= {p: Progress(held, held) for p, held in found.items()}
         return found
 
     def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:
@@ -120,7 +113,7 @@ class DeltaSink:
         self._window = batch.window if self._target.rules else None
         ranges = self._ranges(batch)
         rows = self._rows(batch, ranges)
-        if self._may_wait(rows):
+        if self._may_wait(rows) and not any(r.expired for r in ranges):
             for r in ranges:
                 self._progress[r.of].put_off.append(r)
                 self._progress[r.of].seen = r.end
@@ -162,6 +155,7 @@ class DeltaSink:
                 read=read.get(p, 0),
                 clean=clean.get(p, 0),
                 quarantined=quarantined.get(p, 0),
+                expired=span.expired(seen[p]),
             )
             for p, span in news.items()
         ]
@@ -196,12 +190,13 @@ class DeltaSink:
         now_ms = int(self._clock.now().timestamp() * 1000)
         files = [] if rows.is_empty() else [deltalog.add(self._put(rows, now_ms))]
         info = self._info(rows, ranges, now_ms)
+        files += expired.totals(self._target, ranges, now_ms)
         moves = self._append(info, files, ranges, now_ms)
-        self._progress |= {p: _Progress(end, end) for p, end in moves.items()}
+        self._progress |= {p: Progress(end, end) for p, end in moves.items()}
         self._committed_at = self._clock.monotonic()
 
     def _append(
-        self, info: Action, files: list[Action], ranges: list[ledger.Range], now_ms: int
+        self, info: Action, others: list[Action], ranges: list[ledger.Range], now_ms: int
     ) -> Mapping[Partition, Position]:
         """Compare and commit, until no other writer was there in between; where that leads."""
         for tried in range(1, _TRIES + 1):
@@ -209,7 +204,7 @@ class DeltaSink:
             moves = self._compare(log, ranges)
             owner.refuse_another(self._store, self._target, log, moves)
             moved = self._transactions(log.transaction_version, moves, now_ms)
-            entry = [info, *self._setup.actions, *map(deltalog.txn, moved), *files]
+            entry = [info, *self._setup.actions, *map(deltalog.txn, moved), *others]
             landed = log.append(entry)
             if landed is entry:
                 self._setup.done()

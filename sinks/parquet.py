@@ -120,6 +120,8 @@ class ParquetSink:
         )
         if span.end.digits:
             about["digits"] = span.end.digits
+        if span.expired(own):
+            about["expired"] = span.expired(own)
         key = chain.key_of(partition, about["start"])
         text = json.dumps(about)
         if not self._store.put_new(key, _encoded(new, text), {chain.KEY: text}):

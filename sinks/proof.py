@@ -1,6 +1,6 @@
 """What must hold of one partition's rows, ledger and position: pure checks that answer findings."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -83,7 +83,7 @@ class Held:
     @cached_property
     def distinct(self) -> pl.Series:
         """Each key once, sorted."""
-        return self.keys.filter(_firsts(self.keys))
+        return self.keys.filter(firsts(self.keys))
 
     def key(self, position: Position) -> int | str:
         """The position as a key."""
@@ -105,7 +105,7 @@ def key_dtype(coordinates: Coordinates) -> pl.DataType:
     return pl.Int64() if coordinates.sub is None else pl.String()
 
 
-def _firsts(ordered: pl.Series) -> pl.Series:
+def firsts(ordered: pl.Series) -> pl.Series:
     """Where a sorted series has a value for the first time."""
     return ordered.ne_missing(ordered.shift(1))
 
@@ -120,13 +120,12 @@ def check(clean: Held, quarantine: Held) -> Iterator[Finding]:
     yield from _counts(clean, clean.ranges, lambda r: r.clean)
     yield from _counts(quarantine, quarantine.ranges, lambda r: r.quarantined)
     yield from _behind(clean, quarantine)
-    yield from _gaps(clean, quarantine)
 
 
 def _duplicates(clean: Held, quarantine: Held) -> Iterator[Finding]:
     """Each record is in one place once."""
     together = pl.concat([clean.keys, quarantine.keys]).sort()
-    double = together.filter(~_firsts(together))
+    double = together.filter(~firsts(together))
     if double.is_empty():
         return
     where = f"{clean.table} and {quarantine.table} together"
@@ -185,14 +184,20 @@ def _position(held: Held) -> Iterator[Finding]:
 
 
 def _counts(
-    held: Held, ranges: Sequence[Range], expected: Callable[[Range], int]
+    held: Held,
+    ranges: Sequence[Range],
+    expected: Callable[[Range], int],
+    lost: Callable[[Range], int] = lambda _: 0,
 ) -> Iterator[Finding]:
-    """The rows of each range are as many as the ledger says; double ones count once."""
+    """The rows of each range are as many as the ledger says, or fewer by what is `lost`.
+
+    Double ones count once.
+    """
     starts = held.read_before([r.start for r in ranges])
     ends = held.read_before([r.end for r in ranges])
     for r, first, last in zip(ranges, starts, ends, strict=True):
         rows, wanted = last - first, expected(r)
-        if rows != wanted:
+        if not 0 <= wanted - rows <= lost(r):
             yield Finding(
                 Kind.MISSING if rows < wanted else Kind.SURPLUS,
                 held.partition,
@@ -215,76 +220,25 @@ def _behind(clean: Held, quarantine: Held) -> Iterator[Finding]:
             f"{quarantine.table}: {owed} rows are not there yet, it is at "
             f"{text(quarantine.position)}",
         )
-    yield from _counts(quarantine, done, lambda r: r.quarantined)
+    yield from _counts(
+        quarantine, done, lambda r: r.quarantined, lambda r: _expired_within(r, quarantine)
+    )
 
 
-def _gaps(clean: Held, quarantine: Held) -> Iterator[Finding]:
-    """Where no ledger entry explains them any more, the rows must be dense up to the edge."""
-    edge, found = clean.edge, _together(clean, quarantine)
-    if edge is None or found.is_empty():
-        return
-    if clean.coordinates.sub is None:
-        missing = _missing_offsets(found, edge.number) - clean.expired_before
-        what = f"{missing} offsets between {found[0]} and {edge.number}" if missing > 0 else ""
-    else:
-        unseen = not clean.ranges and clean.key(edge) > found[-1]
-        what = f"the records from {found[-1]} to the position {text(edge)}" if unseen else ""
-    if what:
-        detail = f"{what} are in neither table, and no ledger entry explains them"
-        yield Finding(Kind.GAP, clean.partition, detail)
+def lost_rejects(clean: Held, quarantine: Held) -> int:
+    """Rows that the quarantine still had to get when their records expired."""
+    ranges = [r for r in clean.ranges if _expired_within(r, quarantine)]
+    starts = quarantine.read_before([r.start for r in ranges])
+    ends = quarantine.read_before([r.end for r in ranges])
+    held = [last - first for first, last in zip(starts, ends, strict=True)]
+    return sum(max(0, r.quarantined - n) for r, n in zip(ranges, held, strict=True))
 
 
-def sure(findings: Iterable[Finding], unsure: Mapping[str, int]) -> Iterator[Finding]:
-    """The findings that hold although `unsure` rows of each table may be of this incarnation."""
-    absent = {Kind.MISSING, Kind.GAP} if any(unsure.values()) else set()
-    return (finding for finding in findings if finding.kind not in absent)
-
-
-def whose(partition: Partition, unsure: Mapping[str, int]) -> Iterator[Unknown]:
-    """The `unsure` rows of each table: they may be of this incarnation."""
-    for table, count in unsure.items():
-        if count:
-            detail = (
-                f"{table}: another engine merged the files of several incarnations before rows "
-            )
-            detail += f"named theirs: whose {count} rows are, and whether rows are missing"
-            yield Unknown(partition, detail)
-
-
-def unknown(clean: Held, quarantine: Held) -> Iterator[Unknown]:
-    """What rows, positions and ledger cannot prove: rows lost from before the ledger begins.
-
-    Kafka's offsets are dense there, from the first row on. Kinesis's numbers never are.
-    """
-    edge = clean.edge
-    if edge is None or (clean.coordinates.sub is None and edge.number == 0):
-        return
-    if clean.coordinates.sub is not None:
-        since = f"the log before {text(edge)} expired"
-        yield Unknown(clean.partition, f"{since}: whether rows from before it are missing")
-        return
-    found = _together(clean, quarantine)
-    before = found.filter(found < edge.number)
-    if before.is_empty():
-        since = f"the log before offset {edge.number} expired and no row is from before it"
-        yield Unknown(clean.partition, f"{since}: whether rows are missing there")
-    elif before[0] > 0:
-        since = f"the log of the first commits expired and the first row is offset {before[0]}"
-        yield Unknown(clean.partition, f"{since}: whether rows before it are missing")
-    if 0 <= _missing_offsets(found, edge.number) < clean.expired_before:
-        since = f"{clean.expired_before} offsets expired before the log begins"
-        yield Unknown(clean.partition, f"{since}: which ones, and whether others are missing")
-
-
-def _together(clean: Held, quarantine: Held) -> pl.Series:
-    """Each key of both tables once, sorted."""
-    both = pl.concat([clean.keys, quarantine.keys]).sort()
-    return both.filter(_firsts(both))
-
-
-def _missing_offsets(found: pl.Series, edge: int) -> int:
-    covered = found.filter(found < edge)
-    return edge - int(found[0]) - covered.len() if covered.len() else 0
+def _expired_within(r: Range, quarantine: Held) -> int:
+    """How many offsets of the clean table's range had expired before the quarantine was there."""
+    start = r.start.number if r.start else 0
+    gaps = [(g.start.number, g.start.number + g.expired) for g in quarantine.ranges if g.start]
+    return sum(max(0, min(r.end.number, end) - max(start, begin)) for begin, end in gaps)
 
 
 def _reaches(position: Position | None, end: Position) -> bool:

@@ -56,16 +56,15 @@ def read_expired(lookup: Lookup, app: str, partition: Partition) -> int:
 
     The ledger says when, as long as the log lasts; this total lasts as long as the table.
     """
-    return lookup(_expired(app_id(app, partition))) or 0
+    return lookup(f"{app_id(app, partition)}/expired") or 0
 
 
-def write_expired(lookup: Lookup, own: str, more: int, now_ms: int) -> Transaction:
-    """The `txn` action that adds `more` to what expired unread beside the position `own`."""
-    return Transaction(_expired(own), (lookup(_expired(own)) or 0) + more, now_ms)
-
-
-def _expired(own: str) -> str:
-    return f"{own}/expired"
+def write_expired(
+    lookup: Lookup, app: str, partition: Partition, more: int, now_ms: int
+) -> Transaction:
+    """The `txn` action that adds `more` to what expired unread."""
+    total = read_expired(lookup, app, partition) + more
+    return Transaction(f"{app_id(app, partition)}/expired", total, now_ms)
 
 
 def read(

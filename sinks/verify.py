@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pinpip.batch import Coordinates, Partition, Position
 from pinpip.borders import Options
-from sinks import archive, proof
+from sinks import archive, density, proof
 from sinks.archive import Archive
 from sinks.proof import Finding, Held, Unknown
 from sinks.snapshot import Snapshot
@@ -114,12 +114,13 @@ def prove(
         good = clean.held(partition, clean_keys.pop(partition, None))
         bad = quarantine.held(partition, quarantine_keys.pop(partition, None))
         unsure = {side.name: side.unsure.get(partition, 0) for side in (clean, quarantine)}
-        findings += proof.sure(proof.check(good, bad), unsure)
-        unknown += [*proof.unknown(good, bad), *proof.whose(partition, unsure)]
+        found = [*proof.check(good, bad), *density.gaps(good, bad)]
+        findings += density.sure(found, unsure)
+        unknown += [*density.unknown(good, bad), *density.whose(partition, unsure)]
         tallies.append(_tally(good, bad))
         for chained in archives:
-            found, tally = archive.check(chained, good)
-            findings += found
+            broken, tally = archive.check(chained, good)
+            findings += broken
             chains.append(tally)
     watch("", len(known), len(known))
     findings += [*clean.lost, *quarantine.lost]
@@ -142,7 +143,7 @@ def _tally(clean: Held, quarantine: Held) -> Tally:
         quarantined=quarantine.keys.len(),
         filtered=max(0, read - kept),
         gaps=_gaps(clean, min(firsts, default=None), read),
-        expired=clean.expired,
+        expired=clean.expired + proof.lost_rejects(clean, quarantine),
     )
 
 

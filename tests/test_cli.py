@@ -278,7 +278,8 @@ def test_status_of_a_stream_lists_its_shards(tmp_path: Path, aws: TestAws) -> No
     assert tree["lag"] is None
     assert tree["partitions"] == [
         {"partition": f"{stream}/shardId-{n:012d}"}
-        | dict.fromkeys(["position", "end", "lag", "held_back"])
+        | dict.fromkeys(["position", "end", "lag", "gone", "held_back"])
+        | {"expired": 0}
         for n in range(2)
     ]
 

@@ -63,7 +63,14 @@ def topic_of(home: Home) -> str:
 def test_a_whole_topic_read_again_equals_tables_and_archive(live: Home) -> None:
     tree = live.verify("--reread", "--grace", "0")
     assert tree["findings"] == []
-    wanted = {"records": COUNT, "rows": COUNT, "out_of_reach": 0, "sample": None, "seed": None}
+    wanted = {
+        "records": COUNT,
+        "rows": COUNT,
+        "out_of_reach": 0,
+        "expired": 0,
+        "sample": None,
+        "seed": None,
+    }
     assert tree["reread"] == wanted
     assert sum(row["records"] for row in tree["archives"]) == COUNT
     said = live.run("verify", "--reread").stdout

@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from typer.testing import CliRunner
 
-from pinpip.cli import app
 from pinpip.cli.examine import examine
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
-from tests.support.commands import change
+from tests.support.commands import change, invoke
 from tests.support.consuming import consumed
 from tests.support.processes import Home, kafka_home, kinesis_home, payloads, put
 
@@ -22,7 +20,7 @@ COUNT = 40
 
 def said(home: Home, *arguments: str) -> tuple[int, str]:
     """The exit code of `pinpip verify`, and its last line."""
-    done = CliRunner().invoke(app, ["-c", str(home.config_path), "verify", *arguments])
+    done = invoke(home, "verify", *arguments)
     return done.exit_code, done.output.strip().splitlines()[-1]
 
 

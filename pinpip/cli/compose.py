@@ -1,6 +1,6 @@
 """From configuration to parts: which source, transform and sinks make up a pipeline."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -12,7 +12,7 @@ from consumers.kafka import KafkaSource
 from consumers.loop import Limits, Loop
 from pinpip import config as settings
 from pinpip import kafka
-from pinpip.batch import KAFKA, KINESIS, VALUE, Batch, Coordinates, Records
+from pinpip.batch import KAFKA, KINESIS, VALUE, Batch, Coordinates, Partition, Records
 from pinpip.borders import Sink, Source
 from pinpip.clock import Clock
 from pinpip.config import Config, Pipeline
@@ -67,8 +67,17 @@ def archives(pipeline: Pipeline) -> list[settings.ParquetSink]:
     return [s for s in pipeline.sinks if isinstance(s, settings.ParquetSink)]
 
 
-def source_of(config: Config, name: str, clock: Clock, outage: Callable[[str], Outage]) -> Source:
-    """The live source of the pipeline `name`; `outage` makes what hears of its faults."""
+def source_of(
+    config: Config,
+    name: str,
+    clock: Clock,
+    outage: Callable[[str], Outage],
+    accepted: Mapping[Partition, int] | None = None,
+) -> Source:
+    """The live source of the pipeline `name`; `outage` makes what hears of its faults.
+
+    `accepted` as in `consumers.kafka.KafkaSource`.
+    """
     pipeline = config.pipeline(name)
     source = pipeline.source
     memory = int(config.batching.memory)
@@ -86,7 +95,7 @@ def source_of(config: Config, name: str, clock: Clock, outage: Callable[[str], O
             memory=memory // 4,
             outage=outage("source"),
         )
-    return KafkaSource(
+    topics = KafkaSource(
         kafka.properties(config),
         source.topics,
         group_of(config, name),
@@ -95,6 +104,8 @@ def source_of(config: Config, name: str, clock: Clock, outage: Callable[[str], O
         outage=outage("source"),
         want_headers=any(archive.stage == "raw" for archive in archives(pipeline)),
     )
+    topics.accepted = accepted or {}
+    return topics
 
 
 def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], Batch]:
@@ -218,18 +229,20 @@ def loop_of(
     outage: Callable[[str], Outage] | None = None,
     begins: bool = False,
     accept_rejects: bool = False,
+    accepted: Mapping[Partition, int] | None = None,
     rig: Rig | None = None,
 ) -> Loop:
     """The live pipeline `name`, ready to run.
 
     `outage` makes what hears of the faults of a part; `begins` as in `sinks.delta.Target`,
-    `accept_rejects` as in `consumers.loop.Limits`; `rig` puts crash points between the parts.
+    `accept_rejects` as in `consumers.loop.Limits`, `accepted` as in `consumers.kafka.KafkaSource`;
+    `rig` puts crash points between the parts.
     """
     pipeline = config.pipeline(name)
     keep = any(archive.stage == "raw" for archive in archives(pipeline))
     process = process_of(pipeline, keep_values=keep)
     outages = outage or partial(Outage, clock=clock)
-    source = source_of(config, name, clock, outages)
+    source = source_of(config, name, clock, outages, accepted)
     return Loop(
         rig.source(source) if rig else source,
         process,

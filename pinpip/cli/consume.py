@@ -39,6 +39,13 @@ def consume(
             help="Let rejects through, however many, until a whole window is within the limit.",
         ),
     ] = False,
+    accept_gap: Annotated[
+        bool,
+        typer.Option(
+            "--accept-gap",
+            help="Go on without the records that have expired unread by now; verify names them.",
+        ),
+    ] = False,
     chaos: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Consume until SIGTERM or Ctrl-C: read, clean, write, each record exactly once.
@@ -59,6 +66,11 @@ def consume(
             "--accept-rejects lifts the limit on rejects, so it needs the pipelines it is for",
             "name the pipelines: pinpip consume pin --accept-rejects",
         )
+    if accept_gap and not pipelines:
+        raise ConfigError(
+            "--accept-gap gives up records, so it needs the pipelines it is for",
+            "name the pipelines: pinpip consume pin --accept-gap",
+        )
     names = pipelines or list(config.pipelines)
     metrics = Metrics()
     if metrics_port is not None:
@@ -69,6 +81,7 @@ def consume(
         metrics,
         begins=new_incarnation,
         accept_rejects=accept_rejects,
+        accept_gap=accept_gap,
         chaos=chaos,
     )
     for name in names:
@@ -76,9 +89,10 @@ def consume(
 
 
 def said(metrics: "Metrics", name: str) -> str:
-    """What became of the pipeline's records; filtered ones are named when there are any."""
-    counts = {o: metrics.total(name, o) for o in ("clean", "quarantined", "filtered")}
-    return ", ".join(f"{n:,} {o}" for o, n in counts.items() if n or o != "filtered")
+    """What became of the pipeline's records; rare outcomes are named when there are any."""
+    counts = {o: metrics.total(name, o) for o in ("clean", "quarantined", "filtered", "expired")}
+    always = ("clean", "quarantined")
+    return ", ".join(f"{n:,} {o}" for o, n in counts.items() if n or o in always)
 
 
 def _serve(metrics: "Metrics", port: int) -> None:
@@ -98,16 +112,19 @@ def run(
     *,
     begins: bool = False,
     accept_rejects: bool = False,
+    accept_gap: bool = False,
     chaos: str | None = None,
 ) -> None:
     """One thread per pipeline; the first to fail stops the others and its error is raised.
 
-    `begins` as in `sinks.delta.Target`, `accept_rejects` as in `consumers.loop.Limits`; `chaos` is
-    a `chaos.points.Plan` as JSON.
+    `begins` as in `sinks.delta.Target`, `accept_rejects` as in `consumers.loop.Limits`;
+    `accept_gap` passes over what has expired by now, and nothing that expires later; `chaos` is a
+    `chaos.points.Plan` as JSON.
     """
     from chaos.points import Plan, Rig
     from consumers.loop import IN_FLIGHT
     from pinpip.cli.compose import loop_of
+    from pinpip.cli.ends import first_offsets
     from pinpip.clock import SystemClock
 
     rig = Rig(Plan.model_validate_json(chaos)) if chaos else None
@@ -128,6 +145,7 @@ def run(
                 begins=begins,
                 accept_rejects=accept_rejects,
                 rig=rig,
+                accepted=first_offsets(config, name) if accept_gap else None,
             )
             for name in names
         ]

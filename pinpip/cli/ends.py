@@ -62,6 +62,11 @@ def marks_of(config: Config, name: str) -> dict[Partition, tuple[Position, Posit
     return end_positions(kafka.properties(config), source.topics)
 
 
+def first_offsets(config: Config, name: str) -> dict[Partition, int]:
+    """The first offset that each partition of a Kafka source has now."""
+    return {partition: low.number for partition, (low, _) in marks_of(config, name).items()}
+
+
 def misplaced(positions: Positions, marks: Marks) -> list[tuple[Partition, str, str]]:
     """Positions that the source cannot have: (partition, kind of finding, what is wrong).
 

@@ -70,7 +70,7 @@ def examine(
         "transform": config.pipeline(name).transform,
         "by_partition": [_partition(t, ends) for t in report.tallies],
         "archives": [_chain(chain) for chain in report.chains],
-        "reread": None if again is None or plan is None else _again(again, plan),
+        "reread": None if again is None or plan is None else _again(again, plan, report),
     }
 
 
@@ -124,6 +124,7 @@ def _chain(chain: "Chain") -> dict[str, Any]:
         "partition": str(chain.partition),
         "objects": chain.objects,
         "records": chain.records,
+        "expired": chain.expired,
         "start": _number(chain.start),
         "end": _number(chain.end),
     }
@@ -136,11 +137,12 @@ def _number(position: "Position | None") -> int | str | None:
     return position.number if position.number < 2**53 else f"{position.number}.{position.sub}"
 
 
-def _again(again: "Reread", plan: Plan) -> dict[str, Any]:
+def _again(again: "Reread", plan: Plan, report: "Report") -> dict[str, Any]:
     return {
         "records": again.records,
         "rows": again.rows,
         "out_of_reach": again.out_of_reach,
+        "expired": sum(tally.expired for tally in report.tallies),
         "sample": plan.sample,
         "seed": None if plan.sample is None else plan.seed,
     }

@@ -26,7 +26,8 @@ def status(
     """Show each table's rows, and each partition's position, its end and the lag between.
 
     Asks the tables' logs and the sources and reads no row: `pinpip verify` does that.
-    Held back is what lies behind a transaction that is still open: nobody can read it yet.
+    Held back is what lies behind a transaction that is still open: nobody can read it yet. Gone is
+    what retention took unread, and expired what of that was accepted (consume --accept-gap).
     Kinesis does not tell where a shard ends: there the lag is unknown.
     recreated: another topic or stream has that name now; the consumer stops and says what to do.
     Example: pinpip status pin
@@ -43,7 +44,7 @@ def status(
 
 def _tree(config: "Config", name: str) -> dict[str, Any]:
     from pinpip.cli.compose import tables_of
-    from pinpip.cli.ends import ends_of, epochs_of, high_watermarks_of
+    from pinpip.cli.ends import ends_of, epochs_of, high_watermarks_of, marks_of
     from sinks.table import find_own
     from sinks.txns import versions
 
@@ -54,10 +55,11 @@ def _tree(config: "Config", name: str) -> dict[str, Any]:
     )
     highs = high_watermarks_of(config, name)  # asked first: what arrives meanwhile is not held back
     lookup = versions(clean, tables.options) if clean else None
-    ends = ends_of(config, name)
+    marks = marks_of(config, name)
+    ends = {p: high for p, (_, high) in marks.items()} or ends_of(config, name)
     epochs = epochs_of(config, name, ends)
     partitions = [
-        _row(tables, lookup, p, end, epochs.get(p.source))
+        _row(tables, lookup, p, marks.get(p), epochs.get(p.source))
         | {"held_back": _beyond(highs.get(p), end)}
         for p, end in sorted(ends.items())
     ]
@@ -76,19 +78,24 @@ def _row(
     tables: "Tables",
     lookup: "Lookup | None",
     partition: "Partition",
-    end: "Position | None",
+    marks: "tuple[Position, Position] | None",
     epoch: int | None,
 ) -> dict[str, Any]:
+    from pinpip.cli.beyond import lag
     from sinks import transactions
 
-    position = None
+    position, expired = None, 0
     if lookup is not None:
         position = transactions.read_with_epoch(lookup, tables.app, partition, tables.coordinates)
+        expired = transactions.read_expired(lookup, tables.app, partition)
+    low, high = marks or (None, None)
     return {
         "partition": str(partition),
         "position": None if position is None else str(position.number),
-        "end": None if end is None else str(end.number),
-        "lag": _beyond(end, position),
+        "end": None if high is None else str(high.number),
+        "lag": lag(position, low, high) if low and high else None,
+        "gone": None if low is None else _beyond(low, position or low),
+        "expired": expired,
         "recreated": _is_another(position, epoch),
     }
 

@@ -1,7 +1,7 @@
 """Batches of an invented log: what a source and a transform would hand to a sink."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -112,6 +112,13 @@ class Log:
             full.spans,
             full.coordinates,
         )
+
+    def after_gap(self, batch: Batch, index: int, held: int) -> Batch:
+        """The batch for a sink at the record `held`: those up to the batch's first have expired."""
+        partition = self.partition(index)
+        span = batch.spans[partition]
+        gap = replace(span, start=self.position(held), first=span.start)
+        return replace(batch, spans={**batch.spans, partition: gap})
 
     def _span(self, first: int, last: int) -> Span:
         end = self.position(last)

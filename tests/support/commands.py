@@ -3,8 +3,11 @@
 from subprocess import CompletedProcess
 from typing import Any
 
+import structlog
 import yaml
+from typer.testing import CliRunner, Result
 
+from pinpip.cli import app
 from tests.support.processes import Home
 
 
@@ -33,3 +36,11 @@ def change(home: Home, where: str, value: object) -> None:
         node = node.setdefault(parent, {})
     node[key] = value
     home.config_path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+
+
+def invoke(home: Home, *arguments: str) -> Result:
+    """`pinpip …` in this process; its log goes nowhere else afterwards."""
+    try:
+        return CliRunner().invoke(app, ["-c", str(home.config_path), *arguments])
+    finally:
+        structlog.reset_defaults()

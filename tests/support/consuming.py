@@ -12,13 +12,16 @@ from tests.support.processes import Home, until
 
 
 @contextmanager
-def consuming(home: Home, **options: Any) -> Iterator[None]:
-    """The home's pipeline runs as long as the block does; its error is raised at the end."""
+def consuming(home: Home, **options: Any) -> Iterator[Callable[[], bool]]:
+    """The home's pipeline runs as long as the block does; its error is raised at the end.
+
+    The block is told when it has ended by itself.
+    """
     with ThreadPoolExecutor(IN_FLIGHT + 1) as threads:
         loop = loop_of(home.config, "user", SystemClock(), threads, lambda _: None, **options)
         running = threads.submit(loop.run)
         try:
-            yield
+            yield running.done
         finally:
             loop.stop()
             running.result(60)
@@ -26,6 +29,6 @@ def consuming(home: Home, **options: Any) -> Iterator[None]:
 
 def consumed(home: Home, done: Callable[[], bool], **options: Any) -> Home:
     """`home` after its consumer ran until `done`."""
-    with consuming(home, **options):
-        until(done, "what the consumer was awaited for")
+    with consuming(home, **options) as ended:
+        until(lambda: ended() or done(), "what the consumer was awaited for")
     return home
