@@ -68,9 +68,11 @@ def test_every_command_needs_only_its_least_rights_and_each_record_arrives_once(
     assert again.returncode == 0, again.stderr
     assert_same_tables(home, "user", "again")
     become(home, "bob")
-    assert "authorization failed" in the_error(home.run("verify"))
+    unknown = home.run("verify")
+    assert (unknown.returncode, "authorization failed" in unknown.stdout) == (4, True)
     change(home, "kafka/sasl.password", "guessed-wrong")
-    assert "invalid credentials" in the_error(home.run("verify"))
+    unknown = home.run("verify")
+    assert (unknown.returncode, "invalid credentials" in unknown.stdout) == (4, True)
 
 
 def test_the_docs_list_each_command_with_exactly_these_rights() -> None:
@@ -177,7 +179,7 @@ def test_a_user_who_may_not_write_is_told_so(fortress: Fortress, tmp_path: Path)
     home = fortress.home(tmp_path, user="bob")
     error = the_error(home.run("produce", "--direct", "--route", "kafka", "--count", "1"))
     assert "authorization failed" in error
-    assert "WRITE on the topics" in error
+    assert "WRITE" in error.splitlines()[1]
 
 
 def test_the_configuration_is_shown_without_its_passwords(
