@@ -138,16 +138,21 @@ def to_frame(partition: Partition, records: Sequence[Mapping[str, Any]]) -> pl.D
     )
 
 
-def _rows(record: Mapping[str, Any]) -> Iterator[tuple[str, int, str, int, bytes]]:
+def _rows(record: Mapping[str, Any]) -> Iterator[tuple[str, int, str, int | None, bytes]]:
     """Sequence number, sub-sequence, partition key, arrival (µs since 1970) and data of each."""
     number, data = record["SequenceNumber"], record["Data"]
-    arrival = (record["ApproximateArrivalTimestamp"] - _EPOCH) // _MICROSECOND
+    arrival = _arrival(record.get("ApproximateArrivalTimestamp"))
     packed = split(data)
     if packed is None:
         yield number, 0, _text(record["PartitionKey"]), arrival, data
         return
     for sub, user in enumerate(packed):
         yield number, sub, user.partition_key, arrival, user.data
+
+
+def _arrival(moment: datetime | None) -> int | None:
+    """Microseconds since 1970; None for a record without a time, which the API allows."""
+    return None if moment is None else (moment - _EPOCH) // _MICROSECOND
 
 
 def _text(key: str) -> str:

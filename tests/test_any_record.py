@@ -188,6 +188,12 @@ def test_any_kinesis_record_ends_as_its_rows(room: Any, data: list[tuple[bytes, 
     assert sum(through(records, room)) == records.frame.height
 
 
+def test_a_kinesis_record_without_a_time_of_arrival_is_a_row() -> None:
+    record = {"SequenceNumber": "1", "Data": b"{}", "PartitionKey": "k"}
+    frame = to_frame(Partition("s", "shardId-000000000000"), [record])
+    assert frame["_timestamp"].to_list() == [None]
+
+
 def kinesis_records(data: Sequence[tuple[bytes, str]]) -> Records:
     """As the shard reader makes them."""
     partition = Partition("s", "shardId-000000000000")
