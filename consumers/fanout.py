@@ -10,11 +10,12 @@ from typing import TypeVar
 
 import structlog
 
-from pinpip.batch import KAFKA, Batch, Coordinates, Partition, Rejects
+from pinpip.batch import KAFKA, Batch, Coordinates, Partition, Position, Rejects
 from pinpip.borders import Sink
 from pinpip.clock import Clock
-from pinpip.epochs import Known, known
+from pinpip.epochs import Known, known, since
 from pinpip.errors import StalePosition
+from pinpip.origins import Start
 from pinpip.outage import Outage
 from pinpip.retry import retry
 
@@ -58,8 +59,21 @@ class Fanout:
             p: known(p, {name: own[p] for name, own in held.items()}, self._coordinates)
             for p in partitions
         }
+        origins = self._origins(partitions)
+        found = {p: since(own, origins.get(p)) for p, own in found.items()}
         _report_empty(found)
         return found | self._dated(found)
+
+    def pin(self, starts: Mapping[str, Start]) -> None:
+        """Fix where the pipeline begins to read these sources, in the sink that keeps it."""
+        for sink in self._sinks:
+            self._retried(sink, lambda s=sink: s.pin(starts))  # type: ignore[misc]
+
+    def _origins(self, partitions: Collection[Partition]) -> dict[Partition, Position]:
+        found: dict[Partition, Position] = {}
+        for sink in self._sinks:
+            found |= sink.origins(partitions)
+        return found
 
     def _dated(self, found: Mapping[Partition, Known]) -> dict[Partition, Known]:
         """Those of which no sink knows the epoch, with what stands for it."""

@@ -3,12 +3,13 @@
 The positions come from the tables, by way of `seek`; the group only shares out the partitions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from consumers.kafka_begins import starts
 from consumers.kafka_client import partition_of, settings, topic_partition
 from consumers.kafka_protocol import refuse_old_broker
 from consumers.kafka_reader import Reader
@@ -16,6 +17,7 @@ from pinpip.batch import KAFKA, Partition, Position, Positions, Records
 from pinpip.borders import Listener
 from pinpip.epochs import Known
 from pinpip.errors import SourceError
+from pinpip.origins import Start
 from pinpip.outage import Outage
 
 CHUNK = 5_000
@@ -89,9 +91,16 @@ class KafkaSource:
         self.acknowledge({p: at for p, at in begun.items() if at})  # a word may have been lost
         return self._reader.read(timeout)
 
+    def starts(self, sources: Collection[str]) -> Mapping[str, Start]:
+        """Where the partitions of these topics may begin now."""
+        reader = self._reader
+        return starts(reader.admin, reader.ids, sources, from_end=self._from_end)
+
     def bind(self, known: Mapping[Partition, Known]) -> None:
         """Check the topics against what the sinks know, before these partitions are read."""
-        self._reader.known |= {p: own for p, own in known.items() if p in self._held}
+        held = {p: own for p, own in known.items() if p in self._held}
+        self._reader.known |= held
+        self._reader.firsts |= {p: k.origin.number for p, k in held.items() if k.origin}
 
     def seek(self, positions: Positions) -> None:
         """Read each partition that is still ours from its position (None: from its start)."""

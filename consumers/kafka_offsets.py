@@ -3,7 +3,7 @@
 A consumer's own question about ends waits behind its fetches, half a second for each partition.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, NamedTuple
 
@@ -117,14 +117,17 @@ def ends_now(
     return found
 
 
-def outside(partition: Partition, position: int, low: int, high: int) -> Exception | None:
+def outside(
+    partition: Partition, position: int, low: int, high: int, wanting: Sequence[str] = ()
+) -> Exception | None:
     """Why nothing can be read at `position` of a partition that holds [low, high); None if it can.
 
-    A gap is never passed over in silence.
+    A gap is never passed over in silence. `wanting`: the sinks that hold nothing, beside others.
     """
     if position < low:
         return RecordsExpired(
-            f"{partition} now starts at offset {low}, but offset {position} is still wanted:"
+            f"{partition} now starts at offset {low}, but offset {position} is still wanted"
+            f"{' by ' if wanting else ''}{' and '.join(wanting)}:"
             f" {low - position} offsets are gone from the topic",
             "lengthen the topic's retention; to go on without them, which is written into the table"
             " and shown by verify for ever, start once with: pinpip consume PIPELINE --accept-gap",

@@ -66,7 +66,7 @@ class Reader:
         self._start: dict[Partition, Position | None] = {}
         self._absent: set[str] = set()
         self._paused: list[TopicPartition] | None = None
-        self._ids = TopicIds(self.admin, self.consumer)
+        self.ids = TopicIds(self.admin, self.consumer)
         self._question: Question | None = None
         self._waiting: frozenset[Partition] = frozenset()
         self._epochs = Epochs()
@@ -78,7 +78,7 @@ class Reader:
     def close(self) -> None:
         """Leave the group and end the clients; nothing is left of them for a second call."""
         self.consumer.close()
-        for client_of in ("admin", "_ids"):
+        for client_of in ("admin", "ids"):
             vars(self).pop(client_of, None)
 
     def seek(self, positions: Positions) -> None:
@@ -136,11 +136,11 @@ class Reader:
 
     def _ask(self, partitions: Collection[Partition]) -> Question:
         topics = {partition.source for partition in partitions}
-        return Question(Offsets(self.admin, partitions), self._ids.ask(topics))
+        return Question(Offsets(self.admin, partitions), self.ids.ask(topics))
 
     def _place(self, positions: Positions, question: Question) -> list[TopicPartition]:
         self._asked = {}  # of before: it may know another topic of that name
-        ids, ends = self._ids.answers(question.ids), question.offsets.answers()
+        ids, ends = self.ids.answers(question.ids), question.offsets.answers()
         placed = [
             self._place_one(partition, at, ends[partition], ids.get(partition.source))
             for partition, at in positions.items()
@@ -154,15 +154,18 @@ class Reader:
         """None while it cannot be told whether a sink may be filled beside another one."""
         known = self.known.get(partition, Known(position, position))
         at = known.furthest or position or Position(self.next.get(partition, 0))
-        self._epochs.meet(partition, at, found)
-        if found is None and at.epoch is not None and known.differs and self._ids.tell:
+        for own in (at, known.origin):
+            if own is not None:
+                self._epochs.meet(partition, own, found)
+        if found is None and at.epoch is not None and known.differs and self.ids.tell:
             return None
         low, high = ends
         first = self.firsts.get(partition, high if self._from_end else low)
         offset = position.number if position else first
         reached = max(offset, known.furthest.number if known.furthest else 0)
         offset = self.gaps.after(partition, offset, low)
-        wrong = outside(partition, reached, 0, high) or outside(partition, offset, low, high)
+        wrong = outside(partition, reached, 0, high)
+        wrong = wrong or outside(partition, offset, low, high, known.empty)
         if wrong is not None:
             raise wrong
         self.next[partition], self._start[partition] = offset, position
@@ -218,7 +221,7 @@ class Reader:
         if not (good or ends):
             self._look()
             return None
-        asked = self._ids.ask({partition.source for partition in self.next})
+        asked = self.ids.ask({partition.source for partition in self.next})
         records = self._take(good, ends)
         if records is None:
             return None
@@ -227,14 +230,14 @@ class Reader:
 
     def _look(self) -> None:
         """Let an idle reader hear of a topic created again, by the answer to its last look."""
-        found = self._ids.answers(self._asked, 0)
+        found = self.ids.answers(self._asked, 0)
         for partition, offset in self.next.items():
             self._epochs.meet(partition, Position(offset), found.get(partition.source))
-        self._asked = self._ids.ask({partition.source for partition in self.next})
+        self._asked = self.ids.ask({partition.source for partition in self.next})
 
     def _dated(self, records: Records, asked: Asked) -> Records:
         """The records with the epoch that was known before they were fetched and still is after."""
-        found, known = self._ids.answers(asked), dict(self._epochs.known)
+        found, known = self.ids.answers(asked), dict(self._epochs.known)
         spans: dict[Partition, Span] = {}
         for partition, span in records.spans.items():
             now = found.get(partition.source)
@@ -276,6 +279,10 @@ class Reader:
             self._absent.add(topic)
             _log.warning("kafka_awaits_topic", topic=topic)
 
+    def _starts_at_end(self, partition: Partition) -> bool:
+        """Whether it must be told where reading began: nobody keeps it otherwise."""
+        return self._from_end and self._start[partition] is None and partition not in self.firsts
+
     def _take(self, messages: Sequence[Message], ends: Mapping[Partition, int]) -> Records | None:
         """What is due of `messages`: leaves out what was fetched before a seek or revocation."""
         frame = frame_of(messages, headers=self._headers)
@@ -287,8 +294,8 @@ class Reader:
         for partition in self.next.keys() & (found.keys() | ends.keys()):
             own = found.get(partition)
             end = max(own.end if own else 0, ends.get(partition, 0), self.next[partition])
-            pins = self._from_end and self._start[partition] is None
-            if own or pins or end > self.next[partition] or partition in self.gaps:
+            at_end = self._starts_at_end(partition)
+            if own or at_end or end > self.next[partition] or partition in self.gaps:
                 count, gap = own.records if own else 0, self.gaps.take(partition)
                 spans[partition] = Span(self._start[partition], Position(end), count, gap)
                 self.next[partition], self._start[partition] = end, Position(end)

@@ -21,6 +21,7 @@ from pinpip.borders import Listener
 from pinpip.clock import SystemClock
 from pinpip.epochs import Known
 from pinpip.errors import SourceError
+from pinpip.origins import Start
 
 
 class BoundedKafkaSource:
@@ -74,6 +75,10 @@ class BoundedKafkaSource:
             self._leave_if_done(partition)
         records = self._reader.read(timeout)
         return records and self._cut(records)
+
+    def starts(self, sources: Collection[str]) -> Mapping[str, Start]:  # noqa: ARG002
+        """None: a window begins where it was told to."""
+        return {}
 
     def bind(self, known: Mapping[Partition, Known]) -> None:
         """Check the topics against what the sinks know, before these partitions are read."""

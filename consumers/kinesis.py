@@ -4,29 +4,29 @@ Protocol: Kinesis Data Streams API, GetRecords: five calls per second and shard 
 lives five minutes, so the position is the state and an iterator is made anew from it.
 
 What cannot be known: Kinesis does not tell how far retention has trimmed a shard. When the record
-at a resumed position is gone, records after it may be gone too: that is logged as a warning. With
-`latest`, a shard of which no record was read yet has no position: after a restart it begins at
-the latest record again.
+at a resumed position is gone, records after it may be gone too: that is logged as a warning.
 """
 
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers import kinesis_faults as faults
+from consumers.kinesis_begins import Beginnings, From
 from consumers.kinesis_calls import SPACING, Calls
 from consumers.kinesis_life import FRESH, StreamLife
-from consumers.kinesis_shard import Answer, Begin, Cursor
+from consumers.kinesis_shard import Answer, Cursor
 from consumers.kinesis_window import Window
 from consumers.shards import Shard, list_shards, readable
 from pinpip.batch import KINESIS, Partition, Position, Positions, Records, Span, merge
 from pinpip.borders import Listener
 from pinpip.clock import Clock
 from pinpip.epochs import Known
+from pinpip.origins import Start
 from pinpip.outage import Outage
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 IDLE_SPACING = 0.5
 RELIST = 30.0
 
-Start = Literal["trim_horizon", "latest"]
 Ownership = Callable[[Collection[Partition]], Collection[Partition]]
 _log = structlog.get_logger(__name__)
 
@@ -66,7 +65,7 @@ class KinesisSource:
         stream: str,
         *,
         clock: Clock,
-        start: Start = "trim_horizon",
+        start: From = "trim_horizon",
         memory: int = 64 * 1024 * 1024,
         window: Window | None = None,
         ours: Ownership = every_shard,
@@ -75,7 +74,7 @@ class KinesisSource:
         self._client = client
         self._stream = stream
         self._clock = clock
-        self._start = start
+        self._beginnings = Beginnings(start, window)
         self._window = window
         self._ours = ours
         self._outage = outage or Outage(f"stream {stream}", clock)
@@ -114,12 +113,17 @@ class KinesisSource:
             if waits or self.exhausted or self._clock.monotonic() >= deadline:
                 return None
 
+    def starts(self, sources: Collection[str]) -> Mapping[str, Start]:  # noqa: ARG002
+        """The stream at a first start from the latest record."""
+        return self._beginnings.starts(self._stream, [*self._shards.values()], self._opened)
+
     def bind(self, known: Mapping[Partition, Known]) -> None:
         """Check the stream against what the sinks know, before these shards are read.
 
         Where no sink knows when the stream was created, its age must explain their rows.
         """
         self._life.bind(known)
+        self._beginnings.bind(known)
 
     def seek(self, positions: Positions) -> None:
         """Read these shards from their positions; their children wait for them.
@@ -207,11 +211,7 @@ class KinesisSource:
         return bool(fresh.keys() - self._cursors.keys() - self._drained)
 
     def _begin(self, shard: Shard, position: Position | None) -> None:
-        begin: Begin = "TRIM_HORIZON"
-        if self._window is not None:
-            begin = self._window.since or begin
-        elif self._start == "latest" and not shard.parents & self._cursors.keys():
-            begin = "LATEST"
+        begin = self._beginnings.of(shard, follows=bool(shard.parents & self._cursors.keys()))
         if begin == "LATEST" and shard.closed and position is None:
             self._drained.add(shard.id)
         else:

@@ -18,6 +18,9 @@ from functools import partial
 from math import inf
 from typing import TypeVar
 
+import structlog
+
+from consumers.begin import pin
 from consumers.fanout import Fanout
 from consumers.rejects import RejectWatch
 from consumers.rivals import RivalWatch
@@ -25,7 +28,7 @@ from pinpip.batch import Batch, Partition, Records, Span, merge
 from pinpip.borders import Sink, Source
 from pinpip.clock import Clock
 from pinpip.epochs import Known
-from pinpip.errors import StalePosition
+from pinpip.errors import StalePosition, TransientError
 from pinpip.outage import Outage
 
 PATIENCE = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
@@ -37,6 +40,7 @@ STOP_BUDGET = 5.0  # the same once the loop is asked to stop
 
 T = TypeVar("T")
 Spans = Mapping[Partition, Span]
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -155,14 +159,23 @@ class Loop:
         asked = sorted(partitions)
         self._arrived.difference_update(asked)
         found = self._wait_for(self._executor.submit(self._look, asked))
+        if not found:
+            self._arrived |= self._assigned & set(asked)
         ours = self._assigned - self._arrived
         known = {p: own for p, own in found.items() if p in ours}
         self._drop(known)
         self._source.bind(known)
         self._source.seek({p: own.start for p, own in known.items()})
 
-    def _look(self, asked: Collection[Partition]) -> dict[Partition, Known]:
+    def _look(self, asked: Collection[Partition]) -> Mapping[Partition, Known]:
+        """What the sinks know, once it is fixed where the pipeline began; nothing before."""
         found = self._sinks.known(asked)
+        try:
+            if pin(self._source, self._sinks, found):
+                found = self._sinks.known(asked)
+        except TransientError as error:
+            _log.warning("source_start_unknown", error=error.message)
+            return {}
         self._rejects.remember(self._sinks.rejects(asked))
         return found
 

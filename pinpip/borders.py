@@ -6,6 +6,7 @@ from typing import Protocol
 
 from pinpip.batch import Batch, Coordinates, Partition, Position, Positions, Records, Rejects
 from pinpip.epochs import Known
+from pinpip.origins import Start
 
 # What delta-rs and polars need to open a table: called at each opening, since keys expire.
 Options = Callable[[], dict[str, str]]
@@ -40,6 +41,14 @@ class Source(Protocol):
 
         Each span starts where the last one of its partition ended, or where `seek` put it (None
         when that said None).
+        """
+        ...
+
+    def starts(self, sources: Collection[str]) -> Mapping[str, Start]:
+        """Where the partitions of these topics or streams may begin at a pipeline's first start.
+
+        None for a bounded source. The one method that another thread may call. Raises
+        TransientError while that cannot be told.
         """
         ...
 
@@ -101,6 +110,20 @@ class Sink(Protocol):
 
         To be asked after `positions`. Commits under other rules (schema, transform) are left out;
         none where the sink keeps no windows.
+        """
+        ...
+
+    def origins(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:
+        """Where the pipeline began, for partitions of sources of which `pin` has told.
+
+        To be asked after `positions`; see `Known.origin`.
+        """
+        ...
+
+    def pin(self, starts: Mapping[str, Start]) -> None:
+        """Fix in one commit where the pipeline begins to read these sources, if this sink keeps it.
+
+        Raises StalePosition when another member has done so.
         """
         ...
 

@@ -47,13 +47,15 @@ class Known:
     `start`: the position of the slowest sink, None when one holds nothing. `furthest`: that of the
     fastest, None when all hold nothing. Both carry the epoch that any of them knows. `empty` names
     the sinks that hold nothing while another does. `arrived`: when the newest record in the table
-    arrived, as far as that must stand for an epoch that no sink knows.
+    arrived, as far as that must stand for an epoch that no sink knows. `origin`: where the pipeline
+    began (Kafka: the first offset, Kinesis: the time in milliseconds), None where that is not kept.
     """
 
     start: Position | None
     furthest: Position | None
     empty: tuple[str, ...] = ()
     arrived: datetime | None = None
+    origin: Position | None = None
 
     @property
     def differs(self) -> bool:
@@ -84,6 +86,13 @@ def known(
     if not found:
         return Known(None, None)
     return Known(None if empty else found[0], found[-1], empty)
+
+
+def since(own: Known, origin: Position | None) -> Known:
+    """The same, of a pipeline that began at `origin`: a sink there lacks no record."""
+    at = own.furthest
+    nothing = origin is not None and at is not None and at == origin
+    return replace(own, origin=origin, empty=() if nothing else own.empty)
 
 
 def refuse_another(

@@ -118,7 +118,8 @@ def check(archive: Archive, clean: Held) -> tuple[list[Finding], Tally]:
     ]
     findings = [Finding(Kind.ARCHIVE, clean.partition, f"{archive.name}: {f}") for f in faults]
     end = links[-1].end if links else None
-    if not silent and clean.position is not None and (end is None or end < clean.position):
+    begun = end or clean.origin  # a chain without an object has read nothing
+    if not silent and clean.position is not None and (begun is None or begun < clean.position):
         behind = f"{archive.name}: the chain ends at {text(end)}, the table at "
         findings.append(Finding(Kind.BEHIND, clean.partition, behind + text(clean.position)))
     elif end is not None and (clean.position is None or clean.position < end):

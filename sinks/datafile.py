@@ -10,6 +10,7 @@ import polars as pl
 from deltalake.transaction import AddAction
 
 from pinpip.batch import Coordinates
+from sinks.store import Store
 
 _LEVEL = 1  # zstd 1: half of snappy's bytes for a sixth of the time of the decode
 
@@ -83,3 +84,13 @@ def _text(name: str, dtype: pl.DataType) -> pl.Expr:
         if dtype.time_zone is not None:
             moment, format_ = moment.dt.convert_time_zone("UTC"), f"{format_}Z"
     return pl.when(moment.dt.year().is_between(1, 9999)).then(moment.dt.strftime(format_))
+
+
+def put(
+    store: Store, rows: pl.DataFrame, bounded: Collection[str], folder: str, now_ms: int
+) -> AddAction:
+    """Write the rows to a data file that nothing refers to yet."""
+    body = encode(rows)
+    action = add_action(rows, len(body), bounded, folder, now_ms)
+    store.put_new(action.path, body, {})  # a name nobody else has: taken, it is ours
+    return action

@@ -3,16 +3,17 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 import polars as pl
 from deltalake import DeltaTable, Transaction
-from deltalake.transaction import AddAction
 
 from pinpip import __version__
 from pinpip.batch import Batch, Partition, Position, Rejects, Span
 from pinpip.clock import Clock
 from pinpip.epochs import refuse_another
 from pinpip.errors import StalePosition, TransientError
+from pinpip.origins import Start
 from sinks import (
     datafile,
     deltalog,
@@ -21,6 +22,7 @@ from sinks import (
     ledger,
     newtable,
     owner,
+    pins,
     table,
     transactions,
     txns,
@@ -49,6 +51,7 @@ class DeltaSink:
         self._progress: dict[Partition, Progress] = {}
         self._log: Log | None = None
         self._setup = Setup(target)
+        self._versions: Lookup = lambda _: None
         self._window: Rejects | None = None
         self._committed_at = clock.monotonic()
         self._checkpoints = Checkpoints(name, target.uri, target.options, store)
@@ -72,13 +75,14 @@ class DeltaSink:
             with table.sorted_errors(target.uri):
                 self._setup.see(newest)
             log = self._learnt(newest, set(self._progress) - set(partitions))
-            lookup = log.learning(txns.versions(newest, target.options))
+            self._versions = txns.versions(newest, target.options)
+            lookup = log.learning(self._versions)
             with table.sorted_errors(target.uri):  # to look a position up may read the log
                 found = {
                     p: transactions.read_with_epoch(lookup, target.app, p, target.coordinates)
                     for p in partitions
                 }
-                self._guard(newest, found)
+                guard.check(newest, target, found)
                 owner.refuse_another(self._store, target, log, found)
         self._log = log
         self._progress |= {p: Progress(held, held) for p, held in found.items()}
@@ -93,13 +97,15 @@ class DeltaSink:
 
     def arrivals(self, partitions: Collection[Partition]) -> Mapping[Partition, datetime]:
         """When the newest row of each partition arrived; on Kinesis only."""
-        target = self._target
-        newest = table.find(target.uri, target.options) if target.coordinates.sub else None
-        if newest is None:
-            return {}
-        with table.sorted_errors(target.uri):
-            found = {p: guard.newest_arrival(newest, target, p) for p in partitions}
-        return {p: at for p, at in found.items() if at is not None}
+        return guard.newest_arrivals(self._target, partitions)
+
+    def origins(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:
+        """As of the version that `positions` read; only the clean table keeps them."""
+        return pins.origins(self._versions, self._target, partitions)
+
+    def pin(self, starts: Mapping[str, Start]) -> None:
+        """Commit where these sources begin to the clean table (see `sinks.pins`)."""
+        pins.pin(self._target, self._store, self._setup, self._table, starts, self._now_ms())
 
     def write(self, batch: Batch) -> None:
         """Commit the batch's rows that the table does not hold, with their positions.
@@ -126,15 +132,6 @@ class DeltaSink:
         if put_off:
             self._commit(pl.DataFrame(schema=self._target.schema), put_off)
         self._checkpoints.close()
-
-    def _guard(self, snapshot: DeltaTable, found: Mapping[Partition, Position | None]) -> None:
-        target = self._target
-        lost = [p for p, position in found.items() if position is None]
-        begun = target.begins
-        if lost and not begun:
-            begun = snapshot.transaction_version(target.app) is not None
-        guard.refuse_lost(snapshot, target, lost, begun=begun)
-        guard.refuse_rewound(snapshot, target, {p: at for p, at in found.items() if at})
 
     def _ranges(self, batch: Batch) -> list[ledger.Range]:
         """The stretches of the batch that lie beyond what this sink has seen."""
@@ -187,8 +184,10 @@ class DeltaSink:
         return [r for progress in self._progress.values() for r in progress.put_off]
 
     def _commit(self, rows: pl.DataFrame, ranges: list[ledger.Range]) -> None:
-        now_ms = int(self._clock.now().timestamp() * 1000)
-        files = [] if rows.is_empty() else [deltalog.add(self._put(rows, now_ms))]
+        now_ms = self._now_ms()
+        put = partial(datafile.put, self._store, bounded=self._setup.bounded)
+        put = partial(put, folder=self._target.folder, now_ms=now_ms)
+        files = [] if rows.is_empty() else [deltalog.add(put(self._setup.named(rows)))]
         info = self._info(rows, ranges, now_ms)
         files += expired.totals(self._target, ranges, now_ms)
         moves = self._append(info, files, ranges, now_ms)
@@ -213,14 +212,6 @@ class DeltaSink:
             if deltalog.alters(landed) or tried % _FOLLOWED == 0:
                 self._log = None
         raise TransientError(f"{self._target.uri}: other writers were faster {_TRIES} times")
-
-    def _put(self, rows: pl.DataFrame, now_ms: int) -> AddAction:
-        rows = self._setup.named(rows)
-        body = datafile.encode(rows)
-        bounded, folder = self._setup.bounded, self._target.folder
-        action = datafile.add_action(rows, len(body), bounded, folder, now_ms)
-        self._store.put_new(action.path, body, {})  # a name nobody else has: taken, it is ours
-        return action
 
     def _compare(self, log: Log, ranges: list[ledger.Range]) -> Mapping[Partition, Position]:
         """Where each partition goes, if each is still where this sink left it.
@@ -258,12 +249,8 @@ class DeltaSink:
     ) -> Iterator[Transaction]:
         """The positions; what never changes again only once: the epochs, and that this began."""
         target = self._target
-        for partition, end in moves.items():
-            own = transactions.app_id(target.app, partition)
-            yield from transactions.write(lookup, own, end, target.coordinates, now_ms)
-            held = self._progress[partition].held
-            if end.epoch is not None and (held is None or held.epoch is None):
-                yield transactions.write_epoch(own, end.epoch, now_ms)
+        held = {p: self._progress[p].held for p in moves}
+        yield from transactions.moved(lookup, target.app, held, moves, target.coordinates, now_ms)
         yield from owner.claim(lookup, target.app, now_ms)
         yield from self._setup.begun(now_ms)
 
@@ -272,16 +259,20 @@ class DeltaSink:
 
     def _newest(self) -> Log:
         """The log as far as it was followed; if that is gone, of the table opened anew, or made."""
-        target = self._target
         if self._log is None or not self._log.is_here():
-            found = table.find_or_create(target.uri, target.options, target.schema, self._create)
-            self._log = self._learnt(found, self._progress)
+            self._log = self._learnt(self._table(), self._progress)
         return self._log
 
+    def _table(self) -> DeltaTable:
+        own = self._target
+        return table.find_or_create(own.uri, own.options, own.schema, self._create)
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)
+
     def _create(self) -> None:
-        now_ms = int(self._clock.now().timestamp() * 1000)
         schema, told = self._setup.schema(), self._setup.configuration()
-        newtable.create(self._store, schema, told, f"pinpip/{__version__}", now_ms)
+        newtable.create(self._store, schema, told, f"pinpip/{__version__}", self._now_ms())
 
     def _learnt(self, found: DeltaTable, partitions: Collection[Partition]) -> Log:
         """The log at the table's version, with the stored positions of `partitions`."""

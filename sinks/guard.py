@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 
 from pinpip.batch import Coordinates, Partition, Position
 from pinpip.errors import PositionLost
-from sinks import rows
+from sinks import rows, table
 from sinks.lives import Lives
 from sinks.reading import TableReader
 from sinks.target import Target
@@ -17,15 +17,27 @@ TIME = "_timestamp"
 NEWEST = 10  # data files that are looked into at most: `verify` looks into all
 
 
+def check(snapshot: DeltaTable, target: Target, found: Mapping[Partition, Position | None]) -> None:
+    """Refuse lost and rewound positions."""
+    lost = [p for p, position in found.items() if position is None]
+    begun = target.begins
+    if lost and not begun:
+        begun = snapshot.transaction_version(target.app) is not None
+    refuse_lost(snapshot, target, lost, begun=begun)
+    refuse_rewound(snapshot, target, {p: at for p, at in found.items() if at})
+
+
 def refuse_lost(
-    table: DeltaTable, target: Target, partitions: Collection[Partition], *, begun: bool
+    snapshot: DeltaTable, target: Target, partitions: Collection[Partition], *, begun: bool
 ) -> None:
     """Rows without a position are PositionLost: None must mean "nothing here".
 
     Rows of another incarnation count as well until this one was `begun` on purpose: a slip in
     config.yaml must not read a topic again.
     """
-    lives = _lives(table, target)
+    lives = _lives(snapshot, target)
+    if lives.reader.files.is_empty():
+        return
     for partition in partitions:
         if _has_rows(lives, target.coordinates, partition):
             raise PositionLost(
@@ -42,8 +54,8 @@ def refuse_lost(
             )
 
 
-def _lives(table: DeltaTable, target: Target) -> Lives:
-    return Lives(table, target.options, target.coordinates, target.app, target.folder)
+def _lives(snapshot: DeltaTable, target: Target) -> Lives:
+    return Lives(snapshot, target.options, target.coordinates, target.app, target.folder)
 
 
 def _has_rows(held: Lives | TableReader, coordinates: Coordinates, partition: Partition) -> bool:
@@ -53,14 +65,14 @@ def _has_rows(held: Lives | TableReader, coordinates: Coordinates, partition: Pa
 
 
 def refuse_rewound(
-    table: DeltaTable, target: Target, positions: Mapping[Partition, Position]
+    snapshot: DeltaTable, target: Target, positions: Mapping[Partition, Position]
 ) -> None:
     """Rows beyond a position are PositionLost: somebody put it back, and they would come twice.
 
     Asks the newest files that may hold such rows by their statistics. A partition's rows are
     written in its order, so its newest file is its witness.
     """
-    lives = _lives(table, target)
+    lives = _lives(snapshot, target)
     files = lives.files.sort("modification_time")
     beyond = {p: (at, None) for p, at in positions.items()}
     suspicious = rows.touching(files, target.coordinates, beyond)
@@ -77,9 +89,19 @@ def refuse_rewound(
         )
 
 
-def newest_arrival(table: DeltaTable, target: Target, partition: Partition) -> datetime | None:
+def newest_arrivals(target: Target, partitions: Collection[Partition]) -> dict[Partition, datetime]:
+    """When the newest row of each partition arrived at a stream; on Kinesis only."""
+    newest = table.find(target.uri, target.options) if target.coordinates.sub else None
+    if newest is None:
+        return {}
+    with table.sorted_errors(target.uri):
+        found = {p: _newest_arrival(newest, target, p) for p in partitions}
+    return {p: at for p, at in found.items() if at is not None}
+
+
+def _newest_arrival(snapshot: DeltaTable, target: Target, partition: Partition) -> datetime | None:
     """When the newest row of `partition` in the newest files that may hold some arrived."""
-    lives = _lives(table, target)
+    lives = _lives(snapshot, target)
     files = lives.files.sort("modification_time")
     paths = rows.touching(files, target.coordinates, {partition: (None, None)})[-NEWEST:]
     if not paths:

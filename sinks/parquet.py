@@ -18,6 +18,7 @@ import polars as pl
 from pinpip.batch import Batch, Coordinates, Partition, Position, Rejects, Span
 from pinpip.epochs import refuse_another
 from pinpip.errors import SinkError, StalePosition, TransientError
+from pinpip.origins import Start
 from sinks import chain
 from sinks.store import Store
 
@@ -59,6 +60,13 @@ class ParquetSink:
     def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:  # noqa: ARG002
         """An archive keeps none."""
         return ()
+
+    def origins(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:  # noqa: ARG002
+        """The clean table keeps them."""
+        return {}
+
+    def pin(self, starts: Mapping[str, Start]) -> None:
+        """The clean table keeps them."""
 
     def arrivals(
         self,

@@ -51,6 +51,7 @@ class Held:
 
     `keys`: one per row, sorted: offsets (Int64) or `sequence.subsequence` (String).
     `ranges`: the ledger's, oldest commit first. `expired`: offsets that retention took unread.
+    `origin`: where the pipeline began, None where that was not kept.
     """
 
     table: str
@@ -60,6 +61,7 @@ class Held:
     ranges: Sequence[Range]
     position: Position | None
     expired: int = 0
+    origin: Position | None = None
 
     @property
     def edge(self) -> Position | None:

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import polars as pl
 
 from pinpip.batch import Batch, Coordinates, Partition, Position, Rejects, Span, Stretch
+from pinpip.origins import Start
 from sinks.compare import EXAMPLES, Difference, compare
 from sinks.proof import Finding, Kind
 
@@ -75,6 +76,13 @@ class Comparison:
     def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:  # noqa: ARG002
         """None: nothing is limited here."""
         return ()
+
+    def origins(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:  # noqa: ARG002
+        """Nothing begins here."""
+        return {}
+
+    def pin(self, starts: Mapping[str, Start]) -> None:
+        """Nothing begins here."""
 
     def arrivals(
         self,

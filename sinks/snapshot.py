@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from pinpip.batch import Coordinates, Partition, Position, Stretch
 from pinpip.borders import Options
 from pinpip.errors import PositionLost, SinkError
-from sinks import ledger, proof, rows, settled, table, transactions, txns
+from sinks import ledger, pins, proof, rows, settled, table, transactions, txns
 from sinks.ledger import Entry, Range
 from sinks.lives import Lives
 from sinks.proof import Finding, Held, Kind
@@ -96,6 +96,7 @@ class Snapshot:
             ranges=self._ranges.get(partition, []),
             position=self.position(partition),
             expired=self.expired(partition),
+            origin=pins.origin(self._txns, self._app, partition, self._coordinates),
         )
 
     @property

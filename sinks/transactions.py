@@ -11,7 +11,7 @@ before, and wherever numbers have no leading zeros.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from deltalake import Transaction
@@ -49,6 +49,22 @@ def read_with_epoch(
 def write_epoch(own: str, value: int, now_ms: int) -> Transaction:
     """The `txn` action that stores an epoch beside the position `own`."""
     return Transaction(f"{own}/epoch", value, now_ms)
+
+
+def moved(
+    lookup: Lookup,
+    app: str,
+    held: Mapping[Partition, Position | None],
+    moves: Mapping[Partition, Position],
+    coordinates: Coordinates,
+    now_ms: int,
+) -> Iterator[Transaction]:
+    """The actions that move positions from `held`; an epoch is written once, when it is learnt."""
+    for partition, end in moves.items():
+        own, before = app_id(app, partition), held[partition]
+        yield from write(lookup, own, end, coordinates, now_ms)
+        if end.epoch is not None and (before is None or before.epoch is None):
+            yield write_epoch(own, end.epoch, now_ms)
 
 
 def read_expired(lookup: Lookup, app: str, partition: Partition) -> int:

@@ -22,6 +22,7 @@ from pinpip.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Re
 from pinpip.borders import Listener
 from pinpip.cli.runtime import tuned_interpreter
 from pinpip.epochs import Known
+from pinpip.origins import Start
 from producers import emulator
 from sinks import datafile
 from tests.support.clock import ManualClock
@@ -123,6 +124,10 @@ class Idle:
         span = Span(start, Position(self._polls * ROWS), ROWS)
         return Records(RECORDS.frame, {P0: span}, KAFKA)
 
+    def starts(self, sources: Collection[str]) -> dict[str, Start]:
+        del sources
+        return {}
+
     def bind(self, known: Mapping[Partition, Known]) -> None:
         """There is one life only."""
 
@@ -153,6 +158,13 @@ class Nowhere:
     def rejects(self, partitions: Collection[Partition]) -> list[Rejects]:
         del partitions
         return []
+
+    def origins(self, partitions: Collection[Partition]) -> dict[Partition, Position]:
+        del partitions
+        return {}
+
+    def pin(self, starts: Mapping[str, Start]) -> None:
+        """Nothing is kept."""
 
     def arrivals(self, partitions: Collection[Partition]) -> dict[Partition, datetime]:
         del partitions

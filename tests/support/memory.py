@@ -13,6 +13,7 @@ from pinpip.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Re
 from pinpip.borders import Listener
 from pinpip.epochs import Known
 from pinpip.errors import StalePosition
+from pinpip.origins import Begin, Start, pinned
 
 _TIME = datetime(2026, 1, 1, tzinfo=UTC)
 SCHEMA = pl.Schema({**KAFKA.metadata, VALUE: pl.Binary()})
@@ -46,6 +47,7 @@ class MemorySource:
         self.acknowledged: dict[Partition, Position] = {}
         self.closed = False
         self.paused = False
+        self.pins = self.latest = False
         self.polls: list[bool] = []  # for each poll whether it was paused
         self.held: set[Partition] = set()
         self.next: dict[Partition, Position | None] = {}
@@ -94,6 +96,15 @@ class MemorySource:
             self.next = {p: n for p, n in self.next.items() if p in self.held}
             self._listener.revoked(partitions)
 
+    def starts(self, sources: Collection[str]) -> dict[str, Start]:
+        logs = {p: len(values) for p, values in self.broker.logs.items() if p.source in sources}
+        begins: dict[str, dict[Partition, Begin | None]] = {source: {} for source in sources}
+        for p, n in logs.items():
+            low, end = Position(0), Position(n)
+            first = end if self.latest else low
+            begins[p.source][p] = Begin(low, end, first, low)
+        return {source: Start(found) for source, found in begins.items()} if self.pins else {}
+
     def bind(self, known: Mapping[Partition, Known]) -> None:
         """There is one life only."""
 
@@ -125,6 +136,8 @@ class MemoryTable:
 
     rows: list[tuple[Partition, int]] = field(default_factory=list)
     held: dict[Partition, Position] = field(default_factory=dict)
+    pinned: set[str] = field(default_factory=set)
+    origins: dict[Partition, Position] = field(default_factory=dict)
     windows: dict[Partition, Rejects] = field(default_factory=dict)
 
 
@@ -152,6 +165,21 @@ class MemorySink:
     def rejects(self, partitions: Collection[Partition]) -> list[Rejects]:
         found = [self.table.windows[p] for p in partitions if p in self.table.windows]
         return list(dict.fromkeys(found))
+
+    def origins(self, partitions: Collection[Partition]) -> dict[Partition, Position]:
+        own = [p for p in partitions if p.source in self.table.pinned]
+        return {p: self.table.origins.get(p, Position(0)) for p in own}
+
+    def pin(self, starts: Mapping[str, Start]) -> None:
+        if self.stage != "clean":
+            return
+        if self.table.pinned & starts.keys():
+            raise StalePosition(f"{self.name}: another member was faster")
+        for source, start in starts.items():
+            pins = pinned(start, {p: self.table.held.get(p) for p in start.begins})
+            self.table.pinned.add(source)
+            self.table.held |= pins.positions
+            self.table.origins |= pins.firsts
 
     def arrivals(self, partitions: Collection[Partition]) -> dict[Partition, datetime]:
         del partitions

@@ -1,0 +1,55 @@
+"""Where a shard begins of which the sinks hold nothing.
+
+`latest` means the pipeline's first start: that moment is kept in the table, and a shard without a
+position begins there after a restart, whatever became of its parents meanwhile.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+from consumers.kinesis_life import milliseconds
+from consumers.kinesis_shard import Begin
+from consumers.kinesis_window import Window
+from consumers.shards import Shard
+from pinpip.batch import Partition
+from pinpip.epochs import Known
+from pinpip.origins import Start
+
+From = Literal["trim_horizon", "latest"]
+
+
+class Beginnings:
+    """What `start` means in this process, or where `window` begins."""
+
+    def __init__(self, start: From, window: Window | None) -> None:
+        self._latest = start == "latest" and window is None
+        self._horizon: Begin = (window.since if window else None) or "TRIM_HORIZON"
+        self._since: dict[str, int] = {}
+        self._own_start: int | None = None
+        self._first: frozenset[str] = frozenset()
+
+    def starts(self, stream: str, shards: Collection[Shard], now: datetime) -> dict[str, Start]:
+        """The stream at the pipeline's first start, if that moment must be kept.
+
+        Its shards and their parents, of which the table may hold records though they have expired.
+        """
+        if not self._latest:
+            return {}
+        self._first, self._own_start = frozenset(shard.id for shard in shards), milliseconds(now)
+        names = self._first.union(*(shard.parents for shard in shards))
+        begins = dict.fromkeys(Partition(stream, name) for name in sorted(names))
+        return {stream: Start(begins, at_ms=self._own_start)}
+
+    def bind(self, known: Mapping[Partition, Known]) -> None:
+        """Hear of the moment that the table keeps."""
+        self._since |= {p.id: own.origin.number for p, own in known.items() if own.origin}
+
+    def of(self, shard: Shard, *, follows: bool) -> Begin:
+        """Where `shard` begins; `follows`: after a parent that this process reads."""
+        if not self._latest or follows:
+            return self._horizon
+        since = self._since.get(shard.id)
+        if since is None or (since == self._own_start and shard.id in self._first):
+            return "LATEST"
+        return datetime.fromtimestamp(since / 1000, UTC)
