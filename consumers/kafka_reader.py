@@ -154,9 +154,8 @@ class Reader:
         """None while it cannot be told whether a sink may be filled beside another one."""
         known = self.known.get(partition, Known(position, position))
         at = known.furthest or position or Position(self.next.get(partition, 0))
-        for own in (at, known.origin):
-            if own is not None:
-                self._epochs.meet(partition, own, found)
+        for own in filter(None, (at, known.origin)):
+            self._epochs.meet(partition, own, found)
         if found is None and at.epoch is not None and known.differs and self.ids.tell:
             return None
         low, high = ends
@@ -279,10 +278,6 @@ class Reader:
             self._absent.add(topic)
             _log.warning("kafka_awaits_topic", topic=topic)
 
-    def _starts_at_end(self, partition: Partition) -> bool:
-        """Whether it must be told where reading began: nobody keeps it otherwise."""
-        return self._from_end and self._start[partition] is None and partition not in self.firsts
-
     def _take(self, messages: Sequence[Message], ends: Mapping[Partition, int]) -> Records | None:
         """What is due of `messages`: leaves out what was fetched before a seek or revocation."""
         frame = frame_of(messages, headers=self._headers)
@@ -291,11 +286,13 @@ class Reader:
             frame = frame.filter(KAFKA.beyond({p: Position(n) for p, n in self.next.items()}))
             found = ranges(frame)
         spans: dict[Partition, Span] = {}
+        unkept = {p for p, at in self._start.items() if self._from_end and at is None} - {
+            *self.firsts
+        }
         for partition in self.next.keys() & (found.keys() | ends.keys()):
             own = found.get(partition)
             end = max(own.end if own else 0, ends.get(partition, 0), self.next[partition])
-            at_end = self._starts_at_end(partition)
-            if own or at_end or end > self.next[partition] or partition in self.gaps:
+            if own or partition in unkept or end > self.next[partition] or partition in self.gaps:
                 count, gap = own.records if own else 0, self.gaps.take(partition)
                 spans[partition] = Span(self._start[partition], Position(end), count, gap)
                 self.next[partition], self._start[partition] = end, Position(end)
