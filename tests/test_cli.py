@@ -279,7 +279,7 @@ def test_status_of_a_stream_lists_its_shards(tmp_path: Path, aws: TestAws) -> No
     assert tree["partitions"] == [
         {"partition": f"{stream}/shardId-{n:012d}"}
         | dict.fromkeys(["position", "end", "lag", "gone", "held_back"])
-        | {"expired": 0}
+        | {"expired": 0, "recreated": False}
         for n in range(2)
     ]
 
