@@ -1,7 +1,7 @@
-"""All application ids (`txn` actions) of a Delta table, which delta-rs answers one by one only.
+"""All application ids (`txn` actions) of a Delta table, also where `sinks.txns` cannot read them.
 
-Read from the newest checkpoint and the entries since. Source: Delta transaction protocol,
-"Transaction Identifiers" and "Checkpoints".
+Read from the newest checkpoint, in however many parts, and the entries since. Source: Delta
+transaction protocol, "Transaction Identifiers" and "Checkpoints".
 """
 
 import io
@@ -9,13 +9,14 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from deltalake import DeltaTable
 
 from pinpip.borders import Options
+from sinks import txns
+from sinks.txns import Application
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -27,16 +28,14 @@ _NAME = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Application:
-    """The newest version of one application id, and when it was written (ms), if that is told."""
-
-    version: int
-    updated: int | None
-
-
 def applications(table: DeltaTable, options: Options) -> Mapping[str, Application]:
     """Every application id that the table knows at its version."""
+    found = txns.read(table, options)
+    return _listed(table, options) if found is None else found
+
+
+def _listed(table: DeltaTable, options: Options) -> Mapping[str, Application]:
+    """As `applications`, whatever the checkpoint is; lists the log, and holds up other threads."""
     from deltalake.fs import DeltaStorageHandler  # noqa: PLC0415 - pyarrow is not always needed
     from pyarrow.fs import PyFileSystem  # noqa: PLC0415
 

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from pinpip.batch import Coordinates, Partition, Position
 from pinpip.errors import PositionLost
 from sinks import ledger, transactions
-from sinks.applications import Application
+from sinks.txns import Application
 
 _TIME = "_timestamp"
 

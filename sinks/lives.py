@@ -17,10 +17,11 @@ from deltalake import DeltaTable
 from pinpip.batch import Coordinates
 from pinpip.borders import Options
 from sinks import claims
-from sinks.applications import Application, applications
+from sinks.applications import applications
 from sinks.claims import Claim
 from sinks.reading import TableReader, is_own
 from sinks.rows import COLUMN, FIRST, incarnation_of
+from sinks.txns import Application
 
 # The version of a life's own application id: whether all its rows have `_incarnation`.
 UNNAMED, NAMED = 1, 2

@@ -5,6 +5,9 @@ partitions take it seconds on a disk and thousands of requests on S3. Source: De
 protocol, "Transaction Identifiers", "Checkpoints" and "Last Checkpoint File".
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import polars as pl
 from deltalake import DeltaTable
 
@@ -12,7 +15,8 @@ from pinpip.borders import Options
 from sinks.transactions import Lookup
 
 _MOST = 2_000  # entries since the checkpoint: more are left to delta-rs
-_TXN = pl.Struct({"appId": pl.String, "version": pl.Int64})
+_TXN = pl.Struct({"appId": pl.String, "version": pl.Int64, "lastUpdated": pl.Int64})
+_Row = tuple[str, int, int | None]
 _HINT: dict[str, pl.DataType] = {
     "version": pl.Int64(),
     "parts": pl.Int64(),
@@ -23,22 +27,42 @@ _UNREADABLE = (OSError, pl.exceptions.PolarsError)  # OSError: also a file that 
 _Storage = dict[str, str]
 
 
+@dataclass(frozen=True)
+class Application:
+    """The newest version of one application id, and when it was written (ms), if that is told."""
+
+    version: int
+    updated: int | None
+
+
 def versions(table: DeltaTable, options: Options) -> Lookup:
     """The version of each application id as of `table`'s version; None: it has none.
 
-    Reads the newest checkpoint and the entries after it. Where that cannot be (a hint that names no
-    checkpoint or one in several parts, entries that are gone), delta-rs is asked.
+    Where they cannot be read at once, delta-rs is asked for each.
+    """
+    found = read(table, options)
+    if found is None:
+        return table.transaction_version
+    return {app_id: own.version for app_id, own in found.items()}.get
+
+
+def read(table: DeltaTable, options: Options) -> Mapping[str, Application] | None:
+    """Every application id as of `table`'s version, from the newest checkpoint and what follows.
+
+    None when that cannot be: a hint that names no checkpoint or one in several parts, entries that
+    are gone.
     """
     log, storage = f"{table.table_uri.rstrip('/')}/_delta_log", options()
     try:
         since = _checkpoint(log, storage)
         if not since <= table.version() <= since + _MOST:
-            return table.transaction_version
+            return None
         newer = range(since + 1, table.version() + 1)
         entries = _logged([f"{log}/{n:020d}.json" for n in newer], storage)
-        return dict([*_checkpointed(log, since, storage), *entries]).get
+        found = [*_checkpointed(log, since, storage), *entries]
     except _UNREADABLE:
-        return table.transaction_version
+        return None
+    return {app_id: Application(version, updated) for app_id, version, updated in found}
 
 
 def _checkpoint(log: str, storage: _Storage) -> int:
@@ -56,14 +80,14 @@ def _checkpoint(log: str, storage: _Storage) -> int:
     return int(version)
 
 
-def _checkpointed(log: str, version: int, storage: _Storage) -> list[tuple[str, int]]:
+def _checkpointed(log: str, version: int, storage: _Storage) -> list[_Row]:
     if version < 0:
         return []
     uri = f"{log}/{version:020d}.checkpoint.parquet"
     return _rows(pl.scan_parquet(uri, storage_options=storage, glob=False).select("txn"))
 
 
-def _logged(uris: list[str], storage: _Storage) -> list[tuple[str, int]]:
+def _logged(uris: list[str], storage: _Storage) -> list[_Row]:
     """The `txn` actions of the entries, oldest first."""
     if not uris:
         return []
@@ -73,7 +97,7 @@ def _logged(uris: list[str], storage: _Storage) -> list[tuple[str, int]]:
     return _rows(lines.sort(_ENTRY, maintain_order=True))
 
 
-def _rows(actions: pl.LazyFrame) -> list[tuple[str, int]]:
+def _rows(actions: pl.LazyFrame) -> list[_Row]:
     txn = pl.col("txn").struct
-    both = actions.select(id=txn.field("appId"), version=txn.field("version"))
-    return both.drop_nulls().collect().rows()
+    fields = (txn.field(name) for name in ("appId", "version", "lastUpdated"))
+    return actions.select(fields).drop_nulls(["appId", "version"]).collect().rows()

@@ -148,7 +148,7 @@ def test_reading_begins_at_the_slowest_sink_and_the_fastest_one_binds(
 
 def test_sinks_of_two_lives_are_refused_by_their_names() -> None:
     held = {"clean": Position(5, epoch=OLD), "quarantine": None, "archive": Position(3, epoch=NEW)}
-    with pytest.raises(TopicRecreated, match=r"pin/0 .* \(clean\), .* \(archive\)") as raised:
+    with pytest.raises(TopicRecreated, match=r"pin/0 .* \(clean\) and .* \(archive\)") as raised:
         known(P0, held)
     assert "--new-incarnation" in raised.value.hint
 
