@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from pinpip.batch import KAFKA, Position
+from pinpip.batch import KAFKA, Batch, Position
 from pinpip.borders import Options
 from pinpip.errors import SinkError, StalePosition, TransientError
 from sinks import probe, txns
@@ -149,6 +150,13 @@ def test_any_interleaving_with_delta_rs_in_a_bucket_writes_each_row_once(aws: Te
     run()
 
 
+def again(sink: DeltaSink, batch: Batch) -> None:
+    """Write as the loop does: a writer whom others overtook 20 times is not at its end."""
+    while True:
+        with suppress(TransientError):
+            return sink.write(batch)
+
+
 def test_writers_at_the_same_time_have_a_version_each(tmp_path: Path) -> None:
     backend, most = in_folder(tmp_path), 30
     opened(backend, 5).write(LOG.batch({5: (0, 1)}))
@@ -156,7 +164,7 @@ def test_writers_at_the_same_time_have_a_version_each(tmp_path: Path) -> None:
     def write(index: int) -> None:
         sink = opened(backend, index)
         for n in range(most):
-            sink.write(LOG.batch({index: (n, n + 1)}))
+            again(sink, LOG.batch({index: (n, n + 1)}))
 
     def append() -> None:
         for _ in range(most):
