@@ -75,14 +75,13 @@ class DeltaSink:
             with table.sorted_errors(target.uri):
                 self._setup.see(newest)
             log = self._learnt(newest, set(self._progress) - set(partitions))
-            self._versions = txns.versions(newest, target.options)
             lookup = log.learning(self._versions)
             with table.sorted_errors(target.uri):  # to look a position up may read the log
                 found = {
                     p: transactions.read_with_epoch(lookup, target.app, p, target.coordinates)
                     for p in partitions
                 }
-                guard.check(newest, target, found)
+                guard.check(newest, target, found, self._versions)
                 owner.refuse_another(self._store, target, log, found)
         self._log = log
         self._progress |= {p: Progress(held, held) for p, held in found.items()}
@@ -100,7 +99,7 @@ class DeltaSink:
         return guard.newest_arrivals(self._target, partitions)
 
     def origins(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:
-        """As of the version that `positions` read; only the clean table keeps them."""
+        """As of the version that was read last; only the clean table keeps them."""
         return pins.origins(self._versions, self._target, partitions)
 
     def pin(self, starts: Mapping[str, Start]) -> None:
@@ -278,7 +277,8 @@ class DeltaSink:
         """The log at the table's version, with the stored positions of `partitions`."""
         self._setup.learn(found)
         log = Log(self._store, found.version())
-        lookup = log.learning(txns.versions(found, self._target.options))
+        self._versions = txns.versions(found, self._target.options)
+        lookup = log.learning(self._versions)
         with table.sorted_errors(self._target.uri):  # to look a position up may read the log
             lookup(owner.ID)
             for partition in partitions:

@@ -12,17 +12,23 @@ from sinks import rows, table
 from sinks.lives import Lives
 from sinks.reading import TableReader
 from sinks.target import Target
+from sinks.transactions import Lookup
 
 TIME = "_timestamp"
 NEWEST = 10  # data files that are looked into at most: `verify` looks into all
 
 
-def check(snapshot: DeltaTable, target: Target, found: Mapping[Partition, Position | None]) -> None:
-    """Refuse lost and rewound positions."""
+def check(
+    snapshot: DeltaTable,
+    target: Target,
+    found: Mapping[Partition, Position | None],
+    lookup: Lookup,
+) -> None:
+    """Refuse lost and rewound positions; `lookup` answers the version of an app id."""
     lost = [p for p, position in found.items() if position is None]
     begun = target.begins
     if lost and not begun:
-        begun = snapshot.transaction_version(target.app) is not None
+        begun = lookup(target.app) is not None
     refuse_lost(snapshot, target, lost, begun=begun)
     refuse_rewound(snapshot, target, {p: at for p, at in found.items() if at})
 
