@@ -36,7 +36,6 @@ from tests.support.brokers import Broker
 from tests.support.commits import before_the_next_commit
 from tests.support.processes import (
     BAD_EVERY,
-    PATIENCE,
     Home,
     kafka_home,
     kinesis_home,
@@ -45,6 +44,7 @@ from tests.support.processes import (
     stop,
     until,
 )
+from tests.support.waiting import PATIENCE
 
 real = pytest.mark.real_broker
 LOG = Log(KAFKA)

@@ -39,8 +39,8 @@ from tests.contracts.source_contract import (
 )
 from tests.support.brokers import Broker
 from tests.support.kafka_backend import KafkaBackend
+from tests.support.waiting import PATIENCE
 
-PATIENCE = 30.0
 real = pytest.mark.real_broker
 
 

@@ -39,6 +39,7 @@ from tests.support.processes import (
     until,
     version,
 )
+from tests.support.waiting import PATIENCE
 
 real = pytest.mark.real_broker
 COUNT = 60_000
@@ -234,7 +235,7 @@ def bounded(
 
 def everything(source: BoundedKafkaSource) -> list[Records]:
     """All that `source` gives until it is exhausted."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     parts = []
     while not source.exhausted:
         assert time.monotonic() < deadline, f"{source.left} offsets are still to come"

@@ -91,7 +91,7 @@ def home(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Home:
     made = kafka_home(tmp_path_factory.mktemp("ledger"), broker, topic)
     with made.running("consume", "user") as consumer:
         until(lambda: made.rows() >= COUNT, "all rows")
-        assert stop(consumer, within=40) == 0
+        assert stop(consumer) == 0
     return made
 
 

@@ -37,7 +37,7 @@ def consumed(home: Home, count: int) -> Home:
     """`home` after its consumer has taken so many records and was stopped."""
     with home.running("consume", "user") as consumer:
         until(lambda: home.rows() >= count, f"{count} rows, not {home.rows()}")
-        assert stop(consumer, within=40) == 0
+        assert stop(consumer) == 0
     return home
 
 
@@ -134,7 +134,7 @@ def test_markers_and_aborted_records_are_gaps_and_no_finding(
     home = with_archive(kafka_home(tmp_path, broker, topic))
     with home.running("consume", "user") as consumer:
         until(lambda: home.lag() == 0, "the position behind the last marker")
-        assert stop(consumer, within=40) == 0
+        assert stop(consumer) == 0
     tree = home.verify("--reread", "--grace", "0")
     assert tree["findings"] == []
     assert tree["reread"]["rows"] == 20

@@ -13,8 +13,7 @@ import pytest
 
 from pinpip.batch import VALUE, Coordinates, Partition, Position, Positions, Records, merge
 from pinpip.borders import Source
-
-PATIENCE = 30.0
+from tests.support.waiting import PATIENCE
 
 
 class Backend(Protocol):

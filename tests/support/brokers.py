@@ -74,7 +74,7 @@ class Broker:
 
     def _await(self, topic: str) -> int:
         """How many partitions it has, once the broker that is asked knows what was created."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + SLOWEST
         while not (
             found := self._producer().list_topics(topic, timeout=10).topics[topic]
         ).partitions:

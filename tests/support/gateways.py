@@ -14,6 +14,7 @@ from gateway.kafka import Port
 from gateway.producer import KafkaProducer
 from gateway.server import GatewayServer, kinesis_client, listen
 from pinpip.config import Aws, Gateway
+from tests.support.waiting import PATIENCE
 
 JSON_FORMAT = {"Content-Type": "application/vnd.kafka.json.v2+json"}
 BINARY_FORMAT = {"Content-Type": "application/vnd.kafka.binary.v2+json"}
@@ -63,7 +64,7 @@ def running(
 def read(bootstrap: str, topic: str, count: int, partitions: int = 4) -> list[Read]:
     """The first `count` records of the topic, by partition and offset; fails when fewer come."""
     with _reading(bootstrap, topic, partitions) as consumer:
-        messages = consumer.consume(count, timeout=15)
+        messages = consumer.consume(count, timeout=PATIENCE)
     assert len(messages) == count
     assert [message.error() for message in messages] == [None] * count
     return sorted(Read(m.partition(), m.offset(), m.key(), m.value()) for m in messages)
@@ -73,7 +74,7 @@ def everything(bootstrap: str, topic: str, partitions: int = 4) -> list[Read]:
     """All that the topic holds now, by partition and offset."""
     with _reading(bootstrap, topic, partitions) as consumer:
         places = [TopicPartition(topic, n) for n in range(partitions)]
-        ends = [consumer.get_watermark_offsets(place, timeout=15) for place in places]
+        ends = [consumer.get_watermark_offsets(place, timeout=PATIENCE) for place in places]
     return read(bootstrap, topic, sum(end - first for first, end in ends), partitions)
 
 

@@ -23,9 +23,9 @@ from pinpip.batch import KAFKA, KINESIS
 from pinpip.config import Config
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
+from tests.support.waiting import PATIENCE, STOPPING
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 40.0
 BAD_EVERY = 50
 _KEPT = {"PINPIP_KAFKA_HOME", "PINPIP_KAFKA_VERSION"}
 Process = subprocess.Popen[bytes]
@@ -161,7 +161,7 @@ def version(uri: str) -> int:
     return int(DeltaTable(uri).version())
 
 
-def stop(process: Process, within: float = 10.0) -> int:
+def stop(process: Process, within: float = STOPPING) -> int:
     """Send SIGTERM; the exit code, which must come in time, else the log shows where it stands."""
     process.send_signal(signal.SIGTERM)
     try:
