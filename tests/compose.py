@@ -100,9 +100,10 @@ def main() -> None:
 
 def _sent_over_a_crash(stack: Compose, clock: Clock) -> Sent:
     """Send more, and kill the broker when it has stored some of them."""
-    before = _offsets()
+    broker = AdminClient({"bootstrap.servers": BROKER, "log_level": 0})
+    before = _offsets(broker)
     producing = _producing(stack, MORE)
-    _await(clock, lambda: _offsets() > before, "none of the records came to the broker")
+    _await(clock, lambda: _offsets(broker) > before, "none of the records came to the broker")
     stack.run("kill", "kafka")
     if producing.poll() is not None:
         sys.exit("all records were sent before the broker was killed")
@@ -110,10 +111,9 @@ def _sent_over_a_crash(stack: Compose, clock: Clock) -> Sent:
     return _sent(producing)
 
 
-def _offsets() -> int:
+def _offsets(broker: AdminClient) -> int:
     """How many records the topics hold."""
-    admin = AdminClient({"bootstrap.servers": BROKER})
-    topics = admin.list_topics(timeout=PATIENCE).topics
+    topics = broker.list_topics(timeout=PATIENCE).topics
     places = [
         TopicPartition(name, partition)
         for name, topic in topics.items()
@@ -121,7 +121,7 @@ def _offsets() -> int:
         if not name.startswith("__")
     ]
     last: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    ends = admin.list_offsets(dict.fromkeys(places, last))
+    ends = broker.list_offsets(dict.fromkeys(places, last))
     return sum(end.result(PATIENCE).offset for end in ends.values())
 
 

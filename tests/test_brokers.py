@@ -11,7 +11,7 @@ from consumers.kafka import KafkaSource
 from tests.contracts.source_contract import Recorder, numbered, opened, ordered, read, values
 from tests.support import brokers
 from tests.support.brokers import GIVEN, Broker, best_broker
-from tests.support.containers import NoContainer, docker_answers, kafka_container
+from tests.support.containers import IMAGE, NoContainer, docker_answers, kafka_container
 
 NOWHERE = "127.0.0.1:1/apache/kafka:none"  # no registry listens there
 
@@ -42,6 +42,29 @@ def test_an_image_that_cannot_be_pulled_is_named_with_the_reason() -> None:
     with pytest.raises(NoContainer, match=NOWHERE) as refused, kafka_container(NOWHERE):
         pytest.fail("it must not start")
     assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (KeyError("HostConfig"), "KeyError: 'HostConfig'"),  # Ryuk's address, asked of podman 4
+        (RuntimeError("port 8080 of Ryuk\nis closed"), "RuntimeError: port 8080 of Ryuk"),
+        (TimeoutError("timed out"), "TimeoutError: timed out"),
+    ],
+)
+@pytest.mark.usefixtures("container")
+def test_whatever_fails_before_the_container_runs_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception, reason: str
+) -> None:
+    from testcontainers.core.container import DockerContainer  # noqa: PLC0415  # slow to import
+
+    def fails(_: DockerContainer) -> None:
+        raise fault
+
+    monkeypatch.setattr(DockerContainer, "start", fails)
+    with pytest.raises(NoContainer) as refused, kafka_container():
+        pytest.fail("it must not start")
+    assert str(refused.value) == f"{IMAGE}: {reason}"
 
 
 @pytest.mark.usefixtures("container")

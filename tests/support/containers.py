@@ -50,7 +50,6 @@ def kafka_container(image: str = IMAGE, **more: str) -> Iterator[str]:
     """
     from docker.errors import DockerException  # noqa: PLC0415  # slow to import
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415
-    from testcontainers.core.exceptions import ContainerStartException  # noqa: PLC0415
 
     container: DockerContainer | None = None
     try:
@@ -58,7 +57,7 @@ def kafka_container(image: str = IMAGE, **more: str) -> Iterator[str]:
             container = DockerContainer(image)
             address = _published(container, more)
             container.start()
-        except (DockerException, ContainerStartException, OSError) as error:
+        except (DockerException, RuntimeError, LookupError, OSError) as error:  # Ryuk's as well
             raise NoContainer(f"{image}: {_first_line(error)}") from error
         _await_answer(container, address)
         yield address
@@ -124,4 +123,5 @@ def _answers(client: AdminClient) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    line, _, _ = str(error).partition("\n")
+    return f"{type(error).__name__}: {line}"
