@@ -38,10 +38,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Pins:
-    """What a table keeps of a `Start`: the positions that begin now, and all first offsets."""
+    """What a table keeps of a `Start`: the positions that begin now, and all first offsets.
+
+    `open`: partitions that were read before this was kept, perhaps from a later offset than that.
+    """
 
     positions: Mapping[Partition, Position]
     firsts: Mapping[Partition, Position]
+    open: frozenset[Partition] = frozenset()
 
 
 def pinned(start: Start, held: Mapping[Partition, Position | None]) -> Pins:
@@ -51,15 +55,17 @@ def pinned(start: Start, held: Mapping[Partition, Position | None]) -> Pins:
     position was added later, and of the others only the past is open.
     """
     begun = any(position is not None for position in held.values())
-    positions, firsts = {}, {}
+    positions, firsts, opened = {}, {}, set()
     for partition, begin in start.begins.items():
         position = held.get(partition)
         if begin is not None and position is not None:
             firsts[partition] = min(position, begin.low)
+            if begin.first > begin.low:  # `latest`: nobody knows at which end it began
+                opened.add(partition)
         elif begin is not None:
             at = begin.later if begun else begin.first
             positions[partition] = firsts[partition] = replace(at, epoch=start.epoch)
-    return Pins(positions, firsts)
+    return Pins(positions, firsts, frozenset(opened))
 
 
 def belongs(furthest: Position | None, epoch: int | None, begin: Begin | None) -> bool:

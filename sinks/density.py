@@ -11,11 +11,12 @@ from sinks.proof import Finding, Held, Kind, Unknown, firsts, text
 def gaps(clean: Held, quarantine: Held) -> Iterator[Finding]:
     """Where no ledger entry explains them any more, the rows must be dense up to the edge."""
     edge, found = clean.edge, _together(clean, quarantine)
-    if edge is None or found.is_empty():
+    if edge is None or (found.is_empty() and clean.begin is None):
         return
     if clean.coordinates.sub is None:
-        missing = _missing_offsets(found, edge.number) - _expired_before(clean, quarantine)
-        what = f"{missing} offsets between {found[0]} and {edge.number}" if missing > 0 else ""
+        first = _first(clean, found)
+        missing = _missing_offsets(found, first, edge.number) - _expired_before(clean, quarantine)
+        what = f"{missing} offsets between {first} and {edge.number}" if missing > 0 else ""
     else:
         unseen = not clean.ranges and clean.key(edge) > found[-1]
         what = f"the records from {found[-1]} to the position {text(edge)}" if unseen else ""
@@ -27,7 +28,8 @@ def gaps(clean: Held, quarantine: Held) -> Iterator[Finding]:
 def unknown(clean: Held, quarantine: Held) -> Iterator[Unknown]:
     """What rows, positions and ledger cannot prove: rows lost from before the ledger begins.
 
-    Kafka's offsets are dense there, from the first row on. Kinesis's numbers never are.
+    Kafka's offsets are dense there, from the offset on that was fixed at the first start, or else
+    from the first row on. Kinesis's numbers never are.
     """
     edge = clean.edge
     if edge is None or (clean.coordinates.sub is None and edge.number == 0):
@@ -38,16 +40,24 @@ def unknown(clean: Held, quarantine: Held) -> Iterator[Unknown]:
         return
     found = _together(clean, quarantine)
     before = found.filter(found < edge.number)
-    if before.is_empty():
+    if clean.begin is not None:
+        pass
+    elif before.is_empty():
         since = f"the log before offset {edge.number} expired and no row is from before it"
         yield Unknown(clean.partition, f"{since}: whether rows are missing there")
     elif before[0] > 0:
         since = f"the log of the first commits expired and the first row is offset {before[0]}"
         yield Unknown(clean.partition, f"{since}: whether rows before it are missing")
     expired = _expired_before(clean, quarantine)
-    if _missing_offsets(found, edge.number) < expired:
+    if _missing_offsets(found, _first(clean, before), edge.number) < expired:
         since = f"{expired} offsets expired before the log begins"
         yield Unknown(clean.partition, f"{since}: which ones, and whether others are missing")
+
+
+def _first(clean: Held, found: pl.Series) -> int:
+    """The offset from which on rows must be there: that of the first start, or of the first row."""
+    begins = [at.number for at in (clean.begin, clean.edge) if at is not None]
+    return min([*begins, *map(int, found.head(1))])
 
 
 def _expired_before(clean: Held, quarantine: Held) -> int:
@@ -78,6 +88,5 @@ def _together(clean: Held, quarantine: Held) -> pl.Series:
     return both.filter(firsts(both))
 
 
-def _missing_offsets(found: pl.Series, edge: int) -> int:
-    covered = found.filter(found < edge)
-    return edge - int(found[0]) - covered.len() if covered.len() else 0
+def _missing_offsets(found: pl.Series, first: int, edge: int) -> int:
+    return edge - first - found.filter(found.is_between(first, edge, closed="left")).len()

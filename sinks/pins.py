@@ -1,7 +1,8 @@
 """The commit that fixes where a pipeline begins to read a topic or stream, once and for all of it.
 
 `first:<app>/<source>`: the time of the first start in milliseconds; `epoch:<app>/<source>`: which
-life of the source it was. `<app>/<source>/<partition>/first`: the first offset where it is not 0.
+life of the source it was. `<app>/<source>/<partition>/first`: the first offset where it is not 0;
+`…/open`: the partition was read before that was kept, and may have begun at a later offset.
 All are `txn` actions, so that they outlive the log. Tables without them are read as before.
 """
 
@@ -46,6 +47,19 @@ def origin(
     if coordinates.sub is not None:
         return Position(since, epoch=epoch)
     return Position(lookup(f"{transactions.app_id(app, partition)}/first") or 0, epoch=epoch)
+
+
+def begin(
+    lookup: Lookup, app: str, partition: Partition, coordinates: Coordinates
+) -> Position | None:
+    """The offset from which on all rows must be there; None where nobody knows it."""
+    if coordinates.sub is not None or lookup(_open(app, partition)) is not None:
+        return None
+    return origin(lookup, app, partition, coordinates)
+
+
+def _open(app: str, partition: Partition) -> str:
+    return f"{transactions.app_id(app, partition)}/open"
 
 
 def _first(app: str, source: str) -> str:
@@ -117,6 +131,7 @@ def _entry(
             for p, at in pins.firsts.items()
             if at.number
         ]
+        moved += [Transaction(_open(target.app, p), 1, now_ms) for p in sorted(pins.open)]
     moved += owner.claim(lookup, target.app, now_ms)
     moved += setup.begun(now_ms)
     said = ledger.Entry(app=target.app, version=__version__, event_time=None, ranges=tuple(ranges))

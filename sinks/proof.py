@@ -26,6 +26,7 @@ class Kind(StrEnum):
     ARCHIVE = "archive"
     DIFFERENT = "different"
     TRANSFORM = "transform"
+    RECREATED = "recreated"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Held:
 
     `keys`: one per row, sorted: offsets (Int64) or `sequence.subsequence` (String).
     `ranges`: the ledger's, oldest commit first. `expired`: offsets that retention took unread.
-    `origin`: where the pipeline began, None where that was not kept.
+    `origin`: where the pipeline began, None where that was not kept. `begin`: the offset from which
+    on all rows must be there, None where that is not known.
     """
 
     table: str
@@ -62,6 +64,7 @@ class Held:
     position: Position | None
     expired: int = 0
     origin: Position | None = None
+    begin: Position | None = None
 
     @property
     def edge(self) -> Position | None:

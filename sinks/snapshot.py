@@ -97,6 +97,7 @@ class Snapshot:
             position=self.position(partition),
             expired=self.expired(partition),
             origin=pins.origin(self._txns, self._app, partition, self._coordinates),
+            begin=pins.begin(self._txns, self._app, partition, self._coordinates),
         )
 
     @property
