@@ -67,7 +67,8 @@ def end_positions(
         partitions = partitions_of(consumer, topics)
         admin = admin_client(own)
         ids = TopicIds(admin, consumer)
-        epochs = ids.answers(ids.ask({partition.source for partition in partitions}))
+        asked = ids.ask({partition.source for partition in partitions}, REACH)
+        epochs = ids.answers(asked, REACH)
         marks = ends_now(admin, partitions, SystemClock())
     return {
         p: (Position(low, epoch=epochs.get(p.source)), Position(high, epoch=epochs.get(p.source)))

@@ -40,14 +40,14 @@ class TopicIds:
         """Whether this cluster has ids."""
         return self._admin is not None or self._cluster is not None
 
-    def ask(self, topics: Collection[str]) -> Asked:
-        """The question, sent but not waited for."""
+    def ask(self, topics: Collection[str], patience: float = PATIENCE) -> Asked:
+        """The question, sent but not waited for; brokers have `patience` seconds to answer."""
         if self._cluster is not None:
             return dict.fromkeys(topics, _told())
         if self._admin is None or not topics:
             return {}
         asked: Asked = self._admin.describe_topics(
-            TopicCollection(list(topics)), request_timeout=PATIENCE
+            TopicCollection(list(topics)), request_timeout=patience
         )
         return asked
 

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers import kinesis_faults as faults
 from consumers.kinesis_calls import MOST, SPACING
-from consumers.kinesis_life import StreamLife
+from consumers.kinesis_life import StreamLife, created
 from consumers.kinesis_shard import Answer, Cursor, get_records
 from consumers.kinesis_window import SKEW
 from consumers.shards import Shard, list_shards
@@ -86,6 +86,14 @@ def ends_beyond(
         found = list(pool.map(look, shards.values()))
     ends = {Partition(stream, s.id): end for s, end in zip(shards.values(), found, strict=True)}
     return ends | {Partition(stream, s): _expired() for s in _unfinished(shards, known)}
+
+
+def epoch_now(client: "KinesisClient", stream: str, clock: Clock) -> int | None:
+    """When the stream was created, in milliseconds; None where Kinesis does not tell."""
+    try:
+        return _retried(lambda: created(client, stream), clock, f"stream {stream}")
+    except SourceError:
+        return None
 
 
 def _unfinished(shards: Mapping[str, Shard], known: set[str]) -> set[str]:

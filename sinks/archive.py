@@ -4,7 +4,7 @@ import io
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import Literal
@@ -76,7 +76,8 @@ class Archive:
 
 def _end(store: Store, key: str) -> Position | None:
     try:
-        return chain.position(chain.about(store, key)["end"])
+        about = chain.about(store, key)
+        return replace(chain.position(about["end"]), epoch=about.get("epoch"))
     except PositionLost:
         return None  # `check` names it
 
@@ -137,8 +138,13 @@ def _broken(found: Sequence[Link | PositionLost]) -> Iterator[str]:
         if isinstance(link, Link) and link.named != link.start:
             yield f"{link.key} says that it starts at {text(link.start)}"
     for before, after in pairwise(found):
-        if isinstance(before, Link) and isinstance(after, Link) and before.end != after.named:
+        if not (isinstance(before, Link) and isinstance(after, Link)):
+            continue
+        if before.end != after.named:
             yield f"{before.key} ends at {text(before.end)}, the next object is {after.key}"
+        lives = {before.end.epoch, after.end.epoch} - {None}
+        if len(lives) > 1:
+            yield f"{after.key} is of another topic or stream than {before.key}"
 
 
 def _disagreeing(archive: Archive, links: Sequence[Link], clean: Held) -> Iterator[str]:

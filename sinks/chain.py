@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NotRequired, TypedDict
 
 import polars as pl
@@ -61,8 +61,9 @@ def links(store: Store, keys: Sequence[str]) -> Iterator[Link | PositionLost]:
 def _link(store: Store, key: str) -> Link | PositionLost:
     try:
         told = about(store, key)
-        ends = position(told["start"]), position(told["end"])
-        return Link(key, start_of(key), *ends, told["records"], told.get("expired", 0))
+        end = replace(position(told["end"]), epoch=told.get("epoch"))
+        counts = told["records"], told.get("expired", 0)
+        return Link(key, start_of(key), position(told["start"]), end, *counts)
     except PositionLost as error:
         return error
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from pinpip.batch import Coordinates, Partition, Position
 from pinpip.borders import Options
-from sinks import archive, density, proof
+from sinks import archive, density, identity, proof
 from sinks.archive import Archive
+from sinks.identity import Told
 from sinks.proof import Finding, Held, Unknown
 from sinks.snapshot import Snapshot
 
@@ -62,7 +63,8 @@ class Report:
     """All differences, the partitions and chains, and what the data cannot prove.
 
     Each record is there exactly once when there is neither a difference nor an unknown. `unsure`:
-    partitions with rows that may be of this incarnation or of another.
+    partitions with rows that may be of this incarnation or of another. `lives`: the epochs that the
+    sinks keep, to be compared with the source's.
     """
 
     findings: tuple[Finding, ...]
@@ -70,6 +72,7 @@ class Report:
     chains: tuple[archive.Tally, ...] = ()
     unknown: tuple[Unknown, ...] = ()
     unsure: tuple[Partition, ...] = ()
+    lives: tuple[Told, ...] = ()
 
 
 def snapshots(tables: Tables) -> tuple[Snapshot, Snapshot]:
@@ -109,6 +112,7 @@ def prove(
     known = sorted(told | {p for p in set(listed) - told if any(end(p) for end in ends)})
     findings, tallies, chains = [*clean.damaged, *quarantine.damaged], [], []
     unknown: list[Unknown] = []
+    lives: list[Told] = []
     for n, partition in enumerate(known):
         watch(str(partition), n, len(known))
         good = clean.held(partition, clean_keys.pop(partition, None))
@@ -118,15 +122,19 @@ def prove(
         findings += density.sure(found, unsure)
         unknown += [*density.unknown(good, bad), *density.whose(partition, unsure)]
         tallies.append(_tally(good, bad))
+        own: dict[str, Position | None] = {}
         for chained in archives:
             broken, tally = archive.check(chained, good)
             findings += broken
             chains.append(tally)
+            own[chained.name] = tally.end
+        findings += identity.apart(good, bad, own)
+        lives += identity.told(good, bad, own)
     watch("", len(known), len(known))
     findings += [*clean.lost, *quarantine.lost]
     once = tuple(dict.fromkeys(findings))
     doubtful = tuple(sorted({*clean.unsure, *quarantine.unsure}))
-    return Report(once, tuple(tallies), tuple(chains), tuple(unknown), doubtful)
+    return Report(once, tuple(tallies), tuple(chains), tuple(unknown), doubtful, tuple(lives))
 
 
 def _tally(clean: Held, quarantine: Held) -> Tally:

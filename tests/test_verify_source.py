@@ -230,9 +230,11 @@ def test_a_topic_that_was_made_anew_is_a_finding(broker: Broker, live: Home) -> 
     admin.create_topics([NewTopic(topic, 4, 1)])[topic].result(30)
     until(lambda: topic in admin.list_topics(timeout=10).topics, "the topic's new life")
     tree = live.verify("--grace", "0", "--reread")
-    assert kinds(tree) == {"position"}
-    assert len(tree["findings"]) == 4
-    assert "the topic was re-created or truncated" in tree["findings"][0]["detail"]
+    assert kinds(tree) == {"position", "recreated"}
+    assert len(tree["findings"]) == 4 + 1
+    details = [f["detail"] for f in tree["findings"]]
+    assert sum("the topic was re-created or truncated" in detail for detail in details) == 4
+    assert sum("belongs to the topic with the id" in detail for detail in details) == 1
 
 
 # --- Kinesis

@@ -13,6 +13,7 @@ from pinpip.cli.ends import (
     marks_of,
     misplaced,
     shard_ends,
+    stream_epoch,
     unread,
 )
 from pinpip.clock import SystemClock
@@ -35,17 +36,24 @@ class Marked:
     held_back: Mapping[Partition, int] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def epochs(self) -> dict[str, int | None]:
+        """The identity of each topic that answered, None where it has none."""
+        return {p.source: high.epoch for p, (_, high) in self.marks.items()}
+
 
 @dataclass
 class Beyond:
     """Records that the tables do not hold: `findings` are (kind, where, detail).
 
     `waiting`: unread offsets or records, none of them for too long. `unknown`: by what it concerns.
+    `epochs`: the identity of a stream that answered, None where it is not told.
     """
 
     findings: list[tuple[str, str, str]] = field(default_factory=list)
     waiting: dict[Partition, int] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
+    epochs: dict[str, int | None] = field(default_factory=dict)
 
 
 def marked(config: Config, name: str, *, must: bool) -> Marked:
@@ -93,7 +101,9 @@ def beyond(
             return Beyond([("recreated", name, error.message)])
         except SourceError as error:
             return Beyond(unknown={source.stream: f"{error.message}: {_UNREAD}"})
-        return _of_shards(found, grace)
+        late = _of_shards(found, grace)
+        late.epochs[source.stream] = stream_epoch(config, source, clock)
+        return late
     try:
         return _of_topics(config, name, positions, ends.marks, since, grace)
     except (SourceError, TransientError) as error:

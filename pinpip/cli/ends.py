@@ -9,7 +9,7 @@ from consumers import kinesis_faults
 from consumers.kafka_ends import end_positions, high_watermarks, unread_since
 from consumers.kafka_offsets import outside
 from consumers.kinesis_calls import CLIENT_CONFIG
-from consumers.kinesis_ends import End, ends_beyond
+from consumers.kinesis_ends import End, ends_beyond, epoch_now
 from consumers.kinesis_life import created
 from consumers.shards import list_shards
 from pinpip import aws, kafka
@@ -129,6 +129,11 @@ def shard_ends(
         latest=source.start == "latest",
         ran_lately=ran_lately,
     )
+
+
+def stream_epoch(config: Config, source: KinesisSource, clock: Clock) -> int | None:
+    """The stream's identity; None where Kinesis denies it, or does not tell in time."""
+    return epoch_now(aws.client(config.aws, "kinesis", CLIENT_CONFIG), source.stream, clock)
 
 
 def absent_topics(source: KafkaSource, marks: Marks) -> list[str]:

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.progress import Progress
 
-    from pinpip.batch import Position
-    from pinpip.cli.beyond import Marked
+    from pinpip.batch import Coordinates, Position
+    from pinpip.cli.beyond import Beyond, Marked
     from pinpip.cli.reread import Reread
     from pinpip.config import Config
     from sinks.archive import Tally as Chain
@@ -57,21 +59,32 @@ def examine(
 
         held = Held(clean, quarantine, archives, report, ends.marks)
         again = reread(config, name, held, plan, _watch(bar, f"{name}, again"))
-    unproven = [_unknown(u.partition, u.detail) for u in _unproven(report, again)]
+    findings, unknown = _verdict(report, ends, late, again, tables_of(config, name).coordinates)
     return {
         "pipeline": name,
         **{count: sum(getattr(t, count) for t in report.tallies) for count in _COUNTS},
         "held_back": sum(ends.held_back.values()),
         "waiting": sum(late.waiting.values()),
         "partitions": len(report.tallies),
-        "findings": [*_differences(report, again), *(_finding(*f) for f in late.findings)],
-        "unknown": unproven + [_unknown(*u) for u in {**ends.unknown, **late.unknown}.items()],
+        "findings": findings,
+        "unknown": unknown,
         "offline": grace is None,
         "transform": config.pipeline(name).transform,
         "by_partition": [_partition(t, ends) for t in report.tallies],
         "archives": [_chain(chain) for chain in report.chains],
         "reread": None if again is None or plan is None else _again(again, plan, report),
     }
+
+
+def _verdict(
+    report: "Report", ends: "Marked", late: "Beyond", again: "Reread | None", kind: "Coordinates"
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """All findings, and all that is not known: of the tables, the identities and the source."""
+    others, silent = _lives(report, late, {**ends.epochs, **late.epochs}, kind, again)
+    beyond = [_finding(*found) for found in late.findings]
+    open_ = [_unknown(u.partition, u.detail) for u in _unproven(report, again)]
+    unread = [_unknown(*found) for found in {**ends.unknown, **late.unknown}.items()]
+    return [*_differences(report, again), *others, *beyond], [*open_, *silent, *unread]
 
 
 def _differences(report: "Report", again: "Reread | None") -> list[dict[str, str]]:
@@ -91,6 +104,28 @@ def _unproven(report: "Report", again: "Reread | None") -> "list[Unknown]":
     """What the data cannot prove, and the source read again from its first record did not."""
     whole = again.whole - set(report.unsure) if again else ()
     return [u for u in report.unknown if u.partition not in whole]
+
+
+def _lives(
+    report: "Report",
+    late: "Beyond",
+    now: "Mapping[str, int | None]",
+    kind: "Coordinates",
+    again: "Reread | None",
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Sinks of another life of the source than there is `now`, and what could not be compared.
+
+    Where every row of a partition equals the source's record, no identity proves more.
+    """
+    from sinks import identity
+
+    compared = again.settled if again else ()
+    unknown = [_unknown(*u) for u in identity.unknown(report.lives, now, kind, compared)]
+    found = {str(f.kind) for f in report.findings} | {name for name, *_ in late.findings}
+    if "recreated" in found:
+        return [], unknown
+    different = identity.differences(report.lives, now, kind)
+    return [_finding(str(f.kind), f.partition, f.detail) for f in different], unknown
 
 
 def _finding(kind: str, where: object, detail: str) -> dict[str, str]:
