@@ -107,6 +107,11 @@ class BoundedKafkaSource:
         return not self._open
 
     @property
+    def begun(self) -> Mapping[Partition, int]:
+        """Where the window begins in each partition, once it was opened."""
+        return self._reader.firsts
+
+    @property
     def left(self) -> int:
         """Offsets still to be read."""
         begun, firsts = self._reader.next, self._reader.firsts

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,10 +14,13 @@ from pinpip.cli.shared import TIMES, leaving_in_time, settings_of, show, stoppin
 from pinpip.errors import ConfigError, FatalError, PositionLost
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pinpip.batch import Batch
     from pinpip.borders import Source
     from pinpip.clock import Clock
     from pinpip.config import Config
+    from sinks.verify import Tables
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,16 @@ class Stretch:
     until: datetime | None
 
     @property
+    def unbounded(self) -> bool:
+        """Whether it is all that the source holds now."""
+        return (self.first, self.last, self.since, self.until) == (None, None, None, None)
+
+    @property
     def label(self) -> str:
         """A name for positions: two stretches never share a table's."""
-        bounds = (self.first, self.last, self.since, self.until)
-        if bounds == (None, None, None, None):
+        if self.unbounded:
             return "all"
+        bounds = (self.first, self.last, self.since, self.until)
         return hashlib.sha256(repr(bounds).encode()).hexdigest()[:12]
 
 
@@ -50,17 +58,19 @@ def replay(
     until_time: Annotated[
         datetime | None, typer.Option(formats=TIMES, help="Timestamp to stop before (UTC).")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """Read a stretch of a pipeline's source again, into a table of its own.
 
     The live consumer's group, positions and tables are not touched. Run again it goes on where it
     was, and changes nothing when it was done. Without bounds: all that the source holds now.
+    expired: how many of the asked offsets retention has taken; -: not known.
     Example: pinpip replay pin --into pin_again --from-time 2026-01-01
     """
     config = settings_of(context).config()
     stretch = Stretch(from_offset, until_offset, utc(from_time), utc(until_time))
     try:
-        run(config, pipeline, into, stretch)
+        run(config, pipeline, into, stretch, as_json=as_json)
     except PositionLost as error:
         raise FatalError(
             f"{into} already holds rows that this replay did not write: {error.message}",
@@ -68,7 +78,7 @@ def replay(
         ) from error
 
 
-def run(config: "Config", name: str, into: str, stretch: Stretch) -> None:
+def run(config: "Config", name: str, into: str, stretch: Stretch, *, as_json: bool = False) -> None:
     """Fill the table with a progress bar, through the loop and sinks of the live pipeline."""
     tune_allocator()
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
@@ -85,13 +95,13 @@ def run(config: "Config", name: str, into: str, stretch: Stretch) -> None:
     tables = compose.tables_at(config, uri, compose.coordinates_of(pipeline), app)
     process = compose.process_of(pipeline, keep_values=False)
     sinks = compose.delta_sinks(config, tables, process, clock)
-    source, total = _source(config, name, stretch, clock)
+    source, total, lacking = _source(config, name, stretch, tables, clock)
     written = {"clean": 0, "quarantined": 0}
     columns = [*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn()]
     with (
         leaving_in_time(partial(_stopped, into)) as leave,
         ThreadPoolExecutor(IN_FLIGHT, "batch") as workers,
-        Progress(*columns) as bar,
+        Progress(*columns, disable=as_json) as bar,
     ):
         task = bar.add_task(f"{name} into {into}", total=total)
 
@@ -103,9 +113,20 @@ def run(config: "Config", name: str, into: str, stretch: Stretch) -> None:
         loop = Loop(source, process, sinks, compose.limits_of(config), clock, workers, count)
         with stopping_on_signals(leave, loop.stop), tuned_interpreter():
             loop.run()
-    show("Replayed", [{"table": uri, **written}], as_json=False)
+    _tell({"table": uri, **written}, lacking() if source.exhausted else [], as_json=as_json)
     if not source.exhausted:
         raise _stopped(into)
+
+
+def _tell(written: dict[str, Any], gone: list[dict[str, Any]], *, as_json: bool) -> None:
+    """What was written, and what of the asked range the source does not have any more."""
+    from pinpip.cli.gone import said, total
+
+    row = {**written, "expired": total(gone)}
+    show("Replayed", [row | {"partitions": gone} if as_json else row], as_json=as_json)
+    if gone and not as_json:
+        show("Gone", gone, as_json=False)
+        typer.echo(said(gone))
 
 
 def _stopped(into: str) -> FatalError:
@@ -126,21 +147,25 @@ def _refuse_live(config: "Config", into: str, uri: str) -> None:
 
 
 def _source(
-    config: "Config", name: str, stretch: Stretch, clock: "Clock"
-) -> "tuple[Source, int | None]":
-    """The bounded source, and how many records it has at most when that can be told."""
+    config: "Config", name: str, stretch: Stretch, tables: "Tables", clock: "Clock"
+) -> "tuple[Source, int | None, Callable[[], list[dict[str, Any]]]]":
+    """The bounded source, how many records it has at most when that can be told, what is gone.
+
+    The last is to be asked for once the source has been read.
+    """
     from consumers import kafka_window, kinesis_window
     from consumers.kafka_ends import end_positions
     from pinpip import config as settings
     from pinpip import kafka
-    from pinpip.cli import bounded
+    from pinpip.cli import bounded, gone
 
     source = config.pipeline(name).source
     if isinstance(source, settings.KinesisSource):
         if stretch.first is not None or stretch.last is not None:
             raise ConfigError("Kinesis has no offsets", "use --from-time and --until-time")
         times = kinesis_window.Window(stretch.since, stretch.until)
-        return bounded.kinesis_source(config, source, times, clock), None
+        stream = bounded.kinesis_source(config, source, times, clock)
+        return stream, None, lambda: gone.of_stream(config, source.stream, stretch, clock.now())
     ends = end_positions(kafka.properties(config), source.topics)
     first, last = stretch.first or 0, stretch.last
     spans = [
@@ -149,4 +174,8 @@ def _source(
     ]
     offsets = kafka_window.Window(stretch.first, stretch.last, stretch.since, stretch.until)
     total = sum(max(0, high - low) for low, high in spans)
-    return bounded.kafka_source(config, name, source, offsets), total
+    lows = {p: low.number for p, (low, _) in ends.items()}
+    held = {} if stretch.unbounded else gone.held(tables, lows)
+    gone.refuse(stretch, lows, held)
+    topics = bounded.kafka_source(config, name, source, offsets)
+    return topics, total, lambda: gone.of_topics(stretch, lows, topics.begun, held)
