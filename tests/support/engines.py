@@ -69,11 +69,19 @@ def adds(uri: str) -> list[Action]:
     return sorted(found.values(), key=lambda add: add["modificationTime"])
 
 
-def delete_rows(uri: str, wanted: pl.Expr, storage: Literal["i", "u"] = "u") -> int:
-    """Delete rows as Spark does with deletion vectors, inline or in files; how many."""
+def delete_rows(
+    uri: str,
+    wanted: pl.Expr,
+    storage: Literal["i", "u"] = "u",
+    within: Callable[[str], bool] = lambda _: True,
+) -> int:
+    """Delete rows as Spark does with deletion vectors, inline or in files; how many.
+
+    `within`: the data files that are looked at, by their paths.
+    """
     total = 0
     changes: list[Action] = [asks_of_readers(["deletionVectors"])]
-    for held in adds(uri):
+    for held in filter(lambda add: within(add["path"]), adds(uri)):
         rows = pl.read_parquet(f"{uri}/{held['path']}", hive_partitioning=False)
         gone = rows.select(wanted).to_series().arg_true().to_list()
         if gone:
