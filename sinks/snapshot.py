@@ -22,6 +22,7 @@ from sinks.proof import Finding, Held, Kind
 from sinks.transactions import Lookup
 
 _AT_ONCE = 500_000  # rows, as far as files allow
+_FILES = 2_000  # at once: polars takes 10 KB for each, however small it is
 
 
 class Snapshot:
@@ -191,7 +192,7 @@ class Snapshot:
         group: list[str] = []
         held = 0
         for path, size in self._files.select("path", "num_records").iter_rows():
-            if group and held + size > _AT_ONCE:
+            if len(group) == _FILES or (group and held + size > _AT_ONCE):
                 yield group
                 group, held = [], 0
             group.append(path)

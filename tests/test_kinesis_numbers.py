@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from consumers.aggregation import UserRecord
 from consumers.kinesis_ends import End, ends_beyond
@@ -149,5 +150,7 @@ def test_a_ledger_entry_does_not_grow_by_the_width() -> None:
         clean=1,
         quarantined=0,
     )
-    assert "digits" not in r.model_dump_json()
-    assert ledger.Range.model_validate_json(r.model_dump_json(by_alias=True)) == r
+    ranges = TypeAdapter(ledger.Range)
+    written = ranges.dump_json(r, by_alias=True)
+    assert b"digits" not in written
+    assert ranges.validate_json(written) == r

@@ -1,6 +1,7 @@
 """The ledger says which commit, file and object hold a record, and what was committed when."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 
 from pinpip.batch import KAFKA, KINESIS, Position, Stretch
+from sinks import ledger
 from sinks.lookup import Location, locate
 from sinks.verify import snapshots
 from tests.support.brokers import Broker
@@ -137,3 +139,33 @@ def test_what_is_no_record_is_wrong_usage(home: Home, offset: str) -> None:
     done = home.run("verify", "user", "--offset", offset)
     assert done.returncode == 2
     assert "PARTITION:OFFSET" in done.stderr
+
+
+def test_a_range_of_the_ledger_takes_little_memory() -> None:
+    """All ranges of a table are held at once: a model of pydantic took 1,500 bytes each."""
+    entries = [entry_text(n) for n in range(1_000)]
+    tracemalloc.start()
+    try:
+        held = [ledger.decode(text) for text in entries]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken / sum(len(entry.ranges) for entry in held) < 600
+
+
+def entry_text(nth: int) -> str:
+    """The entry of a commit with four ranges of twelve records."""
+    start, end = Position(nth * 12), Position(nth * 12 + 12)
+    ranges = tuple(
+        ledger.Range(
+            source="demo",
+            partition=str(n),
+            start=start,
+            end=end,
+            read=12,
+            clean=12,
+            quarantined=0,
+        )
+        for n in range(4)
+    )
+    return ledger.encode(ledger.Entry(app="a", version="1", event_time=None, ranges=ranges))
