@@ -14,7 +14,8 @@ from deltalake import DeltaTable
 from pinpip.borders import Options
 from sinks.transactions import Lookup
 
-_MOST = 2_000  # entries since the checkpoint: more are left to delta-rs
+_MOST = 2_000  # entries since the checkpoint: more are left to delta-rs, which holds all files
+_SHARE = 16  # of the checkpoint's version, for old tables: twice the distance of checkpoints
 _TXN = pl.Struct({"appId": pl.String, "version": pl.Int64, "lastUpdated": pl.Int64})
 _Row = tuple[str, int, int | None]
 _HINT: dict[str, pl.DataType] = {
@@ -55,7 +56,7 @@ def read(table: DeltaTable, options: Options) -> Mapping[str, Application] | Non
     log, storage = f"{table.table_uri.rstrip('/')}/_delta_log", options()
     try:
         since = _checkpoint(log, storage)
-        if not since <= table.version() <= since + _MOST:
+        if not since <= table.version() <= since + max(_MOST, since // _SHARE):
             return None
         newer = range(since + 1, table.version() + 1)
         entries = _logged([f"{log}/{n:020d}.json" for n in newer], storage)

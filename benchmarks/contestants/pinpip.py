@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.contestants import note, task
 from pinpip import cli
-from pinpip.cli.runtime import tune_allocator
+from pinpip.cli.runtime import tune_allocators
 
 
 def note_first_read(folder: Path) -> None:
@@ -26,7 +26,7 @@ def note_first_read(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    tune_allocator()
+    tune_allocators()
     folder = task().folder
     note_first_read(folder)
     sys.argv = ["pinpip", "--config", str(folder / "config.yaml"), "consume", "pin"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinpip.cli.runtime import tune_allocator, tuned_interpreter
+from pinpip.cli.runtime import tune_allocators, tuned_interpreter
 from pinpip.cli.shared import awaited, leaving_in_time, settings_of, stopping_on_signals
 from pinpip.errors import ConfigError, FatalError, PinpipError
 
@@ -52,7 +52,7 @@ def consume(
 
     Example: pinpip consume pin geo
     """
-    tune_allocator()
+    tune_allocators()
     from pinpip.metrics import Metrics
 
     config = settings_of(context).config()

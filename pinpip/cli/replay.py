@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinpip.cli.runtime import tune_allocator, tuned_interpreter
+from pinpip.cli.runtime import tune_allocators, tuned_interpreter
 from pinpip.cli.shared import TIMES, leaving_in_time, settings_of, show, stopping_on_signals, utc
 from pinpip.errors import ConfigError, FatalError, PositionLost
 
@@ -80,7 +80,7 @@ def replay(
 
 def run(config: "Config", name: str, into: str, stretch: Stretch, *, as_json: bool = False) -> None:
     """Fill the table with a progress bar, through the loop and sinks of the live pipeline."""
-    tune_allocator()
+    tune_allocators()
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
     from consumers.loop import IN_FLIGHT, Loop

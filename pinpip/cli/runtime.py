@@ -5,25 +5,30 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
-_VARIABLE = "_RJEM_MALLOC_CONF"
-_ALLOCATOR = {  # jemalloc in polars; by default it keeps four arenas for each core
+_VARIABLE = "_RJEM_MALLOC_CONF"  # of jemalloc; by default it keeps four arenas for each core
+_POLARS = {
     "narenas": 1,
     "background_thread": "false",  # it gives back what the next batch asks for again
     "dirty_decay_ms": 10_000,  # a busy consumer has every page again by then, an idle one has not
     "muzzy_decay_ms": 0,
 }
+_DELTA = _POLARS | {"dirty_decay_ms": 0}  # only used to open a table: nothing later purges it
 _TURN = 0.001  # seconds; a batch needs the lock a hundred times, each time against the poll
 
 
-def tune_allocator() -> None:
-    """Hold few pages that are not in use; to be called before polars is imported.
+def tune_allocators() -> None:
+    """Import polars, then delta-rs, so that each holds few pages that are not in use.
 
-    What the variable said before comes last, and so wins: a user's word, or that of a parent.
+    Each has its own jemalloc, which reads the variable once, when it is loaded. What the variable
+    said before comes last, and so takes precedence: a user's word, or that of a parent.
     """
-    own = ",".join(f"{name}:{value}" for name, value in _ALLOCATOR.items())
     before = os.environ.get(_VARIABLE)
-    os.environ[_VARIABLE] = f"{own},{before}" if before else own
+    for library, own in (("polars", _POLARS), ("deltalake", _DELTA)):
+        settings = ",".join(f"{name}:{value}" for name, value in own.items())
+        os.environ[_VARIABLE] = f"{settings},{before}" if before else settings
+        import_module(library)
 
 
 @contextmanager
