@@ -79,6 +79,7 @@ def whose(partition: Partition, unsure: Mapping[str, int]) -> Iterator[Unknown]:
                 f"{table}: another engine merged the files of several incarnations before rows "
             )
             detail += f"named theirs: whose {count} rows are, and whether rows are missing"
+            detail += " (--reread and --offset cannot tell)"
             yield Unknown(partition, detail)
 
 

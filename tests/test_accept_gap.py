@@ -1,6 +1,7 @@
 """Records that retention took unread: an error, until the operator accepts them once, by name."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,27 @@ def test_a_stream_has_no_gap_that_could_be_named(tmp_path: Path) -> None:
 
 def _home_without_a_broker(folder: Path) -> Home:
     return kafka_home(folder, Broker("127.0.0.1:9", "none", real=False), "none")
+
+
+@real
+@pytest.mark.parametrize("gone", ["archive", "quarantine"])
+def test_a_sink_that_is_empty_begins_behind_the_accepted_gap(
+    lagging: tuple[Home, str], tmp_path: Path, gone: str
+) -> None:
+    home, _ = lagging
+    path = tmp_path / "archive" if gone == "archive" else Path(home.uri("user_quarantine"))
+    shutil.rmtree(path)
+    with pytest.raises(RecordsExpired, match=f"still wanted by .*{gone}"):
+        consumed(home, at(home, 60))
+    accepting(home, lambda: home.rows() >= READ + LEFT - (gone == "quarantine"))
+    tree = examine(home.config, "user", 0)
+    [chain] = tree["archives"]
+    if gone == "archive":
+        assert (tree["findings"], tree["unknown"]) == ([], [])
+        assert (chain["records"], chain["expired"], chain["end"]) == (LEFT, 0, 60)
+    else:  # its one row is lost, and that is never silent
+        assert {f["kind"] for f in tree["findings"]} == {"missing"}
+    assert tree["expired"] == GONE
 
 
 # --- sinks alone

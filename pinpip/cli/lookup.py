@@ -50,11 +50,13 @@ def where_is(config: Config, name: str, offset: str) -> dict[str, Any]:
     """The record that `PARTITION:OFFSET` or `SHARD:SEQUENCE[.SUBSEQUENCE]` names."""
     tables = compose.tables_of(config, name)
     partition, record = _parsed(config, name, offset, tables.coordinates)
-    found = locate(*snapshots(tables), compose.archives_of(config, name), partition, record)
+    sides = snapshots(tables)
+    found = locate(*sides, compose.archives_of(config, name), partition, record)
+    unsure = sum(side.unsure.get(partition, 0) for side in sides)
     return {
         "pipeline": name,
         "record": f"{partition}:{offset.rpartition(':')[2]}",
-        "outcome": _outcome(found, record, tables.quarantine),
+        "outcome": _outcome(found, record, tables.quarantine, unsure),
         "version": found.version,
         "committed_at": found.at,
         "archived_in": list(found.objects),
@@ -150,13 +152,15 @@ def _only_source(config: Config, name: str) -> str:
     return source.topics[0]
 
 
-def _outcome(found: Location, record: Stretch, quarantine: str) -> str:
+def _outcome(found: Location, record: Stretch, quarantine: str, unsure: int) -> str:
     if len(found.places) > 1:
         return f"there are {len(found.places)} rows of it"
     if found.places:
         return "quarantined" if found.places[0].table == quarantine else "clean"
     if found.position is None or found.position < record.end:
         return f"not read yet: the table is at {_spelled(found.position) or 'no position'}"
+    if unsure:
+        return f"not known: {unsure} rows of the partition may be of this incarnation or of another"
     return "in neither table: the transform filtered it out, or the source has no such record"
 
 
