@@ -11,7 +11,7 @@ from pinpip.batch import Partition, Position
 from pinpip.errors import TransientError
 from pinpip.origins import Begin, Start
 
-PATIENCE = 2.0  # seconds: the loop asks again
+PATIENCE = 5.0  # seconds: the loop asks again, of a busy broker too
 
 
 def starts(
@@ -22,7 +22,7 @@ def starts(
     question = Question(Offsets(admin, partitions), ids.ask(topics))
     answered = question.is_answered(PATIENCE)
     ends = question.offsets.answers() if answered else {}
-    if len(ends) < len(partitions):
+    if len(ends) < len(partitions) or ids.late(question.ids):
         raise TransientError(
             f"the ends of {', '.join(topics)} cannot be read yet: {question.complaint}",
             "see that the broker runs and the topic exists",

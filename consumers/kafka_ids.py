@@ -11,14 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicCollection
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from pinpip.batch import Partition, Position
+from pinpip.batch import Partition, Position, Span
 from pinpip.epochs import epoch_of, epoch_of_text, refuse_another
 
 PATIENCE = 1.0
+LONGEST = 10.0  # seconds that a busy broker may take
 _MOCK = "mockCluster"
+_LATE = {KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT}  # noqa: SLF001
 _log = structlog.get_logger()
 Asked = Mapping[str, Future[Any]]
 
@@ -40,7 +42,7 @@ class TopicIds:
         """Whether this cluster has ids."""
         return self._admin is not None or self._cluster is not None
 
-    def ask(self, topics: Collection[str], patience: float = PATIENCE) -> Asked:
+    def ask(self, topics: Collection[str], patience: float = LONGEST) -> Asked:
         """The question, sent but not waited for; brokers have `patience` seconds to answer."""
         if self._cluster is not None:
             return dict.fromkeys(topics, _told())
@@ -51,12 +53,16 @@ class TopicIds:
         )
         return asked
 
-    def answers(self, asked: Asked, patience: float = 2 * PATIENCE) -> dict[str, int]:
+    def answers(self, asked: Asked, seconds: float = 2 * PATIENCE) -> dict[str, int]:
         """The epochs that the cluster told; a topic is left out when it did not, or not in time."""
         if self._cluster is not None:
             return dict.fromkeys(asked, self._cluster)
-        told = {topic: _answer(topic, answer, patience) for topic, answer in asked.items()}
+        told = {topic: _answer(topic, answer, seconds) for topic, answer in asked.items()}
         return {topic: epoch for topic, epoch in told.items() if epoch is not None}
+
+    def late(self, asked: Asked) -> set[str]:
+        """The topics of which no broker told anything in time: one may when it is asked again."""
+        return {topic for topic, answer in asked.items() if _is_late(answer)}
 
     def now(self, topic: str) -> int | None:
         """The epoch of `topic`, or None when the cluster does not tell."""
@@ -84,6 +90,15 @@ class Epochs:
             self.known[partition.source] = epoch
 
 
+def patience(spans: Mapping[Partition, Span]) -> float:
+    """How long the epochs of what was read are waited for.
+
+    Nothing would tell a table without one from a table of another life: that is worth the longest.
+    """
+    dated = all(span.start and span.start.epoch is not None for span in spans.values())
+    return 2 * PATIENCE if dated else LONGEST
+
+
 def _answer(topic: str, answer: Future[Any], patience: float) -> int | None:
     try:
         found = answer.result(patience).topic_id
@@ -91,6 +106,13 @@ def _answer(topic: str, answer: Future[Any], patience: float) -> int | None:
         _log.debug("kafka_topic_id_unknown", topic=topic, error=str(error))
         return None
     return epoch_of(found.get_most_significant_bits(), found.get_least_significant_bits())
+
+
+def _is_late(answer: Future[Any]) -> bool:
+    error = answer.exception() if answer.done() else TimeoutError()
+    return isinstance(error, TimeoutError) or (
+        isinstance(error, KafkaException) and error.args[0].code() in _LATE
+    )
 
 
 def _told() -> Future[Any]:

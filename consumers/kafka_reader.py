@@ -17,7 +17,7 @@ from consumers.kafka_client import (
     report,
     topic_partition,
 )
-from consumers.kafka_ids import Asked, Epochs, TopicIds
+from consumers.kafka_ids import LONGEST, Asked, Epochs, TopicIds, patience
 from consumers.kafka_messages import as_many_as, frame_of, ranges
 from consumers.kafka_offsets import Ends, Offsets, Question, outside
 from pinpip.batch import KAFKA, Partition, Position, Positions, Records, Span
@@ -140,11 +140,12 @@ class Reader:
 
     def _place(self, positions: Positions, question: Question) -> list[TopicPartition]:
         self._asked = {}  # of before: it may know another topic of that name
-        ids, ends = self.ids.answers(question.ids), question.offsets.answers()
+        ids, ends = self.ids.answers(question.ids, LONGEST), question.offsets.answers()
+        late = self.ids.late(question.ids)
         placed = [
             self._place_one(partition, at, ends[partition], ids.get(partition.source))
             for partition, at in positions.items()
-            if partition in ends
+            if partition in ends and partition.source not in late
         ]
         return [start for start in placed if start is not None]
 
@@ -236,13 +237,14 @@ class Reader:
 
     def _dated(self, records: Records, asked: Asked) -> Records:
         """The records with the epoch that was known before they were fetched and still is after."""
-        found, known = self.ids.answers(asked), dict(self._epochs.known)
+        found, known = self.ids.answers(asked, patience(records.spans)), dict(self._epochs.known)
         spans: dict[Partition, Span] = {}
         for partition, span in records.spans.items():
             now = found.get(partition.source)
             self._epochs.meet(partition, span.start or Position(0), now)
             epoch = now if now == known.get(partition.source) else None
-            spans[partition] = replace(span, end=replace(span.end, epoch=epoch))
+            self._start[partition] = end = replace(span.end, epoch=epoch)
+            spans[partition] = replace(span, end=end)
         return replace(records, spans=spans)
 
     def _hear(self, messages: Iterable[Message]) -> dict[Partition, int]:
@@ -286,9 +288,8 @@ class Reader:
             frame = frame.filter(KAFKA.beyond({p: Position(n) for p, n in self.next.items()}))
             found = ranges(frame)
         spans: dict[Partition, Span] = {}
-        unkept = {p for p, at in self._start.items() if self._from_end and at is None} - {
-            *self.firsts
-        }
+        unkept = {p for p, at in self._start.items() if self._from_end and at is None}
+        unkept -= self.firsts.keys()
         for partition in self.next.keys() & (found.keys() | ends.keys()):
             own = found.get(partition)
             end = max(own.end if own else 0, ends.get(partition, 0), self.next[partition])

@@ -3,12 +3,14 @@
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 from hypothesis import given
@@ -26,10 +28,12 @@ from tests.support.batches import Log, delta_target
 from tests.support.brokers import Broker
 from tests.support.commits import before_the_next_commit
 from tests.support.fake_kinesis import FakeClock, FakeKinesis
+from tests.support.kafka_backend import KafkaBackend
 from tests.support.kinesis_reading import A, drain, flat, of, source_of
 from tests.support.member import P0, P1, Member, fill, offsets
 from tests.support.memory import MemoryBroker, MemoryTable
 from tests.support.processes import Home, kafka_home, payloads, until, version
+from tests.test_incarnation import recreate
 from tests.test_one_life import archived, change, consume, kept
 
 real = pytest.mark.real_broker
@@ -201,6 +205,50 @@ def test_a_source_that_cannot_tell_its_ends_is_asked_again(monkeypatch: pytest.M
 
 
 # --- On Kafka
+
+
+def silent(_: AdminClient, topics: Any, **__: Any) -> dict[str, "Future[Any]"]:
+    """A broker that has not told the ids of topics in time."""
+    late: Future[Any] = Future()
+    late.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+    return dict.fromkeys(topics.topic_names, late)
+
+
+@real
+def test_nothing_is_fixed_before_the_brokers_tell_which_life_of_the_topic_it_is(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = KafkaBackend(broker)
+    with opened(backend.source(), Recorder()) as source:
+        with monkeypatch.context() as patched:
+            patched.setattr(AdminClient, "describe_topics", silent)
+            with pytest.raises(TransientError, match=f"id of topic {backend.topic} cannot"):
+                source.starts([backend.topic])
+        assert source.starts([backend.topic])[backend.topic].epoch is not None
+
+
+@real
+def test_the_first_commit_holds_the_topics_id_though_the_broker_tells_it_late(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = broker.create_topic(1)
+    broker.produce(topic, payloads(100))
+    home = archived(tmp_path, broker, topic)
+    describe = AdminClient.describe_topics
+
+    def slow(*arguments: Any, **named: Any) -> dict[str, "Future[Any]"]:
+        [answer] = describe(*arguments, **named).values()
+        late: Future[Any] = Future()
+        answer.add_done_callback(lambda told: Timer(2.2, late.set_result, [told.result()]).start())
+        return {topic: late}
+
+    monkeypatch.setattr(AdminClient, "describe_topics", slow)
+    consume(home, lambda: home.rows() == 100 == kept(home))
+    monkeypatch.undo()
+    recreate(broker, topic, payloads(400, since=1000))
+    shutil.rmtree(tmp_path / "lake")
+    with pytest.raises(TopicRecreated):
+        consume(home, lambda: False)
 
 
 def grow(broker: Broker, topic: str, partitions: int) -> None:
