@@ -60,7 +60,10 @@ class Fanout:
             for p in partitions
         }
         origins = self._origins(partitions)
-        found = {p: since(own, origins.get(p)) for p, own in found.items()}
+        tips = self._tips(partitions)
+        found = {
+            p: replace(since(own, origins.get(p)), tip=tips.get(p)) for p, own in found.items()
+        }
         _report_empty(found)
         return found | self._dated(found)
 
@@ -73,6 +76,12 @@ class Fanout:
         found: dict[Partition, Position] = {}
         for sink in self._sinks:
             found |= sink.origins(partitions)
+        return found
+
+    def _tips(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        found: dict[Partition, int] = {}
+        for sink in self._sinks:
+            found |= sink.tips(partitions)
         return found
 
     def _dated(self, found: Mapping[Partition, Known]) -> dict[Partition, Known]:

@@ -2,27 +2,24 @@
 
 Protocol: Kinesis Data Streams API, GetRecords: five calls per second and shard at most. An iterator
 lives five minutes, so the position is the state and an iterator is made anew from it.
-
-What cannot be known: Kinesis does not tell how far retention has trimmed a shard. When the record
-at a resumed position is gone, records after it may be gone too: that is logged as a warning.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers import kinesis_faults as faults
 from consumers.kinesis_begins import Beginnings, From
 from consumers.kinesis_calls import SPACING, Calls
 from consumers.kinesis_life import FRESH, StreamLife
-from consumers.kinesis_shard import Answer, Cursor
+from consumers.kinesis_shard import NOTHING, Answer, Cursor
+from consumers.kinesis_tips import Tips
 from consumers.kinesis_window import Window
-from consumers.shards import Shard, list_shards, readable
-from pinpip.batch import KINESIS, Partition, Position, Positions, Records, Span, merge
+from consumers.shards import Ownership, Shard, every_shard, list_shards, readable
+from pinpip.batch import KINESIS, Note, Partition, Position, Positions, Records, Span, merge
 from pinpip.borders import Listener
 from pinpip.clock import Clock
 from pinpip.epochs import Known
@@ -35,14 +32,6 @@ if TYPE_CHECKING:
 IDLE_SPACING = 0.5
 RELIST = 30.0
 
-Ownership = Callable[[Collection[Partition]], Collection[Partition]]
-_log = structlog.get_logger(__name__)
-
-
-def every_shard(shards: Collection[Partition]) -> Collection[Partition]:
-    """The ownership of a process that reads the stream alone."""
-    return shards
-
 
 class KinesisSource:
     """A pinpip.borders.Source that reads all shards of `stream`.
@@ -51,10 +40,11 @@ class KinesisSource:
     that the sinks know nothing of; a child of a shard that was read always begins at its first
     record. `memory`: bytes that answers not yet handed over may hold. `window` makes the source
     bounded. `ours` answers which shards this process reads. `outage` hears of transient faults,
-    which are waited for as long as they last.
+    which are waited for as long as they last. `accept_gap` as in `consumers.kinesis_tips`.
 
-    Raises SourceError when the stream cannot be read as configured, RecordsExpired when Kinesis
-    does not know a position, TopicRecreated when another stream has its name.
+    Raises SourceError when the stream cannot be read as configured, RecordsExpired when records may
+    have expired unread or Kinesis does not know a position, TopicRecreated when another stream has
+    its name.
     """
 
     coordinates = KINESIS
@@ -70,6 +60,7 @@ class KinesisSource:
         window: Window | None = None,
         ours: Ownership = every_shard,
         outage: Outage | None = None,
+        accept_gap: bool = False,
     ) -> None:
         self._client = client
         self._stream = stream
@@ -87,6 +78,7 @@ class KinesisSource:
         self._relist_at = 0.0
         self._listing = faults.Backoff()
         self._life = StreamLife(client, stream, clock)
+        self._tips = Tips(stream, self._life, clock, accepting=accept_gap, live=window is None)
 
     def open(self, listener: Listener) -> None:
         """List the shards; SourceError at once when there is no such stream or no answer.
@@ -114,7 +106,7 @@ class KinesisSource:
                 return None
 
     def starts(self, sources: Collection[str]) -> Mapping[str, Start]:  # noqa: ARG002
-        """The stream at a first start from the latest record."""
+        """The stream at a first start."""
         return self._beginnings.starts(self._stream, [*self._shards.values()], self._opened)
 
     def bind(self, known: Mapping[Partition, Known]) -> None:
@@ -124,6 +116,7 @@ class KinesisSource:
         """
         self._life.bind(known)
         self._beginnings.bind(known)
+        self._tips.bind(known)
 
     def seek(self, positions: Positions) -> None:
         """Read these shards from their positions; their children wait for them.
@@ -228,26 +221,26 @@ class KinesisSource:
         try:
             return self._accept(cursor, answer.result())
         except (BotoCoreError, ClientError) as error:
-            self._failed(cursor, error)
-            return None
+            return self._failed(cursor, error)
 
-    def _failed(self, cursor: Cursor, error: BotoCoreError | ClientError) -> None:
+    def _failed(self, cursor: Cursor, error: BotoCoreError | ClientError) -> Records | None:
         """Put the shard off, or raise what stops the process."""
         now, where = self._clock.monotonic(), self._where(cursor.shard)
         if faults.code(error) in faults.FOREIGN:
             self._life.confirmed(FRESH)
         if faults.code(error) == faults.NOT_FOUND and cursor.shard.id not in self._list():
-            _log.warning("shard expired before its end was read", where=where)
+            gaps = self._tips.gaps(cursor, where)
             self._drained.add(cursor.shard.id)
             self._outage.over(where)
-        elif cursor.position is not None and faults.is_unknown_position(error):
+            return _noted(self._tips.ended(cursor, self._shards.values(), gaps))
+        if cursor.position is not None and faults.is_unknown_position(error):
             raise faults.position_lost(error, where) from error
-        elif not faults.is_passing(error) and faults.code(error) != faults.NOT_FOUND:
+        if not faults.is_passing(error) and faults.code(error) != faults.NOT_FOUND:
             raise faults.explain(error, where) from error
-        else:
-            expired = faults.code(error) == faults.EXPIRED_ITERATOR
-            cursor.iterator = None if expired else cursor.iterator
-            cursor.due = max(cursor.due, now + self._wait(cursor.backoff, error, where))
+        expired = faults.code(error) == faults.EXPIRED_ITERATOR
+        cursor.iterator = None if expired else cursor.iterator
+        cursor.due = max(cursor.due, now + self._wait(cursor.backoff, error, where))
+        return None
 
     def _wait(self, backoff: faults.Backoff, error: Exception, where: str) -> float:
         """Seconds until the next try."""
@@ -263,16 +256,13 @@ class KinesisSource:
         cursor.iterator = answer.iterator
         if not answer.behind and not answer.full:
             cursor.due = max(cursor.due, self._clock.monotonic() + IDLE_SPACING - SPACING)
-        if answer.lost_anchor is not None:
-            _log.warning(
-                "records may have expired unread",
-                where=self._where(cursor.shard),
-                position=answer.lost_anchor,
-            )
+        gaps = self._tips.gaps(cursor, self._where(cursor.shard)) if answer.gap else 0
         if answer.iterator is None:
             self._drained.add(cursor.shard.id)
             self._shards = {**answer.children, **self._shards, **self._list()}
-        return self._records(cursor, answer)
+        records = self._records(cursor, answer)
+        notes = self._tips.notes(cursor, answer, self._shards.values(), gaps)
+        return replace(records, notes=notes) if records else _noted(notes)
 
     def _records(self, cursor: Cursor, answer: Answer) -> Records | None:
         """The answer's records that are new and wanted; the cursor moves past them."""
@@ -298,3 +288,8 @@ class KinesisSource:
     def _where(self, shard: Shard | None = None) -> str:
         place = f"stream {self._stream} in {self._client.meta.region_name}"
         return f"{place}, {shard.id}" if shard else place
+
+
+def _noted(notes: Mapping[Partition, Note]) -> Records | None:
+    """Notes that come without a record."""
+    return Records(NOTHING, {}, KINESIS, notes) if notes else None

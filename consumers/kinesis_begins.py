@@ -1,7 +1,8 @@
 """Where a shard begins of which the sinks hold nothing.
 
-`latest` means the pipeline's first start: that moment is kept in the table, and a shard without a
-position begins there after a restart, whatever became of its parents meanwhile.
+The time of the pipeline's first start is kept in the table: what expired before it was never the
+pipeline's. With `latest` a shard without a position begins at that moment after a restart,
+whatever became of its parents meanwhile.
 """
 
 from collections.abc import Collection, Mapping
@@ -23,7 +24,8 @@ class Beginnings:
     """What `start` means in this process, or where `window` begins."""
 
     def __init__(self, start: From, window: Window | None) -> None:
-        self._latest = start == "latest" and window is None
+        self._live = window is None
+        self._latest = start == "latest" and self._live
         self._horizon: Begin = (window.since if window else None) or "TRIM_HORIZON"
         self._since: dict[str, int] = {}
         self._own_start: int | None = None
@@ -34,7 +36,7 @@ class Beginnings:
 
         Its shards and their parents, of which the table may hold records though they have expired.
         """
-        if not self._latest:
+        if not self._live:
             return {}
         self._first, self._own_start = frozenset(shard.id for shard in shards), milliseconds(now)
         names = self._first.union(*(shard.parents for shard in shards))

@@ -8,7 +8,7 @@ are not waited for. Protocol: Kinesis Data Streams API, GetRecords, MillisBehind
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
@@ -17,11 +17,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from consumers import kinesis_faults as faults
 from consumers.kinesis_calls import MOST, SPACING
 from consumers.kinesis_life import StreamLife, created
-from consumers.kinesis_shard import Answer, Cursor, get_records
+from consumers.kinesis_shard import Answer, Begin, Cursor, get_records
+from consumers.kinesis_tips import may_have_expired
 from consumers.kinesis_window import SKEW
 from consumers.shards import Shard, list_shards
 from consumers.window import TIME as ARRIVAL
-from pinpip.batch import KINESIS, Partition, Position, Positions
+from pinpip.batch import KINESIS, READ_TO_END, Partition, Positions
 from pinpip.clock import Clock
 from pinpip.epochs import refuse_another
 from pinpip.errors import RecordsExpired, SourceError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 PATIENCE = 30.0  # seconds in which a shard must give an answer
 _PAUSE = 1.0
 T = TypeVar("T")
+Tip = Callable[[Partition], int | None]
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,17 @@ def ends_beyond(
     positions: Positions,
     older_than: datetime,
     clock: Clock,
+    tip: Tip = lambda _: None,
     *,
     latest: bool = False,
-    ran_lately: bool = False,
 ) -> dict[Partition, End]:
     """What the shards of `stream`, and those that `positions` names, hold beyond their positions.
 
-    A shard without a position counts from its first record; with `latest` that is a doubt, unless
-    it is the child of one that has a position. Raises SourceError when the shards cannot be listed,
-    TopicRecreated when a position counts in another stream of that name.
+    A shard without a position counts from its first record; with `latest` from when it was last
+    read to its end, if that is told, or else the child of one that has a position from its first.
+    `tip`: when a shard was last read to its end, or the pipeline began, in milliseconds. Raises
+    SourceError when the shards cannot be listed, TopicRecreated when a position counts in another
+    stream of that name.
     """
     life = StreamLife(client, stream, clock)
     life.confirmed(0.0)
@@ -73,10 +77,18 @@ def ends_beyond(
 
     def look(shard: Shard) -> End:
         position = positions.get(Partition(stream, shard.id))
+        since = _since(stream, shard, tip)
+        begin: Begin = "TRIM_HORIZON"
         if position is None and latest and not shard.parents & known:
-            return End(doubt="no position yet, and `start` is latest: where it began")
+            if since is None:
+                return End(doubt="no position yet, and `start` is latest: where it began")
+            begin = datetime.fromtimestamp(since / 1000, UTC)
+        cursor = Cursor(shard, begin, position)
+        kept = position is None
+        if since is not None:
+            kept = not may_have_expired(since, life.retention, clock.now())
         try:
-            return _Look(client, stream, shard, position, older_than, clock, ran_lately).end()
+            return _Look(client, stream, cursor, older_than, clock, kept).end()
         except RecordsExpired as error:
             return End(wrong=error.message)
         except SourceError as error:
@@ -85,7 +97,15 @@ def ends_beyond(
     with ThreadPoolExecutor(MOST) as pool:
         found = list(pool.map(look, shards.values()))
     ends = {Partition(stream, s.id): end for s, end in zip(shards.values(), found, strict=True)}
-    return ends | {Partition(stream, s): _expired() for s in _unfinished(shards, known)}
+    gone = [Partition(stream, name) for name in _unfinished(shards, known)]
+    return ends | {p: _expired() for p in gone if tip(p) != READ_TO_END}
+
+
+def _since(stream: str, shard: Shard, tip: Tip) -> int | None:
+    """Since when records of the shard may be unread; it began after its parents were seen open."""
+    tips = [tip(Partition(stream, name)) for name in (shard.id, *shard.parents)]
+    open_ = [at for at in tips[1:] if at != READ_TO_END]
+    return max((at for at in [tips[0], *open_] if at is not None), default=None)
 
 
 def epoch_now(client: "KinesisClient", stream: str, clock: Clock) -> int | None:
@@ -116,20 +136,18 @@ def _expired() -> End:
 class _Look:
     client: "KinesisClient"
     stream: str
-    shard: Shard
-    position: Position | None
+    cursor: Cursor
     older_than: datetime
     clock: Clock
-    ran_lately: bool
+    kept: bool
 
     def end(self) -> End:
         """Read from the position until something unread, or the end, is there."""
-        cursor = Cursor(self.shard, "TRIM_HORIZON", self.position)
-        young, met = 0, self.position is None
+        cursor, young, met = self.cursor, 0, False
         while True:
             answer = self._answer(cursor)
             met = met or self._meets(answer.frame)
-            rows = answer.frame.filter(KINESIS.unread(self.position))
+            rows = answer.frame.filter(KINESIS.unread(cursor.position))
             old = int((rows[ARRIVAL] < self.older_than).sum())
             young += rows.height - old
             if old or self._is_over(answer):
@@ -145,11 +163,11 @@ class _Look:
         def again() -> None:
             cursor.iterator = None  # it may have expired
 
-        return _retried(call, self.clock, f"stream {self.stream}, {self.shard.id}", again)
+        return _retried(call, self.clock, f"stream {self.stream}, {cursor.shard.id}", again)
 
     def _meets(self, frame: pl.DataFrame) -> bool:
         """Whether the record at the position is there: then none after it has expired."""
-        at = self.position
+        at = self.cursor.position
         return at is not None and KINESIS.column_value(at) in frame[KINESIS.number]
 
     def _is_over(self, answer: Answer) -> bool:
@@ -162,13 +180,19 @@ class _Look:
         return last >= self.older_than + SKEW
 
     def _unmet(self, old: int, young: int) -> End:
-        """The record at the position is not in the shard any more: it expired, or never was."""
-        first = self._answer(Cursor(self.shard, "TRIM_HORIZON", None))
-        if first.frame.height > first.frame.filter(KINESIS.unread(self.position)).height:
+        """No record at the position is in the shard: it expired, or never was."""
+        if self._has_earlier():
             wrong = "the shard has earlier records, but not the one at the table's position"
             return End(old, young, wrong=f"{wrong}: it is another stream")
-        doubt = "the record at the position expired: whether others after it expired unread"
-        return End(old, young, doubt="" if self.ran_lately else doubt)
+        doubt = "it was last read to its end longer ago than records are kept: whether some expired"
+        return End(old, young, doubt="" if self.kept else f"{doubt} unread")
+
+    def _has_earlier(self) -> bool:
+        at = self.cursor.position
+        if at is None:
+            return False
+        first = self._answer(Cursor(self.cursor.shard, "TRIM_HORIZON", None)).frame
+        return not first.filter(~KINESIS.unread(at)).is_empty()
 
 
 def _retried(

@@ -21,9 +21,11 @@ from pinpip.errors import TopicRecreated
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
+    from mypy_boto3_kinesis.type_defs import StreamDescriptionSummaryTypeDef
 
 FRESH = 1.0  # seconds for which an answer confirms iterators that were made after it
 CONFIRMED = 5.0  # the same while one iterator follows the other
+SHORTEST = timedelta(hours=24)  # that a stream can keep records
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _log = structlog.get_logger(__name__)
@@ -36,8 +38,11 @@ def milliseconds(moment: datetime) -> int:
 
 def created(client: "KinesisClient", stream: str) -> int:
     """When the stream was created, in milliseconds; botocore's errors pass through."""
-    told = client.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
-    return milliseconds(told["StreamCreationTimestamp"])
+    return milliseconds(_summary(client, stream)["StreamCreationTimestamp"])
+
+
+def _summary(client: "KinesisClient", stream: str) -> "StreamDescriptionSummaryTypeDef":
+    return client.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
 
 
 def refuse_younger(partition: Partition, arrived: datetime, epoch: int) -> None:
@@ -53,7 +58,10 @@ def refuse_younger(partition: Partition, arrived: datetime, epoch: int) -> None:
 
 
 class StreamLife:
-    """The life of `stream` that is read; `epoch` is None until Kinesis has told it."""
+    """The life of `stream` that is read; `epoch` is None until Kinesis has told it.
+
+    `retention`: for how long it keeps records; as short as can be until Kinesis has told it.
+    """
 
     def __init__(self, client: "KinesisClient", stream: str, clock: Clock) -> None:
         self._client = client
@@ -64,6 +72,7 @@ class StreamLife:
         self._adopted: set[Partition] = set()
         self._tells = True
         self.epoch: int | None = None
+        self.retention = SHORTEST
 
     def confirmed(self, age: float) -> bool:
         """Whether the stream is still the one that is read, by an answer of the last `age` s.
@@ -113,10 +122,12 @@ class StreamLife:
 
     def _ask(self) -> bool:
         try:
-            found = created(self._client, self._stream)
+            summary = _summary(self._client, self._stream)
         except (BotoCoreError, ClientError) as error:
             self._note(error)
             return False
+        found = milliseconds(summary["StreamCreationTimestamp"])
+        self.retention = timedelta(hours=summary.get("RetentionPeriodHours", 0)) or SHORTEST
         if self.epoch is not None and found != self.epoch:
             raise recreated(self._stream, self.epoch, found, KINESIS)
         self.epoch = found

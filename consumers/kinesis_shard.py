@@ -15,6 +15,7 @@ from pinpip.errors import SourceError
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
+    from mypy_boto3_kinesis.type_defs import GetRecordsOutputTypeDef
 
 LIMIT = 10_000
 DIGITS = 64
@@ -23,6 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ROW = ("_sequence", "_subsequence", "_partition_key", "_timestamp", VALUE)
 _SCHEMA = {name: KINESIS.metadata.get(name, pl.Binary()) for name in _ROW}
+NOTHING = pl.DataFrame(schema={**KINESIS.metadata, VALUE: pl.Binary()})
 
 Begin = Literal["TRIM_HORIZON", "LATEST"] | datetime
 
@@ -31,9 +33,9 @@ Begin = Literal["TRIM_HORIZON", "LATEST"] | datetime
 class Cursor:
     """Where the reading of one shard is. The truth is `position`; the iterator is disposable.
 
-    `begin` says where to start while there is no position. `anchor` is the record that the next
-    answer should begin with: the one already read. `finished`: a bounded reader has enough.
-    `proven`: the stream was seen to be the same after the iterator was made.
+    `begin` says where to start while there is no position. `fresh`: no answer of the iterator has
+    shown yet what it begins with. `finished`: a bounded reader has enough. `proven`: the stream was
+    seen to be the same after the iterator was made.
     """
 
     shard: Shard
@@ -41,7 +43,7 @@ class Cursor:
     position: Position | None
     due: float = 0.0
     iterator: str | None = None
-    anchor: int | None = None
+    fresh: bool = True
     finished: bool = False
     proven: bool = False
     backoff: Backoff = field(default_factory=Backoff)
@@ -49,8 +51,9 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one GetRecords gave; `lost_anchor` is the record that should have come first.
+    """What one GetRecords gave; `gap`: the record already read, which should come first, is gone.
 
+    That is said once an iterator, and also where no record was read before.
     `digits`: how many digits each sequence number (64 digits) had that came with leading zeros.
     """
 
@@ -60,7 +63,7 @@ class Answer:
     behind: int
     iterator: str | None
     children: Mapping[str, Shard]
-    lost_anchor: int | None
+    gap: bool
 
 
 def get_records(client: "KinesisClient", stream: str, cursor: Cursor, now: datetime) -> Answer:
@@ -76,7 +79,7 @@ def get_records(client: "KinesisClient", stream: str, cursor: Cursor, now: datet
         answer.get("MillisBehindLatest", 0),
         answer.get("NextShardIterator"),
         children(answer.get("ChildShards", [])),
-        _lost_anchor(cursor, records),
+        _begins_later(cursor, answer),
     )
 
 
@@ -84,7 +87,7 @@ def _new_iterator(client: "KinesisClient", stream: str, cursor: Cursor, now: dat
     where: dict[str, Any] = {"StreamName": stream, "ShardId": cursor.shard.id, **_begin(cursor)}
     cursor.proven = False
     cursor.iterator = client.get_shard_iterator(**where)["ShardIterator"]
-    cursor.anchor = cursor.position.number if cursor.position else None
+    cursor.fresh = True
     if cursor.begin == "LATEST":
         cursor.begin = now  # a second LATEST, after an outage, would skip what came meanwhile
 
@@ -108,13 +111,14 @@ def _digits(records: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
     return {n.zfill(DIGITS): len(n) for n in numbers if n.startswith("0")}
 
 
-def _lost_anchor(cursor: Cursor, records: Sequence[Mapping[str, Any]]) -> int | None:
-    """The anchor, when `records` begin after it: it has expired, and maybe others with it."""
-    anchor = cursor.anchor
-    if anchor is None or not records:
-        return None
-    cursor.anchor = None
-    return anchor if int(records[0]["SequenceNumber"]) > anchor else None
+def _begins_later(cursor: Cursor, answer: "GetRecordsOutputTypeDef") -> bool:
+    """Whether a new iterator begins after the record at the position, once that is known."""
+    records = answer["Records"]
+    at_end = not answer.get("MillisBehindLatest") or not answer.get("NextShardIterator")
+    if not cursor.fresh or not (records or at_end):
+        return False
+    cursor.fresh, at = False, cursor.position
+    return at is None or not records or int(records[0]["SequenceNumber"]) > at.number
 
 
 def to_frame(partition: Partition, records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

@@ -181,7 +181,7 @@ class Loop:
 
     def _drop(self, partitions: Collection[Partition]) -> None:
         kept = [records.without(partitions) for records in self._buffer]
-        self._buffer = [records for records in kept if records.spans]
+        self._buffer = [records for records in kept if records.spans or records.notes]
 
     def _poll(self, patience: float) -> None:
         """What came first of it may be as old as the question."""

@@ -4,12 +4,21 @@ A reshard closes shards and opens their children. A child's records come after t
 parents (two after a merge), so a child waits until they are drained.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pinpip.batch import Partition
+
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
+
+Ownership = Callable[[Collection[Partition]], Collection[Partition]]
+
+
+def every_shard(shards: Collection[Partition]) -> Collection[Partition]:
+    """The ownership of a process that reads the stream alone."""
+    return shards
 
 
 @dataclass(frozen=True)

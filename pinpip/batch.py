@@ -78,6 +78,23 @@ class Span:
         return max(0, self.first.number - held.number)
 
 
+READ_TO_END = 2**62  # the tip of a closed shard of which every record was read
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a source that does not tell its first record knows of a partition, for the table.
+
+    `tip`: when a reader at `position` had read the partition to its end, in milliseconds since
+    1970; `READ_TO_END` where nothing can follow. `accepted_gaps`: stretches before `position` of
+    which records may have expired unread, as the operator accepted.
+    """
+
+    position: Position | None
+    tip: int | None = None
+    accepted_gaps: int = 0
+
+
 @dataclass(frozen=True)
 class Coordinates:
     """How one kind of source names a record, and what a position means in those columns.
@@ -192,6 +209,7 @@ class Records:
     frame: pl.DataFrame
     spans: Mapping[Partition, Span]
     coordinates: Coordinates
+    notes: Mapping[Partition, Note] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -203,7 +221,8 @@ class Records:
         gone = [self.coordinates.of(p) for p in partitions if p in self.spans]
         frame = self.frame.remove(pl.any_horizontal(gone)) if gone else self.frame
         spans = {p: span for p, span in self.spans.items() if p not in partitions}
-        return Records(frame, spans, self.coordinates)
+        notes = {p: note for p, note in self.notes.items() if p not in partitions}
+        return Records(frame, spans, self.coordinates, notes)
 
 
 def _follow(before: Span | None, after: Span) -> Span:
@@ -215,15 +234,25 @@ def _follow(before: Span | None, after: Span) -> Span:
     return Span(before.start, after.end, before.records + after.records, before.first)
 
 
+def _noted(before: Note | None, after: Note) -> Note:
+    if before is None:
+        return after
+    tips = [note.tip for note in (before, after) if note.tip is not None]
+    gaps = before.accepted_gaps + after.accepted_gaps
+    return Note(after.position, max(tips, default=None), gaps)
+
+
 def merge(parts: Iterable[Records]) -> Records:
     """Consecutive reads of the same source as one; at least one is needed."""
     held = list(parts)
 
     frame = pl.concat([part.frame for part in held], rechunk=False)
     spans: dict[Partition, Span] = {}
+    notes: dict[Partition, Note] = {}
     for part in held:
         spans |= {p: _follow(spans.get(p), span) for p, span in part.spans.items()}
-    return Records(frame, spans, held[0].coordinates)
+        notes |= {p: _noted(notes.get(p), note) for p, note in part.notes.items()}
+    return Records(frame, spans, held[0].coordinates, notes)
 
 
 class Rejects(NamedTuple):
@@ -250,6 +279,7 @@ class Batch:
     spans: Mapping[Partition, Span]
     coordinates: Coordinates
     window: Rejects | None = None
+    notes: Mapping[Partition, Note] = field(default_factory=dict)
 
     @cached_property
     def counts(self) -> tuple[Mapping[Partition, int], ...]:

@@ -120,6 +120,13 @@ class Sink(Protocol):
         """
         ...
 
+    def tips(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """When each partition was last read to its end (see `Note`), as far as this sink keeps it.
+
+        To be asked after `positions`.
+        """
+        ...
+
     def pin(self, starts: Mapping[str, Start]) -> None:
         """Fix in one commit where the pipeline begins to read these sources, if this sink keeps it.
 

@@ -49,6 +49,7 @@ class Known:
     the sinks that hold nothing while another does. `arrived`: when the newest record in the table
     arrived, as far as that must stand for an epoch that no sink knows. `origin`: where the pipeline
     began (Kafka: the first offset, Kinesis: the time in milliseconds), None where that is not kept.
+    `tip`: when the partition was last read to its end (see `pinpip.batch.Note`).
     """
 
     start: Position | None
@@ -56,6 +57,7 @@ class Known:
     empty: tuple[str, ...] = ()
     arrived: datetime | None = None
     origin: Position | None = None
+    tip: int | None = None
 
     @property
     def differs(self) -> bool:

@@ -21,6 +21,7 @@ from sinks import (
     guard,
     ledger,
     newtable,
+    notes,
     owner,
     pins,
     table,
@@ -30,7 +31,7 @@ from sinks import (
 )
 from sinks.checkpoints import Checkpoints
 from sinks.deltalog import Action, Log
-from sinks.progress import Progress
+from sinks.progress import Due, Progress
 from sinks.setup import Setup
 from sinks.store import Store
 from sinks.target import Target
@@ -102,6 +103,11 @@ class DeltaSink:
         """As of the version that was read last; only the clean table keeps them."""
         return pins.origins(self._versions, self._target, partitions)
 
+    def tips(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """As of the version that was read last; only the clean table keeps them."""
+        found = {p: notes.tip(self._versions, self._target.app, p) for p in partitions}
+        return {p: at for p, at in found.items() if at is not None}
+
     def pin(self, starts: Mapping[str, Start]) -> None:
         """Commit where these sources begin to the clean table (see `sinks.pins`)."""
         pins.pin(self._target, self._store, self._setup, self._table, starts, self._now_ms())
@@ -118,18 +124,19 @@ class DeltaSink:
         self._window = batch.window if self._target.rules else None
         ranges = self._ranges(batch)
         rows = self._rows(batch, ranges)
-        if self._may_wait(rows) and not any(r.expired for r in ranges):
+        if self._may_wait(rows) and not batch.notes and not any(r.expired for r in ranges):
             for r in ranges:
                 self._progress[r.of].put_off.append(r)
                 self._progress[r.of].seen = r.end
-        elif ranges:
-            self._commit(rows, [*self._put_off(), *ranges])
+        else:
+            seen = {p: own.seen for p, own in self._progress.items()}
+            told = notes.kept(batch.notes, seen) if self._target.stage == "clean" else {}
+            self._commit(rows, Due([*self._put_off(), *ranges], told, self._now_ms()))
 
     def close(self) -> None:
         """Commit what was put off and let a running checkpoint finish."""
-        put_off = self._put_off()
-        if put_off:
-            self._commit(pl.DataFrame(schema=self._target.schema), put_off)
+        nothing = pl.DataFrame(schema=self._target.schema)
+        self._commit(nothing, Due(self._put_off(), {}, self._now_ms()))
         self._checkpoints.close()
 
     def _ranges(self, batch: Batch) -> list[ledger.Range]:
@@ -182,26 +189,25 @@ class DeltaSink:
     def _put_off(self) -> list[ledger.Range]:
         return [r for progress in self._progress.values() for r in progress.put_off]
 
-    def _commit(self, rows: pl.DataFrame, ranges: list[ledger.Range]) -> None:
-        now_ms = self._now_ms()
+    def _commit(self, rows: pl.DataFrame, due: Due) -> None:
+        if not due.ranges and not due.notes:
+            return
         put = partial(datafile.put, self._store, bounded=self._setup.bounded)
-        put = partial(put, folder=self._target.folder, now_ms=now_ms)
+        put = partial(put, folder=self._target.folder, now_ms=due.now_ms)
         files = [] if rows.is_empty() else [deltalog.add(put(self._setup.named(rows)))]
-        info = self._info(rows, ranges, now_ms)
-        files += expired.totals(self._target, ranges, now_ms)
-        moves = self._append(info, files, ranges, now_ms)
+        info = self._info(rows, due)
+        files += expired.totals(self._target, due.ranges, due.now_ms)
+        moves = self._append(due, info, files)
         self._progress |= {p: Progress(end, end) for p, end in moves.items()}
         self._committed_at = self._clock.monotonic()
 
-    def _append(
-        self, info: Action, others: list[Action], ranges: list[ledger.Range], now_ms: int
-    ) -> Mapping[Partition, Position]:
+    def _append(self, due: Due, info: Action, others: list[Action]) -> Mapping[Partition, Position]:
         """Compare and commit, until no other writer was there in between; where that leads."""
         for tried in range(1, _TRIES + 1):
             log = self._newest()
-            moves = self._compare(log, ranges)
+            moves = self._compare(log, due)
             owner.refuse_another(self._store, self._target, log, moves)
-            moved = self._transactions(log.transaction_version, moves, now_ms)
+            moved = self._transactions(log, moves, due)
             entry = [info, *self._setup.actions, *map(deltalog.txn, moved), *others]
             landed = log.append(entry)
             if landed is entry:
@@ -212,44 +218,45 @@ class DeltaSink:
                 self._log = None
         raise TransientError(f"{self._target.uri}: other writers were faster {_TRIES} times")
 
-    def _compare(self, log: Log, ranges: list[ledger.Range]) -> Mapping[Partition, Position]:
+    def _compare(self, log: Log, due: Due) -> Mapping[Partition, Position]:
         """Where each partition goes, if each is still where this sink left it.
 
         With the position its epoch is what this sink knows: it is only ever written beside one.
         """
-        moves = {r.of: r.end for r in ranges}
+        moves = {r.of: r.end for r in due.ranges}
         moved = []
-        for partition, end in moves.items():
+        for partition in sorted({*moves, *due.notes} & self._progress.keys()):
             stored = self._stored(log.transaction_version, partition)
             held = self._progress[partition].held
             if stored != held:
                 moved.append(f"{partition} from {held} to {stored}")
                 del self._progress[partition]  # it may be another's by now: do not try it again
-            elif held is not None and held.epoch is not None:
-                moves[partition] = replace(end, epoch=held.epoch)
+            elif partition in moves and held is not None and held.epoch is not None:
+                moves[partition] = replace(moves[partition], epoch=held.epoch)
         if moved:
             raise StalePosition(f"{self.name}: another writer moved {', '.join(moved)}")
         return moves
 
-    def _info(self, rows: pl.DataFrame, ranges: list[ledger.Range], now_ms: int) -> Action:
+    def _info(self, rows: pl.DataFrame, due: Due) -> Action:
         entry = ledger.Entry(
             app=self._target.app,
             version=__version__,
             event_time=ledger.event_time(rows),
-            ranges=ledger.joined(ranges),
+            ranges=ledger.joined(due.ranges),
             rules=self._target.rules or None,
             window=self._window,
         )
         told = {ledger.KEY: ledger.encode(entry)}
-        return deltalog.commit_info(told, f"pinpip/{__version__}", now_ms)
+        return deltalog.commit_info(told, f"pinpip/{__version__}", due.now_ms)
 
     def _transactions(
-        self, lookup: Lookup, moves: Mapping[Partition, Position], now_ms: int
+        self, log: Log, moves: Mapping[Partition, Position], due: Due
     ) -> Iterator[Transaction]:
         """The positions; what never changes again only once: the epochs, and that this began."""
-        target = self._target
+        target, now_ms, lookup = self._target, due.now_ms, log.learning(self._versions)
         held = {p: self._progress[p].held for p in moves}
         yield from transactions.moved(lookup, target.app, held, moves, target.coordinates, now_ms)
+        yield from notes.written(lookup, target.app, due.notes, now_ms)
         yield from owner.claim(lookup, target.app, now_ms)
         yield from self._setup.begun(now_ms)
 

@@ -38,10 +38,14 @@ class Log:
         self._held: dict[str, int | None] = {}
 
     def learning(self, lookup: Lookup) -> Lookup:
-        """`lookup`, which must know this very version, with its answers kept here."""
+        """`lookup`, which must know the version of the start, with its answers kept here.
+
+        What was learnt, or was written since, is answered from here.
+        """
 
         def learn(app_id: str) -> int | None:
-            self._held[app_id] = lookup(app_id)
+            if app_id not in self._held:
+                self._held[app_id] = lookup(app_id)
             return self._held[app_id]
 
         return learn

@@ -65,6 +65,10 @@ class ParquetSink:
         """The clean table keeps them."""
         return {}
 
+    def tips(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:  # noqa: ARG002
+        """The clean table keeps them."""
+        return {}
+
     def pin(self, starts: Mapping[str, Start]) -> None:
         """The clean table keeps them."""
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from deltalake import DeltaTable, Transaction
 
 from pinpip import __version__
-from pinpip.batch import Coordinates, Partition, Position
+from pinpip.batch import Coordinates, Note, Partition, Position
 from pinpip.epochs import refuse_another
 from pinpip.errors import StalePosition, TransientError
 from pinpip.origins import Start, pinned
-from sinks import deltalog, guard, ledger, owner, table, transactions, txns
+from sinks import deltalog, guard, ledger, notes, owner, table, transactions, txns
 from sinks.deltalog import Log
 from sinks.setup import Setup
 from sinks.store import Store
@@ -125,6 +125,7 @@ def _entry(
             moved.append(Transaction(_epoch(target.app, source), start.epoch, now_ms))
         c = target.coordinates
         moved += transactions.moved(lookup, target.app, before, pins.positions, c, now_ms)
+        moved += _tips(target, found, lookup, before, now_ms)
         ranges += [_range(p, position) for p, position in pins.positions.items()]
         moved += [
             Transaction(f"{transactions.app_id(target.app, p)}/first", at.number, now_ms)
@@ -163,6 +164,21 @@ def _moment(
     if any(position is not None for position in held.values()) and made is not None:
         return int(made)
     return now_ms if start.at_ms is None else start.at_ms
+
+
+def _tips(
+    target: Target,
+    found: DeltaTable,
+    lookup: Lookup,
+    held: Mapping[Partition, Position | None],
+    now_ms: int,
+) -> Iterator[Transaction]:
+    """For the shards of a table of before: its last commit stands for when they were last read."""
+    if target.coordinates.sub is None or not any(held.values()):
+        return
+    at = txns.written_at(found, target.options, target.app)
+    told = {p: Note(position, tip=at) for p, position in held.items()}
+    yield from notes.written(lookup, target.app, told, now_ms)
 
 
 def _range(partition: Partition, position: Position) -> ledger.Range:

@@ -1,8 +1,9 @@
 """How far a sink is in one partition."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pinpip.batch import Position
+from pinpip.batch import Note, Partition, Position
 from sinks.ledger import Range
 
 
@@ -13,3 +14,12 @@ class Progress:
     held: Position | None
     seen: Position | None
     put_off: list[Range] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Due:
+    """What one commit moves and keeps."""
+
+    ranges: list[Range]
+    notes: Mapping[Partition, Note]
+    now_ms: int

@@ -52,8 +52,9 @@ class Held:
 
     `keys`: one per row, sorted: offsets (Int64) or `sequence.subsequence` (String).
     `ranges`: the ledger's, oldest commit first. `expired`: offsets that retention took unread.
-    `origin`: where the pipeline began, None where that was not kept. `begin`: the offset from which
-    on all rows must be there, None where that is not known.
+    `accepted_gaps`: stretches of a shard of which records may have expired unread. `origin`: where
+    the pipeline began, None where that was not kept. `begin`: the offset from which on all rows
+    must be there, None where that is not known.
     """
 
     table: str
@@ -63,6 +64,7 @@ class Held:
     ranges: Sequence[Range]
     position: Position | None
     expired: int = 0
+    accepted_gaps: int = 0
     origin: Position | None = None
     begin: Position | None = None
 

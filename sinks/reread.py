@@ -81,6 +81,10 @@ class Comparison:
         """Nothing begins here."""
         return {}
 
+    def tips(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:  # noqa: ARG002
+        """None: nothing is read on from here."""
+        return {}
+
     def pin(self, starts: Mapping[str, Start]) -> None:
         """Nothing begins here."""
 

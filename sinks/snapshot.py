@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from pinpip.batch import Coordinates, Partition, Position, Stretch
 from pinpip.borders import Options
 from pinpip.errors import PositionLost, SinkError
-from sinks import ledger, pins, proof, rows, settled, table, transactions, txns
+from sinks import ledger, notes, pins, proof, rows, settled, table, transactions, txns
 from sinks.ledger import Entry, Range
 from sinks.lives import Lives
 from sinks.proof import Finding, Held, Kind
@@ -97,6 +97,7 @@ class Snapshot:
             ranges=self._ranges.get(partition, []),
             position=self.position(partition),
             expired=self.expired(partition),
+            accepted_gaps=self.accepted_gaps(partition),
             origin=pins.origin(self._txns, self._app, partition, self._coordinates),
             begin=pins.begin(self._txns, self._app, partition, self._coordinates),
         )
@@ -136,6 +137,21 @@ class Snapshot:
             return 0
         with table.sorted_errors(self.name):
             return transactions.read_expired(self._txns, self._app, partition)
+
+    def accepted_gaps(self, partition: Partition) -> int:
+        """How many stretches of a shard may have expired unread, as the operator accepted."""
+        with table.sorted_errors(self.name):
+            return notes.accepted_gaps(self._txns, self._app, partition)
+
+    def tip(self, partition: Partition) -> int | None:
+        """Since when records of a shard may be unread, in milliseconds; None: it is not told.
+
+        Where it was never read to its end: since the pipeline began.
+        """
+        with table.sorted_errors(self.name):
+            begun = pins.origin(self._txns, self._app, partition, self._coordinates)
+            tip = notes.tip(self._txns, self._app, partition)
+        return tip if tip is not None or begun is None else begun.number
 
     def end(self, partition: Partition) -> Position | None:
         """Up to where it holds all that the source gave."""

@@ -47,6 +47,13 @@ def versions(table: DeltaTable, options: Options) -> Lookup:
     return {app_id: own.version for app_id, own in found.items()}.get
 
 
+def written_at(table: DeltaTable, options: Options, app: str) -> int | None:
+    """When one of the application ids below `app` was last written, in milliseconds."""
+    found = (read(table, options) or {}).items()
+    times = [own.updated for app_id, own in found if app_id.startswith(f"{app}/")]
+    return max((at for at in times if at is not None), default=None)
+
+
 def read(table: DeltaTable, options: Options) -> Mapping[str, Application] | None:
     """Every application id as of `table`'s version, from the newest checkpoint and what follows.
 

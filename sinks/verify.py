@@ -44,7 +44,7 @@ class Tally:
     accepted; where the ledger no longer reaches, only the rows are counted. `gaps`: offsets up to
     the position that gave no record (compaction, transaction markers, aborted records); a lower
     bound where the ledger does not say where the partition began, None where there is none, and
-    on Kinesis.
+    on Kinesis. `accepted_gaps`: stretches of a shard of which records may have expired unread.
     """
 
     partition: Partition
@@ -56,6 +56,7 @@ class Tally:
     filtered: int
     gaps: int | None
     expired: int = 0
+    accepted_gaps: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ def _tally(clean: Held, quarantine: Held) -> Tally:
         filtered=max(0, read - kept),
         gaps=_gaps(clean, min(firsts, default=None), read),
         expired=clean.expired + proof.lost_rejects(clean, quarantine),
+        accepted_gaps=clean.accepted_gaps,
     )
 
 

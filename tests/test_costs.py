@@ -163,6 +163,10 @@ class Nowhere:
         del partitions
         return {}
 
+    def tips(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        del partitions
+        return {}
+
     def pin(self, starts: Mapping[str, Start]) -> None:
         """Nothing is kept."""
 

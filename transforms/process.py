@@ -43,6 +43,7 @@ def processor(
             rejected=decoded.rejected.with_columns(version),
             spans=records.spans,
             coordinates=coordinates,
+            notes=records.notes,
         )
 
     return process

@@ -1,8 +1,9 @@
 """What a pipeline's source holds beyond its tables; a source that cannot tell is an unknown."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from consumers.kinesis_ends import End
 from pinpip.batch import Partition, Position, Positions
@@ -20,7 +21,9 @@ from pinpip.clock import SystemClock
 from pinpip.config import Config, KafkaSource, KinesisSource
 from pinpip.errors import RecordsExpired, SourceError, TopicRecreated, TransientError
 
-RETENTION = timedelta(hours=24)  # the shortest that a stream can have
+if TYPE_CHECKING:
+    from sinks.snapshot import Snapshot
+
 _UNREAD = "whether it holds unread records"
 _ABSENT = f"the cluster has no such topic: {_UNREAD}"
 
@@ -84,19 +87,15 @@ def beyond(
     positions: Positions,
     ends: Marked,
     grace: float,
-    committed_at: datetime | None,
+    table: "Snapshot",
 ) -> Beyond:
-    """What lies beyond the tables' `positions`; older than `grace` seconds it is a finding.
-
-    `committed_at`: when the tables were last written to.
-    """
+    """What lies beyond the `positions` of `table`; older than `grace` seconds it is a finding."""
     clock = SystemClock()
     source = config.pipeline(name).source
     since = clock.now() - timedelta(seconds=grace)
     if isinstance(source, KinesisSource):
-        lately = committed_at is not None and clock.now() - committed_at < RETENTION
         try:
-            found = shard_ends(config, source, positions, since, clock, ran_lately=lately)
+            found = shard_ends(config, source, positions, since, clock, _tips(table))
         except TopicRecreated as error:
             return Beyond([("recreated", name, error.message)])
         except SourceError as error:
@@ -109,6 +108,21 @@ def beyond(
     except (SourceError, TransientError) as error:
         topics = ", ".join(source.topics)
         return Beyond(unknown={topics: f"{error.message}: {_UNREAD}"})
+
+
+def _tips(table: "Snapshot") -> Callable[[Partition], int | None]:
+    """When each shard was last read to its end; in tables of before the last commit stands for it.
+
+    In milliseconds; None: the table does not say.
+    """
+    at = table.committed_at
+    committed = None if at is None else int(at.timestamp() * 1000)
+
+    def tip(partition: Partition) -> int | None:
+        told = table.tip(partition)
+        return committed if told is None else told
+
+    return tip
 
 
 def _of_shards(shards: Mapping[Partition, End], grace: float) -> Beyond:

@@ -76,7 +76,7 @@ def source_of(
 ) -> Source:
     """The live source of the pipeline `name`; `outage` makes what hears of its faults.
 
-    `accepted` as in `consumers.kafka.KafkaSource`.
+    `accepted` as in `consumers.kafka.KafkaSource`; a stream has no offsets: it only says whether.
     """
     pipeline = config.pipeline(name)
     source = pipeline.source
@@ -94,6 +94,7 @@ def source_of(
             start=source.start,
             memory=memory // 4,
             outage=outage("source"),
+            accept_gap=accepted is not None,
         )
     topics = KafkaSource(
         kafka.properties(config),

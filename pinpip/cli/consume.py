@@ -72,8 +72,6 @@ def consume(
             "name the pipelines: pinpip consume pin --accept-gap",
         )
     names = pipelines or list(config.pipelines)
-    if accept_gap:
-        _refuse_streams(config, names)
     metrics = Metrics()
     if metrics_port is not None:
         _serve(metrics, metrics_port)
@@ -88,18 +86,6 @@ def consume(
     )
     for name in names:
         typer.echo(f"{name}: {said(metrics, name)}")
-
-
-def _refuse_streams(config: "Config", names: list[str]) -> None:
-    """ConfigError for a pipeline whose source cannot tell what expired."""
-    from pinpip.config import KinesisSource
-
-    for name in names:
-        if isinstance(config.pipeline(name).source, KinesisSource):
-            raise ConfigError(
-                f"--accept-gap: Kinesis does not tell which records of {name} expired unread",
-                "leave it out: the consumer goes on with a warning, see docs/exactly-once.md",
-            )
 
 
 def said(metrics: "Metrics", name: str) -> str:

@@ -1,6 +1,6 @@
 """What the sources hold: asked by verify and status."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -116,8 +116,7 @@ def shard_ends(
     positions: Positions,
     older_than: datetime,
     clock: Clock,
-    *,
-    ran_lately: bool,
+    tip: Callable[[Partition], int | None],
 ) -> dict[Partition, End]:
     """What each shard holds beyond its position; see `ends_beyond`."""
     return ends_beyond(
@@ -126,8 +125,8 @@ def shard_ends(
         positions,
         older_than,
         clock,
+        tip,
         latest=source.start == "latest",
-        ran_lately=ran_lately,
     )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sinks.verify import Report, Tally, Watch
 
 _WHOLE = "the whole table"
-_COUNTS = ("read", "clean", "quarantined", "filtered", "expired")
+_COUNTS = ("read", "clean", "quarantined", "filtered", "expired", "accepted_gaps")
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ def examine(
     """One pipeline's counts, findings and unknowns; `grace` None leaves the source out.
 
     With a `plan` the source is read again and compared, content included. Keys: pipeline, read,
-    clean, quarantined, filtered, expired, held_back (behind open transactions), waiting (unread,
-    but not for longer than `grace`), partitions (how many), findings, unknown, offline, transform,
-    by_partition, archives, reread (or None).
+    clean, quarantined, filtered, expired, accepted_gaps (of shards), held_back (behind open
+    transactions), waiting (unread, but not for longer than `grace`), partitions (how many),
+    findings, unknown, offline, transform, by_partition, archives, reread (or None).
     """
     from pinpip.cli.beyond import Beyond, Marked, beyond, marked
     from pinpip.cli.compose import archives_of, tables_of
@@ -53,7 +53,7 @@ def examine(
     late, again = Beyond(), None
     if grace is not None:
         positions = {t.partition: t.position for t in report.tallies}
-        late = beyond(config, name, positions, ends, grace, clean.committed_at)
+        late = beyond(config, name, positions, ends, grace, clean)
     if plan is not None:
         from pinpip.cli.reread import Held, reread
 

@@ -92,6 +92,7 @@ def _beside(trees: Sequence[Tree]) -> Iterator[str]:
 
 _NAMES = {
     "expired": "expired unread (accepted)",
+    "accepted_gaps": "stretches of shards may have expired unread (accepted)",
     "held_back": "held back behind an open transaction",
     "waiting": "not read yet",
 }

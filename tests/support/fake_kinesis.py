@@ -81,6 +81,8 @@ class FakeKinesis:
         self.meta = SimpleNamespace(region_name="eu-north-1")
         self._next = FIRST_SEQUENCE
         self.created = clock.now() - timedelta(days=1)
+        self.retention = timedelta(hours=24)
+        self._closed_at: dict[str, datetime] = {}
 
     @property
     def client(self) -> "KinesisClient":
@@ -113,13 +115,27 @@ class FakeKinesis:
         names = [f"shardId-{len(self.shards) + n:012d}" for n in range(children)]
         for parent in parents:
             self.shards[parent].closed = True
+            self._closed_at[parent] = self.clock.now()
         self.shards |= {name: FakeShard(parents) for name in names}
         return names
 
     def describe_stream_summary(self, **_: Any) -> dict[str, Any]:
-        """DescribeStreamSummary: of all it tells, when the stream was created."""
+        """DescribeStreamSummary: when the stream was created, and how long it keeps records."""
         self._called("DescribeStreamSummary", "")
-        return {"StreamDescriptionSummary": {"StreamCreationTimestamp": self.created}}
+        hours = int(self.retention.total_seconds()) // 3600
+        told = {"StreamCreationTimestamp": self.created, "RetentionPeriodHours": hours}
+        return {"StreamDescriptionSummary": told}
+
+    def pass_time(self, hours: float) -> None:
+        """Let hours pass, and retention take what is too old: records, and shards closed since."""
+        self.clock.sleep(hours * 3600)
+        horizon = self.clock.now() - self.retention
+        for shard in self.shards.values():
+            kept = [r for r in shard.records if r["ApproximateArrivalTimestamp"] >= horizon]
+            shard.records[:] = kept
+        for name, at in self._closed_at.items():
+            if at < horizon:
+                self.shards.pop(name, None)
 
     def recreate(self) -> None:
         """Delete the stream and create it again with as many shards, numbered from 1 again."""

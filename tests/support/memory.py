@@ -170,6 +170,10 @@ class MemorySink:
         own = [p for p in partitions if p.source in self.table.pinned]
         return {p: self.table.origins.get(p, Position(0)) for p in own}
 
+    def tips(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        del partitions
+        return {}
+
     def pin(self, starts: Mapping[str, Start]) -> None:
         if self.stage != "clean":
             return
