@@ -53,7 +53,7 @@ class Tips:
             begun = own.origin.number if own.origin else None
             told = (own.tip, begun, self._inherited.get(name))
             self._tips[name] = max((tip for tip in told if tip is not None), default=0)
-            self._noted.pop(name, None)
+            self._noted[name] = own.tip or 0
 
     def gaps(self, cursor: Cursor, where: str) -> int:
         """How many gaps lie before what the cursor reads next: 0, or 1 that was accepted.

@@ -5,7 +5,7 @@
 Tables without them are read as before.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from deltalake import Transaction
 
@@ -21,6 +21,13 @@ def tip(lookup: Lookup, app: str, partition: Partition) -> int | None:
 def accepted_gaps(lookup: Lookup, app: str, partition: Partition) -> int:
     """How many stretches of the partition may have expired unread."""
     return lookup(f"{app_id(app, partition)}/gaps") or 0
+
+
+def gapped(app_ids: Iterable[str], app: str) -> set[Partition]:
+    """The partitions of which one of `app_ids` counts gaps."""
+    own = (name.removeprefix(f"{app}/") for name in app_ids if name.startswith(f"{app}/"))
+    named = (name.removesuffix("/gaps").rsplit("/", 1) for name in own if name.endswith("/gaps"))
+    return {Partition(source, id_) for source, id_ in named}
 
 
 def written(

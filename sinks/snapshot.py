@@ -143,6 +143,13 @@ class Snapshot:
         with table.sorted_errors(self.name):
             return notes.accepted_gaps(self._txns, self._app, partition)
 
+    def gapped(self) -> set[Partition]:
+        """The shards with accepted gaps: one may have neither rows nor a position."""
+        held = self._table
+        with table.sorted_errors(self.name):
+            found = txns.read(held, self._options) if held else None
+        return notes.gapped(found or (), self._app)
+
     def tip(self, partition: Partition) -> int | None:
         """Since when records of a shard may be unread, in milliseconds; None: it is not told.
 

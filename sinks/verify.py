@@ -108,6 +108,7 @@ def prove(
     watch(clean.name, 0, 1)
     clean_keys, quarantine_keys = clean.keys(), quarantine.keys()
     told = {*clean_keys, *quarantine_keys, *clean.ledgered(), *quarantine.ledgered()}
+    told |= clean.gapped()
     ends = [clean.end, quarantine.end, *(a.end for a in archives)]
     told |= {*clean.unsure, *quarantine.unsure}
     known = sorted(told | {p for p in set(listed) - told if any(end(p) for end in ends)})
