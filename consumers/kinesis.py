@@ -229,10 +229,10 @@ class KinesisSource:
         if faults.code(error) in faults.FOREIGN:
             self._life.confirmed(FRESH)
         if faults.code(error) == faults.NOT_FOUND and cursor.shard.id not in self._list():
-            gaps = self._tips.gaps(cursor, where)
+            notes = self._tips.expired(cursor, self._shards.values(), where)
             self._drained.add(cursor.shard.id)
             self._outage.over(where)
-            return _noted(self._tips.ended(cursor, self._shards.values(), gaps))
+            return _noted(notes)
         if cursor.position is not None and faults.is_unknown_position(error):
             raise faults.position_lost(error, where) from error
         if not faults.is_passing(error) and faults.code(error) != faults.NOT_FOUND:

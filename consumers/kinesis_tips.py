@@ -32,7 +32,7 @@ class Tips:
     """When each shard of `stream` was last read to its end; `accepting` passes over gaps.
 
     Only over those that are open now: one that opens later, in this process, was not accepted.
-    Of a source that is not `live` nothing is kept.
+    Of a source that is not `live`, or was not told what the table keeps, nothing is kept.
     """
 
     def __init__(
@@ -62,10 +62,13 @@ class Tips:
         """
         name, now = cursor.shard.id, self._clock.now()
         tip = self._tips.get(name)
+        if tip is None and cursor.position is not None:
+            at = cursor.position.number
+            _log.warning("records may have expired unread", where=where, position=at)
         if tip is None or not may_have_expired(tip, self._life.retention, now):
             return 0
-        at = self._accepted_at
-        if at is None or not may_have_expired(tip, self._life.retention, at):
+        accepted = self._accepted_at
+        if accepted is None or not may_have_expired(tip, self._life.retention, accepted):
             raise self._expired(tip, where)
         _log.warning("accepted_expired_records", where=where, since=_told(tip))
         return 1
@@ -80,12 +83,18 @@ class Tips:
         if answer.iterator is None:
             return self.ended(cursor, shards, gaps)
         tip = None
-        if not answer.behind and not closed:
+        if name in self._tips and not answer.behind and not closed:
             self._tips[name] = now
-            if now - self._noted.get(name, 0) >= EVERY:
+            if now - self._noted[name] >= EVERY:
                 tip = self._noted[name] = now
-        worth = self._live and (tip is not None or gaps)
-        return {self._of(name): Note(cursor.position, tip, gaps)} if worth else {}
+        return {self._of(name): Note(cursor.position, tip, gaps)} if tip or gaps else {}
+
+    def expired(
+        self, cursor: Cursor, shards: Collection[Shard], where: str
+    ) -> dict[Partition, Note]:
+        """The same of a shard that is gone; RecordsExpired unless its end was read lately."""
+        _log.warning("shard expired before its end was read", where=where)
+        return self.ended(cursor, shards, self.gaps(cursor, where))
 
     def ended(
         self, cursor: Cursor, shards: Collection[Shard], gaps: int = 0
@@ -94,10 +103,10 @@ class Tips:
 
         Its children held nothing when it was last seen open.
         """
-        if not self._live:
-            return {}
         name = cursor.shard.id
-        tip, self._tips[name] = self._tips.get(name, 0), READ_TO_END
+        if name not in self._tips:
+            return {}
+        tip, self._tips[name] = self._tips[name], READ_TO_END
         children = [shard.id for shard in shards if name in shard.parents]
         if 0 < tip < READ_TO_END:
             self._inherited |= {c: max(tip, self._inherited.get(c, 0)) for c in children}

@@ -19,13 +19,12 @@ from pinpip.cli.examine import Plan, examine
 from pinpip.errors import ConfigError, RecordsExpired
 from pinpip.metrics import Metrics
 from sinks.verify import verify
-from tests.support.aws import TestAws
 from tests.support.batches import Log
 from tests.support.brokers import Broker
 from tests.support.commands import change, invoke
 from tests.support.consuming import consumed
 from tests.support.pairs import A, B, Pair
-from tests.support.processes import Home, kafka_home, kinesis_home, payloads
+from tests.support.processes import Home, kafka_home, payloads
 
 real = pytest.mark.real_broker
 READ, GONE, LEFT = 20, 30, 10
@@ -162,13 +161,6 @@ def test_the_option_wants_to_know_whose_records_are_given_up(tmp_path: Path) -> 
     done = invoke(home, "consume", "--accept-gap")
     assert isinstance(done.exception, ConfigError)
     assert "needs the pipelines" in done.exception.message
-
-
-def test_a_stream_has_no_gap_that_could_be_named(tmp_path: Path) -> None:
-    home = kinesis_home(tmp_path, TestAws("http://127.0.0.1:9"), "clicks")
-    done = invoke(home, "consume", "user", "--accept-gap")
-    assert isinstance(done.exception, ConfigError)
-    assert "Kinesis does not tell" in done.exception.message
 
 
 def _home_without_a_broker(folder: Path) -> Home:

@@ -1,5 +1,6 @@
 """Records of a stream that may have expired unread: an error, or a gap that the table keeps."""
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
@@ -148,6 +149,8 @@ def test_an_accepted_gap_is_named_for_ever_and_accepted_once(lake: Lake) -> None
         assert tree["accepted_gaps"] == 2  # the silent shard's as well: nobody can tell
         lake.put(A)
         assert lake.consume() == 1
+    [shown] = json.loads(invoke(lake.home, "status", "--json").stdout)
+    assert [row["accepted_gaps"] for row in shown["partitions"]] == [1, 1]
     said = invoke(lake.home, "verify", "--grace", "30").stdout.splitlines()[-1]
     assert "2 stretches of shards may have expired unread (accepted)" in said
 

@@ -7,7 +7,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from consumers.kinesis_ends import PATIENCE, End, ends_beyond
-from pinpip.batch import Partition, Position
+from consumers.kinesis_life import milliseconds
+from pinpip.batch import READ_TO_END, Partition, Position
 from pinpip.errors import SourceError
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, FakeShard, fault
 from tests.support.kinesis_reading import A, B, of
@@ -21,11 +22,25 @@ def kinesis() -> FakeKinesis:
     return FakeKinesis(FakeClock(), shards=2)
 
 
-def beyond(kinesis: FakeKinesis, held: dict[str, int], **options: bool) -> dict[str, End]:
-    """What each shard holds beyond the sequence numbers `held`."""
+def beyond(
+    kinesis: FakeKinesis,
+    held: dict[str, int],
+    tips: dict[str, int] | None = None,
+    *,
+    latest: bool = False,
+) -> dict[str, End]:
+    """What each shard holds beyond the sequence numbers `held`, last read to its end at `tips`."""
     positions = {of(shard): Position(number) for shard, number in held.items()}
     old = kinesis.clock.now() - GRACE
-    found = ends_beyond(kinesis.client, STREAM, positions, old, kinesis.clock, **options)
+    found = ends_beyond(
+        kinesis.client,
+        STREAM,
+        positions,
+        old,
+        kinesis.clock,
+        lambda partition: (tips or {}).get(partition.id),
+        latest=latest,
+    )
     return {partition.id: end for partition, end in found.items()}
 
 
@@ -123,8 +138,13 @@ def test_an_expired_iterator_is_replaced(kinesis: FakeKinesis) -> None:
     assert beyond(kinesis, {})[A] == End(unread=1)
 
 
+def ago(kinesis: FakeKinesis, hours: float) -> int:
+    """The time so many hours ago, in milliseconds."""
+    return milliseconds(kinesis.clock.now() - timedelta(hours=hours))
+
+
 @pytest.mark.parametrize("left", [0, 2])
-def test_a_position_whose_record_expired_is_a_doubt_unless_a_consumer_ran_lately(
+def test_a_position_whose_record_expired_is_a_doubt_unless_the_end_was_read_lately(
     kinesis: FakeKinesis, left: int
 ) -> None:
     [a, *_] = kinesis.put(A, b"1", b"2", b"3", b"4")
@@ -132,8 +152,9 @@ def test_a_position_whose_record_expired_is_a_doubt_unless_a_consumer_ran_lately
     kinesis.shards[A].records[: 4 - left] = []
     found = beyond(kinesis, {A: a})[A]
     assert found.unread == left
-    assert "others after it expired unread" in found.doubt
-    assert beyond(kinesis, {A: a}, ran_lately=True)[A] == End(unread=left)
+    assert "whether some expired unread" in found.doubt
+    assert beyond(kinesis, {A: a}, {A: ago(kinesis, 22)})[A] == End(unread=left)
+    assert beyond(kinesis, {A: a}, {A: ago(kinesis, 24)})[A].doubt
 
 
 def test_a_position_of_another_stream_is_wrong(kinesis: FakeKinesis) -> None:
@@ -156,6 +177,34 @@ def test_a_shard_without_a_position_is_a_doubt_where_reading_starts_at_the_lates
     found = beyond(kinesis, {B: b}, latest=True)
     assert "`start` is latest" in found[A].doubt
     assert found[child] == End(unread=1)
+
+
+def test_with_latest_a_shard_counts_from_when_it_was_last_read_to_its_end(
+    kinesis: FakeKinesis,
+) -> None:
+    kinesis.put(A, b"1", b"2")
+    kinesis.clock.sleep(120)
+    tip = ago(kinesis, 0)
+    assert beyond(kinesis, {}, {A: tip}, latest=True)[A] == AT_THE_END
+    kinesis.put(A, b"3")
+    kinesis.clock.sleep(120)
+    assert beyond(kinesis, {}, {A: tip}, latest=True)[A] == End(unread=1)
+
+
+def test_a_child_may_have_lost_records_since_its_parent_was_last_seen_open(
+    kinesis: FakeKinesis,
+) -> None:
+    (child,) = kinesis.reshard((A,), 1)
+    assert beyond(kinesis, {}, {A: ago(kinesis, 25)})[child].doubt
+    assert beyond(kinesis, {}, {A: ago(kinesis, 5)})[child] == AT_THE_END
+    assert beyond(kinesis, {}, {A: READ_TO_END, child: ago(kinesis, 25)})[child].doubt
+
+
+def test_an_expired_shard_that_was_read_to_its_end_is_no_doubt(kinesis: FakeKinesis) -> None:
+    [a] = kinesis.put(A, b"1")
+    kinesis.reshard((A,), 1)
+    del kinesis.shards[A]
+    assert A not in beyond(kinesis, {A: a}, {A: READ_TO_END})
 
 
 @pytest.mark.parametrize("begun", [False, True])

@@ -27,7 +27,8 @@ def status(
 
     Asks the tables' logs and the sources and reads no row: `pinpip verify` does that.
     Held back is what lies behind a transaction that is still open: nobody can read it yet. Gone is
-    what retention took unread, and expired what of that was accepted (consume --accept-gap).
+    what retention took unread, and expired what of that was accepted (consume --accept-gap); of a
+    shard only the number of such accepted gaps is known.
     Kinesis does not tell where a shard ends: there the lag is unknown.
     recreated: another topic or stream has that name now; the consumer stops and says what to do.
     Example: pinpip status pin
@@ -82,12 +83,13 @@ def _row(
     epoch: int | None,
 ) -> dict[str, Any]:
     from pinpip.cli.beyond import lag
-    from sinks import transactions
+    from sinks import notes, transactions
 
-    position, expired = None, 0
+    position, expired, gaps = None, 0, 0
     if lookup is not None:
         position = transactions.read_with_epoch(lookup, tables.app, partition, tables.coordinates)
         expired = transactions.read_expired(lookup, tables.app, partition)
+        gaps = notes.accepted_gaps(lookup, tables.app, partition)
     low, high = marks or (None, None)
     return {
         "partition": str(partition),
@@ -96,6 +98,7 @@ def _row(
         "lag": lag(position, low, high) if low and high else None,
         "gone": None if low is None else _beyond(low, position or low),
         "expired": expired,
+        "accepted_gaps": gaps,
         "recreated": _is_another(position, epoch),
     }
 

@@ -6,6 +6,7 @@ Closed shards end, sequence numbers look real, iterators expire, any call can fa
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from threading import Event
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -73,6 +74,7 @@ class FakeKinesis:
         self.limit = limit
         self.width = width
         self.shards = {f"shardId-{n:012d}": FakeShard() for n in range(shards)}
+        self._shard = count(shards)
         self.faults: defaultdict[tuple[str, str], list[Exception]] = defaultdict(list)
         self.calls: list[tuple[str, str, float]] = []
         self.asked: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -112,7 +114,7 @@ class FakeKinesis:
 
     def reshard(self, parents: tuple[str, ...], children: int) -> list[str]:
         """Close `parents` and open `children` shards in their place."""
-        names = [f"shardId-{len(self.shards) + n:012d}" for n in range(children)]
+        names = [f"shardId-{next(self._shard):012d}" for _ in range(children)]
         for parent in parents:
             self.shards[parent].closed = True
             self._closed_at[parent] = self.clock.now()
