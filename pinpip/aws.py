@@ -42,6 +42,22 @@ def client(aws: Aws, service: str, settings: BotoConfig, *, lazily: bool = False
         )
 
 
+def client_of(
+    service: str, url: str, region: str | None, keys: ReadOnlyCredentials, settings: BotoConfig
+) -> Any:
+    """A client of the `service` at `url` by keys that are known: nothing is resolved again."""
+    with _BUSY, _explained():
+        return session(Aws()).create_client(
+            service,
+            region,
+            endpoint_url=url,
+            aws_access_key_id=keys.access_key,
+            aws_secret_access_key=keys.secret_key,
+            aws_session_token=keys.token,
+            config=settings,
+        )
+
+
 def credentials(aws: Aws) -> Credentials:
     """The process's credentials, which refresh themselves; ConfigError when there are none."""
     with _BUSY, _explained():

@@ -13,7 +13,7 @@ import structlog
 
 from pinpip.borders import Options
 from pinpip.errors import FatalError, PinpipError
-from sinks import cleanup, hint, settled
+from sinks import cleanup, hint, listing, settled
 from sinks.hint import Hint
 from sinks.store import Store
 
@@ -80,7 +80,7 @@ class Checkpoints:
     def _write(self) -> timedelta | None:
         """Write a checkpoint; the retention of the log, None when nothing is to be removed."""
         last = hint.read(self._store)
-        if last is not None and not hint.names_a_checkpoint(self._store, last):
+        if last is not None and not listing.at(self._store, last.version):
             self._store.remove([hint.KEY])  # delta-rs goes by it, whatever is there
         self._child = subprocess.Popen(
             [sys.executable, "-m", "sinks.checkpoint"],

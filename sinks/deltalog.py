@@ -17,7 +17,7 @@ from deltalake import Transaction
 from deltalake.transaction import AddAction
 
 from pinpip.errors import SinkError, StalePosition, TransientError
-from sinks import hint
+from sinks import hint, listing
 from sinks.hint import Hint
 from sinks.store import Store
 from sinks.transactions import Lookup
@@ -90,12 +90,13 @@ class Log:
 
     def _proven(self, found: Hint) -> Hint | None:
         """The hint if its checkpoint is there, else what a listing says."""
-        if hint.names_a_checkpoint(self._store, found):
+        if listing.at(self._store, found.version):
             return found
         if found != self._doubted:
             _log.warning("last_checkpoint_is_gone", table=self._store.uri, version=found.version)
         self._doubted = found
-        return hint.beyond(self._store, self.version)
+        later = listing.beyond(self._store, self.version)
+        return None if later is None else Hint(later, 0)
 
     def _landed(self, name: str, entry: Sequence[Action], body: bytes) -> Sequence[Action]:
         """What `name` holds: `entry` itself when a lost try of ours had made it."""

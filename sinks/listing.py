@@ -1,74 +1,105 @@
-"""Opening a table by a listing of its log, where delta-rs alone gives up.
+"""The files of a table's log, by their names.
 
-delta-rs trusts `_last_checkpoint` even when it names a checkpoint that is not there, and a folder
-that is listed while a fast writer adds to it shows a later entry without the one before. For an
-earlier version that is asked for, it passes over both.
+Source: Delta transaction protocol, "Delta Log Entries" and "Checkpoints".
 """
 
-import json
-from pathlib import Path
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-import polars as pl
-import structlog
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
+from sinks.store import Store
 
-_FOLDER = "_delta_log"
-_HINT = "_last_checkpoint"
-_log = structlog.get_logger()
-
-
-def at_newest(uri: str, options: dict[str, str]) -> DeltaTable:
-    """The newest version that a listing shows: all entries before it are there since then.
-
-    Raises DeltaError when one is missing all the same.
-    """
-    return DeltaTable(uri, version=_newest(uri, options), storage_options=options)
+FOLDER = "_delta_log/"
+_NAME = re.compile(
+    FOLDER + r"(?P<version>\d{20})\."
+    r"(?:(?P<entry>json)|checkpoint\.(?:\d{10}\.(?P<of>\d{10})\.|[0-9a-f-]{36}\.)?(?:parquet|json))"
+)
 
 
-def without_hint(uri: str, options: dict[str, str]) -> DeltaTable:
-    """The newest version, though the hint names a checkpoint that is gone.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint with all its parts; `keys` are their names, `at` is its version."""
 
-    Raises DeltaError when the log before that checkpoint is gone as well.
-    """
-    named = _hint(uri, options)
-    _log.warning("last_checkpoint_is_gone", table=uri, version=named)
-    try:
-        table = _before(uri, options, named)
-        table.update_incremental()
-    except (DeltaError, ValueError, OverflowError) as error:
-        raise DeltaError(
-            f"Kernel error: {_FOLDER}/{_HINT} names the checkpoint of version {named}, which is "
-            f"gone, and the log before it is incomplete: {error}"
-        ) from error
-    return table
+    at: int
+    keys: tuple[str, ...]
 
 
-def _before(uri: str, options: dict[str, str], named: int) -> DeltaTable:
-    """The version before the one that the hint names, or the newest when that is earlier."""
-    entry = f"{uri}/{_FOLDER}/{named - 1:020d}.json"
-    try:
-        pl.scan_lines(entry, storage_options=options, glob=False).head(1).collect()
-    except FileNotFoundError:
-        return at_newest(uri, options)
-    return DeltaTable(uri, version=named - 1, storage_options=options)
+NONE = Checkpoint(-1, ())  # the state before the first entry
 
 
-def _newest(uri: str, options: dict[str, str]) -> int:
-    """The version of the newest entry; -1 when there is none."""
-    return max((int(n[:20]) for n in _names(uri, options) if n[20:] == ".json"), default=-1)
+@dataclass(frozen=True)
+class Listing:
+    """The versions of the entries, and the checkpoints whose parts are all there, both sorted."""
+
+    entries: Sequence[int]
+    checkpoints: Sequence[Checkpoint]
+
+    def bases(self, version: int | None = None) -> Iterator[Checkpoint]:
+        """What the state at `version` (None: the newest) can be read from; NONE comes last."""
+        yield from (c for c in reversed(self.checkpoints) if version is None or c.at <= version)
+        yield NONE
+
+    def leads(self, base: Checkpoint) -> bool:
+        """Whether every entry beyond `base` is there."""
+        newest = self.entries[-1] if self.entries else -1
+        return sum(version > base.at for version in self.entries) == max(0, newest - base.at)
 
 
-def _names(uri: str, options: dict[str, str]) -> list[str]:
-    if "://" not in uri:
-        return [path.name for path in (Path(uri) / _FOLDER).iterdir()]
-    from deltalake.fs import DeltaStorageHandler  # noqa: PLC0415  # pyarrow is slow to import
-    from pyarrow.fs import FileSelector  # noqa: PLC0415
+def listed(store: Store) -> Listing:
+    """The whole log."""
+    entries, found = list[int](), list[tuple[int, str, int]]()
+    for version, key, of in _names(store, FOLDER):
+        if of:
+            found.append((version, key, of))
+        else:
+            entries.append(version)
+    return Listing(entries, _whole(found))
 
-    found = DeltaStorageHandler(uri, options).get_file_info_selector(FileSelector(_FOLDER))
-    return [file.base_name for file in found]
+
+def at(store: Store, version: int) -> Sequence[Checkpoint]:
+    """The checkpoints of one version, which may be of several kinds."""
+    keys = store.list(f"{FOLDER}{version:020d}.checkpoint")
+    return _whole(_parsed(keys))
 
 
-def _hint(uri: str, options: dict[str, str]) -> int:
-    lines = pl.scan_lines(f"{uri}/{_FOLDER}/{_HINT}", storage_options=options, glob=False)
-    return int(json.loads(lines.collect().item(0, 0))["version"])
+def beyond(store: Store, version: int) -> int | None:
+    """The version of a checkpoint later than `version`; None when there is none."""
+    found = list[tuple[int, str, int]]()
+    for name in _names(store, f"{FOLDER}{version + 1:020d}"):
+        if name[2]:
+            found.append(name)
+            whole = _whole(found)
+            if whole:
+                return whole[0].at
+    return None
+
+
+def _names(store: Store, after: str) -> Iterator[tuple[int, str, int]]:
+    """Version, key and number of parts (0: an entry) of the files beyond `after`."""
+    more = True
+    while more:
+        keys, more = store.page(FOLDER, after)
+        yield from _parsed(keys)
+        after = keys[-1] if keys else after
+
+
+def _parsed(keys: Iterable[str]) -> Iterator[tuple[int, str, int]]:
+    for key in keys:
+        match = _NAME.fullmatch(key)
+        if match is not None:
+            yield int(match["version"]), key, 0 if match["entry"] else int(match["of"] or 1)
+
+
+def _whole(files: Iterable[tuple[int, str, int]]) -> list[Checkpoint]:
+    parts: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for version, key, of in files:
+        parts[version, of].append(key)
+    # A checkpoint of one file is whole by itself, so that a version may have several of them.
+    found = [
+        Checkpoint(version, tuple(group))
+        for (version, of), keys in parts.items()
+        for group in ([[key] for key in keys] if of == 1 else [keys])
+        if len(group) == of
+    ]
+    return sorted(found, key=lambda c: (c.at, c.keys))

@@ -16,8 +16,7 @@ from deltalake import DeltaTable
 
 from pinpip.batch import Coordinates
 from pinpip.borders import Options
-from sinks import claims
-from sinks.applications import applications
+from sinks import claims, txns
 from sinks.claims import Claim
 from sinks.reading import TableReader, is_own
 from sinks.rows import COLUMN, FIRST, incarnation_of
@@ -155,7 +154,7 @@ class Lives:
     @cached_property
     def _applications(self) -> Mapping[str, Application]:
         """Those of all lives of the pipeline."""
-        found = applications(self._table, self._options)
+        found = txns.read(self._table, self._options)
         return {name: app for name, app in found.items() if name.startswith(self._prefix)}
 
     @cached_property

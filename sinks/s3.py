@@ -3,10 +3,12 @@
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from botocore.config import Config
+from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -53,6 +55,21 @@ _PASSING_CODES = {"RequestTimeout", "SlowDown", "Throttling", "ThrottlingExcepti
 def client(aws: Aws) -> "S3Client":
     """A client that gives up soon enough for the loop to try again."""
     made: S3Client = connection.client(aws, "s3", _SETTINGS)
+    return made
+
+
+@lru_cache(maxsize=4)
+def client_of(bucket: str, options: frozenset[tuple[str, str]]) -> "S3Client":
+    """As `client`, by what delta-rs is given for `bucket`: the same keys, the same address."""
+    told = dict(options)
+    hosted = told.get("aws_virtual_hosted_style_request") == "true"
+    style = Config(s3={"addressing_style": "virtual" if hosted else "path"})
+    url = told["aws_endpoint_url"].replace(f"://{bucket}.", "://", 1 if hosted else 0)
+    keys = ReadOnlyCredentials(
+        told["aws_access_key_id"], told["aws_secret_access_key"], told.get("aws_session_token")
+    )
+    settings = _SETTINGS.merge(style)
+    made: S3Client = connection.client_of("s3", url, told["aws_region"], keys, settings)
     return made
 
 

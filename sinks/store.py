@@ -8,7 +8,9 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote
 
+from pinpip.borders import Options
 from pinpip.config import Aws
 from pinpip.errors import SinkError, TransientError
 from sinks import exclusive
@@ -84,6 +86,17 @@ def open_store(uri: str, aws: Aws) -> Store:
     from sinks.s3 import S3Store, client  # noqa: PLC0415  # boto3 is slow to import
 
     return S3Store(client(aws), bucket, prefix)
+
+
+def of_table(uri: str, options: Options) -> Store:
+    """The store of the table at `uri`, reached as delta-rs reaches it by the same options."""
+    scheme, separator, rest = uri.partition("://")
+    if scheme == "s3":
+        from sinks.s3 import S3Store, client_of  # noqa: PLC0415  # boto3 is slow to import
+
+        bucket, _, prefix = rest.partition("/")
+        return S3Store(client_of(bucket, frozenset(options().items())), bucket, prefix)
+    return FolderStore(Path(unquote(rest) if separator else uri))
 
 
 class FolderStore:

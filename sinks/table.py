@@ -19,7 +19,7 @@ from pinpip import aws_faults
 from pinpip.batch import Coordinates
 from pinpip.borders import Options
 from pinpip.errors import SinkError, TransientError, UnknownFault
-from sinks import listing, protocol, store
+from sinks import opening, protocol, store
 from sinks.rows import COLUMN
 
 RETENTION = "delta.setTransactionRetentionDuration"
@@ -33,6 +33,7 @@ _ANSWER = re.compile(r"status code (\d+).*<Code>(.*?)</Code>\s*<Message>(.*?)</M
 # polars panics where a file is shorter than the log says.
 _UNREADABLE = (FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _SHOWN = 3
+_KERNEL = "Kernel error"
 _GAP = "found gap"  # also what a folder shows that is listed while a fast writer adds to its log
 _HINT = "_last_checkpoint"  # in what delta-rs says when that names a checkpoint which is not there
 _BEYOND = re.compile(r"Unsupported|catalog-managed")  # what delta-rs says of a table's features
@@ -49,14 +50,26 @@ def find(uri: str, options: Options) -> DeltaTable | None:
 
 
 def _open(uri: str, options: Options) -> DeltaTable:
+    """The newest version; a damaged checkpoint that the rest of the log replaces is removed."""
+    try:
+        return _seen(uri, options)
+    except DeltaError as error:
+        said = str(error)
+        is_damage = _KERNEL in said and not _STORAGE.search(said) and not _BEYOND.search(said)
+        if not is_damage or not opening.drop_damaged(uri, options):
+            raise
+    return _open(uri, options)
+
+
+def _seen(uri: str, options: Options) -> DeltaTable:
     """The newest version; where one look at the log does not show it, at least one just as new."""
     try:
         return DeltaTable(uri, storage_options=options())
     except DeltaError as error:
         if _HINT in str(error):
-            return listing.without_hint(uri, options())
+            return opening.without_hint(uri, options)
         if _GAP in str(error):
-            return listing.at_newest(uri, options())
+            return opening.at_newest(uri, options)
         raise
 
 
@@ -155,7 +168,7 @@ def sorted_errors(uri: str) -> Iterator[None]:
 def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
     if _STORAGE.search(str(error)):
         return _unreachable(uri, error)
-    if "Kernel error" not in str(error):
+    if _KERNEL not in str(error):
         return UnknownFault(f"table {uri}: {_first(error)}")
     if _BEYOND.search(str(error)):
         return SinkError(

@@ -1,30 +1,32 @@
-"""All `txn` actions of a table, read at once.
+"""All `txn` actions of a table, read at once: the newest checkpoint, and the entries since.
 
 delta-rs answers for one application id at a time and reads the tail of the log for each: 600
-partitions take it seconds on a disk and thousands of requests on S3. Source: Delta transaction
-protocol, "Transaction Identifiers", "Checkpoints" and "Last Checkpoint File".
+partitions take it seconds on a disk and thousands of requests on S3. polars reads the contents:
+one column of a checkpoint, many entries at a time, without the interpreter's lock. Source: Delta
+transaction protocol, "Transaction Identifiers" and "Checkpoints".
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from pinpip.borders import Options
+from sinks import hint, listing
+from sinks.deltalog import name_of
+from sinks.listing import NONE, Checkpoint
+from sinks.store import Store, of_table
+from sinks.table import sorted_errors
 from sinks.transactions import Lookup
 
-_MOST = 2_000  # entries since the checkpoint: more are left to delta-rs, which holds all files
-_SHARE = 16  # of the checkpoint's version, for old tables: twice the distance of checkpoints
+_AT_ONCE = 2_000  # entries
 _TXN = pl.Struct({"appId": pl.String, "version": pl.Int64, "lastUpdated": pl.Int64})
 _Row = tuple[str, int, int | None]
-_HINT: dict[str, pl.DataType] = {
-    "version": pl.Int64(),
-    "parts": pl.Int64(),
-    "v2Checkpoint": pl.Struct({"path": pl.String}),
-}
 _ENTRY = "entry"
-_UNREADABLE = (OSError, pl.exceptions.PolarsError)  # OSError: also a file that is not there
+# OSError: also a file that is not there
+_UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _Storage = dict[str, str]
 
 
@@ -37,70 +39,68 @@ class Application:
 
 
 def versions(table: DeltaTable, options: Options) -> Lookup:
-    """The version of each application id as of `table`'s version; None: it has none.
-
-    Where they cannot be read at once, delta-rs is asked for each.
-    """
-    found = read(table, options)
-    if found is None:
-        return table.transaction_version
-    return {app_id: own.version for app_id, own in found.items()}.get
+    """The version of each application id as of `table`'s version; None: it has none."""
+    return {app_id: own.version for app_id, own in read(table, options).items()}.get
 
 
 def written_at(table: DeltaTable, options: Options, app: str) -> int | None:
     """When one of the application ids below `app` was last written, in milliseconds."""
-    found = (read(table, options) or {}).items()
+    found = read(table, options).items()
     times = [own.updated for app_id, own in found if app_id.startswith(f"{app}/")]
     return max((at for at in times if at is not None), default=None)
 
 
-def read(table: DeltaTable, options: Options) -> Mapping[str, Application] | None:
-    """Every application id as of `table`'s version, from the newest checkpoint and what follows.
+def read(table: DeltaTable, options: Options) -> Mapping[str, Application]:
+    """Every application id as of `table`'s version.
 
-    None when that cannot be: a hint that names no checkpoint or one in several parts, entries that
-    are gone.
+    Raises SinkError when the log is damaged, TransientError when the store does not answer.
     """
-    log, storage = f"{table.table_uri.rstrip('/')}/_delta_log", options()
+    log, storage, version = table.table_uri.rstrip("/"), options(), table.version()
+    with sorted_errors(log):
+        for base in _bases(of_table(log, options), version):
+            try:
+                rows = [*_checkpointed(log, base, storage), *_since(log, base, version, storage)]
+            except _UNREADABLE as error:
+                fault = error
+            else:
+                return {name: Application(number, updated) for name, number, updated in rows}
+        raise DeltaError(f"Kernel error: {fault}") from fault
+
+
+def _bases(store: Store, version: int) -> Iterator[Checkpoint]:
+    """What to begin with: by the hint, and where that does not lead by a listing."""
+    told = hint.read(store)
+    if told is None:
+        yield NONE
+    elif told.version <= version:
+        yield Checkpoint(told.version, (name_of(told.version, "checkpoint.parquet"),))
+    yield from listing.listed(store).bases(version)
+
+
+def _checkpointed(log: str, base: Checkpoint, storage: _Storage) -> list[_Row]:
+    uris = [f"{log}/{key}" for key in base.keys]
+    if not uris or uris[0].endswith("json"):
+        return _logged(uris, storage)
+    held = pl.scan_parquet(uris, storage_options=storage, glob=False)
     try:
-        since = _checkpoint(log, storage)
-        if not since <= table.version() <= since + max(_MOST, since // _SHARE):
-            return None
-        newer = range(since + 1, table.version() + 1)
-        entries = _logged([f"{log}/{n:020d}.json" for n in newer], storage)
-        found = [*_checkpointed(log, since, storage), *entries]
-    except _UNREADABLE:
-        return None
-    return {app_id: Application(version, updated) for app_id, version, updated in found}
-
-
-def _checkpoint(log: str, storage: _Storage) -> int:
-    """The version of the checkpoint that the hint names, -1 when there is no hint.
-
-    Raises FileNotFoundError for a checkpoint that is not a single file.
-    """
-    try:
-        hints = pl.scan_ndjson(f"{log}/_last_checkpoint", schema=_HINT, storage_options=storage)
-        [(version, *others)] = hints.collect().rows()
-    except (FileNotFoundError, ValueError):  # no hint, or an empty one
-        return -1
-    if version is None or any(others):
-        raise FileNotFoundError(f"{log}/_last_checkpoint names no single file")
-    return int(version)
-
-
-def _checkpointed(log: str, version: int, storage: _Storage) -> list[_Row]:
-    if version < 0:
+        return _rows(held.select("txn"))
+    except pl.exceptions.ColumnNotFoundError:
+        held.select("metaData").head(0).collect()  # or it is no checkpoint
         return []
-    uri = f"{log}/{version:020d}.checkpoint.parquet"
-    return _rows(pl.scan_parquet(uri, storage_options=storage, glob=False).select("txn"))
 
 
-def _logged(uris: list[str], storage: _Storage) -> list[_Row]:
-    """The `txn` actions of the entries, oldest first."""
+def _since(log: str, base: Checkpoint, version: int, storage: _Storage) -> Iterator[_Row]:
+    """The `txn` actions of the entries beyond `base`, oldest first."""
+    for first in range(base.at + 1, version + 1, _AT_ONCE):
+        numbers = range(first, min(first + _AT_ONCE, version + 1))
+        yield from _logged([f"{log}/{name_of(n)}" for n in numbers], storage)
+
+
+def _logged(uris: Sequence[str], storage: _Storage) -> list[_Row]:
     if not uris:
         return []
     lines = pl.scan_ndjson(
-        uris, schema={"txn": _TXN}, storage_options=storage, include_file_paths=_ENTRY
+        list(uris), schema={"txn": _TXN}, storage_options=storage, include_file_paths=_ENTRY
     )
     return _rows(lines.sort(_ENTRY, maintain_order=True))
 

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from pinpip.batch import KAFKA, KINESIS, Batch
 from pinpip.clock import SystemClock
 from pinpip.errors import PositionLost
-from sinks import lives
-from sinks.applications import applications
+from sinks import lives, txns
 from sinks.delta import DeltaSink
 from sinks.proof import Kind
 from sinks.rows import COLUMN, folder_of
@@ -306,7 +305,7 @@ def test_application_ids_are_those_of_the_newest_whole_checkpoint_and_the_entrie
     whole = pl.read_parquet(log / f"{2:020d}.checkpoint.parquet")
     pair.write(*batches(pair, 6, 9))
     whole[:1].write_parquet(log / f"{3:020d}.checkpoint.{1:010d}.{2:010d}.parquet")
-    found = applications(pair.table("clean"), dict)
+    found = txns.read(pair.table("clean"), dict)
     assert {n: told.version for n, told in found.items() if n.startswith("pinpip/pin/")} == {
         f"pinpip/pin/1/{pair.log.partition(A)}": 9,
         f"pinpip/pin/1/{pair.log.partition(B)}": 9,

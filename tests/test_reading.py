@@ -292,7 +292,7 @@ def test_tables_are_read_in_one_place_only() -> None:
     }
     others = {
         "producers/rows.py": "files of its user",
-        "sinks/applications.py": "checkpoints",
+        "sinks/opening.py": "checkpoints",
         "sinks/txns.py": "checkpoints",
     }
     assert found == {"sinks/reading.py", *others}
