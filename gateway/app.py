@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 import structlog
 from starlette.applications import Starlette
@@ -75,12 +76,12 @@ def create_app(
         "/metrics": {"GET": metrics.answer},
         **openapi.routes(),
     }
-    prefixes = list(dict.fromkeys([f"/{settings.stage}".rstrip("/"), ""]))
+    prefixes = list(dict.fromkeys([f"/{quote(settings.stage)}".rstrip("/"), ""]))
     public = [prefix + path for prefix in prefixes for path in PUBLIC]
     app = Starlette(
         routes=[route for prefix in prefixes for route in _routes(table, prefix, middle)],
         middleware=[
-            Middleware(_without_slash),
+            Middleware(_by_segments),
             Middleware(observed, metrics=metrics, clock=clock),
             Middleware(admitted, settings=settings, public=public),
             Middleware(shared, origins=settings.cors_origins),
@@ -115,12 +116,17 @@ def _routes(table: Routes, prefix: str, middle: _Middle) -> list[Route]:
     ]
 
 
-def _without_slash(app: ASGIApp) -> ASGIApp:
-    """`app` for a path with a slash at its end as for the same path without."""
+def _by_segments(app: ASGIApp) -> ASGIApp:
+    """`app` for the path's segments as they were sent, each spelt in one way.
+
+    An encoded slash is part of its segment, as in the REST Proxy: routes see `%2F`, and handlers
+    the decoded name. A slash at the end says nothing.
+    """
 
     async def spelt(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["raw_path"].endswith(b"/"):
-            scope["path"] = scope["path"].removesuffix("/") or "/"
+        if scope["type"] == "http":
+            segments = scope["raw_path"].decode("ascii").removesuffix("/").split("/")
+            scope["path"] = "/".join(quote(unquote(s), safe="") for s in segments) or "/"
         await app(scope, receive, send)
 
     return spelt
@@ -145,7 +151,9 @@ def _endpoint(
             try:
                 body = await body_of(request, share, middle.max_body)
                 work = partial(_answer, handler, request, body)
-                where = path.format(**request.path_params)
+                params = request.path_params
+                where = path.format(**params)
+                request.scope["path_params"] = {n: unquote(params[n]) for n in params}
                 response = await middle.answers.once(request, where, body, work)
             except Refusal as refusal:
                 response = refusal.response()

@@ -238,7 +238,7 @@ def _parser(connection: HttpToolsProtocol) -> httptools.HttpRequestParser:
     return parser
 
 
-def connections(settings: Gateway) -> type[asyncio.Protocol]:
+def connections(settings: Gateway) -> type[Connection]:
     """The connections of a gateway with these settings."""
     stages = {"", f"/{settings.stage}".rstrip("/")}
     own = {

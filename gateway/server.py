@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Collection
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 from botocore.config import Config as BotoConfig
@@ -12,7 +12,8 @@ from starlette.applications import Starlette
 
 from gateway.app import create_app
 from gateway.cluster import KafkaCluster
-from gateway.connection import connections
+from gateway.connection import Connection, connections
+from gateway.handshake import accept, server_context
 from gateway.producer import KafkaProducer
 from pinpip import aws, kafka
 from pinpip.config import Aws, Config, Gateway, KafkaSource
@@ -70,12 +71,37 @@ class GatewayServer(uvicorn.Server):
         self._wait = settings.drain_wait
         self._ready = ready
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._tls = server_context(settings.tls) if settings.tls else None
+        self._accepting: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
         self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
+        if self._tls is None:
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            tasks = [accept(s, self._tls, self._connection) for s in sockets or []]
+            self._accepting = [self._loop.create_task(task) for task in tasks]
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, and let the connections end."""
+        for task in self._accepting:
+            task.cancel()
+        await super().shutdown(sockets)
+
+    def _connection(self) -> Connection:
+        """What serves the next connection, made as uvicorn makes it."""
+        made = self.config.http_protocol_class
+        return cast(
+            "Connection",
+            made(
+                config=self.config,  # type: ignore[call-arg]
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+            ),
+        )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """On SIGTERM and SIGINT say that this process is not ready any more, and end it soon.
@@ -95,7 +121,6 @@ class GatewayServer(uvicorn.Server):
 
 
 def _uvicorn(app: Starlette, own: Gateway) -> uvicorn.Config:
-    files = (own.tls.certificate, own.tls.key) if own.tls else (None, None)
     return uvicorn.Config(
         app,
         http=connections(own),
@@ -107,8 +132,6 @@ def _uvicorn(app: Starlette, own: Gateway) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
-        ssl_certfile=files[0],
-        ssl_keyfile=files[1],
     )
 
 

@@ -26,7 +26,7 @@ from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.gateway_process import free_port
 from tests.support.gateways import JSON_FORMAT, read, running
-from tests.support.wire import connected
+from tests.support.wire import connected, exchange
 
 ROOT = Path(__file__).parent.parent
 KEYS = {name: hashed(key.encode()) for name, key in {"one": "k1", "two": "clé-2"}.items()}
@@ -85,13 +85,49 @@ def test_blanks_around_a_headers_value_are_not_part_of_it(guarded: str, key: byt
 
 
 @pytest.mark.parametrize(
-    "path", ["/nowhere", "/other/topics/http", "/topics/http//", "/topics/http%2F"]
+    "path",
+    [
+        "/nowhere",
+        "/other/topics/http",
+        "/topics/http//",
+        "/topics%2Fhttp",
+        "/test%2Ftopics/http",
+        "/topics/http/partitions%2F0",
+        "/topics/http/partitions%0A",
+        "/health%0A",
+    ],
 )
 def test_an_unknown_path_is_404(url: str, path: str) -> None:
     answer = requests.post(url + path, json=RECORDS, headers=JSON_FORMAT, timeout=10)
 
     assert answer.status_code == 404
     assert answer.json() == {"error_code": 404, "message": "HTTP 404 Not Found"}
+
+
+@pytest.mark.parametrize(
+    "segment",
+    ["http%2Fpartitions%2F0", "http%2fpartitions%2f0", "http%2F", "a%252Fb", "%2E%2E%2Fx"],
+)
+def test_an_encoded_slash_is_part_of_a_topics_name(url: str, segment: str) -> None:
+    answer = requests.post(f"{url}/topics/{segment}", json=RECORDS, headers=JSON_FORMAT, timeout=10)
+
+    assert answer.status_code == 404
+    assert answer.json() == {"error_code": 40401, "message": "Topic not found."}
+
+
+def test_an_encoded_slash_is_part_of_a_streams_name(url: str) -> None:
+    answer = requests.put(f"{url}/streams/s%2Frecords", json={"records": []}, timeout=10)
+
+    assert answer.status_code == 405  # there is no such method of a stream
+
+
+@pytest.mark.parametrize("path", ["/topics/ht%74p", "/%74opics/http", "/t%65st/topics/http/"])
+def test_other_encoded_characters_are_what_they_stand_for(url: str, path: str) -> None:
+    body = json.dumps(RECORDS).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    media = f"Content-Type: {JSON_FORMAT['Content-Type']}\r\nConnection: close\r\n\r\n"
+
+    assert exchange(url, f"{head}{media}".encode() + body).startswith(b"HTTP/1.1 200 ")
 
 
 def test_another_method_is_405_with_those_that_are_allowed(url: str) -> None:

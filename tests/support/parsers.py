@@ -91,7 +91,7 @@ class Ours:
     async def read(self, segments: Sequence[bytes]) -> Outcome:
         """What a new connection makes of `segments` and an end."""
         self._seen, wire, state = [], _Wire(), ServerState()
-        connection: Any = self._made(config=self._config, server_state=state, app_state={})  # type: ignore[call-arg]
+        connection: Any = self._made(config=self._config, server_state=state, app_state={})
         connection.connection_made(wire)
         for segment in segments:
             if not wire.is_closed:
