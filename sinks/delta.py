@@ -66,7 +66,7 @@ class DeltaSink:
         target = self._target
         self._store.prove()
         self._log = None
-        newest = table.find(target.uri, target.options)
+        newest = table.find_to_write(target.uri, target.options)
         log: Log | None = None
         if newest is None:
             found: dict[Partition, Position | None] = dict.fromkeys(partitions)

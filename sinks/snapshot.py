@@ -147,8 +147,7 @@ class Snapshot:
         """The shards with accepted gaps: one may have neither rows nor a position."""
         held = self._table
         with table.sorted_errors(self.name):
-            found = txns.read(held, self._options) if held else None
-        return notes.gapped(found or (), self._app)
+            return notes.gapped(txns.read(held, self._options) if held else (), self._app)
 
     def tip(self, partition: Partition) -> int | None:
         """Since when records of a shard may be unread, in milliseconds; None: it is not told.

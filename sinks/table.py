@@ -49,19 +49,33 @@ def find(uri: str, options: Options) -> DeltaTable | None:
             return None
 
 
+def find_to_write(uri: str, options: Options) -> DeltaTable | None:
+    """As `find`; removes damaged checkpoints that the rest of the log replaces.
+
+    delta-rs cannot pass over them. What only reads a table leaves them to its consumer.
+    """
+    with sorted_errors(uri):
+        try:
+            return _mended(uri, options)
+        except TableNotFoundError:
+            return None
+
+
+def _mended(uri: str, options: Options) -> DeltaTable:
+    while True:
+        try:
+            return _open(uri, options)
+        except DeltaError as error:
+            if not _is_damage(error) or not opening.drop_damaged(uri, options):
+                raise
+
+
+def _is_damage(error: DeltaError) -> bool:
+    said = str(error)
+    return _KERNEL in said and not _STORAGE.search(said) and not _BEYOND.search(said)
+
+
 def _open(uri: str, options: Options) -> DeltaTable:
-    """The newest version; a damaged checkpoint that the rest of the log replaces is removed."""
-    try:
-        return _seen(uri, options)
-    except DeltaError as error:
-        said = str(error)
-        is_damage = _KERNEL in said and not _STORAGE.search(said) and not _BEYOND.search(said)
-        if not is_damage or not opening.drop_damaged(uri, options):
-            raise
-    return _open(uri, options)
-
-
-def _seen(uri: str, options: Options) -> DeltaTable:
     """The newest version; where one look at the log does not show it, at least one just as new."""
     try:
         return DeltaTable(uri, storage_options=options())
@@ -135,7 +149,7 @@ def checkpoint(uri: str, options: Options) -> dict[str, str]:
     Return the table's properties.
     """
     with sorted_errors(uri):
-        newest = _open(uri, options)
+        newest = _mended(uri, options)
         newest.create_checkpoint()
         return _open(uri, options).metadata().configuration  # it can be read
 
@@ -177,7 +191,8 @@ def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
         )
     return SinkError(
         f"the log of table {uri} is damaged: {_first(error)}",
-        f"restore the file in {uri}/_delta_log from a backup; no row was read or written",
+        f"start its consumer, which removes a checkpoint that the log replaces, or restore the file"
+        f" in {uri}/_delta_log from a backup",
     )
 
 

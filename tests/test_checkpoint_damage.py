@@ -174,17 +174,28 @@ def test_a_damaged_checkpoint_stops_nobody_while_the_log_says_the_same(
     lake: Lake, damage: Damage
 ) -> None:
     backend = lake(3, 6)
-    held = table.find(backend.store.uri, backend.options)
+    held = table.find_to_write(backend.store.uri, backend.options)
     damage(backend.store)
     if held is not None:
         assert txns.read(held, backend.options)[OWN].version == 24  # of a table that is open
-    found = table.find(backend.store.uri, backend.options)
+    found = table.find_to_write(backend.store.uri, backend.options)
     assert found is not None
     assert (found.version(), found.count()) == (8, LOG.batch({A: (0, 24)}).clean.height)
     sink = opened(backend, A)
     assert sink.positions([P0]) == {P0: Position(24)}
     sink.write(LOG.batch({A: (24, 27)}))
     assert opened(backend, A).positions([P0]) == {P0: Position(27)}
+
+
+@IN_A_FOLDER
+def test_who_only_reads_removes_no_checkpoint_and_names_who_does(lake: Lake) -> None:
+    backend = lake(3, 6)
+    cut_off(backend.store)
+    before = backend.store.list("_delta_log/")
+    with pytest.raises(SinkError) as told:
+        table.find(backend.store.uri, backend.options)
+    assert "start its consumer" in told.value.hint
+    assert backend.store.list("_delta_log/") == before
 
 
 @pytest.mark.parametrize("hint_is_there", [True, False])
@@ -196,8 +207,8 @@ def test_the_removal_of_a_damaged_checkpoint_is_one_line_of_the_log(
     if not hint_is_there:
         backend.store.remove([hint.KEY])
     with capture_logs() as lines:
-        table.find(backend.store.uri, backend.options)
-        table.find(backend.store.uri, backend.options)
+        table.find_to_write(backend.store.uri, backend.options)
+        table.find_to_write(backend.store.uri, backend.options)
     assert [(line["event"], line["version"]) for line in lines] == [
         ("damaged_checkpoint_removed", 6)
     ]
@@ -214,7 +225,7 @@ def test_a_damaged_checkpoint_that_nothing_replaces_is_an_error_and_stays(
     backend.store.remove([name_of(n) for n in range(3)])
     before = backend.store.list("_delta_log/")
     with pytest.raises(SinkError, match="the log of table"):
-        table.find(backend.store.uri, backend.options)
+        table.find_to_write(backend.store.uri, backend.options)
     assert backend.store.list("_delta_log/") == before
 
 
@@ -225,7 +236,7 @@ def test_a_hole_behind_the_older_checkpoint_is_an_error_and_nothing_goes(lake: L
     backend.store.remove([name_of(5)])
     before = backend.store.list("_delta_log/")
     with pytest.raises(SinkError, match="the log of table"):
-        table.find(backend.store.uri, backend.options)
+        table.find_to_write(backend.store.uri, backend.options)
     assert backend.store.list("_delta_log/") == before
 
 
@@ -235,7 +246,7 @@ def test_a_damaged_entry_removes_no_checkpoint(lake: Lake) -> None:
     replace(backend.store, name_of(7), b'{"add":')
     before = backend.store.list("_delta_log/")
     with pytest.raises(SinkError, match="the log of table"):
-        table.find(backend.store.uri, backend.options)
+        table.find_to_write(backend.store.uri, backend.options)
     assert backend.store.list("_delta_log/") == before
 
 
@@ -250,7 +261,7 @@ def test_a_damaged_checkpoint_that_may_not_be_removed_is_named_with_the_way_on(
 
     monkeypatch.setattr(type(backend.store), "remove", refused)
     with pytest.raises(SinkError, match="is damaged and cannot be removed: AccessDenied") as told:
-        table.find(backend.store.uri, backend.options)
+        table.find_to_write(backend.store.uri, backend.options)
     assert POINT in told.value.hint
 
 
