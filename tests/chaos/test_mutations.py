@@ -41,7 +41,7 @@ class Mutation:
     tests: tuple[str, ...]
 
 
-COMPARED = "            moves = self._compare(log, ranges)\n"
+COMPARED = "            moves = self._compare(log, due)\n"
 COMMIT = "            landed = log.append(entry)\n"
 MUTATIONS = [
     Mutation(
