@@ -98,7 +98,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what is buffered of revoked partitions kept",
-        "self._buffer = [records for records in kept if records.spans]",
+        "self._buffer = [records for records in kept if records.spans or records.notes]",
         "del kept",
         ("tests/test_loop.py::test_revoked_records_are_dropped_from_the_buffer",),
     ),
