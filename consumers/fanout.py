@@ -60,9 +60,10 @@ class Fanout:
             for p in partitions
         }
         origins = self._origins(partitions)
-        tips = self._tips(partitions)
+        tips, gaps = self._tips(partitions), self._gaps(partitions)
         found = {
-            p: replace(since(own, origins.get(p)), tip=tips.get(p)) for p, own in found.items()
+            p: replace(since(own, origins.get(p)), tip=tips.get(p), gaps=tuple(gaps[p]))
+            for p, own in found.items()
         }
         _report_empty(found)
         return found | self._dated(found)
@@ -82,6 +83,14 @@ class Fanout:
         found: dict[Partition, int] = {}
         for sink in self._sinks:
             found |= sink.tips(partitions)
+        return found
+
+    def _gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, list[range]]:
+        """What one sink recorded is accepted for all: a crash may lie between their commits."""
+        found: dict[Partition, list[range]] = {p: [] for p in partitions}
+        for sink in self._sinks:
+            for partition, gap in sink.gaps(partitions).items():
+                found[partition].append(gap)
         return found
 
     def _dated(self, found: Mapping[Partition, Known]) -> dict[Partition, Known]:

@@ -1,6 +1,6 @@
 """Records that retention took before they were read, and that the operator accepted to lose."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 
@@ -23,10 +23,16 @@ class Gaps:
     def __contains__(self, partition: Partition) -> bool:
         return partition in self._passed
 
-    def after(self, partition: Partition, offset: int, low: int) -> int:
-        """Where reading begins instead of `offset`: at the first offset `low`, if accepted."""
+    def after(
+        self, partition: Partition, offset: int, low: int, recorded: Iterable[range] = ()
+    ) -> int:
+        """Where reading begins instead of `offset`: at the first offset `low`, if accepted.
+
+        `recorded`: what the operator accepted before, as a sink says; it holds for all sinks.
+        """
         self._passed.pop(partition, None)
-        if not offset < low <= self.accepted.get(partition, 0):
+        stops = [self.accepted.get(partition, 0), *(gap.stop for gap in recorded if offset in gap)]
+        if not offset < low <= max(stops):
             return offset
         self._passed[partition] = Position(low)
         _log.warning(

@@ -163,7 +163,7 @@ class Reader:
         first = self.firsts.get(partition, high if self._from_end else low)
         offset = position.number if position else first
         reached = max(offset, known.furthest.number if known.furthest else 0)
-        offset = self.gaps.after(partition, offset, low)
+        offset = self.gaps.after(partition, offset, low, known.gaps)
         wrong = outside(partition, reached, 0, high)
         wrong = wrong or outside(partition, offset, low, high, known.empty)
         if wrong is not None:

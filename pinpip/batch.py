@@ -77,6 +77,12 @@ class Span:
             return 0
         return max(0, self.first.number - held.number)
 
+    def gap(self, held: Position | None) -> range:
+        """The offsets that the slowest sink lacks; empty where a reader at `held` lacks none."""
+        if not self.expired(held) or held is None or self.first is None:
+            return range(0)
+        return range((self.start or held).number, self.first.number)
+
 
 READ_TO_END = 2**62  # the tip of a closed shard of which every record was read
 

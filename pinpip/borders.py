@@ -127,6 +127,13 @@ class Sink(Protocol):
         """
         ...
 
+    def gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, range]:
+        """The newest accepted gap of each partition that this sink has recorded, if any.
+
+        To be asked after `positions`; see `Known.gaps`.
+        """
+        ...
+
     def pin(self, starts: Mapping[str, Start]) -> None:
         """Fix in one commit where the pipeline begins to read these sources, if this sink keeps it.
 

@@ -49,7 +49,8 @@ class Known:
     the sinks that hold nothing while another does. `arrived`: when the newest record in the table
     arrived, as far as that must stand for an epoch that no sink knows. `origin`: where the pipeline
     began (Kafka: the first offset, Kinesis: the time in milliseconds), None where that is not kept.
-    `tip`: when the partition was last read to its end (see `pinpip.batch.Note`).
+    `tip`: when the partition was last read to its end (see `pinpip.batch.Note`). `gaps`: what each
+    sink has recorded last of offsets that expired and that the operator accepted to lose.
     """
 
     start: Position | None
@@ -58,6 +59,7 @@ class Known:
     arrived: datetime | None = None
     origin: Position | None = None
     tip: int | None = None
+    gaps: tuple[range, ...] = ()
 
     @property
     def differs(self) -> bool:

@@ -26,7 +26,8 @@ class About(TypedDict):
     """What each object says of itself, in the store's metadata and in the Parquet footer.
 
     `start` and `end` are spelled as in names: an object's end is its successor's name. `epoch` and
-    `digits` are those of `end`, if the source told them.
+    `digits` are those of `end`, if the source told them. `accepted`: the ends of the gap of which
+    `expired` is what this archive lacks.
     """
 
     start: str
@@ -35,6 +36,7 @@ class About(TypedDict):
     writer: str
     epoch: NotRequired[int | None]
     expired: NotRequired[int]
+    accepted: NotRequired[tuple[int, int]]
     digits: NotRequired[int]
 
 

@@ -108,6 +108,11 @@ class DeltaSink:
         found = {p: notes.tip(self._versions, self._target.app, p) for p in partitions}
         return {p: at for p, at in found.items() if at is not None}
 
+    def gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, range]:
+        """As of the version that was read last; both tables keep them."""
+        found = {p: transactions.read_gap(self._versions, self._target.app, p) for p in partitions}
+        return {p: gap for p, gap in found.items() if gap}
+
     def pin(self, starts: Mapping[str, Start]) -> None:
         """Commit where these sources begin to the clean table (see `sinks.pins`)."""
         pins.pin(self._target, self._store, self._setup, self._table, starts, self._now_ms())
@@ -124,14 +129,15 @@ class DeltaSink:
         self._window = batch.window if self._target.rules else None
         ranges = self._ranges(batch)
         rows = self._rows(batch, ranges)
-        if self._may_wait(rows) and not batch.notes and not any(r.expired for r in ranges):
+        gaps = {r.of: batch.spans[r.of].gap(r.start) for r in ranges if r.expired}
+        if self._may_wait(rows) and not batch.notes and not gaps:
             for r in ranges:
                 self._progress[r.of].put_off.append(r)
                 self._progress[r.of].seen = r.end
         else:
             seen = {p: own.seen for p, own in self._progress.items()}
             told = notes.kept(batch.notes, seen) if self._target.stage == "clean" else {}
-            self._commit(rows, Due([*self._put_off(), *ranges], told, self._now_ms()))
+            self._commit(rows, Due([*self._put_off(), *ranges], told, self._now_ms(), gaps))
 
     def close(self) -> None:
         """Commit what was put off and let a running checkpoint finish."""
@@ -196,7 +202,7 @@ class DeltaSink:
         put = partial(put, folder=self._target.folder, now_ms=due.now_ms)
         files = [] if rows.is_empty() else [deltalog.add(put(self._setup.named(rows)))]
         info = self._info(rows, due)
-        files += expired.totals(self._target, due.ranges, due.now_ms)
+        files += expired.totals(self._target, due)
         moves = self._append(due, info, files)
         self._progress |= {p: Progress(end, end) for p, end in moves.items()}
         self._committed_at = self._clock.monotonic()

@@ -1,25 +1,24 @@
 """What expired unread in a table's partitions: a total that outlives the ledger."""
 
-from collections.abc import Sequence
-
 from sinks import deltalog, table, transactions
 from sinks.deltalog import Action
-from sinks.ledger import Range
+from sinks.progress import Due
 from sinks.target import Target
 
 
-def totals(target: Target, ranges: Sequence[Range], now_ms: int) -> list[Action]:
-    """The totals of what expired, with what `ranges` add to them, as actions of the same commit.
+def totals(target: Target, due: Due) -> list[Action]:
+    """The totals of what expired, with what `due` adds to them, as actions of the same commit.
 
     A total moves only with its position, so it is that of any version where this one is held.
     """
-    more = {r.of: r.expired for r in ranges if r.expired}
+    more = {r.of: r.expired for r in due.ranges if r.expired}
     newest = table.find(target.uri, target.options) if more else None
     if newest is None:
         return []
-    lookup, app = newest.transaction_version, target.app
+    lookup, app, now_ms = newest.transaction_version, target.app, due.now_ms
     with table.sorted_errors(target.uri):
         return [
-            deltalog.txn(transactions.write_expired(lookup, app, p, n, now_ms))
+            deltalog.txn(told)
             for p, n in more.items()
+            for told in transactions.write_expired(lookup, app, p, n, due.gaps[p], now_ms)
         ]

@@ -41,6 +41,7 @@ class ParquetSink:
         self._coordinates = coordinates
         self._writer = uuid.uuid4().hex
         self._own: dict[Partition, Position | None] = {}
+        self._gaps: dict[Partition, range] = {}
 
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
         """Where each chain ends, from a listing; None: it has no object yet.
@@ -68,6 +69,10 @@ class ParquetSink:
     def tips(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:  # noqa: ARG002
         """The clean table keeps them."""
         return {}
+
+    def gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, range]:
+        """What the last object of each chain says: the next is written when all sinks have it."""
+        return {p: self._gaps[p] for p in partitions if self._gaps.get(p)}
 
     def pin(self, starts: Mapping[str, Start]) -> None:
         """The clean table keeps them."""
@@ -133,7 +138,8 @@ class ParquetSink:
         if span.end.digits:
             about["digits"] = span.end.digits
         if span.expired(own):
-            about["expired"] = span.expired(own)
+            gap = span.gap(own)
+            about["expired"], about["accepted"] = span.expired(own), (gap.start, gap.stop)
         key = chain.key_of(partition, about["start"])
         text = json.dumps(about)
         if not self._store.put_new(key, _encoded(new, text), {chain.KEY: text}):
@@ -156,6 +162,7 @@ class ParquetSink:
             return None
         about = chain.about(self._store, key)
         end = chain.position(about["end"])
+        self._gaps[partition] = range(*about.get("accepted", (0, 0)))
         return replace(end, epoch=about.get("epoch"), digits=about.get("digits", 0))
 
     def _last_key(self, partition: Partition) -> str | None:

@@ -18,8 +18,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Due:
-    """What one commit moves and keeps."""
+    """What one commit moves and keeps; `gaps` are those that `ranges` tell of, for all sinks."""
 
     ranges: list[Range]
     notes: Mapping[Partition, Note]
     now_ms: int
+    gaps: Mapping[Partition, range] = field(default_factory=dict)

@@ -85,6 +85,10 @@ class Comparison:
         """None: nothing is read on from here."""
         return {}
 
+    def gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, range]:  # noqa: ARG002
+        """None: nothing is passed over here."""
+        return {}
+
     def pin(self, starts: Mapping[str, Start]) -> None:
         """Nothing begins here."""
 

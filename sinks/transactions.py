@@ -75,12 +75,20 @@ def read_expired(lookup: Lookup, app: str, partition: Partition) -> int:
     return lookup(f"{app_id(app, partition)}/expired") or 0
 
 
+def read_gap(lookup: Lookup, app: str, partition: Partition) -> range:
+    """The newest gap that the operator accepted; empty in tables that do not keep it."""
+    own = app_id(app, partition)
+    first, stop = (lookup(f"{own}/{name}") for name in ("expired_from", "expired_to"))
+    return range(0) if first is None or stop is None else range(first, stop)
+
+
 def write_expired(
-    lookup: Lookup, app: str, partition: Partition, more: int, now_ms: int
-) -> Transaction:
-    """The `txn` action that adds `more` to what expired unread."""
-    total = read_expired(lookup, app, partition) + more
-    return Transaction(f"{app_id(app, partition)}/expired", total, now_ms)
+    lookup: Lookup, app: str, partition: Partition, more: int, gap: range, now_ms: int
+) -> Iterator[Transaction]:
+    """The `txn` actions that add `more` to what expired unread, and keep the newest gap."""
+    own, total = app_id(app, partition), read_expired(lookup, app, partition) + more
+    told = {"expired": total, "expired_from": gap.start, "expired_to": gap.stop}
+    return (Transaction(f"{own}/{name}", value, now_ms) for name, value in told.items())
 
 
 def read(

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 
-from pinpip.batch import KAFKA
+from consumers.gaps import Gaps
+from pinpip.batch import KAFKA, Batch, Partition, Position, Span
+from pinpip.borders import Sink
 from pinpip.cli.compose import tables_of
 from pinpip.cli.consume import said
 from pinpip.cli.ends import first_offsets
 from pinpip.cli.examine import Plan, examine
 from pinpip.errors import ConfigError, RecordsExpired
 from pinpip.metrics import Metrics
+from sinks.delta import DeltaSink
+from sinks.parquet import ParquetSink
 from sinks.verify import verify
 from tests.support.batches import Log
 from tests.support.brokers import Broker
@@ -156,6 +161,50 @@ def test_where_nothing_expired_nothing_is_accepted(broker: Broker, tmp_path: Pat
     assert "expired" not in counts(examine(home.config, "user", 0))
 
 
+@real
+@pytest.mark.parametrize("late", ["quarantine", "archive"])
+def test_a_gap_that_one_sink_has_recorded_is_accepted_for_all(
+    lagging: tuple[Home, str], late: str
+) -> None:
+    home, _ = lagging
+    crash_before(DeltaSink if late == "quarantine" else ParquetSink, late, home)
+    assert position(home) == 60
+    consumed(home, lambda: not examine(home.config, "user", 0)["findings"])
+    tree = examine(home.config, "user", 0, Plan())
+    assert (tree["findings"], tree["unknown"]) == ([], [])
+    assert counts(tree) == {"read": 60, "clean": 28, "quarantined": 2, "expired": 30}
+
+
+@real
+def test_what_expires_after_one_sink_has_recorded_a_gap_was_not_accepted(
+    broker: Broker, lagging: tuple[Home, str]
+) -> None:
+    home, topic = lagging
+    crash_before(ParquetSink, "archive", home)
+    expire(broker, topic, READ + GONE + 1)
+    with pytest.raises(RecordsExpired, match="starts at offset 51, but offset 20"):
+        consumed(home, lambda: False)
+
+
+class CrashError(Exception):
+    """The process ends here."""
+
+
+def crash_before(kind: type[DeltaSink | ParquetSink], late: str, home: Home) -> None:
+    """Accept the gap in a process that ends before the sink called `late` has written it."""
+    write = kind.write
+
+    def crash(sink: Any, batch: Batch) -> None:
+        if late in sink.name:
+            raise CrashError
+        write(sink, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "write", crash)
+        with pytest.raises(CrashError):
+            accepting(home, lambda: False)
+
+
 def test_the_option_wants_to_know_whose_records_are_given_up(tmp_path: Path) -> None:
     home = _home_without_a_broker(tmp_path)
     done = invoke(home, "consume", "--accept-gap")
@@ -210,6 +259,59 @@ def test_each_sink_counts_what_expired_beyond_its_own_position(pair: Pair) -> No
     assert (tally.read, tally.clean, tally.quarantined) == (40, 19, 8)
     assert (tally.expired, tally.gaps) == (10 + 3, 0)  # three had to go to the quarantine yet
     assert (chain.expired, chain.records) == (20, 20)
+
+
+def test_each_sink_keeps_the_newest_gap_for_the_others(pair: Pair) -> None:
+    log: Log = pair.log
+    pair.write(log.batch({A: (0, 10), B: (0, 10)}))
+    pair.archived(log.batch({A: (0, 10), B: (0, 10)}))
+    pair.write(log.batch({A: (10, 20)}), stages=("clean",))
+    assert gaps(pair) == [{}, {}, {}]
+    gap = log.after_gap(log.batch({A: (30, 40), B: (10, 20)}), A, 10)
+    pair.write(gap, stages=("clean",))
+    pair.archived(gap)
+    pair.forget("clean")
+    kept = {log.partition(A): range(10, 30)}  # as the slowest sink lacked it, not as this one did
+    assert gaps(pair) == [kept, {}, kept]
+    pair.write(log.after_gap(log.batch({A: (45, 50)}), A, 40), stages=("clean",))
+    assert gaps(pair)[0] == {log.partition(A): range(40, 45)}
+
+
+def gaps(pair: Pair) -> list[Mapping[Partition, range]]:
+    """What a fresh sink on each of the three says."""
+    both = [pair.log.partition(A), pair.log.partition(B)]
+    found: list[Mapping[Partition, range]] = []
+    sink: Sink
+    for sink in (pair.sink("clean"), pair.sink("rejected"), pair.archiver()):
+        with closing(sink):
+            sink.positions(both)
+            found.append(sink.gaps(both))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("offset", "low", "begins"),
+    [
+        (20, 50, 50),  # the slowest sink
+        (30, 50, 50),  # one that was ahead of it
+        (19, 50, 19),  # one that wants more than was accepted
+        (20, 51, 20),  # more has expired since
+        (50, 50, 50),  # one that is behind the gap
+        (60, 70, 60),  # the next gap
+        (0, 50, 0),  # one that is empty
+    ],
+)
+def test_a_recorded_gap_is_passed_over_within_its_ends_only(
+    offset: int, low: int, begins: int
+) -> None:
+    found, partition = Gaps(), Partition("demo.pin", "0")
+    assert found.after(partition, offset, low, [range(3, 5), range(20, 50)]) == begins
+    assert found.take(partition) == (Position(low) if offset < begins else None)
+
+
+def test_a_gap_that_an_empty_sink_lacks_begins_where_the_others_are() -> None:
+    span = Span(None, Position(60), 10, Position(50))
+    assert [span.gap(at) for at in (Position(20), None)] == [range(20, 50), range(0)]
 
 
 def test_what_expired_is_counted_and_said_at_the_end(pair: Pair) -> None:

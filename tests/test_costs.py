@@ -167,6 +167,10 @@ class Nowhere:
         del partitions
         return {}
 
+    def gaps(self, partitions: Collection[Partition]) -> dict[Partition, range]:
+        del partitions
+        return {}
+
     def pin(self, starts: Mapping[str, Start]) -> None:
         """Nothing is kept."""
 

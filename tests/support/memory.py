@@ -174,6 +174,10 @@ class MemorySink:
         del partitions
         return {}
 
+    def gaps(self, partitions: Collection[Partition]) -> dict[Partition, range]:
+        del partitions
+        return {}
+
     def pin(self, starts: Mapping[str, Start]) -> None:
         if self.stage != "clean":
             return

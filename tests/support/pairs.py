@@ -56,21 +56,27 @@ class Pair:
         """One of the two, opened."""
         return DeltaTable(self.uri(stage), storage_options=self.options())
 
+    def sink(self, stage: Stage) -> DeltaSink:
+        """A fresh sink on one of the tables."""
+        uri = self.uri(stage)
+        where = delta_target(uri, self.options, self.coordinates, stage)
+        return DeltaSink(stage, where, open_store(uri, self.aws), SystemClock())
+
+    def archiver(self) -> ParquetSink:
+        """A fresh sink on the archive."""
+        return ParquetSink(self.archive.store, "raw", self.coordinates, "archive")
+
     def write(self, *batches: Batch, stages: tuple[Stage, ...] = ("clean", "rejected")) -> None:
         """What a consumer does from its start to its clean stop."""
         for stage in stages:
-            uri = self.uri(stage)
-            where = delta_target(uri, self.options, self.coordinates, stage)
-            sink = DeltaSink(stage, where, open_store(uri, self.aws), SystemClock())
-            with closing(sink):
+            with closing(self.sink(stage)) as sink:
                 sink.positions([self.log.partition(A), self.log.partition(B)])
                 for batch in batches:
                     sink.write(batch)
 
     def archived(self, *batches: Batch) -> None:
         """What the same consumer does with its archive."""
-        sink = ParquetSink(self.archive.store, "raw", self.coordinates, "archive")
-        with closing(sink):
+        with closing(self.archiver()) as sink:
             sink.positions([self.log.partition(A), self.log.partition(B)])
             for batch in batches:
                 sink.write(batch)
