@@ -158,7 +158,8 @@ def test_filtered_records_are_counted(pair: Pair) -> None:
 
 def tree(**own: Any) -> dict[str, Any]:
     """What a sound pipeline of ten rows gives."""
-    counts = dict.fromkeys(("quarantined", "filtered", "expired", "held_back", "waiting"), 0)
+    names = ("quarantined", "filtered", "expired", "accepted_gaps", "held_back", "waiting")
+    counts = dict.fromkeys(names, 0)
     lists: dict[str, list[Any]] = {
         key: [] for key in ("findings", "unknown", "by_partition", "archives")
     }
