@@ -7,6 +7,7 @@ lives five minutes, so the position is the state and an iterator is made anew fr
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,7 +19,7 @@ from consumers.kinesis_life import FRESH, StreamLife
 from consumers.kinesis_shard import NOTHING, Answer, Cursor
 from consumers.kinesis_tips import Tips
 from consumers.kinesis_window import Window
-from consumers.shards import Ownership, Shard, every_shard, list_shards, readable
+from consumers.shards import Ownership, Shard, every_shard, listed_at, readable
 from pinpip.batch import KINESIS, Note, Partition, Position, Positions, Records, Span, merge
 from pinpip.borders import Listener
 from pinpip.clock import Clock
@@ -77,6 +78,7 @@ class KinesisSource:
         self._paused = False
         self._relist_at = 0.0
         self._listing = faults.Backoff()
+        self._began: datetime | None = None
         self._life = StreamLife(client, stream, clock)
         self._tips = Tips(stream, self._life, clock, accepting=accept_gap, live=window is None)
 
@@ -107,7 +109,9 @@ class KinesisSource:
 
     def starts(self, sources: Collection[str]) -> Mapping[str, Start]:  # noqa: ARG002
         """The stream at a first start."""
-        return self._beginnings.starts(self._stream, [*self._shards.values()], self._opened)
+        return self._beginnings.starts(
+            self._stream, [*self._shards.values()], self._began or self._opened
+        )
 
     def bind(self, known: Mapping[Partition, Known]) -> None:
         """Check the stream against what the sinks know, before these shards are read.
@@ -162,13 +166,14 @@ class KinesisSource:
         """The shards as listed now, or as known when Kinesis cannot say now."""
         now = self._clock.monotonic()
         try:
-            listed = list_shards(self._client, self._stream)
+            listed, at = listed_at(self._client, self._stream)
         except (BotoCoreError, ClientError) as error:
             unreachable = faults.is_network(error) and not self._shards
             if unreachable or not faults.is_passing(error):
                 raise faults.explain(error, self._where()) from error
             self._relist_at = now + self._wait(self._listing, error, self._where())
             return self._shards
+        self._began = self._began or at or self._opened  # by the clock of Kinesis: ours may be off
         self._life.confirmed(FRESH)
         self._listing.over()
         self._outage.over(self._where())

@@ -6,6 +6,8 @@ parents (two after a merge), so a child waits until they are drained.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from pinpip.batch import Partition
@@ -36,13 +38,28 @@ class Shard:
 
 def list_shards(client: "KinesisClient", stream: str) -> dict[str, Shard]:
     """All shards that still hold records or take them, by id; botocore's errors pass through."""
+    return listed_at(client, stream)[0]
+
+
+def listed_at(client: "KinesisClient", stream: str) -> tuple[dict[str, Shard], datetime | None]:
+    """As `list_shards`, and the second of the first answer by the clock of Kinesis, if it tells."""
     found: dict[str, Shard] = {}
     page: Mapping[str, Any] = client.list_shards(StreamName=stream)
+    at = _told_at(page)
     while True:
         found |= {entry["ShardId"]: _listed(entry) for entry in page["Shards"]}
         if not page.get("NextToken"):
-            return found
+            return found, at
         page = client.list_shards(NextToken=page["NextToken"])
+
+
+def _told_at(answer: Mapping[str, Any]) -> datetime | None:
+    told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        at = parsedate_to_datetime(told)
+    except ValueError:
+        return None
+    return at if at.tzinfo else None
 
 
 def _listed(entry: Mapping[str, Any]) -> Shard:

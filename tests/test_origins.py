@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -407,6 +408,16 @@ def test_a_quiet_shard_begins_at_the_first_start_after_a_restart() -> None:
     (child,) = kinesis.reshard((A,), 1)
     kinesis.put(child, b"2")
     assert after(kinesis, moment) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("date", ["Thu, 01 Jan 2026 00:00:07 GMT", "nonsense", ""])
+def test_a_first_start_is_kept_by_the_clock_of_kinesis_where_it_tells(date: str) -> None:
+    kinesis = FakeKinesis(FakeClock())
+    kinesis.clock.sleep(3600)
+    kinesis.date = date
+    told = datetime(2026, 1, 1, 0, 0, 7, tzinfo=UTC) if date.startswith("Thu") else None
+    own = int((told or kinesis.clock.now()).timestamp() * 1000)
+    assert kept_moment(kinesis) == Position(own)
 
 
 def test_the_moment_of_a_stream_is_kept_once_and_an_old_table_says_its_age(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class FakeShard:
 class FakeKinesis:
     """One stream. `faults[operation, shard]` are raised first, one per call; `calls` is the log.
 
-    `asked`: the requests for an iterator, by shard.
+    `asked`: the requests for an iterator, by shard. `date`: the HTTP header of each listing.
     While `open_gate` is cleared, GetRecords does not answer. Sequence numbers have at least `width`
     digits and are compared as text, as by ministack.
     """
@@ -84,6 +84,7 @@ class FakeKinesis:
         self._next = FIRST_SEQUENCE
         self.created = clock.now() - timedelta(days=1)
         self.retention = timedelta(hours=24)
+        self.date = ""
         self._closed_at: dict[str, datetime] = {}
 
     @property
@@ -151,6 +152,7 @@ class FakeKinesis:
         names = sorted(self.shards)
         at = int(request.get("NextToken", 0))
         answer: dict[str, Any] = {"Shards": [self._entry(name) for name in names[at : at + 2]]}
+        answer["ResponseMetadata"] = {"HTTPHeaders": {"date": self.date} if self.date else {}}
         return answer | ({"NextToken": str(at + 2)} if at + 2 < len(names) else {})
 
     def _entry(self, name: str) -> dict[str, Any]:
