@@ -226,6 +226,7 @@ def test_verify_proves_that_each_record_is_there_once(shop: Shop) -> None:
     for tree in trees:
         counts = {"read", "clean", "quarantined", "filtered", "expired", "held_back", "waiting"}
         said = {"pipeline", "transform", "partitions", "findings", "unknown", "offline"}
+        counts |= {"accepted_gaps"}
         assert tree.keys() == counts | said | {"by_partition", "archives", "reread"}
         assert tree["read"] == tree["clean"] + tree["quarantined"]
         assert [tree[key] for key in ("filtered", "expired", "held_back", "waiting")] == [0] * 4
@@ -279,7 +280,7 @@ def test_status_of_a_stream_lists_its_shards(tmp_path: Path, aws: TestAws) -> No
     assert tree["partitions"] == [
         {"partition": f"{stream}/shardId-{n:012d}"}
         | dict.fromkeys(["position", "end", "lag", "gone", "held_back"])
-        | {"expired": 0, "recreated": False}
+        | {"expired": 0, "accepted_gaps": 0, "recreated": False}
         for n in range(2)
     ]
 
