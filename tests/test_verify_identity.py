@@ -167,11 +167,10 @@ def test_a_stream_whose_creation_is_not_told_is_not_known(
     consumed(home, lambda: home.rows() == COUNT)
     assert places(home) == []
 
-    def denied(*_: object) -> int:
+    def denied(*_: object) -> None:
         raise fault("AccessDeniedException")
 
-    for module in ("kinesis_life", "kinesis_ends"):
-        monkeypatch.setattr(f"consumers.{module}.created", denied)
+    monkeypatch.setattr("consumers.kinesis_life._summary", denied)
     [unknown] = places(home)
     assert unknown.startswith(f"{stream}: the source tells no time of the stream's creation")
     put(aws, stream, payloads(8, since=COUNT))
