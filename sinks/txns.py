@@ -61,10 +61,10 @@ def read(table: DeltaTable, options: Options) -> Mapping[str, Application]:
             try:
                 rows = [*_checkpointed(log, base, storage), *_since(log, base, version, storage)]
             except _UNREADABLE as error:
-                fault = error
+                fault = str(error)  # the error itself would keep this frame, and so the table
             else:
                 return {name: Application(number, updated) for name, number, updated in rows}
-        raise DeltaError(f"Kernel error: {fault}") from fault
+        raise DeltaError(f"Kernel error: {fault}")
 
 
 def _bases(store: Store, version: int) -> Iterator[Checkpoint]:

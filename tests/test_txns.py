@@ -1,8 +1,14 @@
 """The txn actions of a table, read at once: what delta-rs answers one by one."""
 
+import gc
 import tempfile
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
 import pytest
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from hypothesis import given, settings
@@ -10,8 +16,11 @@ from hypothesis import strategies as st
 
 from pinpip.batch import KAFKA
 from sinks import txns
+from sinks.store import open_store
+from sinks.table import find_to_write
 from tests.support.aws import TestAws
 from tests.support.batches import delta_target
+from tests.support.identities import Cloud, cloud_behind_a_proxy
 from tests.support.pairs import A, B, Pair
 
 LAKES = Path(__file__).parent / "lakes" / "0.1.0"
@@ -118,3 +127,84 @@ def test_the_log_of_a_bucket_is_read_at_once(aws: TestAws) -> None:
     ids = [f"pinpip/pin/1/{pair.log.partition(n)}" for n in (A, B)]
     assert [found[own].version for own in ids] == [12, 12]
     assert all(found[own].updated for own in ids)
+
+
+@pytest.mark.parametrize("damage", ["", "checkpoint", "schema", "hint", "beyond"])
+def test_whatever_was_read_the_table_itself_is_not_kept(
+    tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(txns, "_AT_ONCE", 2)
+    table = made(tmp_path)
+    for n in range(7):
+        commit(table, {IDS[0]: n})
+        if n == 0:
+            table.create_checkpoint()
+    damaged(tmp_path / "_delta_log", damage)
+    kept = weakref.ref(table)
+    with without_collection():  # a consumer's interpreter collects cycles very seldom
+        lookup = txns.versions(table, dict)
+        del table
+        assert kept() is None
+    assert lookup(IDS[0]) == 6
+
+
+def damaged(log: Path, what: str) -> None:
+    """One file of a log whose only checkpoint is of the first version."""
+    bodies = {"hint": b"{", "beyond": b'{"version":1000000}'}
+    if what in bodies:
+        (log / "_last_checkpoint").write_bytes(bodies[what])
+    elif what == "checkpoint":
+        (log / f"{1:020d}.checkpoint.parquet").write_bytes(b"PAR1")
+    elif what == "schema":
+        pl.DataFrame({"x": [1]}).write_parquet(log / f"{1:020d}.checkpoint.parquet")
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """What is freed in the block is freed by its last reference."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    """A server that writes down who asked."""
+    with cloud_behind_a_proxy() as own:
+        yield own
+
+
+@pytest.mark.parametrize(
+    ("since", "most"),
+    [
+        (0, {"delta-rs": 13, "boto3": 1, "polars": 2}),
+        (20, {"delta-rs": 13 + 2 * 20, "boto3": 1, "polars": 2 + 20}),
+    ],
+)
+def test_a_start_on_s3_asks_no_more_often_than_the_log_is_long(
+    cloud: Cloud, tmp_path: Path, since: int, most: dict[str, int]
+) -> None:
+    table = made(tmp_path)
+    for n in range(3 + since):
+        commit(table, {IDS[0]: n})
+        if n == 2:
+            table.create_checkpoint()
+    uri = f"s3://{cloud.direct.bucket()}/pin"
+    put_below(uri, cloud, tmp_path)
+    cloud.calls.clear()
+    found = find_to_write(uri, cloud.direct.storage_options)
+    assert found is not None
+    assert txns.versions(found, cloud.direct.storage_options)(IDS[0]) == 2 + since
+    asked = Counter(call.library for call in cloud.calls)
+    assert asked <= Counter(most), asked
+
+
+def put_below(uri: str, cloud: Cloud, folder: Path) -> None:
+    """A bucket's copy of a folder."""
+    store = open_store(uri, cloud.direct.config)
+    for path in folder.rglob("*.*"):
+        store.put_new(path.relative_to(folder).as_posix(), path.read_bytes(), {})
+    hint = "_delta_log/_last_checkpoint"
+    store.put_new(hint, (folder / hint).read_bytes(), {})
