@@ -17,8 +17,8 @@ from benchmarks import scaling as scales
 from benchmarks import starts as beginnings
 from benchmarks.plot import drawn
 from benchmarks.results import FOLDER, Result, publish
+from core.errors import PinpipError
 from pinpip.cli.shared import complain
-from pinpip.errors import PinpipError
 from pinpip.local.java import real_kafka
 
 app = typer.Typer(help="Measure pinpip.", add_completion=False)

@@ -21,15 +21,15 @@ from typing import Any
 
 import polars as pl
 
+from audit.invariants import Kind
+from audit.verify import Tables, verify
 from benchmarks.measure import usage
 from benchmarks.results import Result, result
 from benchmarks.small import batch, delta_sinks, partitions
-from pinpip.batch import KAFKA, Batch, Position, Span
-from sinks import transactions
-from sinks.proof import Kind
-from sinks.store import FolderStore
-from sinks.table import find_own
-from sinks.verify import Tables, verify
+from core.batch import KAFKA, Batch, Position, Span
+from sinks.delta import transactions
+from sinks.delta.table import find_own
+from sinks.storage.store import FolderStore
 
 AGES = (100, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 50_000, 70_000, 100_000)
 _START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -37,7 +37,7 @@ _MB = 1_000_000
 _ROWS = 12  # of each partition in a batch: none of the batch number 1 is bad
 _STEPS = ("restart", "status", "verify")
 _RUN = "from benchmarks.age import main; main()"
-_TUNED = f"from pinpip.cli.runtime import tune_allocators; tune_allocators(); {_RUN}"
+_TUNED = f"from pinpip.runtime import tune_allocators; tune_allocators(); {_RUN}"
 
 
 class Compressed(FolderStore):

@@ -3,7 +3,7 @@
 import polars as pl
 
 from benchmarks.topic import Topic, pins
-from pinpip.batch import KAFKA, TIMESTAMP, VALUE, Records
+from core.batch import KAFKA, TIMESTAMP, VALUE, Records
 from transforms import pin
 from transforms.process import processor
 

@@ -14,9 +14,9 @@ from benchmarks import commits, config, measure
 from benchmarks.contest import Stage
 from benchmarks.results import Result, result
 from benchmarks.topic import fill, pins
-from pinpip import aws
+from core import aws
+from core.config import Aws
 from pinpip.cli.shared import progress_bar
-from pinpip.config import Aws
 from pinpip.local.embedded import embedded_aws
 
 SHARDS = 4

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.contest import Contestant
-from pinpip.errors import FatalError
+from core.errors import FatalError
 
 CACHE = Path.home() / ".cache" / "pinpip" / "peers"
 SPARK, DELTA = "4.0.0", "4.0.0"

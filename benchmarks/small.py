@@ -6,12 +6,13 @@ from pathlib import Path
 
 import polars as pl
 
-from pinpip.batch import KAFKA, TIMESTAMP, VALUE, Batch, Partition, Position, Records, Span
-from pinpip.clock import SystemClock
-from sinks.delta import DeltaSink
-from sinks.store import FolderStore, Store
-from sinks.target import Target
-from sinks.verify import Tables
+from audit.verify import Tables
+from core.batch import KAFKA, TIMESTAMP, VALUE, Batch, Partition, Position, Records, Span
+from core.clock import SystemClock
+from sinks.delta.sink import DeltaSink
+from sinks.delta.target import Target
+from sinks.storage.protocol import Store
+from sinks.storage.store import FolderStore
 from transforms.process import load_schema, load_transform, processor
 
 PARTITIONS = 4

@@ -29,9 +29,9 @@ def watch(note: Callable[[str], None]) -> None:
     """Import all that a consumer needs, and note when its calls return."""
     import prometheus_client  # noqa: F401, PLC0415  # as `pinpip consume` does
 
-    from consumers.kafka import KafkaSource  # noqa: PLC0415
-    from pinpip.cli import compose  # noqa: F401, PLC0415
-    from sinks.delta import DeltaSink  # noqa: PLC0415
+    from consumers.kafka.source import KafkaSource  # noqa: PLC0415
+    from pinpip import pipelines  # noqa: F401, PLC0415
+    from sinks.delta.sink import DeltaSink  # noqa: PLC0415
 
     note("imports")
     noting(note, KafkaSource, "open", "connect")

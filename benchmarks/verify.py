@@ -10,14 +10,14 @@ import tempfile
 import time
 from contextlib import ExitStack, closing
 
+from audit.archive import Archive
+from audit.verify import Tables, prove, snapshots
 from benchmarks.small import PARTITIONS, batch, delta_sinks, partitions
-from pinpip.batch import KAFKA
-from pinpip.borders import Sink
-from pinpip.config import Aws
-from sinks.archive import Archive
-from sinks.parquet import ParquetSink
-from sinks.store import open_store
-from sinks.verify import Tables, prove, snapshots
+from core.batch import KAFKA
+from core.config import Aws
+from core.protocols import Sink
+from sinks.parquet.sink import ParquetSink
+from sinks.storage.store import open_store
 
 APP = "pinpip/user/1"
 

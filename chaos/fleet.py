@@ -15,8 +15,8 @@ from pathlib import Path
 
 from chaos.points import Plan
 from chaos.schedule import Arm, Schedule
-from pinpip.clock import Clock
-from pinpip.errors import FatalError
+from core.clock import Clock
+from core.errors import FatalError
 
 STOPS_WITHIN = 30.0
 _TAIL = 15

@@ -14,8 +14,8 @@ from chaos.fleet import Fleet, Member
 from chaos.producer import Sent, Steady, Transactional
 from chaos.schedule import Fault, Kind, Schedule
 from chaos.stage import Progress, Stage
-from pinpip.clock import Clock
-from pinpip.errors import FatalError, SourceError, TransientError
+from core.clock import Clock
+from core.errors import FatalError, SourceError, TransientError
 
 PATIENCE = 120.0  # seconds in which nothing new reaches the tables
 STANDSTILL = 240.0  # seconds in which the round gets no further: a busy machine needs some

@@ -19,8 +19,8 @@ from typing import Any, Literal, TypeVar, cast
 import structlog
 from pydantic import BaseModel, ConfigDict
 
-from pinpip.borders import Listener, Sink, Source
-from pinpip.clock import Clock, SystemClock
+from core.clock import Clock, SystemClock
+from core.protocols import Listener, Sink, Source
 
 COMMITTED = "first new rows committed"
 INTERRUPTED = "interrupted"

@@ -15,8 +15,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from chaos.content import Content
-from pinpip.clock import Clock
-from pinpip.errors import FatalError
+from core.clock import Clock
+from core.errors import FatalError
 
 TRANSACTIONAL = 10**9  # the first number of the transactional producer
 FLUSH_WITHIN = 300.0

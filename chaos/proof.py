@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pinpip.batch import KAFKA
-from pinpip.borders import Options
+from core.batch import KAFKA
+from core.protocols import Options
 
 _SHOWN = 5
 

@@ -17,7 +17,7 @@ from chaos.producer import Sent
 from chaos.recovery import Recovery, crash_points, recovery
 from chaos.schedule import Schedule
 from chaos.stage import Stage
-from pinpip.errors import FatalError
+from core.errors import FatalError
 
 VERIFY = ("--grace", "0", "--reread", "--json")
 _DIFFERS = 3

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from chaos.content import Content
 from chaos.fleet import Home
 from chaos.storage import Storage
-from pinpip.borders import Options
-from pinpip.clock import Clock
+from core.clock import Clock
+from core.protocols import Options
 
 
 class Broker(Protocol):

@@ -12,10 +12,10 @@ from pathlib import Path
 import requests
 from botocore.config import Config as BotoConfig
 
-from pinpip import aws
-from pinpip.clock import Clock
-from pinpip.config import Aws
-from pinpip.errors import FatalError
+from core import aws
+from core.clock import Clock
+from core.config import Aws
+from core.errors import FatalError
 
 KEYS = {"access_key_id": "local", "secret_access_key": "local"}
 _STARTS_WITHIN = 60.0

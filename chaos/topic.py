@@ -8,8 +8,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from pinpip.clock import Clock
-from pinpip.errors import FatalError
+from core.clock import Clock
+from core.errors import FatalError
 
 PARTITIONS = 6
 _WITHIN = 30.0

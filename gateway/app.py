@@ -16,20 +16,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway import health, openapi
-from gateway import kafka as kafka_routes
-from gateway import kinesis as kinesis_routes
-from gateway.answers import Handler, Refusal, Routes, reply
-from gateway.auth import guard
-from gateway.cluster import KafkaCluster
-from gateway.idempotency import HEADER, SCOPE, Answers
-from gateway.limits import InFlight, body_of
-from gateway.observe import ROUTE, GatewayMetrics, observed
-from gateway.pages import admitted, shared
-from gateway.producer import KAFKA_FAILED
-from gateway.streams import Streams
-from pinpip.clock import Clock, SystemClock
-from pinpip.config import Gateway
+from core.clock import Clock, SystemClock
+from core.config import Gateway
+from gateway.http import health, openapi
+from gateway.http.auth import guard
+from gateway.http.idempotency import HEADER, SCOPE, Answers
+from gateway.http.limits import InFlight, body_of
+from gateway.http.observe import ROUTE, GatewayMetrics, observed
+from gateway.http.pages import admitted, shared
+from gateway.http.responses import Handler, Refusal, Routes, reply
+from gateway.kafka import topics as kafka_routes
+from gateway.kafka.cluster import KafkaCluster
+from gateway.kafka.producer import KAFKA_FAILED
+from gateway.kinesis import api as kinesis_routes
+from gateway.kinesis.streams import Streams
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient

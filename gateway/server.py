@@ -10,14 +10,14 @@ import uvicorn
 from botocore.config import Config as BotoConfig
 from starlette.applications import Starlette
 
+from core import aws, kafka
+from core.config import Aws, Config, Gateway, KafkaSource
+from core.errors import FatalError
 from gateway.app import create_app
-from gateway.cluster import KafkaCluster
-from gateway.connection import Connection, connections
-from gateway.handshake import accept, server_context
-from gateway.producer import KafkaProducer
-from pinpip import aws, kafka
-from pinpip.config import Aws, Config, Gateway, KafkaSource
-from pinpip.errors import FatalError
+from gateway.http.connection import Connection, connections
+from gateway.http.handshake import accept, server_context
+from gateway.kafka.cluster import KafkaCluster
+from gateway.kafka.producer import KafkaProducer
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient

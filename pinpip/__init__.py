@@ -1,3 +1,5 @@
-"""The vocabulary of pinpip: what every room shares, with no input or output of its own."""
+"""The program: its commands and what they do, composed of the rooms."""
 
-__version__ = "0.1.0"
+from core import __version__
+
+__all__ = ["__version__"]

@@ -11,9 +11,9 @@ import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from pinpip import config as models
-from pinpip.config import Config, nearest
-from pinpip.errors import ConfigError
+from core import config as models
+from core.config import Config, nearest
+from core.errors import ConfigError
 
 LOCAL = "local"
 STATE_FILE = Path(".pinpip/local.json")

@@ -2,9 +2,9 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
-from pinpip.batch import Batch
-from pinpip.clock import Clock
-from pinpip.outage import Outage
+from core.batch import Batch
+from core.clock import Clock
+from core.outage import Outage
 
 
 class Metrics:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from pinpip.clock import Clock, SystemClock
-from pinpip.outage import Outage
+from core.clock import Clock, SystemClock
+from core.outage import Outage
 from producers import hints
 
 FIRST_PAUSE = 0.1

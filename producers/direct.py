@@ -16,9 +16,9 @@ from botocore.exceptions import (
 )
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pinpip import aws, aws_faults
-from pinpip.config import Aws
-from pinpip.errors import ConfigError, FatalError
+from core import aws, aws_faults
+from core.config import Aws
+from core.errors import ConfigError, FatalError
 from producers import hints
 from producers.delivery import THROTTLED, Outcome, Outgoing, Result, Retry, chunks, put_result
 

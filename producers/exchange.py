@@ -14,8 +14,8 @@ import requests
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from urllib3.exceptions import NewConnectionError
 
-from pinpip.errors import ConfigError
-from pinpip.outage import Outage
+from core.errors import ConfigError
+from core.outage import Outage
 from producers.delivery import Retry
 
 KEY = "Idempotency-Key"

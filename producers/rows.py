@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from polars.exceptions import PolarsError
 
-from pinpip.errors import ConfigError
+from core.errors import ConfigError
 from producers.event import FIELDS, KEY, Event, Row
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pinpip.clock import Clock, SystemClock
-from pinpip.errors import FatalError
+from core.clock import Clock, SystemClock
+from core.errors import FatalError
 from producers import hints
 from producers.bad import Spoiler
 from producers.delivery import Outcome, Outgoing, Result, Send

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 from polars import selectors as cs
 
-from pinpip.batch import KAFKA, KINESIS
-from pinpip.errors import ConfigError
+from core.batch import KAFKA, KINESIS
+from core.errors import ConfigError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import TopicPartition
 
-from pinpip.clock import Clock, SystemClock
+from core.clock import Clock, SystemClock
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = ROOT / "deploy/config/moto.env"

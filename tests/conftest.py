@@ -10,9 +10,9 @@ import pytest
 
 pytest.register_assert_rewrite("tests.contracts.source_contract", "tests.contracts.sink_contract")
 
-from pinpip import aws as connection  # noqa: E402  # after the rewrite is registered
+from core import aws as connection  # noqa: E402  # after the rewrite is registered
+from core.network import spare_loopback  # noqa: E402
 from pinpip.local.embedded import embedded_aws  # noqa: E402
-from pinpip.network import spare_loopback  # noqa: E402
 from tests.support import brokers  # noqa: E402
 from tests.support.aws import TestAws  # noqa: E402
 from tests.support.brokers import Broker  # noqa: E402

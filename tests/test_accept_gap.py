@@ -12,18 +12,19 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 
-from consumers.gaps import Gaps
-from pinpip.batch import KAFKA, Batch, Partition, Position, Span
-from pinpip.borders import Sink
-from pinpip.cli.compose import tables_of
+from audit.verify import verify
+from consumers.kafka.gaps import Gaps
+from core.batch import KAFKA, Batch, Partition, Position, Span
+from core.errors import ConfigError, RecordsExpired
+from core.protocols import Sink
 from pinpip.cli.consume import said
-from pinpip.cli.ends import first_offsets
-from pinpip.cli.examine import Plan, examine
-from pinpip.errors import ConfigError, RecordsExpired
 from pinpip.metrics import Metrics
-from sinks.delta import DeltaSink
-from sinks.parquet import ParquetSink
-from sinks.verify import verify
+from pinpip.pipelines import tables_of
+from pinpip.verify.examine import examine
+from pinpip.verify.plan import Plan
+from pinpip.watermarks import first_offsets
+from sinks.delta.sink import DeltaSink
+from sinks.parquet.sink import ParquetSink
 from tests.support.batches import Log
 from tests.support.brokers import Broker
 from tests.support.commands import change, invoke

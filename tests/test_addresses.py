@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from botocore.utils import InstanceMetadataFetcher
 
-from pinpip.aws_faults import AUTHORITY
-from pinpip.config import Aws
-from pinpip.errors import ConfigError, SinkError
-from pinpip.network import LINK_LOCAL, LOOPBACK, spare_loopback
-from sinks.options import options_at
-from sinks.store import open_store
-from sinks.table import find
+from core.aws_faults import AUTHORITY
+from core.config import Aws
+from core.errors import ConfigError, SinkError
+from core.network import LINK_LOCAL, LOOPBACK, spare_loopback
+from sinks.delta.table import find
+from sinks.storage.options import options_at
+from sinks.storage.store import open_store
 from tests.support.certificates import certificates
 from tests.support.identities import Cloud, cloud_behind_a_proxy, written
 from tests.support.work import Work, everybody, lake_of

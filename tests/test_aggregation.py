@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.aggregation import MAGIC, UserRecord, split
+from consumers.kinesis.kpl import MAGIC, UserRecord, split
 from tests.support.aggregates import aggregate, chunk, sealed, varint
 
 USERS = st.lists(st.builds(UserRecord, st.text(min_size=1, max_size=8), st.binary(max_size=200)))

@@ -13,11 +13,13 @@ from confluent_kafka import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.aggregation import UserRecord
-from consumers.kafka import KafkaSource
-from consumers.kafka_messages import UNREADABLE, frame_of, ranges
-from consumers.kinesis_shard import to_frame
-from pinpip.batch import (
+from audit.archive import Archive
+from audit.verify import Tables, verify
+from consumers.kafka.messages import UNREADABLE, frame_of, ranges
+from consumers.kafka.source import KafkaSource
+from consumers.kinesis.kpl import UserRecord
+from consumers.kinesis.shard import to_frame
+from core.batch import (
     HEADERS,
     KAFKA,
     KINESIS,
@@ -26,13 +28,11 @@ from pinpip.batch import (
     Records,
     Span,
 )
-from pinpip.clock import SystemClock
-from sinks.archive import Archive
-from sinks.delta import DeltaSink
-from sinks.parquet import ParquetSink
-from sinks.store import FolderStore
-from sinks.target import Target
-from sinks.verify import Tables, verify
+from core.clock import SystemClock
+from sinks.delta.sink import DeltaSink
+from sinks.delta.target import Target
+from sinks.parquet.sink import ParquetSink
+from sinks.storage.store import FolderStore
 from tests.contracts.source_contract import Recorder, opened, read
 from tests.support.aggregates import aggregate, sealed
 from tests.support.brokers import Broker

@@ -4,7 +4,7 @@ import pytest
 from botocore import exceptions
 from botocore.exceptions import ClientError
 
-from pinpip.aws_faults import CLOCK, CREDENTIALS, TOKEN, advice
+from core.aws_faults import CLOCK, CREDENTIALS, TOKEN, advice
 
 PAST = "Signature expired: 20261126T101500Z is now earlier than 20261126T102134Z (5 min.)"
 FUTURE = "Signature not yet current: 20261126T101500Z is still later than 20261126T100834Z"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from consumers.kafka import KafkaSource
+from consumers.kafka.source import KafkaSource
 from tests.contracts.source_contract import Recorder, numbered, opened, ordered, read, values
 from tests.support import brokers
 from tests.support.brokers import GIVEN, Broker, best_broker

@@ -11,12 +11,13 @@ import pytest
 from deltalake import DeltaTable
 from structlog.testing import capture_logs
 
-from pinpip.batch import KAFKA, Position
-from pinpip.errors import SinkError
-from sinks import checkpoints, hint, listing, table, txns
-from sinks.deltalog import name_of
-from sinks.hint import Hint
-from sinks.store import Store, of_table, open_store
+from core.batch import KAFKA, Position
+from core.errors import SinkError
+from sinks.delta import checkpoints, hint, listing, table, txns
+from sinks.delta.deltalog import name_of
+from sinks.delta.hint import Hint
+from sinks.storage.protocol import Store
+from sinks.storage.store import of_table, open_store
 from tests.support.batches import APP, Log
 from tests.support.processes import until
 from tests.support.recorded_aws import RecordedAws, recorded_aws

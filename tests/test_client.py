@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from pinpip.errors import ConfigError
+from core.errors import ConfigError
 from producers.client import GatewayClient
 from producers.delivery import Outcome, Outgoing, Result, Retry
 from producers.emulator import event

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
 
-from gateway.idempotency import KEPT_SECONDS
+from gateway.http.idempotency import KEPT_SECONDS
 from producers.client import GatewayClient
 from producers.delivery import Outcome, Outgoing, Retry
 from tests.support.clock import ManualClock

@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pinpip.aws import keys
-from pinpip.config import Config, DeltaSink, KafkaSource, KinesisSource, ParquetSink
+from core.aws import keys
+from core.config import Config, DeltaSink, KafkaSource, KinesisSource, ParquetSink
+from core.errors import ConfigError
 from pinpip.configfile import load, resolve, shown
-from pinpip.errors import ConfigError
 
 EXAMPLE = Path(__file__).parent.parent / "config.yaml"
 PIPELINE = {

@@ -17,14 +17,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from consumers.loop import IN_FLIGHT, Limits, Loop
-from pinpip.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Rejects, Span
-from pinpip.borders import Listener
-from pinpip.cli.runtime import tuned_interpreter
-from pinpip.epochs import Known
-from pinpip.origins import Start
+from consumers.engine.loop import IN_FLIGHT, Limits, Loop
+from core.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Rejects, Span
+from core.origins import Start
+from core.protocols import Listener
+from core.topic_id import Known
+from pinpip.runtime import tuned_interpreter
 from producers import emulator
-from sinks import datafile
+from sinks.delta import data_file
 from tests.support.clock import ManualClock
 from transforms import pin
 from transforms.decode import decode
@@ -49,7 +49,7 @@ def read() -> Records:
 RECORDS = read()
 process = processor(pin.SCHEMA, pin.clean, KAFKA, keep_values=False)
 BATCH = process(RECORDS)
-BOUNDED = datafile.bounded(BATCH.clean.schema, KAFKA)
+BOUNDED = data_file.bounded(BATCH.clean.schema, KAFKA)
 
 
 def read_json() -> pl.DataFrame:
@@ -74,8 +74,8 @@ def cpu(work: Work) -> float:
     [
         pytest.param(lambda: decode(RECORDS.frame, pin.SCHEMA, KAFKA), 2.6, id="decode"),
         pytest.param(lambda: process(RECORDS), 4.0, id="decode and transform"),
-        pytest.param(lambda: datafile.encode(BATCH.clean), 1.2, id="encode"),
-        pytest.param(lambda: datafile.statistics(BATCH.clean, BOUNDED), 0.1, id="statistics"),
+        pytest.param(lambda: data_file.encode(BATCH.clean), 1.2, id="encode"),
+        pytest.param(lambda: data_file.statistics(BATCH.clean, BOUNDED), 0.1, id="statistics"),
     ],
 )
 def test_no_step_costs_more_than_so_many_times_the_reading_of_the_json(

@@ -11,11 +11,11 @@ import yaml
 from confluent_kafka import Consumer, TopicPartition
 from moto.kinesis.models import KinesisBackend
 
-from consumers.kafka_ends import committed
-from pinpip.batch import Partition, Position
-from pinpip.cli.compose import tables_of
+from audit.verify import verify
+from consumers.kafka.ends import committed
+from core.batch import Partition, Position
 from pinpip.local.java import free_port
-from sinks.verify import verify
+from pinpip.pipelines import tables_of
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.processes import (

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pinpip.batch import KAFKA
-from pinpip.errors import ConfigError
+from core.batch import KAFKA
+from core.errors import ConfigError
 from tests.support.payloads import DUMPS, GOOD, PAYLOADS, TOKENS, mutated, objects
 from transforms.decode import CHUNK, SMALL, Decoded, Reason, decode
 from transforms.record import Rejected, read

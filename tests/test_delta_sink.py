@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from pinpip.batch import KAFKA, KINESIS, Partition, Position
-from pinpip.clock import SystemClock
-from pinpip.errors import PositionLost, SinkError, StalePosition
-from sinks import checkpoints, ledger, transactions
-from sinks.delta import DeltaSink
-from sinks.store import FolderStore
+from core.batch import KAFKA, KINESIS, Partition, Position
+from core.clock import SystemClock
+from core.errors import PositionLost, SinkError, StalePosition
+from sinks.delta import checkpoints, ledger, transactions
+from sinks.delta.sink import DeltaSink
+from sinks.storage.store import FolderStore
 from tests.support.batches import APP, Log, delta_target
 from tests.support.clock import ManualClock
 from tests.support.commits import before_the_next_commit

@@ -18,17 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from pinpip.batch import KAFKA, Batch, Position
-from pinpip.borders import Options
-from pinpip.errors import SinkError, StalePosition, TransientError
-from sinks import probe, txns
-from sinks import table as table_module
-from sinks.delta import DeltaSink
-from sinks.deltalog import Log as DeltaLog
-from sinks.deltalog import commit_info
-from sinks.s3 import S3Store, client
-from sinks.store import FolderStore, Store
-from sinks.transactions import Lookup
+from core.batch import KAFKA, Batch, Position
+from core.errors import SinkError, StalePosition, TransientError
+from core.protocols import Options
+from sinks.delta import table as table_module
+from sinks.delta import txns
+from sinks.delta.deltalog import Log as DeltaLog
+from sinks.delta.deltalog import commit_info
+from sinks.delta.sink import DeltaSink
+from sinks.delta.transactions import Lookup
+from sinks.storage import probe
+from sinks.storage.protocol import Store
+from sinks.storage.s3 import S3Store, client
+from sinks.storage.store import FolderStore
 from tests.contracts.sink_contract import Consumer
 from tests.support.aws import TestAws
 from tests.support.batches import CLEAN_SCHEMA, Log

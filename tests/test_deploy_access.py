@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from pinpip.local.java import free_port
-from sinks import table
+from sinks.delta import table
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.processes import environment, payloads, put, stop, until

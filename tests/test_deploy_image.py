@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+from core.config import Config, KafkaSource
 from pinpip import configfile
-from pinpip.cli.compose import process_of
-from pinpip.config import Config, KafkaSource
 from pinpip.local.java import VERSION
+from pinpip.pipelines import process_of
 from tests.support.templates import ROOT
 
 CONFIG = ROOT / "deploy/config/config.yaml"

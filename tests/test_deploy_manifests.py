@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from core.config import Config, KafkaSource
 from gateway.server import DRAIN_SECONDS
 from pinpip import configfile
-from pinpip.cli.compose import group_of
-from pinpip.config import Config, KafkaSource
+from pinpip.pipelines import group_of
 from tests.support.templates import ROOT, template
 
 KUBERNETES = ROOT / "deploy/kubernetes"

@@ -12,9 +12,9 @@ from uuid import uuid4
 import pytest
 import yaml
 
+from core.config import Config, KafkaSource, KinesisSource
 from pinpip import configfile
-from pinpip.cli.compose import group_of
-from pinpip.config import Config, KafkaSource, KinesisSource
+from pinpip.pipelines import group_of
 from tests.support.aws import TestAws
 from tests.support.templates import (
     ACCOUNT,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from pinpip.config import Aws
-from pinpip.errors import ConfigError, FatalError
+from core.config import Aws
+from core.errors import ConfigError, FatalError
 from producers.bad import Spoiler
 from producers.delivery import Outcome, Outgoing, Result, Retry
 from producers.direct import KafkaDirect, KinesisDirect, kinesis_client

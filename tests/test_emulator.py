@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pinpip.batch import KAFKA, RESCUED, VALUE
+from core.batch import KAFKA, RESCUED, VALUE
 from producers import words
 from producers.bad import KINDS, Spoiler, bad_value, travels_as_text
 from producers.delivery import Outgoing

@@ -12,18 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from consumers.kinesis import KinesisSource
-from consumers.kinesis_begins import Beginnings
-from consumers.kinesis_tips import Tips
-from consumers.loop import Loop
-from pinpip import aws
-from pinpip.batch import Batch, Note, Position, Records
-from pinpip.cli import beyond
-from pinpip.cli.compose import limits_of, process_of, sinks_of, tables_of
-from pinpip.cli.examine import examine
-from pinpip.errors import RecordsExpired
-from sinks import notes
-from sinks.verify import snapshots
+from audit.verify import snapshots
+from consumers.engine.loop import Loop
+from consumers.kinesis.begins import Beginnings
+from consumers.kinesis.source import KinesisSource
+from consumers.kinesis.tips import Tips
+from core import aws
+from core.batch import Batch, Note, Position, Records
+from core.errors import RecordsExpired
+from pinpip.pipelines import limits_of, process_of, sinks_of, tables_of
+from pinpip.verify import unread
+from pinpip.verify.examine import examine
+from sinks.delta import notes
 from tests.support.aws import TestAws
 from tests.support.commands import invoke
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault
@@ -98,7 +98,7 @@ class Lake:
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     made = Lake(tmp_path, shards=2)
     monkeypatch.setattr(aws, "client", lambda *_: made.kinesis)
-    monkeypatch.setattr(beyond, "SystemClock", lambda: made.kinesis.clock)
+    monkeypatch.setattr(unread, "SystemClock", lambda: made.kinesis.clock)
     return made
 
 

@@ -12,17 +12,18 @@ import yaml
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from polars.testing import assert_frame_equal
 
-from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Position
-from pinpip.borders import Options, Sink
-from pinpip.clock import SystemClock
-from pinpip.errors import PositionLost, StalePosition
-from sinks import guard, transactions
-from sinks.delta import DeltaSink
-from sinks.parquet import ParquetSink
-from sinks.proof import Kind
-from sinks.s3 import S3Store, client
-from sinks.store import FolderStore, Store
-from sinks.verify import Tables, verify
+from audit.invariants import Kind
+from audit.verify import Tables, verify
+from core.batch import KAFKA, KINESIS, Batch, Coordinates, Position
+from core.clock import SystemClock
+from core.errors import PositionLost, StalePosition
+from core.protocols import Options, Sink
+from sinks.delta import position_checks, transactions
+from sinks.delta.sink import DeltaSink
+from sinks.parquet.sink import ParquetSink
+from sinks.storage.protocol import Store
+from sinks.storage.s3 import S3Store, client
+from sinks.storage.store import FolderStore
 from tests.support.aws import TestAws
 from tests.support.batches import APP, Log, delta_target
 from tests.support.brokers import Broker
@@ -243,7 +244,7 @@ def test_a_position_put_back_is_seen_behind_many_files_of_other_partitions(
 ) -> None:
     sink = opened(tmp_path, A, B)
     sink.write(LOG.batch({A: (0, 9)}))
-    for n in range(3 * guard.NEWEST):
+    for n in range(3 * position_checks.NEWEST):
         sink.write(LOG.batch({B: (3 * n, 3 * n + 3)}))
     move_by_hand(tmp_path, Transaction(f"{APP}/{P0}", 4, 1))
     with pytest.raises(PositionLost, match="put back"):

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from polars.testing import assert_frame_equal
 
-from pinpip.batch import KAFKA, Position
-from pinpip.borders import Sink
-from pinpip.errors import TransientError
-from sinks import table
-from sinks.store import FolderStore
+from core.batch import KAFKA, Position
+from core.errors import TransientError
+from core.protocols import Sink
+from sinks.delta import table
+from sinks.storage.store import FolderStore
 from tests.support.aws import TestAws
 from tests.support.delivery import LOG, PARTITIONS, STEP, deliver, records
 from tests.support.disks import PAGE, SmallDisk, small_disk

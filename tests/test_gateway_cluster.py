@@ -15,9 +15,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._metadata import ClusterMetadata, PartitionMetadata, TopicMetadata
 
-from gateway.answers import Refusal
-from gateway.cluster import KafkaCluster, refusal
-from gateway.producer import METADATA_SECONDS
+from gateway.http.responses import Refusal
+from gateway.kafka.cluster import KafkaCluster, refusal
+from gateway.kafka.producer import METADATA_SECONDS
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, NO_BROKER, running
 

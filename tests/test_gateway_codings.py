@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
-from gateway.codings import STEP, unpacked
-from pinpip.config import Gateway
+from core.config import Gateway
+from gateway.http.codings import STEP, unpacked
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, read, running
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from gateway.connection import HEAD_MAX
-from pinpip.config import Gateway
+from core.config import Gateway
+from gateway.http.connection import HEAD_MAX
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, running
 from tests.support.wire import answer, connected, exchange

@@ -15,11 +15,11 @@ import pytest
 import requests
 from structlog.testing import capture_logs
 
-from consumers.kafka import KafkaSource
-from pinpip import outage
-from pinpip.clock import SystemClock
+from consumers.kafka.source import KafkaSource
+from core import outage
+from core.clock import SystemClock
+from core.outage import Outage
 from pinpip.local.java import SOON_BACK, Kafka
-from pinpip.outage import Outage
 from producers.client import GatewayClient
 from producers.delivery import Outcome, Outgoing
 from tests.contracts.source_contract import Recorder, opened, poll_until

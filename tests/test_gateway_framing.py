@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from pinpip.config import Gateway
+from core.config import Gateway
 from tests.support.brokers import Broker
 from tests.support.gateways import read, running
 from tests.support.processes import until

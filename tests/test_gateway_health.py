@@ -10,9 +10,9 @@ import requests
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from gateway.auth import hashed, new_key
+from core.config import Gateway
+from gateway.http.auth import hashed, new_key
 from pinpip.cli import app
-from pinpip.config import Gateway
 from tests.support.brokers import Broker
 from tests.support.gateway_process import gateway_process
 from tests.support.gateways import JSON_FORMAT, running

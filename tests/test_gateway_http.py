@@ -15,13 +15,13 @@ import pytest
 import requests
 from structlog.testing import capture_logs
 
-from gateway.auth import hashed
-from gateway.envelope import KafkaRecord
-from gateway.producer import Outcome
+from core.config import Config, Gateway
+from core.errors import ConfigError, FatalError
+from gateway.http.auth import hashed
+from gateway.http.request_codec import KafkaRecord
+from gateway.kafka.producer import Outcome
 from gateway.server import kinesis_client, serve, served_topics
 from pinpip import configfile
-from pinpip.config import Config, Gateway
-from pinpip.errors import ConfigError, FatalError
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.gateway_process import free_port
@@ -293,7 +293,7 @@ def test_the_topics_of_the_pipelines_are_served() -> None:
 
 SERVE = """
 import sys
-from pinpip.config import Config
+from core.config import Config
 from gateway.server import serve
 serve(Config.model_validate_json(sys.stdin.read()), lambda: print("ready", flush=True))
 print("ended", flush=True)

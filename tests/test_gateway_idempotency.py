@@ -13,12 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.answers import Refusal, reply
-from gateway.auth import hashed
-from gateway.envelope import KafkaRecord
-from gateway.idempotency import KEPT_SECONDS, Answers
-from gateway.producer import Outcome, Stored
-from pinpip.config import Gateway
+from core.config import Gateway
+from gateway.http.auth import hashed
+from gateway.http.idempotency import KEPT_SECONDS, Answers
+from gateway.http.request_codec import KafkaRecord
+from gateway.http.responses import Refusal, reply
+from gateway.kafka.producer import Outcome, Stored
 from tests.support.brokers import Broker
 from tests.support.clock import ManualClock
 from tests.support.gateways import JSON_FORMAT, read, running

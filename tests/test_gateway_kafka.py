@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway import producer
-from gateway.answers import Refusal
-from gateway.envelope import KafkaRecord, kafka_records
-from gateway.producer import Failed, Outcome, Stored, failure
+from gateway.http.request_codec import KafkaRecord, kafka_records
+from gateway.http.responses import Refusal
+from gateway.kafka import producer
+from gateway.kafka.producer import Failed, Outcome, Stored, failure
 from tests.support.brokers import Broker
 from tests.support.gateways import BINARY_FORMAT, JSON_FORMAT, Read, read, running
 

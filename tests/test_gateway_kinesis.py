@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.answers import Refusal
-from gateway.kinesis import PUT_BYTES, SENDING_SECONDS, chunks, routes
-from gateway.kinesis_records import (
+from core.config import Gateway
+from gateway.http.responses import Refusal
+from gateway.kinesis.api import PUT_BYTES, SENDING_SECONDS, chunks, routes
+from gateway.kinesis.records import (
     RECORD_MAX,
     KinesisRecord,
     kinesis_record,
     kinesis_records,
 )
+from gateway.kinesis.streams import Streams
 from gateway.server import kinesis_client
-from gateway.streams import Streams
-from pinpip.config import Gateway
 from tests.support.aws import TestAws
 from tests.support.clock import ManualClock
 from tests.support.gateways import NOWHERE, running

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import requests
 
+from core.config import Gateway
 from gateway.server import kinesis_client
-from pinpip.config import Gateway
 from tests.support.aws import TestAws
 from tests.support.gateways import running
 

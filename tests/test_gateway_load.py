@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from gateway.limits import InFlight
-from gateway.places import RESERVE, RESERVE_SECONDS, Places
-from pinpip.config import Gateway
+from core.config import Gateway
+from gateway.http.limits import InFlight
+from gateway.http.places import RESERVE, RESERVE_SECONDS, Places
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, running
 from tests.support.processes import until

@@ -11,8 +11,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.kafka import ANSWERS, UNVERSIONED
-from gateway.media import accepted, essence
+from gateway.http.content_negotiation import accepted, essence
+from gateway.kafka.topics import ANSWERS, UNVERSIONED
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, running
 

@@ -7,9 +7,9 @@ import pytest
 import requests
 from pydantic import ValidationError
 
-from gateway.auth import hashed
+from core.config import Gateway
+from gateway.http.auth import hashed
 from gateway.server import kinesis_client
-from pinpip.config import Gateway
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, running

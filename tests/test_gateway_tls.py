@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.places import RESERVE, RESERVE_SECONDS
-from pinpip.config import Gateway
-from pinpip.errors import FatalError
+from core.config import Gateway
+from core.errors import FatalError
+from gateway.http.places import RESERVE, RESERVE_SECONDS
 from tests.support.brokers import Broker
 from tests.support.certificates import Certificates, certificates
 from tests.support.gateways import running

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from consumers.loop import Loop
-from pinpip.batch import Partition
-from pinpip.cli.compose import loop_of
-from pinpip.clock import SystemClock
+from consumers.engine.loop import Loop
+from core.batch import Partition
+from core.clock import SystemClock
+from pinpip.pipelines import loop_of
 from tests.support.brokers import Broker, is_from, own_kafka
 from tests.support.commands import change, the_error
 from tests.support.processes import (

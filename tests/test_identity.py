@@ -14,16 +14,16 @@ from botocore.utils import ContainerMetadataFetcher
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from pinpip import aws as connection
-from pinpip.batch import KAFKA, Position
-from pinpip.clock import SystemClock
-from pinpip.config import Aws
-from pinpip.errors import ConfigError, TransientError
-from sinks.delta import DeltaSink
-from sinks.options import options_at
-from sinks.snapshot import Snapshot
-from sinks.store import open_store
-from sinks.table import find
+from audit.snapshot import Snapshot
+from core import aws as connection
+from core.batch import KAFKA, Position
+from core.clock import SystemClock
+from core.config import Aws
+from core.errors import ConfigError, TransientError
+from sinks.delta.sink import DeltaSink
+from sinks.delta.table import find
+from sinks.storage.options import options_at
+from sinks.storage.store import open_store
 from tests.support.batches import APP, Log, delta_target
 from tests.support.commands import change, the_error
 from tests.support.identities import KEYS, Cloud, cloud_behind_a_proxy, written

@@ -1,6 +1,7 @@
 """The borders between the rooms, and the limits of DESIGN.md, read from the source itself."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = {"producers", "gateway", "consumers", "transforms", "sinks", "reports", "chaos"}
-COMPOSITION = {"cli", "local", "__main__"}  # the parts of pinpip that may know the rooms
-CORE = {path.stem for path in (ROOT / "pinpip").glob("*.py")} - COMPOSITION
+# Who may import whom: each package the ones named, and itself.
+ALLOWED = {
+    "core": set[str](),
+    **{room: {"core"} for room in ROOMS},
+    "audit": {"core", "sinks"},
+    "pinpip": {"core", "audit", *ROOMS},
+}
 CLIENTS = {"boto3", "botocore", "confluent_kafka", "deltalake", "requests"}
 
 LONGEST_FILE = 300
@@ -43,14 +49,37 @@ def imported(path: Path) -> Iterator[str]:
             yield from (".".join([*base, alias.name]) for alias in node.names)
 
 
-def rooms_of(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imported(path)} & ROOMS
+def modules() -> dict[str, Path]:
+    """Every module of the product, by its dotted name."""
+    return {".".join(module(path)): path for path in PRODUCT}
 
 
-def parts_of_pinpip(path: Path) -> set[str]:
-    """The modules of pinpip that the file imports, without what they define."""
-    names = (name.split(".") for name in imported(path))
-    return {name[1] for name in names if name[0] == "pinpip" and len(name) > 1} - {"__version__"}
+def arrows(path: Path) -> set[str]:
+    """The modules of the product that the file imports."""
+    own = ".".join(module(path))
+    return {name for name in imported(path) if name in MODULES} - {own, *_packages(own)}
+
+
+def _packages(name: str) -> set[str]:
+    """The packages around a module: importing what lies in them executes their docstring."""
+    parts = name.split(".")
+    return {".".join(parts[:n]) for n in range(1, len(parts))}
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Some modules of which each imports the next, and the last one the first; empty: none."""
+    done: set[str] = set()
+
+    def walk(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        found = next((c for each in sorted(graph[name]) if (c := walk(each, [*path, name]))), [])
+        done.add(name)
+        return found
+
+    return next((found for name in sorted(graph) if (found := walk(name, []))), [])
 
 
 def functions(path: Path) -> Iterator[tuple[str, int]]:
@@ -78,49 +107,55 @@ def label(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-ROOM_FILES = sources(*sorted(ROOMS))
-PINPIP_FILES = sources("pinpip")
-CORE_FILES = [path for path in PINPIP_FILES if not COMPOSITION & set(module(path))]
+PRODUCT = sources(*ALLOWED)
+MODULES = modules()
 
 
-@pytest.mark.parametrize("room", sorted(ROOMS))
-def test_every_room_is_looked_at(room: str) -> None:
-    assert ROOT / room / "__init__.py" in ROOM_FILES
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_every_package_is_looked_at(package: str) -> None:
+    assert ROOT / package / "__init__.py" in PRODUCT
 
 
-@pytest.mark.parametrize("path", ROOM_FILES, ids=label)
-def test_a_room_imports_no_sibling(path: Path) -> None:
-    assert rooms_of(path) <= {module(path)[0]}
+def test_no_package_of_the_product_is_left_out() -> None:
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(built["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) == set(ALLOWED)
 
 
-@pytest.mark.parametrize("path", ROOM_FILES, ids=label)
-def test_a_room_imports_the_core_of_pinpip_only(path: Path) -> None:
-    assert parts_of_pinpip(path) <= CORE
+@pytest.mark.parametrize("path", PRODUCT, ids=label)
+def test_no_arrow_runs_up(path: Path) -> None:
+    package, *_ = module(path)
+    assert {name.split(".")[0] for name in arrows(path)} <= {package, *ALLOWED[package]}
 
 
-@pytest.mark.parametrize("path", CORE_FILES, ids=label)
-def test_the_core_imports_no_room_and_only_the_core(path: Path) -> None:
-    assert rooms_of(path) == set()
-    assert parts_of_pinpip(path) <= CORE
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circle({name: arrows(path) for name, path in MODULES.items()}) == []
+
+
+def test_a_circle_is_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set[str]()}
+    assert circle(graph) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set[str]()}) == []
 
 
 def test_the_loop_receives_sources_and_sinks_as_arguments() -> None:
-    assert {name.split(".")[0] for name in reached(ROOT / "consumers/loop.py")} & CLIENTS == set()
+    assert {
+        name.split(".")[0] for name in reached(ROOT / "consumers/engine/loop.py")
+    } & CLIENTS == set()
 
 
-@pytest.mark.parametrize("path", [*ROOM_FILES, *PINPIP_FILES], ids=label)
+@pytest.mark.parametrize("path", PRODUCT, ids=label)
 def test_nobody_imports_the_command_line(path: Path) -> None:
     if module(path)[:2] not in (["pinpip", "cli"], ["pinpip", "__main__"]):
-        assert "cli" not in parts_of_pinpip(path)
+        assert not any(name.startswith("pinpip.cli") for name in arrows(path))
 
 
-@pytest.mark.parametrize("path", [*ROOM_FILES, *PINPIP_FILES], ids=label)
+@pytest.mark.parametrize("path", PRODUCT, ids=label)
 def test_a_file_stays_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
 
 
 def test_functions_stay_short() -> None:
-    lengths = [found for path in [*ROOM_FILES, *PINPIP_FILES] for found in functions(path)]
+    lengths = [found for path in PRODUCT for found in functions(path)]
     assert [place for place, lines in lengths if lines > LONGEST_FUNCTION] == []
     ordered = sorted(lines for _, lines in lengths)
     assert ordered[len(ordered) * 9 // 10] <= LONGEST_OF_NINE_IN_TEN

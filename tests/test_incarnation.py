@@ -16,20 +16,20 @@ from confluent_kafka.cimpl import NewTopic
 from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
-from consumers.kafka_client import settings
-from consumers.kafka_ends import end_positions
-from consumers.kafka_ids import TopicIds
-from consumers.kafka_reader import Reader
-from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position, Records, merge
-from pinpip.borders import Options
-from pinpip.clock import SystemClock
-from pinpip.epochs import epoch_of, refuse_another, spelled
-from pinpip.errors import PositionLost, StalePosition, TopicRecreated
-from sinks import rows
-from sinks.delta import DeltaSink
-from sinks.lives import Lives
-from sinks.parquet import ParquetSink
-from sinks.store import FolderStore, open_store
+from consumers.kafka.client import settings
+from consumers.kafka.ends import end_positions
+from consumers.kafka.ids import TopicIds
+from consumers.kafka.reader import Reader
+from core.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position, Records, merge
+from core.clock import SystemClock
+from core.errors import PositionLost, StalePosition, TopicRecreated
+from core.protocols import Options
+from core.topic_id import epoch_of, refuse_another, spelled
+from sinks.delta import rows
+from sinks.delta.lives import Lives
+from sinks.delta.sink import DeltaSink
+from sinks.parquet.sink import ParquetSink
+from sinks.storage.store import FolderStore, open_store
 from tests.support.aws import TestAws
 from tests.support.batches import APP, Log, delta_target
 from tests.support.brokers import Broker
@@ -386,7 +386,7 @@ def test_a_reader_does_not_start_in_a_topic_created_again(broker: Broker, topic:
 def test_a_cluster_that_tells_no_ids_is_never_waited_for(
     mock_broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.kafka_ids._MOCK", "no cluster is called so")
+    monkeypatch.setattr("consumers.kafka.ids._MOCK", "no cluster is called so")
     name = mock_broker.create_topic()
     mock_broker.produce(name, payloads(8))
     reader = reading(mock_broker, Partition(name, "0"), Position(1, epoch=OLD))

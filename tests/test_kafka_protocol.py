@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from consumers.kafka_protocol import refuse_old_broker, requests_of
-from pinpip.errors import SourceError
+from consumers.kafka.protocol import refuse_old_broker, requests_of
+from core.errors import SourceError
 from tests.support.brokers import Broker
 
 # The requests that Apache Kafka 3.3.2 takes of a client, and that 4.1.0 adds for groups.

@@ -17,14 +17,14 @@ from confluent_kafka import Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from consumers.kafka import KafkaSource
-from consumers.kafka_client import settings
-from consumers.kafka_ends import committed
-from consumers.kafka_messages import frame_of
-from consumers.kafka_protocol import HEARTBEAT, requests_of
-from pinpip.batch import HEADERS, HEADERS_DTYPE, KAFKA, Partition, Position, Span, merge
-from pinpip.borders import Source
-from pinpip.errors import ConfigError, RecordsExpired, SourceError, TopicRecreated
+from consumers.kafka.client import settings
+from consumers.kafka.ends import committed
+from consumers.kafka.messages import frame_of
+from consumers.kafka.protocol import HEARTBEAT, requests_of
+from consumers.kafka.source import KafkaSource
+from core.batch import HEADERS, HEADERS_DTYPE, KAFKA, Partition, Position, Span, merge
+from core.errors import ConfigError, RecordsExpired, SourceError, TopicRecreated
+from core.protocols import Source
 from pinpip.local.java import free_port
 from tests.contracts.source_contract import (
     Recorder,
@@ -139,7 +139,7 @@ def test_members_that_come_and_go_read_each_record_once(backend: KafkaBackend) -
 
 MEMBER = """
 import json, sys
-from consumers.kafka import KafkaSource
+from consumers.kafka.source import KafkaSource
 from tests.contracts.source_contract import Recorder
 properties, topic, group = json.loads(sys.argv[1])
 source, listener = KafkaSource(properties, [topic], group), Recorder()

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from consumers.kinesis_ends import PATIENCE, End, ends_beyond
-from consumers.kinesis_life import milliseconds
-from pinpip.batch import READ_TO_END, Partition, Position
-from pinpip.errors import SourceError
+from consumers.kinesis.ends import PATIENCE, End, ends_beyond
+from consumers.kinesis.life import milliseconds
+from core.batch import READ_TO_END, Partition, Position
+from core.errors import SourceError
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, FakeShard, fault
 from tests.support.kinesis_reading import A, B, of
 

@@ -12,10 +12,10 @@ from botocore.exceptions import (
 )
 from structlog.testing import capture_logs
 
-from pinpip.batch import Position
-from pinpip.errors import RecordsExpired, SourceError
+from core.batch import Position
+from core.errors import RecordsExpired, SourceError
+from core.outage import NOTICE, Outage
 from pinpip.metrics import Metrics
-from pinpip.outage import NOTICE, Outage
 from tests.contracts.source_contract import Recorder, opened
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault
 from tests.support.kinesis_reading import A, B, drain, everything, flat, of, source_of

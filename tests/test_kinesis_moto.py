@@ -9,12 +9,12 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from consumers.kinesis import KinesisSource
-from consumers.kinesis_calls import CLIENT_CONFIG
-from consumers.kinesis_window import Window
-from pinpip.batch import KINESIS
-from pinpip.clock import SystemClock
-from pinpip.errors import SourceError
+from consumers.kinesis.calls import CLIENT_CONFIG
+from consumers.kinesis.source import KinesisSource
+from consumers.kinesis.window import Window
+from core.batch import KINESIS
+from core.clock import SystemClock
+from core.errors import SourceError
 from tests.contracts.source_contract import Recorder, opened, poll_until, rows
 from tests.support.fake_kinesis import STREAM
 from tests.support.kinesis_reading import A, B, flat, of

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from consumers.aggregation import UserRecord
-from consumers.kinesis_ends import End, ends_beyond
-from consumers.kinesis_shard import to_frame
-from pinpip.batch import KINESIS, Batch, Partition, Position, Records
-from pinpip.borders import Sink
-from pinpip.errors import SourceError
-from sinks import ledger, transactions
-from sinks.delta import DeltaSink
-from sinks.parquet import ParquetSink
-from sinks.store import FolderStore
+from consumers.kinesis.ends import End, ends_beyond
+from consumers.kinesis.kpl import UserRecord
+from consumers.kinesis.shard import to_frame
+from core.batch import KINESIS, Batch, Partition, Position, Records
+from core.errors import SourceError
+from core.protocols import Sink
+from sinks.delta import ledger, transactions
+from sinks.delta.sink import DeltaSink
+from sinks.parquet.sink import ParquetSink
+from sinks.storage.store import FolderStore
 from tests.contracts.source_contract import Recorder, opened
 from tests.support.aggregates import aggregate
 from tests.support.batches import CLEAN_SCHEMA, delta_target

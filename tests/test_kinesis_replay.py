@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.kinesis_window import Window
-from pinpip.batch import merge
+from consumers.kinesis.window import Window
+from core.batch import merge
 from tests.contracts.source_contract import Recorder, ends, opened
 from tests.support.fake_kinesis import FakeClock, FakeKinesis
 from tests.support.kinesis_reading import A, B, drain, everything, flat, source_of

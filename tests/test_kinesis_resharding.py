@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from consumers.aggregation import UserRecord
-from pinpip.batch import VALUE, Position
+from consumers.kinesis.kpl import UserRecord
+from core.batch import VALUE, Position
 from tests.contracts.source_contract import Recorder, opened
 from tests.support.aggregates import aggregate
 from tests.support.fake_kinesis import FakeClock, FakeKinesis, fault

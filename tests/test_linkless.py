@@ -15,9 +15,10 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, Schema
 
-from pinpip.errors import SinkError
-from sinks import exclusive, newtable
-from sinks.store import FolderStore
+from core.errors import SinkError
+from sinks.delta import new_table
+from sinks.storage import exclusive
+from sinks.storage.store import FolderStore
 from tests.support.aws import TestAws
 from tests.support.commands import change, the_error
 from tests.support.linkless import exfat_disk
@@ -161,7 +162,7 @@ def test_a_lake_without_hard_links_is_made_filled_and_verified(home: Home) -> No
     with consuming(home) as consumer:
         until(lambda: home.rows() == RECORDS or consumer.poll() is not None, "all rows")
         assert stop(consumer) == 0, (home.folder / "process.log").read_text(encoding="utf-8")
-    checkpoint = "from tests.support.linkless import without_links; from sinks import table;"
+    checkpoint = "from tests.support.linkless import without_links; from sinks.delta import table;"
     checkpoint += f" without_links(); table.checkpoint({home.uri('user')!r}, dict)"
     subprocess.run([sys.executable, "-c", checkpoint], env=environment(), check=True)
     assert home.files("user/_delta_log/*.checkpoint.parquet") == 1
@@ -193,7 +194,7 @@ def test_a_new_table_is_the_one_that_delta_rs_would_make(tmp_path: Path, zone: s
         "t": times,
     }
     schema = Schema.from_arrow(pl.Schema(columns))
-    newtable.create(FolderStore(tmp_path / "own"), schema, {}, "pinpip/1", 1_700_000_000_000)
+    new_table.create(FolderStore(tmp_path / "own"), schema, {}, "pinpip/1", 1_700_000_000_000)
     DeltaTable.create(str(tmp_path / "theirs"), schema)
     own, theirs = DeltaTable(str(tmp_path / "own")), DeltaTable(str(tmp_path / "theirs"))
     assert own.schema() == theirs.schema()

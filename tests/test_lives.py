@@ -15,15 +15,15 @@ from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pinpip.batch import KAFKA, KINESIS, Batch
-from pinpip.clock import SystemClock
-from pinpip.errors import PositionLost
-from sinks import lives, txns
-from sinks.delta import DeltaSink
-from sinks.proof import Kind
-from sinks.rows import COLUMN, folder_of
-from sinks.store import FolderStore
-from sinks.verify import Report, verify
+from audit.invariants import Kind
+from audit.verify import Report, verify
+from core.batch import KAFKA, KINESIS, Batch
+from core.clock import SystemClock
+from core.errors import PositionLost
+from sinks.delta import lives, txns
+from sinks.delta.rows import COLUMN, folder_of
+from sinks.delta.sink import DeltaSink
+from sinks.storage.store import FolderStore
 from tests.support import engines
 from tests.support.batches import delta_target
 from tests.support.pairs import A, B, Pair, Stage

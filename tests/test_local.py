@@ -14,12 +14,12 @@ from uuid import uuid4
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from consumers.kafka import KafkaSource
+from consumers.kafka.source import KafkaSource
+from core.batch import Position
+from core.clock import SystemClock
+from core.config import Config
+from core.errors import ConfigError, FatalError
 from pinpip import configfile
-from pinpip.batch import Position
-from pinpip.clock import SystemClock
-from pinpip.config import Config
-from pinpip.errors import ConfigError, FatalError
 from pinpip.local import embedded
 from pinpip.local.java import SOON_BACK, Kafka, free_port, jars, real_kafka
 from pinpip.local.stack import gateway_process, local_stack

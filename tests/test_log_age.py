@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from pinpip.batch import KAFKA, Position
-from pinpip.config import Aws
-from pinpip.errors import SinkError
-from sinks import checkpoints, cleanup, hint, settled, table
-from sinks.cleanup import Listing, Plan, listed, plan
-from sinks.deltalog import name_of
-from sinks.hint import Hint
-from sinks.store import FolderStore, Store, open_store
-from sinks.verify import Tables, verify
+from audit.verify import Tables, verify
+from core.batch import KAFKA, Position
+from core.config import Aws
+from core.errors import SinkError
+from sinks.delta import checkpoints, cleanup, hint, settled, table
+from sinks.delta.cleanup import Listing, Plan, listed, plan
+from sinks.delta.deltalog import name_of
+from sinks.delta.hint import Hint
+from sinks.storage.protocol import Store
+from sinks.storage.store import FolderStore, open_store
 from tests.support.aws import TestAws
 from tests.support.batches import APP, Log
 from tests.support.processes import until

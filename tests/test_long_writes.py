@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import pytest
 
-from consumers.kafka import KafkaSource
-from consumers.loop import Loop
-from pinpip.batch import Partition
-from pinpip.clock import SystemClock
-from pinpip.errors import TransientError
+from consumers.engine.loop import Loop
+from consumers.kafka.source import KafkaSource
+from core.batch import Partition
+from core.clock import SystemClock
+from core.errors import TransientError
 from tests.contracts.source_contract import numbered
 from tests.support.brokers import Broker
 from tests.support.member import LIMITS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pinpip.batch import Position, Records
+from core.batch import Position, Records
 from tests.support.member import LIMITS, P0, P1, Member, fill, offsets
 from tests.support.memory import BAD, MemoryBroker, MemoryTable
 

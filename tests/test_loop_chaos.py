@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pinpip.batch import Partition
-from pinpip.errors import SinkError, TransientError
+from core.batch import Partition
+from core.errors import SinkError, TransientError
 from tests.support.member import LIMITS, P0, P1, Member, failing
 from tests.support.memory import BAD, MemoryBroker, MemoryTable
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.loop import START_BUDGET, STOP_BUDGET
-from consumers.rivals import LIMIT
-from pinpip.batch import Position
-from pinpip.errors import (
+from consumers.engine.conflict_limit import LIMIT
+from consumers.engine.loop import START_BUDGET, STOP_BUDGET
+from core.batch import Position
+from core.errors import (
     FatalError,
     SinkError,
     SourceError,
@@ -17,8 +17,8 @@ from pinpip.errors import (
     TransientError,
     UnknownFault,
 )
-from pinpip.outage import NOTICE
-from pinpip.retry import DOUBT, GLANCE, LONGEST_WAIT
+from core.outage import NOTICE
+from core.retry import DOUBT, GLANCE, LONGEST_WAIT
 from tests.support.member import P0, P1, Member, failing, fill, offsets
 from tests.support.memory import BAD, MemoryBroker, MemoryTable
 

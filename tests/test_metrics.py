@@ -5,7 +5,7 @@ from urllib.request import urlopen
 
 import polars as pl
 
-from pinpip.batch import KAFKA
+from core.batch import KAFKA
 from pinpip.local.java import free_port
 from pinpip.metrics import Metrics
 from tests.support.batches import Log

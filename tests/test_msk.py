@@ -17,17 +17,18 @@ from botocore.credentials import CredentialProvider
 from botocore.exceptions import CredentialRetrievalError
 from confluent_kafka.admin import AdminClient
 
-from gateway.envelope import KafkaRecord
-from gateway.producer import KafkaProducer, Stored
-from pinpip import kafka, msk
-from pinpip.batch import Partition, Position
+from core import kafka, msk
+from core.batch import Partition, Position
+from core.clock import SystemClock
+from core.config import Config, KafkaSource
+from core.errors import ConfigError, SourceError
+from gateway.http.request_codec import KafkaRecord
+from gateway.kafka.producer import KafkaProducer, Stored
 from pinpip.cli import replay
-from pinpip.cli.compose import loop_of
-from pinpip.cli.ends import ends_of, unread
-from pinpip.clock import SystemClock
-from pinpip.config import Config, KafkaSource
-from pinpip.errors import ConfigError, SourceError
 from pinpip.local.java import Guard, Kafka
+from pinpip.pipelines import loop_of
+from pinpip.stretch import Stretch
+from pinpip.watermarks import ends_of, unread
 from producers.delivery import Outcome, Outgoing
 from producers.direct import KafkaDirect
 from tests.support.brokers import Broker, own_kafka
@@ -168,7 +169,17 @@ def test_the_real_signer_takes_what_it_is_given() -> None:
 
 def test_every_client_is_made_from_these_properties() -> None:
     """Whoever hands out the section itself would leave MSK's users outside."""
-    packages = ("pinpip", "producers", "gateway", "consumers", "transforms", "sinks", "reports")
+    packages = (
+        "core",
+        "audit",
+        "pinpip",
+        "producers",
+        "gateway",
+        "consumers",
+        "transforms",
+        "sinks",
+        "reports",
+    )
     files = [path for package in packages for path in (ROOT / package).rglob("*.py")]
     found = [path.name for path in files if "config.kafka.properties()" in path.read_text("utf-8")]
     assert found == ["kafka.py"]
@@ -266,7 +277,7 @@ def test_records_travel_by_every_client_with_tokens(home: Home) -> None:
     asyncio.run(by_gateway(KafkaProducer(kafka.properties(config)), topic, values[1]))
     with consuming(home):
         until(lambda: home.rows() == len(values), "both rows")
-    replay.run(config, "user", "again", replay.Stretch(None, None, None, None))
+    replay.run(config, "user", "again", Stretch(None, None, None, None))
     assert_same_tables(home, "user", "again")
     partition, now = Partition(topic, "0"), datetime.now(UTC)
     assert ends_of(config, "user") == {partition: Position(2)}

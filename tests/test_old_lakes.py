@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from consumers.fanout import Fanout
-from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Partition
-from pinpip.borders import Sink
-from pinpip.clock import SystemClock
-from pinpip.errors import PositionLost, StalePosition, TopicRecreated
-from pinpip.outage import Outage
-from sinks.archive import Archive
-from sinks.delta import DeltaSink
-from sinks.parquet import ParquetSink
-from sinks.rows import folder_of
-from sinks.store import FolderStore
-from sinks.verify import Report, Tables, verify
+from audit.archive import Archive
+from audit.verify import Report, Tables, verify
+from consumers.engine.sink_group import Fanout
+from core.batch import KAFKA, KINESIS, Batch, Coordinates, Partition
+from core.clock import SystemClock
+from core.errors import PositionLost, StalePosition, TopicRecreated
+from core.outage import Outage
+from core.protocols import Sink
+from sinks.delta.rows import folder_of
+from sinks.delta.sink import DeltaSink
+from sinks.parquet.sink import ParquetSink
+from sinks.storage.store import FolderStore
 from tests.support.batches import Log, delta_target
 
 LAKES = Path(__file__).parent / "lakes"

@@ -13,14 +13,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.kafka_client import settings
-from consumers.kafka_ids import TopicIds
-from consumers.kafka_reader import Reader
-from pinpip.batch import Batch, Partition, Position
-from pinpip.cli.compose import loop_of
-from pinpip.clock import SystemClock
-from pinpip.epochs import Known, known
-from pinpip.errors import TopicRecreated, TransientError
+from consumers.kafka.client import settings
+from consumers.kafka.ids import TopicIds
+from consumers.kafka.reader import Reader
+from core.batch import Batch, Partition, Position
+from core.clock import SystemClock
+from core.errors import TopicRecreated, TransientError
+from core.topic_id import Known, known
+from pinpip.pipelines import loop_of
 from tests.support.brokers import Broker, mock_broker
 from tests.support.member import P0, P1, Member, fill
 from tests.support.memory import MemoryBroker, MemoryTable

@@ -11,13 +11,13 @@ from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import OpenAPIV30SpecValidator
 from starlette.routing import Route
 
-from gateway import openapi
+from core.config import Gateway
 from gateway.app import create_app
-from gateway.auth import hashed
-from gateway.cluster import KafkaCluster
-from gateway.producer import KafkaProducer
+from gateway.http import openapi
+from gateway.http.auth import hashed
+from gateway.kafka.cluster import KafkaCluster
+from gateway.kafka.producer import KafkaProducer
 from gateway.server import kinesis_client
-from pinpip.config import Gateway
 from tests.support.gateways import NOWHERE, running
 
 DOCUMENT = openapi.document()

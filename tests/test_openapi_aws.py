@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 from moto import mock_aws
 
-from gateway import openapi
-from gateway.kinesis_records import KinesisRecord, kinesis_record, kinesis_records
-from gateway.streams import THROTTLED, THROUGHPUT
+from gateway.http import openapi
+from gateway.kinesis.records import KinesisRecord, kinesis_record, kinesis_records
+from gateway.kinesis.streams import THROTTLED, THROUGHPUT
 from tests.support.vtl import Rendered, render
 
 DOCUMENT = openapi.document()

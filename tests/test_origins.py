@@ -17,13 +17,13 @@ from confluent_kafka.cimpl import NewPartitions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pinpip.batch import KAFKA, KINESIS, Position
-from pinpip.clock import SystemClock
-from pinpip.epochs import Known
-from pinpip.errors import RecordsExpired, StalePosition, TopicRecreated, TransientError
-from pinpip.origins import Begin, Start, belongs, pinned
-from sinks.delta import DeltaSink
-from sinks.store import FolderStore
+from core.batch import KAFKA, KINESIS, Position
+from core.clock import SystemClock
+from core.errors import RecordsExpired, StalePosition, TopicRecreated, TransientError
+from core.origins import Begin, Start, belongs, pinned
+from core.topic_id import Known
+from sinks.delta.sink import DeltaSink
+from sinks.storage.store import FolderStore
 from tests.contracts.source_contract import Recorder, opened
 from tests.support.batches import Log, delta_target
 from tests.support.brokers import Broker

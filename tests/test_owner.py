@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from pinpip.batch import KAFKA, Position
-from pinpip.clock import SystemClock
-from pinpip.config import Config
-from pinpip.errors import SinkError
-from sinks import owner, table
-from sinks.delta import DeltaSink
-from sinks.store import FolderStore
-from sinks.verify import Tables, verify
+from audit.verify import Tables, verify
+from core.batch import KAFKA, Position
+from core.clock import SystemClock
+from core.config import Config
+from core.errors import SinkError
+from sinks.delta import owner, table
+from sinks.delta.sink import DeltaSink
+from sinks.storage.store import FolderStore
 from tests.support.batches import Log, delta_target
 
 PIN, GEO = Log(KAFKA, "demo.pin"), Log(KAFKA, "demo.geo")

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position
-from pinpip.errors import PositionLost, SinkError, StalePosition, TransientError
-from sinks.chain import KEY
-from sinks.parquet import ParquetSink
-from sinks.s3 import S3Store
-from sinks.store import FolderStore, Store, open_store
+from core.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position
+from core.errors import PositionLost, SinkError, StalePosition, TransientError
+from sinks.parquet.chain import KEY
+from sinks.parquet.sink import ParquetSink
+from sinks.storage.protocol import Store
+from sinks.storage.s3 import S3Store
+from sinks.storage.store import FolderStore, open_store
 from tests.support.aws import TestAws
 from tests.support.batches import FIRST_SEQUENCE, Log
 from tests.support.s3_faults import answer, inject, lose_the_answer

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from botocore.awsrequest import AWSPreparedRequest
 
-from pinpip.batch import KAFKA
-from pinpip.borders import Sink
-from pinpip.config import Aws
-from pinpip.errors import SinkError, TransientError
-from sinks import probe
-from sinks.s3 import S3Store
-from sinks.store import FolderStore, Store, open_store
+from core.batch import KAFKA
+from core.config import Aws
+from core.errors import SinkError, TransientError
+from core.protocols import Sink
+from sinks.storage import probe
+from sinks.storage.protocol import Store
+from sinks.storage.s3 import S3Store
+from sinks.storage.store import FolderStore, open_store
 from tests.support.aws import TestAws
 from tests.support.batches import Log
 from tests.support.proxies import deaf

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from pinpip import __version__
-from pinpip.batch import (
+from core import __version__
+from core.batch import (
     HEADERS,
     HEADERS_DTYPE,
     KAFKA,
@@ -19,7 +19,7 @@ from pinpip.batch import (
     Records,
     Span,
 )
-from pinpip.errors import ConfigError
+from core.errors import ConfigError
 from transforms import geo, user
 from transforms.process import Transform, load_schema, load_transform, processor
 

@@ -12,7 +12,7 @@ import requests
 from requests.adapters import BaseAdapter
 from structlog.testing import capture_logs
 
-from pinpip.errors import FatalError
+from core.errors import FatalError
 from producers import hints
 from producers.client import GatewayClient
 from producers.delivery import PATIENCE, Outcome, Outgoing, Result, Retry

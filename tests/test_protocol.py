@@ -7,9 +7,9 @@ import pytest
 from deltalake import DeltaTable, Field, Schema
 from deltalake.schema import ArrayType, MapType, PrimitiveType, StructType
 
-from pinpip.batch import KAFKA, KINESIS, RESCUED, Coordinates
-from pinpip.errors import SinkError
-from sinks import protocol
+from core.batch import KAFKA, KINESIS, RESCUED, Coordinates
+from core.errors import SinkError
+from sinks.delta import protocol
 from tests.support.batches import CLEAN_SCHEMA
 from tests.support.pairs import A, Pair
 

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
-from pinpip.batch import KAFKA, KINESIS, Position
-from pinpip.errors import SinkError
-from sinks import table
-from sinks.proof import Kind
-from sinks.reading import TableReader
-from sinks.reread import Comparison
-from sinks.verify import snapshots, verify
+from audit.invariants import Kind
+from audit.reread import Comparison
+from audit.verify import snapshots, verify
+from core.batch import KAFKA, KINESIS, Position
+from core.errors import SinkError
+from sinks.delta import table
+from sinks.delta.reading import TableReader
 from tests.support import engines
 from tests.support.pairs import A, B, Pair
 
@@ -292,7 +292,7 @@ def test_tables_are_read_in_one_place_only() -> None:
     }
     others = {
         "producers/rows.py": "files of its user",
-        "sinks/opening.py": "checkpoints",
-        "sinks/txns.py": "checkpoints",
+        "sinks/delta/opening.py": "checkpoints",
+        "sinks/delta/txns.py": "checkpoints",
     }
-    assert found == {"sinks/reading.py", *others}
+    assert found == {"sinks/delta/reading.py", *others}

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from pinpip.batch import KAFKA, Batch, Rejects
-from pinpip.clock import SystemClock
-from pinpip.errors import StalePosition, TooManyRejects
-from sinks.delta import DeltaSink
-from sinks.store import FolderStore
+from core.batch import KAFKA, Batch, Rejects
+from core.clock import SystemClock
+from core.errors import StalePosition, TooManyRejects
+from sinks.delta.sink import DeltaSink
+from sinks.storage.store import FolderStore
 from tests.support.batches import Log, delta_target
 from tests.support.brokers import Broker
 from tests.support.member import LIMITS, P0, P1, Member, failing, fill

@@ -11,11 +11,11 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consumers.kafka_ends import committed, unread_since
-from consumers.kafka_replay import BoundedKafkaSource
-from consumers.kafka_window import Window
-from pinpip.batch import KAFKA, Partition, Position, Records, merge
-from pinpip.errors import RecordsExpired, SourceError
+from consumers.kafka.ends import committed, unread_since
+from consumers.kafka.replay import BoundedKafkaSource
+from consumers.kafka.window import Window
+from core.batch import KAFKA, Partition, Position, Records, merge
+from core.errors import RecordsExpired, SourceError
 from tests.contracts.source_contract import (
     Recorder,
     ends,

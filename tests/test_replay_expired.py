@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pinpip.batch import Partition, Position
-from pinpip.cli import gone
-from pinpip.cli.replay import Stretch
-from pinpip.errors import RecordsExpired
+from core.batch import Partition, Position
+from core.errors import RecordsExpired
+from pinpip import gone
+from pinpip.stretch import Stretch
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.commands import invoke

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pinpip.batch import KAFKA, KINESIS, TIMESTAMP, Coordinates
-from pinpip.errors import ConfigError
+from core.batch import KAFKA, KINESIS, TIMESTAMP, Coordinates
+from core.errors import ConfigError
 from reports.run import answers, latest, questions
 
 SCHEMAS: dict[str, dict[str, Any]] = {

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from sqlalchemy import Column, Float, Integer, MetaData, NullPool, Table, Text, create_engine, text
 
-from pinpip.errors import ConfigError
+from core.errors import ConfigError
 from producers.emulator import event
 from producers.event import Event
 from producers.rows import from_database, from_file

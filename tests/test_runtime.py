@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pinpip.cli import runtime
+from pinpip import runtime
 
 _VARIABLE = "_RJEM_MALLOC_CONF"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from consumers.kafka_protocol import requests_of
+from consumers.kafka.protocol import requests_of
 from tests.support.certificates import certificates
 from tests.support.commands import change, the_error, tree_of
 from tests.support.fortress import RIGHTS, Fortress, become, fortress

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.shards import Shard, children, list_shards, readable
+from consumers.kinesis.shards import Shard, children, list_shards, readable
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis
 
 

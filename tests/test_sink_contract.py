@@ -9,13 +9,14 @@ from uuid import uuid4
 import polars as pl
 import pytest
 
-from pinpip.batch import KAFKA, KINESIS, Batch, Coordinates
-from pinpip.borders import Options, Sink
-from pinpip.clock import SystemClock
-from sinks.delta import DeltaSink
-from sinks.parquet import ParquetSink
-from sinks.s3 import S3Store, client
-from sinks.store import FolderStore, Store
+from core.batch import KAFKA, KINESIS, Batch, Coordinates
+from core.clock import SystemClock
+from core.protocols import Options, Sink
+from sinks.delta.sink import DeltaSink
+from sinks.parquet.sink import ParquetSink
+from sinks.storage.protocol import Store
+from sinks.storage.s3 import S3Store, client
+from sinks.storage.store import FolderStore
 from tests.contracts.sink_contract import Backend, SinkContract
 from tests.support.aws import TestAws
 from tests.support.batches import delta_target

@@ -13,9 +13,9 @@ from deltalake import DeltaTable, QueryBuilder, Schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pinpip.batch import KAFKA, RESCUED, TIMESTAMP
-from sinks import datafile, deltalog, metadata
-from sinks.verify import verify
+from audit.verify import verify
+from core.batch import KAFKA, RESCUED, TIMESTAMP
+from sinks.delta import data_file, deltalog, metadata
 from tests.support import engines
 from tests.support.batches import CLEAN_SCHEMA
 from tests.support.commits import before_the_next_commit
@@ -86,7 +86,7 @@ def in_the_calendar(schema: pl.Schema) -> list[pl.Expr]:
 @given(FRAMES)
 def test_each_bound_is_the_files_own(frame: pl.DataFrame) -> None:
     found = json.loads(
-        json.dumps(datafile.statistics(frame, datafile.bounded(frame.schema, KAFKA)))
+        json.dumps(data_file.statistics(frame, data_file.bounded(frame.schema, KAFKA)))
     )
     assert found.pop("numRecords") == frame.height
     if not found:
@@ -110,7 +110,9 @@ def test_a_year_has_four_digits(year: str, dtype: pl.DataType) -> None:
     moments = pl.Series("t", [f"{year}-06-01"]).str.to_date().cast(pl.Datetime("us"))
     frame = pl.DataFrame({"t": moments.dt.replace_time_zone(getattr(dtype, "time_zone", None))})
     frame = frame.cast({"t": dtype})
-    [low] = datafile.statistics(frame, datafile.bounded(frame.schema, KAFKA))["minValues"].values()
+    [low] = data_file.statistics(frame, data_file.bounded(frame.schema, KAFKA))[
+        "minValues"
+    ].values()
     assert low.startswith((f"{year}-06-01", f"{year}-05-31"))
 
 
@@ -126,7 +128,7 @@ def test_times_of_a_day_lengths_and_nanoseconds_have_no_bound() -> None:
         },
         strict=False,
     )
-    found = datafile.statistics(frame, datafile.bounded(frame.schema, KAFKA))
+    found = data_file.statistics(frame, data_file.bounded(frame.schema, KAFKA))
     assert found["minValues"] == found["maxValues"] == {"_offset": 7}
     assert found["nullCount"] == {"_offset": 0}
 
@@ -174,13 +176,13 @@ READERS = [by_polars, by_pyarrow, by_delta_rs, by_datafusion]
 
 def tabled(folder: Path, frames: list[pl.DataFrame]) -> DeltaTable:
     """A table of these files, as the sink writes them."""
-    bounded = datafile.bounded(frames[0].schema, KAFKA)
+    bounded = data_file.bounded(frames[0].schema, KAFKA)
     told: Any = metadata.configuration(bounded)
     DeltaTable.create(str(folder), Schema.from_arrow(frames[0].schema), configuration=told)
     added = []
     for frame in frames:
-        body = datafile.encode(frame)
-        action = datafile.add_action(frame, len(body), bounded, "", 1)
+        body = data_file.encode(frame)
+        action = data_file.add_action(frame, len(body), bounded, "", 1)
         (folder / action.path).write_bytes(body)
         added.append(deltalog.add(action))
     engines.put_entry(str(folder), *added)
@@ -269,7 +271,7 @@ def test_a_column_of_any_name_has_bounds_that_readers_find(tmp_path: Path, name:
     table = tabled(tmp_path, [frame])
     assert f"max.{name}" in pl.DataFrame(table.get_add_actions(flatten=True)).columns
     assert by_delta_rs(table, "_key", "=", "key-4") == 1
-    own = datafile.bounded(frame.schema, KAFKA)
+    own = data_file.bounded(frame.schema, KAFKA)
     assert metadata.bounds(table, own) == own
 
 

@@ -14,16 +14,16 @@ from botocore.config import Config
 from polars.testing import assert_frame_equal
 
 from chaos.proxy import Fault
-from pinpip import aws as connection
-from pinpip.batch import KAFKA, Position
-from pinpip.borders import Options, Sink
-from pinpip.clock import SystemClock
-from pinpip.errors import SinkError, StalePosition, TransientError
-from sinks import table
-from sinks.delta import DeltaSink
-from sinks.parquet import ParquetSink
-from sinks.s3 import S3Store, client
-from sinks.store import FolderStore
+from core import aws as connection
+from core.batch import KAFKA, Position
+from core.clock import SystemClock
+from core.errors import SinkError, StalePosition, TransientError
+from core.protocols import Options, Sink
+from sinks.delta import table
+from sinks.delta.sink import DeltaSink
+from sinks.parquet.sink import ParquetSink
+from sinks.storage.s3 import S3Store, client
+from sinks.storage.store import FolderStore
 from tests.support.aws import TestAws
 from tests.support.batches import delta_target
 from tests.support.delivery import LOG, PARTITIONS, STEP, Reactions, deliver, records

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from pinpip.config import Aws
-from pinpip.errors import ConfigError, SinkError, TransientError
-from sinks import store as store_module
-from sinks.s3 import S3Store
-from sinks.store import FolderStore, Store, open_store
-from sinks.table import sorted_errors
+from core.config import Aws
+from core.errors import ConfigError, SinkError, TransientError
+from sinks.delta.table import sorted_errors
+from sinks.storage import store as store_module
+from sinks.storage.protocol import Store
+from sinks.storage.s3 import S3Store
+from sinks.storage.store import FolderStore, open_store
 from tests.support.aws import TestAws
 from tests.support.s3_faults import answer, inject, lose_the_answer
 

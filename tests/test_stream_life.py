@@ -9,11 +9,11 @@ import pytest
 from deltalake import Transaction
 from structlog.testing import capture_logs
 
-from consumers.kinesis_life import milliseconds
-from pinpip.batch import KINESIS, Position, Positions
-from pinpip.epochs import Known, refuse_another
-from pinpip.errors import TopicRecreated
-from sinks import transactions
+from consumers.kinesis.life import milliseconds
+from core.batch import KINESIS, Position, Positions
+from core.errors import TopicRecreated
+from core.topic_id import Known, refuse_another
+from sinks.delta import transactions
 from tests.contracts.source_contract import Recorder, opened
 from tests.support.aws import TestAws
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault

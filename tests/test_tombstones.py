@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pinpip.cli.compose import tables_of
-from sinks.verify import verify
+from audit.verify import verify
+from pinpip.pipelines import tables_of
 from tests.support.brokers import Broker
 from tests.support.commands import change
 from tests.support.processes import Home, kafka_home, payload, stop, until

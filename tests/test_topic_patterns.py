@@ -11,8 +11,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from pydantic import ValidationError
 
-from pinpip.config import KafkaSource
-from pinpip.topics import matches, named
+from core.config import KafkaSource
+from core.topics import matches, named
 from tests.support.brokers import Broker
 from tests.support.processes import Home, kafka_home, payloads, stop, until
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pinpip.batch import KAFKA, KINESIS, RESCUED, Coordinates
+from core.batch import KAFKA, KINESIS, RESCUED, Coordinates
 from transforms import geo, pin, user
 from transforms.decode import decode
 from transforms.process import Transform

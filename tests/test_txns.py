@@ -14,10 +14,10 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pinpip.batch import KAFKA
-from sinks import txns
-from sinks.store import open_store
-from sinks.table import find_to_write
+from core.batch import KAFKA
+from sinks.delta import txns
+from sinks.delta.table import find_to_write
+from sinks.storage.store import open_store
 from tests.support.aws import TestAws
 from tests.support.batches import delta_target
 from tests.support.identities import Cloud, cloud_behind_a_proxy

@@ -14,12 +14,13 @@ import polars as pl
 import pytest
 from deltalake import Transaction, write_deltalake
 
-from pinpip.batch import KAFKA, KINESIS
-from pinpip.errors import SinkError
-from sinks import chain, ledger, transactions
-from sinks.proof import Kind
-from sinks.reading import TableReader
-from sinks.verify import Report, prove, snapshots, verify
+from audit.invariants import Kind
+from audit.verify import Report, prove, snapshots, verify
+from core.batch import KAFKA, KINESIS
+from core.errors import SinkError
+from sinks.delta import ledger, transactions
+from sinks.delta.reading import TableReader
+from sinks.parquet import chain
 from tests.support.aws import TestAws
 from tests.support.batches import APP
 from tests.support.pairs import A, B, Pair, Stage
@@ -126,7 +127,9 @@ def test_rows_written_again_after_a_rewind_are_found(
     position = pair.log.position(20)
     assert position is not None
     pair.move("clean", A, position)
-    monkeypatch.setattr("sinks.guard.refuse_rewound", lambda *_: None)  # a writer that trusts it
+    monkeypatch.setattr(
+        "sinks.delta.position_checks.refuse_rewound", lambda *_: None
+    )  # a writer that trusts it
     pair.write(pair.log.batch({A: (20, 40)}))
     assert {Kind.DUPLICATE, Kind.LEDGER} <= found(pair)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pinpip.batch import KAFKA, KINESIS
-from sinks.archive import Tally
-from sinks.chain import Link, links
-from sinks.proof import Kind
-from sinks.verify import Report, verify
+from audit.archive import Tally
+from audit.invariants import Kind
+from audit.verify import Report, verify
+from core.batch import KAFKA, KINESIS
+from sinks.parquet.chain import Link, links
 from tests.support.aws import TestAws
 from tests.support.pairs import A, B, Pair
 

@@ -10,14 +10,15 @@ from typing import Any
 import polars as pl
 import pytest
 
-from consumers.kafka_ids import TopicIds
-from pinpip.batch import KAFKA, KINESIS, Coordinates, Partition
-from pinpip.cli.examine import Plan, examine
-from sinks import identity
-from sinks.chain import KEY
-from sinks.identity import Told
-from sinks.proof import Kind
-from sinks.verify import verify
+from audit import identity
+from audit.identity import Told
+from audit.invariants import Kind
+from audit.verify import verify
+from consumers.kafka.ids import TopicIds
+from core.batch import KAFKA, KINESIS, Coordinates, Partition
+from pinpip.verify.examine import examine
+from pinpip.verify.plan import Plan
+from sinks.parquet.chain import KEY
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.commands import change, invoke
@@ -170,7 +171,7 @@ def test_a_stream_whose_creation_is_not_told_is_not_known(
     def denied(*_: object) -> None:
         raise fault("AccessDeniedException")
 
-    monkeypatch.setattr("consumers.kinesis_life._summary", denied)
+    monkeypatch.setattr("consumers.kinesis.life._summary", denied)
     [unknown] = places(home)
     assert unknown.startswith(f"{stream}: the source tells no time of the stream's creation")
     put(aws, stream, payloads(8, since=COUNT))

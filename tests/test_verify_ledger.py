@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pinpip.batch import KAFKA, KINESIS, Position, Stretch
-from sinks import ledger
-from sinks.lookup import Location, locate
-from sinks.verify import snapshots
+from audit.locate import Location, locate
+from audit.verify import snapshots
+from core.batch import KAFKA, KINESIS, Position, Stretch
+from sinks.delta import ledger
 from tests.support.brokers import Broker
 from tests.support.pairs import A, B, Pair
 from tests.support.processes import Home, kafka_home, payloads, stop, until

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pinpip.batch import KAFKA, Batch
-from pinpip.clock import SystemClock
-from pinpip.origins import Begin, Start
-from sinks.delta import DeltaSink
-from sinks.proof import Kind
-from sinks.store import open_store
-from sinks.verify import Report, prove, snapshots, verify
+from audit.invariants import Kind
+from audit.verify import Report, prove, snapshots, verify
+from core.batch import KAFKA, Batch
+from core.clock import SystemClock
+from core.origins import Begin, Start
+from sinks.delta.sink import DeltaSink
+from sinks.storage.store import open_store
 from tests.support.batches import delta_target
 from tests.support.pairs import A, B, Pair
 from tests.test_origins import begin

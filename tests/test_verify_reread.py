@@ -13,14 +13,14 @@ from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pinpip.batch import KAFKA, KINESIS, VALUE, Batch, Partition, Position, Stretch
-from pinpip.errors import SinkError
-from sinks import rows
-from sinks.compare import compare
-from sinks.proof import Kind
-from sinks.reading import TableReader
-from sinks.reread import Comparison
-from sinks.verify import snapshots, verify
+from audit.invariants import Kind
+from audit.reread import Comparison
+from audit.row_diff import compare
+from audit.verify import snapshots, verify
+from core.batch import KAFKA, KINESIS, VALUE, Batch, Partition, Position, Stretch
+from core.errors import SinkError
+from sinks.delta import rows
+from sinks.delta.reading import TableReader
 from tests.support.batches import Log
 from tests.support.pairs import A, B, Pair
 

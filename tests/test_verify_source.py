@@ -14,9 +14,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from deltalake import DeltaTable
 
-from consumers.kafka_ends import forgetful_topics
-from pinpip.batch import Partition, Position
-from pinpip.cli.ends import misplaced
+from consumers.kafka.ends import forgetful_topics
+from core.batch import Partition, Position
+from pinpip.watermarks import misplaced
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.processes import Home, kafka_home, kinesis_home, payloads, put, stop, until

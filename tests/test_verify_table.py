@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from pinpip.batch import KAFKA, KINESIS, Partition
+from audit.invariants import Kind
+from audit.verify import Report, prove, snapshots
+from core.batch import KAFKA, KINESIS, Partition
 from pinpip.cli.verdict import exit_code, print_verdict
-from sinks.proof import Kind
-from sinks.verify import Report, prove, snapshots
 from tests.support.pairs import A, B, Pair
 
 

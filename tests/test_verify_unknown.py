@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from pinpip.cli.examine import examine
+from pinpip.verify.examine import examine
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.commands import change, invoke
@@ -61,7 +61,7 @@ def test_offline_the_line_says_that_unread_records_are_not_known(home: Home) -> 
 def away(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
     """The same tables, and a broker that does not answer."""
     change(home, "kafka/bootstrap.servers", "127.0.0.1:9")
-    monkeypatch.setattr("consumers.kafka_client.REACH", 1.0)
+    monkeypatch.setattr("consumers.kafka.client.REACH", 1.0)
     return home
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pinpip.batch import RESCUED, VALUE, Coordinates
+from core.batch import RESCUED, VALUE, Coordinates
 from transforms.record import Reason, Rejected, read
 from transforms.schema import Schema
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection
 
 import polars as pl
 
-from pinpip import __version__
-from pinpip.batch import HEADERS, RESCUED, VALUE, Batch, Coordinates, Records
-from pinpip.errors import ConfigError
+from core import __version__
+from core.batch import HEADERS, RESCUED, VALUE, Batch, Coordinates, Records
+from core.errors import ConfigError
 from transforms.decode import decode
 from transforms.schema import Schema
 

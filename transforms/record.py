@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from pinpip.batch import RESCUED
+from core.batch import RESCUED
 from transforms.schema import Schema
 
 MAX_DEPTH = 100

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pinpip.errors import ConfigError
+from core.errors import ConfigError
 
 WIRE_TYPES = (pl.Int64(), pl.Float64(), pl.String())
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from pinpip.batch import RESCUED
+from core.batch import RESCUED
 
 _MOMENT = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"

@@ -5,9 +5,9 @@ import signal
 from confluent_kafka import Consumer
 
 from benchmarks.contestants import Task, note, task
-from consumers.kafka_client import settings
-from pinpip.cli.runtime import tuned_interpreter
-from pinpip.config import Batching
+from consumers.kafka.client import settings
+from core.config import Batching
+from pinpip.runtime import tuned_interpreter
 
 
 def tuned(bootstrap: str, group: str) -> Consumer:

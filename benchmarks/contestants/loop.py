@@ -11,7 +11,7 @@ from confluent_kafka import Consumer
 from deltalake import write_deltalake
 
 from benchmarks.contestants import BATCH, Task, note, task
-from pinpip.batch import RESCUED
+from core.batch import RESCUED
 from transforms import pin
 
 PLACE = {"_partition": pl.Int32(), "_offset": pl.Int64()}

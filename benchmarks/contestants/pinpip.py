@@ -6,12 +6,12 @@ from typing import Any
 
 from benchmarks.contestants import note, task
 from pinpip import cli
-from pinpip.cli.runtime import tune_allocators
+from pinpip.runtime import tune_allocators
 
 
 def note_first_read(folder: Path) -> None:
     """Note when the source hands its first records over; later calls are its own again."""
-    from consumers.kafka import KafkaSource  # noqa: PLC0415  # it imports polars
+    from consumers.kafka.source import KafkaSource  # noqa: PLC0415  # it imports polars
 
     poll = KafkaSource.poll
 

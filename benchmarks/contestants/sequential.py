@@ -17,7 +17,7 @@ from deltalake.transaction import AddAction
 
 from benchmarks.contestants import BATCH, Task, note, task
 from benchmarks.contestants.drain import tuned
-from pinpip.batch import RESCUED
+from core.batch import RESCUED
 from transforms import pin
 
 _QUIET = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)

@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
-from pinpip import __version__
+from core import __version__
+from core.errors import PinpipError
+from core.network import spare_loopback
 from pinpip.cli import (
     chaos,
     config,
@@ -26,8 +28,6 @@ from pinpip.cli import (
     verify,
 )
 from pinpip.cli.shared import Settings, complain
-from pinpip.errors import PinpipError
-from pinpip.network import spare_loopback
 
 FAILED = 1
 app = typer.Typer(

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import ConfigError, FatalError
 from pinpip.cli.shared import settings_of, show, stopping_on_signals
-from pinpip.errors import ConfigError, FatalError
 
 if TYPE_CHECKING:
     from chaos.play import Live
     from chaos.stage import Broker
-    from pinpip.cli.chaos_stage import Ground
-    from pinpip.config import Config
+    from core.config import Config
+    from pinpip.chaos.stage import Ground
 
 DIFFERENCE = 3
 FAULT_RATE = 0.12  # of the requests to S3
@@ -104,7 +104,7 @@ def _loaded(path: Path) -> "Config":
 
 def _first(config: "Config") -> str:
     """The first pipeline that reads Kafka."""
-    from pinpip.config import KafkaSource
+    from core.config import KafkaSource
 
     for name, pipeline in config.pipelines.items():
         if isinstance(pipeline.source, KafkaSource):
@@ -117,9 +117,9 @@ def _ground(
     config: "Config", name: str, kafka: Kafka, payloads: Path | None, consumers: int, rate: int
 ) -> "Iterator[Ground]":
     """What the rounds share, a broker of their own among it unless config.yaml's is wanted."""
-    from pinpip.cli.chaos_content import content_of
-    from pinpip.cli.chaos_stage import Ground
-    from pinpip.config import KafkaSource
+    from core.config import KafkaSource
+    from pinpip.chaos.content import content_of
+    from pinpip.chaos.stage import Ground
 
     if not isinstance(config.pipeline(name).source, KafkaSource):
         raise ConfigError(f"pipeline {name} reads no Kafka", "name one that does")
@@ -142,8 +142,8 @@ def _ground(
 @contextmanager
 def _broker(config: "Config", kafka: Kafka) -> "Iterator[tuple[dict[str, Any], Broker | None]]":
     """How to reach the broker, and the broker itself when it may be broken."""
-    from pinpip.cli.chaos_stage import FOLDER
-    from pinpip.kafka import properties
+    from core.kafka import properties
+    from pinpip.chaos.stage import FOLDER
     from pinpip.local.embedded import embedded_kafka
     from pinpip.local.java import SOON_BACK, real_kafka
 
@@ -168,7 +168,7 @@ def _round(ground: "Ground", seed: int, lake: Lake, seconds: float, again: str) 
     """One round as a row; its seed is told before anything can go wrong."""
     from chaos.run import run
     from chaos.schedule import Setting, draw
-    from pinpip.cli.chaos_stage import staged
+    from pinpip.chaos.stage import staged
 
     typer.echo(f"seed {seed} on {lake}", err=True)
     try:

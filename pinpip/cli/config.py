@@ -8,7 +8,7 @@ import typer
 from pinpip.cli.shared import settings_of, show
 
 if TYPE_CHECKING:
-    from pinpip.config import Config
+    from core.config import Config
 
 commands = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ def check(
     Example: pinpip config check
     """
     from pinpip import configfile
-    from pinpip.cli.compose import process_of
+    from pinpip.pipelines import process_of
 
     config = configfile.load(settings_of(context).config_path)
     for pipeline in config.pipelines.values():
@@ -42,7 +42,7 @@ def api_key(
 
     Example: pinpip config api-key phone-app
     """
-    from gateway.auth import new_key
+    from gateway.http.auth import new_key
 
     key, digest = new_key()
     typer.echo(f"key, shown only now: {key}")
@@ -50,9 +50,9 @@ def api_key(
 
 
 def _row(config: "Config", name: str) -> dict[str, Any]:
-    from pinpip import aws
-    from pinpip.cli.compose import archives, tables_of
-    from pinpip.config import KafkaSource
+    from core import aws
+    from core.config import KafkaSource
+    from pinpip.pipelines import archives, tables_of
 
     pipeline = config.pipeline(name)
     source = pipeline.source

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinpip.cli.runtime import tune_allocators, tuned_interpreter
+from core.errors import ConfigError, FatalError, PinpipError
 from pinpip.cli.shared import awaited, leaving_in_time, settings_of, stopping_on_signals
-from pinpip.errors import ConfigError, FatalError, PinpipError
+from pinpip.runtime import tune_allocators, tuned_interpreter
 
 if TYPE_CHECKING:
-    from consumers.loop import Loop
-    from pinpip.config import Config
+    from consumers.engine.loop import Loop
+    from core.config import Config
     from pinpip.metrics import Metrics
 
 
@@ -117,15 +117,15 @@ def run(
 ) -> None:
     """One thread per pipeline; the first to fail stops the others and its error is raised.
 
-    `begins` as in `sinks.delta.Target`, `accept_rejects` as in `consumers.loop.Limits`;
+    `begins` as in `sinks.delta.sink.Target`, `accept_rejects` as in `consumers.engine.loop.Limits`;
     `accept_gap` passes over what has expired by now, and nothing that expires later; `chaos` is a
     `chaos.points.Plan` as JSON.
     """
     from chaos.points import Plan, Rig
-    from consumers.loop import IN_FLIGHT
-    from pinpip.cli.compose import loop_of
-    from pinpip.cli.ends import first_offsets
-    from pinpip.clock import SystemClock
+    from consumers.engine.loop import IN_FLIGHT
+    from core.clock import SystemClock
+    from pinpip.pipelines import loop_of
+    from pinpip.watermarks import first_offsets
 
     rig = Rig(Plan.model_validate_json(chaos)) if chaos else None
     clock = rig.clock(SystemClock()) if rig else SystemClock()

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import FatalError
 from pinpip.cli.shared import Settings, settings_of, show
-from pinpip.errors import FatalError
 from pinpip.folders import writing
 
 if TYPE_CHECKING:
-    from pinpip.config import Config
+    from core.config import Config
     from producers.send import Summary
 
 EVENTS = 20_000
@@ -67,7 +67,7 @@ def _prepare(config: "Config") -> Path:
     """A configuration of the demo's own: an empty lake, a free port for the gateway."""
     import yaml
 
-    from pinpip import aws
+    from core import aws
     from pinpip.local.java import free_port
 
     with writing(FOLDER):
@@ -106,7 +106,7 @@ def _await_stack(path: Path) -> "Config":
     """The configuration, once the stack and its gateway answer."""
     import requests
 
-    from pinpip.errors import ConfigError
+    from core.errors import ConfigError
 
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
@@ -132,7 +132,7 @@ def _send(config: "Config", events: int, bad: float) -> "Summary":
 
 def _acknowledged(config: "Config", summary: "Summary") -> dict[str, int]:
     """How many records the gateway acknowledged for each pipeline."""
-    from pinpip.config import KafkaSource
+    from core.config import KafkaSource
 
     sources = {name: pipeline.source for name, pipeline in config.pipelines.items()}
     return {
@@ -145,8 +145,8 @@ def _acknowledged(config: "Config", summary: "Summary") -> dict[str, int]:
 
 def _rows(config: "Config", name: str) -> int:
     """Rows in the clean table and its quarantine, by the log alone."""
-    from pinpip.cli.compose import tables_of
-    from sinks.table import find
+    from pinpip.pipelines import tables_of
+    from sinks.delta.table import find
 
     tables = tables_of(config, name)
     found = [find(uri, tables.options) for uri in (tables.clean, tables.quarantine)]
@@ -185,10 +185,10 @@ def _stop(consumers: "list[subprocess.Popen[bytes]]") -> None:
 
 def _tell(config: "Config", summary: "Summary", took: float) -> bool:
     """Counts, proof and answers; whether each acknowledged record is there exactly once."""
-    from pinpip.cli.examine import examine
     from pinpip.cli.produce import outcome, summary_failed
     from pinpip.cli.report import answers, print_answer
     from pinpip.cli.verdict import exit_code, print_verdict
+    from pinpip.verify.examine import examine
 
     show("Sent by HTTP", outcome(summary), as_json=False)
     wanted = _acknowledged(config, summary)

@@ -20,7 +20,7 @@ def gateway(
     Example: pinpip gateway
     """
     from gateway.server import serve
-    from pinpip.cli.runtime import tuned_interpreter
+    from pinpip.runtime import tuned_interpreter
 
     settings = settings_of(context)
     own = (config := settings.config()).gateway

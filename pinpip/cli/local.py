@@ -39,8 +39,8 @@ def up(
     Commands whose configuration says `local` find the stack by .pinpip/local.json.
     Example: pinpip local up --kafka real
     """
+    from core.clock import SystemClock
     from pinpip import configfile
-    from pinpip.clock import SystemClock
     from pinpip.local.stack import gateway_process, local_stack
 
     settings = settings_of(context)

@@ -6,15 +6,15 @@ from typing import Any
 
 import typer
 
-from pinpip import config as settings
-from pinpip.batch import Coordinates, Partition, Position, Stretch
-from pinpip.cli import compose
+from audit.locate import Location, locate
+from audit.snapshot import Snapshot
+from audit.verify import snapshots
+from core import config as settings
+from core.batch import Coordinates, Partition, Position, Stretch
+from core.config import Config
+from pinpip import pipelines
 from pinpip.cli.shared import show
-from pinpip.config import Config
-from sinks.ledger import Commit, Entry, Range
-from sinks.lookup import Location, locate
-from sinks.snapshot import Snapshot
-from sinks.verify import snapshots
+from sinks.delta.ledger import Commit, Entry, Range
 
 NEWEST = 20
 _LAST_SUB = 2**31
@@ -48,10 +48,10 @@ def look_up(
 
 def where_is(config: Config, name: str, offset: str) -> dict[str, Any]:
     """The record that `PARTITION:OFFSET` or `SHARD:SEQUENCE[.SUBSEQUENCE]` names."""
-    tables = compose.tables_of(config, name)
+    tables = pipelines.tables_of(config, name)
     partition, record = _parsed(config, name, offset, tables.coordinates)
     sides = snapshots(tables)
-    found = locate(*sides, compose.archives_of(config, name), partition, record)
+    found = locate(*sides, pipelines.archives_of(config, name), partition, record)
     unsure = sum(side.unsure.get(partition, 0) for side in sides)
     return {
         "pipeline": name,
@@ -71,7 +71,7 @@ def commits_of(
     most = NEWEST if since is None and until is None else None
     return [
         _row(name, side, commit, entry)
-        for side in snapshots(compose.tables_of(config, name))
+        for side in snapshots(pipelines.tables_of(config, name))
         for commit, entry in side.commits(most)
         if (since is None or commit.at >= since) and (until is None or commit.at < until)
     ]

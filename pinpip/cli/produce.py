@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from core.errors import FatalError, PinpipError
 from pinpip.cli.shared import settings_of, show, stopping_on_signals
-from pinpip.errors import FatalError, PinpipError
 
 if TYPE_CHECKING:
-    from pinpip.config import Config
+    from core.config import Config
     from producers.client import GatewayClient
     from producers.delivery import Retry, Send
     from producers.event import Event
@@ -186,7 +186,7 @@ def _routes(
 
 
 def _kafka(config: "Config", stopping: Callable[[], bool], *, direct: bool) -> "Send":
-    from pinpip import kafka
+    from core import kafka
     from producers.direct import KafkaDirect
 
     if direct:

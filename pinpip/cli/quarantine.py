@@ -28,9 +28,9 @@ def list_(
     """
     import polars as pl
 
-    from pinpip.cli.compose import tables_of
-    from sinks.reading import TableReader
-    from sinks.table import find_own
+    from pinpip.pipelines import tables_of
+    from sinks.delta.reading import TableReader
+    from sinks.delta.table import find_own
 
     tables = tables_of(settings_of(context).config(), pipeline)
     table = find_own(tables.quarantine, tables.options, tables.coordinates)

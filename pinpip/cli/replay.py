@@ -1,49 +1,25 @@
 """`pinpip replay`: a stretch of a source again, into a table of its own."""
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinpip.cli.runtime import tune_allocators, tuned_interpreter
+from core.errors import ConfigError, FatalError, PositionLost
 from pinpip.cli.shared import TIMES, leaving_in_time, settings_of, show, stopping_on_signals, utc
-from pinpip.errors import ConfigError, FatalError, PositionLost
+from pinpip.runtime import tune_allocators, tuned_interpreter
+from pinpip.stretch import Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pinpip.batch import Batch
-    from pinpip.borders import Source
-    from pinpip.clock import Clock
-    from pinpip.config import Config
-    from sinks.verify import Tables
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """What is to be replayed: of Kafka by offsets or timestamps, of Kinesis by arrival."""
-
-    first: int | None
-    last: int | None
-    since: datetime | None
-    until: datetime | None
-
-    @property
-    def unbounded(self) -> bool:
-        """Whether it is all that the source holds now."""
-        return (self.first, self.last, self.since, self.until) == (None, None, None, None)
-
-    @property
-    def label(self) -> str:
-        """A name for positions: two stretches never share a table's."""
-        if self.unbounded:
-            return "all"
-        bounds = (self.first, self.last, self.since, self.until)
-        return hashlib.sha256(repr(bounds).encode()).hexdigest()[:12]
+    from audit.verify import Tables
+    from core.batch import Batch
+    from core.clock import Clock
+    from core.config import Config
+    from core.protocols import Source
 
 
 def replay(
@@ -83,18 +59,18 @@ def run(config: "Config", name: str, into: str, stretch: Stretch, *, as_json: bo
     tune_allocators()
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-    from consumers.loop import IN_FLIGHT, Loop
-    from pinpip.cli import compose
-    from pinpip.clock import SystemClock
+    from consumers.engine.loop import IN_FLIGHT, Loop
+    from core.clock import SystemClock
+    from pinpip import pipelines
 
     clock = SystemClock()
     pipeline = config.pipeline(name)
     uri = config.lake.uri(into.rstrip("/"))
     _refuse_live(config, into, uri)
     app = f"pinpip/replay-{name}/{stretch.label}"
-    tables = compose.tables_at(config, uri, compose.coordinates_of(pipeline), app)
-    process = compose.process_of(pipeline, keep_values=False)
-    sinks = compose.delta_sinks(config, tables, process, clock)
+    tables = pipelines.tables_at(config, uri, pipelines.coordinates_of(pipeline), app)
+    process = pipelines.process_of(pipeline, keep_values=False)
+    sinks = pipelines.delta_sinks(config, tables, process, clock)
     source, total, lacking = _source(config, name, stretch, tables, clock)
     written = {"clean": 0, "quarantined": 0}
     columns = [*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn()]
@@ -110,7 +86,7 @@ def run(config: "Config", name: str, into: str, stretch: Stretch, *, as_json: bo
             written["quarantined"] += batch.rejected.height
             bar.advance(task, sum(span.records for span in batch.spans.values()))
 
-        loop = Loop(source, process, sinks, compose.limits_of(config), clock, workers, count)
+        loop = Loop(source, process, sinks, pipelines.limits_of(config), clock, workers, count)
         with stopping_on_signals(leave, loop.stop), tuned_interpreter():
             loop.run()
     _tell({"table": uri, **written}, lacking() if source.exhausted else [], as_json=as_json)
@@ -120,7 +96,7 @@ def run(config: "Config", name: str, into: str, stretch: Stretch, *, as_json: bo
 
 def _tell(written: dict[str, Any], gone: list[dict[str, Any]], *, as_json: bool) -> None:
     """What was written, and what of the asked range the source does not have any more."""
-    from pinpip.cli.gone import said, total
+    from pinpip.gone import said, total
 
     row = {**written, "expired": total(gone)}
     show("Replayed", [row | {"partitions": gone} if as_json else row], as_json=as_json)
@@ -138,7 +114,7 @@ def _stopped(into: str) -> FatalError:
 
 def _refuse_live(config: "Config", into: str, uri: str) -> None:
     """ConfigError when `uri` is a table or quarantine that some pipeline fills."""
-    from pinpip.cli.compose import tables_of
+    from pinpip.pipelines import tables_of
 
     for name in config.pipelines:
         tables = tables_of(config, name)
@@ -153,11 +129,12 @@ def _source(
 
     The last is to be asked for once the source has been read.
     """
-    from consumers import kafka_window, kinesis_window
-    from consumers.kafka_ends import end_positions
-    from pinpip import config as settings
-    from pinpip import kafka
-    from pinpip.cli import bounded, gone
+    from consumers.kafka import window as kafka_window
+    from consumers.kafka.ends import end_positions
+    from consumers.kinesis import window as kinesis_window
+    from core import config as settings
+    from core import kafka
+    from pinpip import bounded, gone
 
     source = config.pipeline(name).source
     if isinstance(source, settings.KinesisSource):

@@ -10,7 +10,7 @@ from pinpip.cli.shared import settings_of, show
 if TYPE_CHECKING:
     import polars as pl
 
-    from pinpip.config import Config
+    from core.config import Config
     from reports.run import Answer
 
 
@@ -55,9 +55,9 @@ def _tree(answer: "Answer") -> dict[str, Any]:
 
 def _tables(config: "Config") -> "dict[str, list[pl.LazyFrame]]":
     """The clean tables by record type; a pipeline's schema says which type it is of."""
-    from pinpip.cli.compose import tables_of
-    from sinks.reading import TableReader
-    from sinks.table import find_own
+    from pinpip.pipelines import tables_of
+    from sinks.delta.reading import TableReader
+    from sinks.delta.table import find_own
     from transforms.process import load_schema
 
     found: dict[str, list[pl.LazyFrame]] = {}

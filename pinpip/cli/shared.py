@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pinpip.errors import PinpipError
+from core.errors import PinpipError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from pinpip.config import Config
+    from core.config import Config
 
 Row = Mapping[str, Any]
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]

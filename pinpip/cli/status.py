@@ -10,10 +10,10 @@ from pinpip.cli.shared import settings_of, show
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-    from pinpip.batch import Partition, Position
-    from pinpip.config import Config
-    from sinks.transactions import Lookup
-    from sinks.verify import Tables
+    from audit.verify import Tables
+    from core.batch import Partition, Position
+    from core.config import Config
+    from sinks.delta.transactions import Lookup
 
 
 def status(
@@ -44,10 +44,10 @@ def status(
 
 
 def _tree(config: "Config", name: str) -> dict[str, Any]:
-    from pinpip.cli.compose import tables_of
-    from pinpip.cli.ends import ends_of, epochs_of, high_watermarks_of, marks_of
-    from sinks.table import find_own
-    from sinks.txns import versions
+    from pinpip.pipelines import tables_of
+    from pinpip.watermarks import ends_of, epochs_of, high_watermarks_of, marks_of
+    from sinks.delta.table import find_own
+    from sinks.delta.txns import versions
 
     tables = tables_of(config, name)
     clean, quarantine = (
@@ -82,8 +82,8 @@ def _row(
     marks: "tuple[Position, Position] | None",
     epoch: int | None,
 ) -> dict[str, Any]:
-    from pinpip.cli.beyond import lag
-    from sinks import notes, transactions
+    from pinpip.verify.unread import lag
+    from sinks.delta import notes, transactions
 
     position, expired, gaps = None, 0, 0
     if lookup is not None:
@@ -114,7 +114,7 @@ def _beyond(far: "Position | None", near: "Position | None") -> int | None:
 
 
 def _count(table: "DeltaTable | None", tables: "Tables") -> int:
-    from sinks.reading import TableReader
+    from sinks.delta.reading import TableReader
 
     return 0 if table is None else TableReader(table, tables.options).count()
 

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from pinpip.cli.examine import Plan, examine
+from core.errors import ConfigError, FatalError
 from pinpip.cli.shared import TIMES, progress_bar, settings_of, utc
 from pinpip.cli.verdict import exit_code, print_verdict
-from pinpip.errors import ConfigError, FatalError
+from pinpip.verify.examine import examine
+from pinpip.verify.plan import Plan
 
 GRACE = 60.0
 _REREAD = "Read the source again"

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from confluent_kafka.admin import AdminClient
 
-from pinpip.errors import ConfigError
+from core.errors import ConfigError
 
 PARTITIONS = 4
 
@@ -48,7 +48,7 @@ def embedded_aws() -> Iterator[str]:
 
 def _moto() -> ModuleType:
     try:
-        from moto import server  # noqa: PLC0415  # heavy, and an extra
+        from moto import server  # heavy, and an extra
     except ImportError as error:
         raise ConfigError(
             "the embedded AWS needs moto, which is not installed",

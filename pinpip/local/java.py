@@ -19,8 +19,8 @@ from uuid import uuid4
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from pinpip.clock import Clock, SystemClock
-from pinpip.errors import FatalError
+from core.clock import Clock, SystemClock
+from core.errors import FatalError
 from pinpip.folders import writing
 
 VERSION = "4.1.0"

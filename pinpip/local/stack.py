@@ -17,10 +17,10 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from pinpip import aws
-from pinpip.clock import Clock
-from pinpip.config import Aws, Config, Gateway, KafkaSource, KinesisSource, ParquetSink
-from pinpip.errors import ConfigError, FatalError
+from core import aws
+from core.clock import Clock
+from core.config import Aws, Config, Gateway, KafkaSource, KinesisSource, ParquetSink
+from core.errors import ConfigError, FatalError
 from pinpip.folders import writing
 from pinpip.local.embedded import PARTITIONS, embedded_aws, embedded_kafka
 from pinpip.local.java import real_kafka

@@ -9,8 +9,8 @@ import pytest
 
 from chaos.fleet import Fleet, Home
 from chaos.schedule import Setting, draw
-from pinpip.clock import SystemClock
-from pinpip.errors import FatalError
+from core.clock import SystemClock
+from core.errors import FatalError
 from tests.support.processes import environment, until
 
 QUIET = draw(1, Setting(seconds=60, session=3, broker=False, storage=False, disk=False))

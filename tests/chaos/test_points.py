@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from chaos.points import COMMITTED, INTERRUPTED, Leap, LeapingClock, Plan, Point, Rig
-from consumers.loop import Limits, Loop
-from pinpip.batch import Partition
-from pinpip.cli.compose import process_of, sinks_of
-from pinpip.config import Config
+from consumers.engine.loop import Limits, Loop
+from core.batch import Partition
+from core.config import Config
+from pinpip.pipelines import process_of, sinks_of
 from tests.support.clock import ManualClock
 from tests.support.memory import LazyExecutor, MemoryBroker, MemorySource
 from tests.support.processes import ROOT, environment, payloads

@@ -24,10 +24,10 @@ import typer
 from schemathesis.cli import schemathesis as command
 from schemathesis.core.parameters import ParameterLocation
 
-from gateway import openapi
-from gateway.auth import hashed
+from core.config import Gateway
+from gateway.http import openapi
+from gateway.http.auth import hashed
 from gateway.server import kinesis_client
-from pinpip.config import Gateway
 from pinpip.local.embedded import embedded_aws
 from tests.support import brokers
 from tests.support.aws import TestAws

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from pinpip.batch import Batch, Coordinates, Partition, Position
-from pinpip.borders import Sink
-from pinpip.errors import StalePosition
+from core.batch import Batch, Coordinates, Partition, Position
+from core.errors import StalePosition
+from core.protocols import Sink
 from tests.support.batches import Log
 
 A, B = 0, 1

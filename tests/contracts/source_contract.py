@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 import polars as pl
 import pytest
 
-from pinpip.batch import VALUE, Coordinates, Partition, Position, Positions, Records, merge
-from pinpip.borders import Source
+from core.batch import VALUE, Coordinates, Partition, Position, Positions, Records, merge
+from core.protocols import Source
 from tests.support.waiting import PATIENCE
 
 

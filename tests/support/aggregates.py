@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from hashlib import md5
 
-from consumers.aggregation import MAGIC, UserRecord
+from consumers.kinesis.kpl import MAGIC, UserRecord
 
 
 def varint(value: int) -> bytes:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import boto3
 
-from pinpip.config import Aws
+from core.config import Aws
 
 
 @dataclass(frozen=True)

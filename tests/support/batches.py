@@ -7,7 +7,7 @@ from typing import Literal
 
 import polars as pl
 
-from pinpip.batch import (
+from core.batch import (
     HEADERS,
     HEADERS_DTYPE,
     KAFKA,
@@ -19,8 +19,8 @@ from pinpip.batch import (
     Position,
     Span,
 )
-from pinpip.borders import Options
-from sinks.target import Target
+from core.protocols import Options
+from sinks.delta.target import Target
 
 APP = "pinpip/pin/1"
 

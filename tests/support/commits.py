@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from sinks.deltalog import Action, Log
+from sinks.delta.deltalog import Action, Log
 
 
 def before_the_next_commit(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:

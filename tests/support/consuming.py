@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from consumers.loop import IN_FLIGHT
-from pinpip.cli.compose import loop_of
-from pinpip.clock import SystemClock
+from consumers.engine.loop import IN_FLIGHT
+from core.clock import SystemClock
+from pinpip.pipelines import loop_of
 from tests.support.processes import Home, until
 
 

@@ -1,8 +1,8 @@
 """Writing a log to a sink as the loop does, through faults."""
 
-from pinpip.batch import KAFKA, Batch
-from pinpip.borders import Sink
-from pinpip.errors import StalePosition, TransientError
+from core.batch import KAFKA, Batch
+from core.errors import StalePosition, TransientError
+from core.protocols import Sink
 from tests.support.batches import Log
 
 LOG = Log(KAFKA)

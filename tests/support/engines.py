@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from polars import selectors as cs
 
-from pinpip.batch import TIMESTAMP
+from core.batch import TIMESTAMP
 
 Action = dict[str, Any]
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"

@@ -8,12 +8,12 @@ from uuid import uuid4
 
 from confluent_kafka import Consumer, TopicPartition
 
+from core.config import Aws, Gateway
 from gateway.app import create_app
-from gateway.cluster import KafkaCluster
-from gateway.kafka import Port
-from gateway.producer import KafkaProducer
+from gateway.kafka.cluster import KafkaCluster
+from gateway.kafka.producer import KafkaProducer
+from gateway.kafka.topics import Port
 from gateway.server import GatewayServer, kinesis_client, listen
-from pinpip.config import Aws, Gateway
 from tests.support.waiting import PATIENCE
 
 JSON_FORMAT = {"Content-Type": "application/vnd.kafka.json.v2+json"}

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from uuid import uuid4
 
-from consumers.kafka import KafkaSource
-from pinpip.batch import KAFKA, Partition
+from consumers.kafka.source import KafkaSource
+from core.batch import KAFKA, Partition
 from tests.support.brokers import Broker
 
 

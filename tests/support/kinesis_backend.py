@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from consumers.kinesis import KinesisSource
-from pinpip.batch import KINESIS, Partition
-from pinpip.borders import Source
-from pinpip.clock import SystemClock
+from consumers.kinesis.source import KinesisSource
+from core.batch import KINESIS, Partition
+from core.clock import SystemClock
+from core.protocols import Source
 from tests.support.aws import TestAws
 
 _HASHES = 2**128

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from consumers.kinesis import KinesisSource
-from pinpip.batch import Partition, Records
-from pinpip.clock import Clock
+from consumers.kinesis.source import KinesisSource
+from core.batch import Partition, Records
+from core.clock import Clock
 from tests.contracts.source_contract import Recorder, opened, values
 from tests.support.fake_kinesis import STREAM, FakeKinesis
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from threading import Event
 
-from gateway.producer import NO_OFFSET
+from gateway.kafka.producer import NO_OFFSET
 from producers.client import GatewayClient
 from producers.delivery import Outcome, Outgoing, Result, Retry
 from tests.support.gateways import everything

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from consumers.loop import Limits, Loop
-from pinpip.batch import Partition
+from consumers.engine.loop import Limits, Loop
+from core.batch import Partition
 from tests.support.clock import ManualClock
 from tests.support.memory import (
     LazyExecutor,

@@ -9,11 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from pinpip.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Rejects, Span
-from pinpip.borders import Listener
-from pinpip.epochs import Known
-from pinpip.errors import StalePosition
-from pinpip.origins import Begin, Start, pinned
+from core.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Rejects, Span
+from core.errors import StalePosition
+from core.origins import Begin, Start, pinned
+from core.protocols import Listener
+from core.topic_id import Known
 
 _TIME = datetime(2026, 1, 1, tzinfo=UTC)
 SCHEMA = pl.Schema({**KAFKA.metadata, VALUE: pl.Binary()})

@@ -8,16 +8,16 @@ from typing import Literal
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction
 
-from pinpip.batch import Batch, Coordinates, Position
-from pinpip.borders import Options
-from pinpip.clock import SystemClock
-from pinpip.config import Aws
-from sinks import transactions
-from sinks.archive import Archive
-from sinks.delta import DeltaSink
-from sinks.parquet import ParquetSink
-from sinks.store import open_store
-from sinks.verify import Tables
+from audit.archive import Archive
+from audit.verify import Tables
+from core.batch import Batch, Coordinates, Position
+from core.clock import SystemClock
+from core.config import Aws
+from core.protocols import Options
+from sinks.delta import transactions
+from sinks.delta.sink import DeltaSink
+from sinks.parquet.sink import ParquetSink
+from sinks.storage.store import open_store
 from tests.support.batches import APP, Log, delta_target
 
 A, B = 0, 1

@@ -9,8 +9,8 @@ import h11
 import uvicorn
 from uvicorn.server import ServerState
 
-from gateway.connection import connections
-from pinpip.config import Gateway
+from core.config import Gateway
+from gateway.http.connection import connections
 
 _ABSOLUTE = re.compile(rb"^https?://[^/?]*", re.IGNORECASE)
 _BLANKS = re.compile(rb"^(\S+) +(\S+) +(HTTP/\d\.\d\r\n)")

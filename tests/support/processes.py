@@ -18,9 +18,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 from polars.testing import assert_frame_equal
 
+from core.batch import KAFKA, KINESIS
+from core.config import Config
 from pinpip import configfile
-from pinpip.batch import KAFKA, KINESIS
-from pinpip.config import Config
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.waiting import PATIENCE, STOPPING

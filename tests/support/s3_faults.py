@@ -8,8 +8,8 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
-from sinks.s3 import S3Store
-from sinks.store import Store
+from sinks.storage.protocol import Store
+from sinks.storage.s3 import S3Store
 
 Fault = Callable[[AWSPreparedRequest], AWSResponse | None]
 

@@ -6,11 +6,11 @@ from uuid import uuid4
 import polars as pl
 from botocore.config import Config
 
-from pinpip import aws as connection
-from pinpip.config import Aws
-from sinks.options import options_at
-from sinks.store import open_store
-from sinks.table import checkpoint, find
+from core import aws as connection
+from core.config import Aws
+from sinks.delta.table import checkpoint, find
+from sinks.storage.options import options_at
+from sinks.storage.store import open_store
 from tests.support.identities import Cloud
 
 

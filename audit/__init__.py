@@ -1,0 +1,1 @@
+"""Reading back what sinks wrote, and proving it."""

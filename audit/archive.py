@@ -1,0 +1,170 @@
+"""A pipeline's Parquet archive, read back: its chains, and the rows of a stretch."""
+
+import io
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import accumulate, pairwise
+from typing import Literal
+
+import polars as pl
+
+from audit.invariants import Finding, Held, Kind, text
+from core.batch import Coordinates, Partition, Position, Stretch
+from core.errors import PositionLost
+from sinks.parquet import chain
+from sinks.parquet.chain import Link
+from sinks.storage.protocol import Store
+
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The chains that a pipeline's Parquet sink writes below `store`."""
+
+    store: Store
+    stage: Literal["raw", "clean"]
+    coordinates: Coordinates
+    _keys: dict[Partition, list[str]] = field(default_factory=dict, repr=False)
+    _ends: dict[Partition, Position | None] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Where it is."""
+        return self.store.uri
+
+    def keys(self, partition: Partition) -> list[str]:
+        """The chain's objects when it was first asked for; those added later are not seen."""
+        if partition not in self._keys:
+            self._keys[partition] = self.store.list(chain.folder(partition))
+        return self._keys[partition]
+
+    def end(self, partition: Partition) -> Position | None:
+        """Where the chain ended when it was first asked for."""
+        if partition not in self._ends:
+            keys = self.keys(partition)
+            self._ends[partition] = _end(self.store, keys[-1]) if keys else None
+        return self._ends[partition]
+
+    def rows(self, stretches: Mapping[Partition, Stretch]) -> pl.DataFrame:
+        """The rows of the stretches; reads the objects that may hold some of them."""
+        wanted = [key for p, stretch in stretches.items() for key in self._touching(p, stretch)]
+        with ThreadPoolExecutor(_READERS) as pool:
+            found = list(pool.map(partial(_read, self.store), wanted))
+        none = pl.DataFrame(schema=dict(self.coordinates.metadata))
+        whole = pl.concat([none, *found], how="diagonal")
+        return whole.filter(self.coordinates.within(stretches))
+
+    def holding(self, partition: Partition, record: Stretch) -> str | None:
+        """The object that holds the record between the ends of `record`."""
+        end = self.end(partition)
+        found = self._touching(partition, Stretch(record.start, record.start or record.end))
+        here = bool(found) and end is not None and record.end <= end
+        return f"{self.name}/{found[-1]}" if here else None
+
+    def _touching(self, partition: Partition, stretch: Stretch) -> list[str]:
+        """An object's rows lie from its own name to the next one's."""
+        keys = self.keys(partition)
+        first = 0
+        if stretch.start is not None:
+            first = max(0, bisect_right(keys, stretch.start, key=chain.start_of) - 1)
+        return keys[first : bisect_right(keys, stretch.end, key=chain.start_of)]
+
+
+def _end(store: Store, key: str) -> Position | None:
+    try:
+        about = chain.about(store, key)
+        return replace(chain.position(about["end"]), epoch=about.get("epoch"))
+    except PositionLost:
+        return None  # `check` names it
+
+
+def _read(store: Store, key: str) -> pl.DataFrame:
+    """The object's rows; one that cannot be read holds none: they are missing then."""
+    try:
+        return pl.read_parquet(io.BytesIO(store.read(key)))
+    except pl.exceptions.PolarsError:
+        return pl.DataFrame()
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One partition's chain in numbers."""
+
+    archive: str
+    partition: Partition
+    objects: int
+    records: int
+    start: Position | None
+    end: Position | None
+    expired: int = 0
+
+
+def check(archive: Archive, clean: Held) -> tuple[list[Finding], Tally]:
+    """The chain of the clean table's partition has no gap, and agrees with the table's ledger.
+
+    Where it begins is no finding: the oldest objects may have expired. Reads what each object says
+    of itself (S3: metadata, a folder: footers), not its rows.
+    """
+    found = list(chain.links(archive.store, archive.keys(clean.partition)))
+    links = [link for link in found if isinstance(link, Link)]
+    silent = [error.message for error in found if isinstance(error, PositionLost)]
+    faults = [
+        *silent,
+        *_broken(found),
+        *([] if silent else _disagreeing(archive, links, clean)),
+    ]
+    findings = [Finding(Kind.ARCHIVE, clean.partition, f"{archive.name}: {f}") for f in faults]
+    end = links[-1].end if links else None
+    begun = end or clean.origin  # a chain without an object has read nothing
+    if not silent and clean.position is not None and (begun is None or begun < clean.position):
+        behind = f"{archive.name}: the chain ends at {text(end)}, the table at "
+        findings.append(Finding(Kind.BEHIND, clean.partition, behind + text(clean.position)))
+    elif end is not None and (clean.position is None or clean.position < end):
+        behind = f"{clean.table}: it is at {text(clean.position)}, {archive.name} at {text(end)}"
+        findings.append(Finding(Kind.BEHIND, clean.partition, behind))
+    start = links[0].start if links else None
+    records, expired = (sum(getattr(link, n) for link in links) for n in ("records", "expired"))
+    tally = Tally(archive.name, clean.partition, len(found), records, start, end, expired)
+    return findings, tally
+
+
+def _broken(found: Sequence[Link | PositionLost]) -> Iterator[str]:
+    """Each object is named by its own start, and starts where the one before it ended."""
+    for link in found:
+        if isinstance(link, Link) and link.named != link.start:
+            yield f"{link.key} says that it starts at {text(link.start)}"
+    for before, after in pairwise(found):
+        if not (isinstance(before, Link) and isinstance(after, Link)):
+            continue
+        if before.end != after.named:
+            yield f"{before.key} ends at {text(before.end)}, the next object is {after.key}"
+        lives = {before.end.epoch, after.end.epoch} - {None}
+        if len(lives) > 1:
+            yield f"{after.key} is of another topic or stream than {before.key}"
+
+
+def _disagreeing(archive: Archive, links: Sequence[Link], clean: Held) -> Iterator[str]:
+    """Between two positions where both an object and a commit end, both hold as many records.
+
+    An archive that was behind when records expired lacks as many more as it says.
+    """
+    wanted = [r.read if archive.stage == "raw" else r.clean for r in clean.ranges]
+    ends = [r.end for r in clean.ranges]
+    ledger = dict(zip(ends, _sums(wanted, [r.expired for r in clean.ranges]), strict=True))
+    own = _sums([link.records for link in links], [link.expired for link in links])
+    chained = zip(links, own, strict=True)
+    shared = [(link.end, n, ledger[link.end]) for link, n in chained if link.end in ledger]
+    for (start, *before), (end, *after) in pairwise(shared):
+        (archived, lost), (read, expired) = (
+            (b[0] - a[0], b[1] - a[1]) for a, b in zip(before, after, strict=True)
+        )
+        if not 0 <= read - archived <= max(0, lost - expired):
+            yield f"{archived} records instead of {read} between {text(start)} and {text(end)}"
+
+
+def _sums(records: Sequence[int], expired: Sequence[int]) -> list[tuple[int, int]]:
+    return list(zip(accumulate(records), accumulate(expired), strict=True))

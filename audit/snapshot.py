@@ -1,0 +1,265 @@
+"""One Delta table of a pipeline, opened once: its rows, its ledger and its positions."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+from itertools import chain
+from typing import Literal
+
+import polars as pl
+from deltalake import DeltaTable
+
+from audit import invariants
+from audit.invariants import Finding, Held, Kind
+from core.batch import Coordinates, Partition, Position, Stretch
+from core.errors import PositionLost, SinkError
+from core.protocols import Options
+from sinks.delta import ledger, notes, pins, rows, settled, table, transactions, txns
+from sinks.delta.ledger import Entry, Range
+from sinks.delta.lives import Lives
+from sinks.delta.transactions import Lookup
+
+_AT_ONCE = 500_000  # rows, as far as files allow
+_FILES = 2_000  # at once: polars takes 10 KB for each, however small it is
+
+
+class Snapshot:
+    """The newest version of the table at `uri`; what was committed later is not seen.
+
+    `app` names the positions, `folder` the data files of the incarnation that is looked at.
+    `lost` and `damaged` are the positions and ledger entries that could not be read. Raises
+    SinkError when the table or a data file cannot be opened.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        stage: Literal["clean", "rejected"],
+        options: Options,
+        coordinates: Coordinates,
+        app: str,
+        folder: str,
+    ) -> None:
+        self.name = uri
+        self.stage = stage
+        self._coordinates = coordinates
+        self._app = app
+        self._options = options
+        self._opened = table.find_own(uri, options, coordinates)
+        self._opened_with = options()
+        self._lives: Lives | None = None
+        if self._opened is not None:
+            self._lives = Lives(self._opened, options, coordinates, app, folder)
+        self.lost: list[Finding] = []
+        self.damaged: list[Finding] = []
+
+    @property
+    def _table(self) -> DeltaTable | None:
+        """The version of the start, opened again when delta-rs's keys have been replaced since."""
+        today = self._options()
+        if self._opened is not None and today != self._opened_with:
+            version = self._opened.version()
+            with table.sorted_errors(self.name):
+                self._opened = DeltaTable(self.name, version, storage_options=today)
+            self._opened_with = today
+        return self._opened
+
+    @property
+    def height(self) -> int:
+        """How many rows it holds at most, by the statistics of its files."""
+        return int(self._files["num_records"].sum())
+
+    def keys(self) -> dict[Partition, pl.Series]:
+        """The sorted keys of each partition's rows (see `invariants.keys`).
+
+        Read in one pass over some files at a time: all at once would need four times the memory.
+        """
+        c = self._coordinates
+        parts: dict[Partition, list[pl.Series]] = defaultdict(list)
+        for paths in self._groups():
+            with self._readable():
+                read = invariants.keys(self._read(paths), c, [c.source, c.partition]).collect()
+                found = read.partition_by([c.source, c.partition], as_dict=True)
+            for (source, id_), frame in found.items():
+                parts[Partition(str(source), str(id_))].append(frame["key"].rechunk())
+        return {partition: pl.concat(parts.pop(partition)).sort() for partition in list(parts)}
+
+    def held(self, partition: Partition, keys: pl.Series | None) -> Held:
+        """All that the table says of `partition`, whose rows have `keys`."""
+        none = pl.Series("key", [], invariants.key_dtype(self._coordinates))
+        return Held(
+            table=self.name,
+            partition=partition,
+            coordinates=self._coordinates,
+            keys=none if keys is None else keys,
+            ranges=self._ranges.get(partition, []),
+            position=self.position(partition),
+            expired=self.expired(partition),
+            accepted_gaps=self.accepted_gaps(partition),
+            origin=pins.origin(self._txns, self._app, partition, self._coordinates),
+            begin=pins.begin(self._txns, self._app, partition, self._coordinates),
+        )
+
+    @property
+    def committed_at(self) -> datetime | None:
+        """When this incarnation's newest commit that is still known was made."""
+        return self._commits[0][0].at if self._commits else None
+
+    def ledgered(self) -> set[Partition]:
+        """The partitions that the ledger knows of."""
+        return set(self._ranges)
+
+    def commits(self, most: int | None = None) -> list[tuple[ledger.Commit, Entry]]:
+        """This incarnation's commits, newest first; looks at `most` of the table's."""
+        held = self._table
+        found = ledger.commits(held, most) if held else []
+        entries = [(commit, self._decoded(commit)) for commit in found]
+        return [(commit, e) for commit, e in entries if e is not None and e.app == self._app]
+
+    def position(self, partition: Partition) -> Position | None:
+        """The stored position; when it is damaged None, and a finding in `lost`."""
+        if self._opened is None:
+            return None
+        try:
+            with table.sorted_errors(self.name):
+                return transactions.read_with_epoch(
+                    self._txns, self._app, partition, self._coordinates
+                )
+        except PositionLost as error:
+            self.lost.append(Finding(Kind.POSITION, partition, f"{self.name}: {error.message}"))
+            return None
+
+    def expired(self, partition: Partition) -> int:
+        """How many of the partition's offsets expired unread, as the operator accepted."""
+        if self._opened is None:
+            return 0
+        with table.sorted_errors(self.name):
+            return transactions.read_expired(self._txns, self._app, partition)
+
+    def accepted_gaps(self, partition: Partition) -> int:
+        """How many stretches of a shard may have expired unread, as the operator accepted."""
+        with table.sorted_errors(self.name):
+            return notes.accepted_gaps(self._txns, self._app, partition)
+
+    def gapped(self) -> set[Partition]:
+        """The shards with accepted gaps: one may have neither rows nor a position."""
+        held = self._table
+        with table.sorted_errors(self.name):
+            return notes.gapped(txns.read(held, self._options) if held else (), self._app)
+
+    def tip(self, partition: Partition) -> int | None:
+        """Since when records of a shard may be unread, in milliseconds; None: it is not told.
+
+        Where it was never read to its end: since the pipeline began.
+        """
+        with table.sorted_errors(self.name):
+            begun = pins.origin(self._txns, self._app, partition, self._coordinates)
+            tip = notes.tip(self._txns, self._app, partition)
+        return tip if tip is not None or begun is None else begun.number
+
+    def end(self, partition: Partition) -> Position | None:
+        """Up to where it holds all that the source gave."""
+        return self.position(partition)
+
+    def rows(self, stretches: Mapping[Partition, Stretch]) -> pl.DataFrame:
+        """The rows of the stretches; reads no data file that has none of them."""
+        return self.located(stretches, None)
+
+    def located(self, stretches: Mapping[Partition, Stretch], file: str | None) -> pl.DataFrame:
+        """As `rows`, with a column called `file` for the data file of each."""
+        paths = rows.touching(self._files, self._coordinates, stretches)
+        with self._readable():
+            found = self._read(paths, file)
+            return found.filter(self._coordinates.within(stretches)).collect()
+
+    def draw(self, rng: random.Random) -> tuple[Partition, Position] | None:
+        """The position before a row that `rng` picks, each about as likely; None: no row."""
+        c = self._coordinates
+        left = dict(self._files.select("path", "num_records").iter_rows())
+        while any(left.values()):
+            [path] = rng.choices(list(left), list(left.values()))
+            with self._readable():
+                found = self._read([path]).select(c.identity).collect()
+            if found.height:
+                at = found.row(rng.randrange(found.height))
+                sub = None if c.sub is None else at[3]
+                return Partition(at[0], str(at[1])), c.before(at[2], sub)
+            del left[path]
+        return None
+
+    @cached_property
+    def unsure(self) -> dict[Partition, int]:
+        """How many rows of each partition may be of this incarnation or of another."""
+        paths = self._files["path"].to_list()
+        with self._readable():
+            found = self._lives.unsure(paths) if self._lives else None
+            return {} if found is None else self._coordinates.counts(found.collect())
+
+    @cached_property
+    def _txns(self) -> Lookup:
+        held = self._table
+        return txns.versions(held, self._options) if held else lambda _: None
+
+    @cached_property
+    def _files(self) -> pl.DataFrame:
+        if self._lives is None:
+            return pl.DataFrame(schema={"path": pl.String, "num_records": pl.Int64})
+        found = self._lives.files.sort("path")
+        return found.with_columns(pl.col("num_records").fill_null(_AT_ONCE))
+
+    def _groups(self) -> Iterator[list[str]]:
+        """The data files in groups that are read at once."""
+        group: list[str] = []
+        held = 0
+        for path, size in self._files.select("path", "num_records").iter_rows():
+            if len(group) == _FILES or (group and held + size > _AT_ONCE):
+                yield group
+                group, held = [], 0
+            group.append(path)
+            held += size
+        if group:
+            yield group
+
+    def _read(self, paths: list[str], file: str | None = None) -> pl.LazyFrame:
+        if self._lives is None:
+            return pl.LazyFrame(schema=dict(self._coordinates.metadata))
+        return self._lives.scan(paths, file)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise SinkError(
+                f"rows of {self.name} cannot be read: {str(error)[:400]}",
+                "a data file that is gone or damaged must be restored from a backup",
+            ) from error
+
+    @cached_property
+    def _commits(self) -> list[tuple[ledger.Commit, Entry]]:
+        return self.commits()
+
+    @cached_property
+    def _ranges(self) -> dict[Partition, list[Range]]:
+        """The ledger's, oldest commit first; before them what expired commits added up to."""
+        ranges: dict[Partition, list[Range]] = defaultdict(list)
+        if self._opened is None:
+            return {}
+        with table.sorted_errors(self.name):
+            before = settled.at(self.name, self._options)
+        commits = reversed(self._commits)
+        later = [entry.ranges for commit, entry in commits if commit.version >= before.base]
+        for r in chain(before.ranges.get(self._app, ()), *later):
+            ranges[r.of].append(r)
+        return dict(ranges)
+
+    def _decoded(self, commit: ledger.Commit) -> Entry | None:
+        try:
+            return ledger.decode(commit.text)
+        except ValueError:
+            detail = f"{self.name}: the ledger entry of version {commit.version} is damaged"
+            self.damaged.append(Finding(Kind.LEDGER, None, detail))
+            return None

@@ -1,0 +1,283 @@
+"""The heart: poll, buffer, decode and clean, write to every sink, acknowledge.
+
+The tables are the truth. An assigned partition starts at the minimum over the sinks, each sink
+drops what it already has, and a sink that another writer has overtaken makes the loop drop its
+buffer, read the positions again and seek.
+
+The loop's own thread polls. Two batches at most are in flight in the executor: the younger one is
+decoded while the older one is written, so every call on a sink still comes in its order, one at a
+time. While such a call takes long, the source is paused and polled on, so that the group is served.
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from typing import TypeVar
+
+import structlog
+
+from consumers.engine.begin import pin
+from consumers.engine.conflict_limit import RivalWatch
+from consumers.engine.reject_limit import RejectWatch
+from consumers.engine.sink_group import Fanout
+from core.batch import Batch, Partition, Records, Span, merge
+from core.clock import Clock
+from core.errors import StalePosition, TransientError
+from core.outage import Outage
+from core.protocols import Sink, Source
+from core.topic_id import Known
+
+PATIENCE = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
+EAGERNESS = 0.1  # the same while nothing is assigned: what comes is started this soon
+IN_FLIGHT = 2  # batches: one is decoded while one is written
+SHORT_WAIT = 2.0  # for a call on a sink; beyond it the source is paused, which drops its queue
+START_BUDGET = 120.0  # for a failing call on a sink that has not answered yet; later there is none
+STOP_BUDGET = 5.0  # the same once the loop is asked to stop
+
+T = TypeVar("T")
+Spans = Mapping[Partition, Span]
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a batch is due, and how many rejects are too many.
+
+    `accept_rejects` lets all through until a whole window is within the limit again.
+    """
+
+    max_records: int
+    max_bytes: int
+    max_wait: float
+    reject_ratio: float
+    reject_window: int
+    accept_rejects: bool = False
+
+
+class Loop:
+    """One source into its sinks. `run_once` is one turn, so that tests can step it."""
+
+    def __init__(  # noqa: PLR0913  # the last two only tell
+        self,
+        source: Source,
+        process: Callable[[Records], Batch],
+        sinks: Sequence[Sink],
+        limits: Limits,
+        clock: Clock,
+        executor: Executor,
+        written: Callable[[Batch], None] = lambda _: None,
+        *,
+        outage: Callable[[str], Outage] | None = None,
+    ) -> None:
+        self._source = source
+        self._process = process
+        self._sinks = Fanout(
+            sinks,
+            clock,
+            self._retry_budget,
+            outage or partial(Outage, clock=clock),
+            source.coordinates,
+        )
+        self._limits = limits
+        self._clock = clock
+        self._executor = executor
+        self._written = written
+        self._stopping = False
+        self._assigned: set[Partition] = set()
+        self._arrived: set[Partition] = set()
+        self._buffer: list[Records] = []
+        self._buffered_at = 0.0
+        self._flying: deque[Future[Spans]] = deque()
+        self._rejects = RejectWatch(
+            limits.reject_ratio, limits.reject_window, accept=limits.accept_rejects
+        )
+        self._rivals = RivalWatch()
+
+    def stop(self) -> None:
+        """Ask `run` to write what it holds and return; safe in a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Turn until stopped or the source is exhausted, then leave cleanly."""
+        self._source.open(self)
+        try:
+            while not (self._stopping or self._source.exhausted):
+                self.run_once()
+                if self._source.exhausted:
+                    self._drain()
+            self.finish()
+        finally:
+            self.stop()  # after an error a write may still be trying
+            self._source.close()
+
+    def run_once(self) -> None:
+        """Start new partitions, poll, buffer, and hand a due batch over to the sinks."""
+        try:
+            self._start_arrived()
+            self._poll(self._patience())
+            while self._flying and self._flying[0].done():
+                self._settle()
+            if self._is_due():
+                self._hand_over()
+        except StalePosition as stale:
+            self._rewind(stale)
+
+    def finish(self) -> None:
+        """Write what is buffered and what the sinks put off, unless it is another's by now."""
+        with suppress(StalePosition):
+            self._write_all()
+        self._wait_for(self._executor.submit(self._sinks.close))
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """Take note of partitions to take over."""
+        self._assigned |= set(partitions)
+        self._arrived |= set(partitions)
+        self._rebalanced(partitions)
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """Give partitions up: what is buffered of them is their next owner's to read."""
+        self._assigned -= set(partitions)
+        self._arrived -= set(partitions)
+        self._rebalanced(partitions)
+
+    def _rebalanced(self, partitions: Collection[Partition]) -> None:
+        self._drop(partitions)
+        if partitions:
+            self._rivals.rebalanced()
+
+    def _start_arrived(self) -> None:
+        if self._arrived:
+            self._settle_all()
+            self._start(self._arrived)
+
+    def _start(self, partitions: Collection[Partition]) -> None:
+        """Read from where the sinks are, but for what is taken away or comes anew meanwhile."""
+        asked = sorted(partitions)
+        self._arrived.difference_update(asked)
+        found = self._wait_for(self._executor.submit(self._look, asked))
+        if not found:
+            self._arrived |= self._assigned & set(asked)
+        ours = self._assigned - self._arrived
+        known = {p: own for p, own in found.items() if p in ours}
+        self._drop(known)
+        self._source.bind(known)
+        self._source.seek({p: own.start for p, own in known.items()})
+
+    def _look(self, asked: Collection[Partition]) -> Mapping[Partition, Known]:
+        """What the sinks know, once it is fixed where the pipeline began; nothing before."""
+        found = self._sinks.known(asked)
+        try:
+            if pin(self._source, self._sinks, found):
+                found = self._sinks.known(asked)
+        except TransientError as error:
+            _log.warning("source_start_unknown", error=error.message)
+            return {}
+        self._rejects.remember(self._sinks.rejects(asked))
+        return found
+
+    def _drop(self, partitions: Collection[Partition]) -> None:
+        kept = [records.without(partitions) for records in self._buffer]
+        self._buffer = [records for records in kept if records.spans or records.notes]
+
+    def _poll(self, patience: float) -> None:
+        """What came first of it may be as old as the question."""
+        asked = self._clock.monotonic()
+        records = self._source.poll(patience)
+        if records is None:
+            return
+        if not self._buffer:
+            self._buffered_at = asked
+        self._buffer.append(records)
+
+    def _patience(self) -> float:
+        if not self._buffer:
+            return min(self._limits.max_wait, PATIENCE if self._assigned else EAGERNESS)
+        age = self._clock.monotonic() - self._buffered_at
+        return min(max(self._limits.max_wait - age, 0.0), PATIENCE)
+
+    def _is_due(self) -> bool:
+        if not self._buffer:
+            return False
+        return (
+            sum(r.frame.height for r in self._buffer) >= self._limits.max_records
+            or sum(r.nbytes for r in self._buffer) >= self._limits.max_bytes
+            or self._clock.monotonic() - self._buffered_at >= self._limits.max_wait
+        )
+
+    def _hand_over(self) -> None:
+        if len(self._flying) == IN_FLIGHT:
+            self._settle()
+        parts, self._buffer = self._buffer, []
+        before = self._flying[-1] if self._flying else None
+        self._flying.append(self._executor.submit(self._work, parts, before))
+
+    def _work(self, parts: list[Records], before: Future[Spans] | None) -> Spans:
+        """Decode beside the write of the batch `before`; write after it, if it was written."""
+        records = merge(parts)
+        parts.clear()  # payloads are not needed any more once they are decoded
+        batch = self._process(records)
+        del records
+        if before is not None:
+            before.result()
+        batch = self._rejects.check(batch)
+        self._sinks.write(batch)
+        self._written(batch)
+        return batch.spans
+
+    def _settle(self) -> None:
+        """Wait for the oldest batch in flight, and acknowledge it."""
+        spans = self._wait_for(self._flying.popleft())
+        self._rivals.wrote()
+        ends = {p: span.end for p, span in spans.items() if p in self._assigned}
+        self._source.acknowledge(ends)
+
+    def _settle_all(self) -> None:
+        while self._flying:
+            self._settle()
+
+    def _write_all(self) -> None:
+        if self._buffer:
+            self._hand_over()
+        self._settle_all()
+
+    def _drain(self) -> None:
+        """Write the last batch of a bounded source; overtaken, the source goes back to give it."""
+        try:
+            self._write_all()
+        except StalePosition as stale:
+            self._rewind(stale)
+
+    def _rewind(self, stale: StalePosition) -> None:
+        """Another writer was faster: the table wins. What followed in flight was not written."""
+        self._rivals.overtaken(stale)
+        while self._flying:
+            with suppress(StalePosition):
+                self._settle()
+        self._rejects.forget()
+        self._start(self._assigned)
+
+    def _wait_for(self, call: Future[T]) -> T:
+        """What a call on the sinks answers or raises; nothing more is fetched if it takes long."""
+        if not _ended(call, SHORT_WAIT):
+            self._source.pause()
+            while not _ended(call, PATIENCE):
+                self._sinks.look()
+                self._poll(0.0)
+            self._source.resume()
+        return call.result()
+
+    def _retry_budget(self, answered: bool) -> float:  # noqa: FBT001  # as Fanout calls it
+        if self._stopping:
+            return STOP_BUDGET
+        return inf if answered else START_BUDGET
+
+
+def _ended(call: Future[T], seconds: float) -> bool:
+    """Whether a call has ended after `seconds` at most."""
+    with suppress(TimeoutError):
+        call.exception(seconds)
+    return call.done()

@@ -1,0 +1,140 @@
+"""All sinks of a pipeline as one: each gets every batch, and the slowest says where to read."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+
+import structlog
+
+from core.batch import KAFKA, Batch, Coordinates, Partition, Position, Rejects
+from core.clock import Clock
+from core.errors import StalePosition
+from core.origins import Start
+from core.outage import Outage
+from core.protocols import Sink
+from core.retry import retry
+from core.topic_id import Known, known, since
+
+QUARANTINE = "quarantine"  # defers commits without rows, so that it often holds nothing yet
+T = TypeVar("T")
+_log = structlog.get_logger()
+
+
+class Fanout:
+    """`sinks`; a call on one is tried again on a transient fault for `budget(answered)` seconds.
+
+    `answered`: whether this sink has answered before. `outage` makes what hears of its faults.
+    """
+
+    def __init__(
+        self,
+        sinks: Sequence[Sink],
+        clock: Clock,
+        budget: Callable[[bool], float],
+        outage: Callable[[str], Outage],
+        coordinates: Coordinates = KAFKA,
+    ) -> None:
+        self._sinks = sinks
+        self._coordinates = coordinates
+        self._clock = clock
+        self._budget = budget
+        self._rng = random.Random()
+        self._outages = {sink.name: outage(sink.name) for sink in sinks}
+        self._answered: set[str] = set()
+
+    def known(self, partitions: Collection[Partition]) -> dict[Partition, Known]:
+        """What the sinks know together of each partition, read afresh.
+
+        Raises TopicRecreated when two of them hold different lives of a topic.
+        """
+        held = {
+            sink.name: self._retried(sink, lambda s=sink: s.positions(partitions))  # type: ignore[misc]
+            for sink in self._sinks
+        }
+        found = {
+            p: known(p, {name: own[p] for name, own in held.items()}, self._coordinates)
+            for p in partitions
+        }
+        origins = self._origins(partitions)
+        tips, gaps = self._tips(partitions), self._gaps(partitions)
+        found = {
+            p: replace(since(own, origins.get(p)), tip=tips.get(p), gaps=tuple(gaps[p]))
+            for p, own in found.items()
+        }
+        _report_empty(found)
+        return found | self._dated(found)
+
+    def pin(self, starts: Mapping[str, Start]) -> None:
+        """Fix where the pipeline begins to read these sources, in the sink that keeps it."""
+        for sink in self._sinks:
+            self._retried(sink, lambda s=sink: s.pin(starts))  # type: ignore[misc]
+
+    def _origins(self, partitions: Collection[Partition]) -> dict[Partition, Position]:
+        found: dict[Partition, Position] = {}
+        for sink in self._sinks:
+            found |= sink.origins(partitions)
+        return found
+
+    def _tips(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        found: dict[Partition, int] = {}
+        for sink in self._sinks:
+            found |= sink.tips(partitions)
+        return found
+
+    def _gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, list[range]]:
+        """What one sink recorded is accepted for all: a crash may lie between their commits."""
+        found: dict[Partition, list[range]] = {p: [] for p in partitions}
+        for sink in self._sinks:
+            for partition, gap in sink.gaps(partitions).items():
+                found[partition].append(gap)
+        return found
+
+    def _dated(self, found: Mapping[Partition, Known]) -> dict[Partition, Known]:
+        """Those of which no sink knows the epoch, with what stands for it."""
+        furthest = {p: own.furthest for p, own in found.items()}
+        undated = [p for p, at in furthest.items() if at is not None and at.epoch is None]
+        newest: dict[Partition, datetime] = {}
+        for sink in self._sinks if undated else ():
+            for p, at in self._retried(sink, lambda s=sink: s.arrivals(undated)).items():  # type: ignore[misc]
+                newest[p] = max(at, newest.get(p, at))
+        return {p: replace(found[p], arrived=at) for p, at in newest.items()}
+
+    def rejects(self, partitions: Collection[Partition]) -> list[Rejects]:
+        """What the sinks know of the rejects before; asked after `positions`."""
+        found = [self._retried(sink, lambda s=sink: s.rejects(partitions)) for sink in self._sinks]  # type: ignore[misc]
+        return [window for windows in found for window in windows]
+
+    def write(self, batch: Batch) -> None:
+        """Write to every sink."""
+        for sink in self._sinks:
+            self._retried(sink, lambda s=sink: s.write(batch))  # type: ignore[misc]
+
+    def close(self) -> None:
+        """Write what was put off, unless it is another's by now."""
+        for sink in self._sinks:
+            with suppress(StalePosition):
+                self._retried(sink, sink.close)
+
+    def look(self) -> None:
+        """Tell of a call that does not come back; to be called beside it, now and then."""
+        for outage in self._outages.values():
+            outage.look()
+
+    def _retried(self, sink: Sink, step: Callable[[], T]) -> T:
+        def budget() -> float:
+            return self._budget(sink.name in self._answered)
+
+        answer = retry(step, self._clock, self._rng, budget, self._outages[sink.name])
+        self._answered.add(sink.name)
+        return answer
+
+
+def _report_empty(found: Mapping[Partition, Known]) -> None:
+    """Name a sink that holds nothing of partitions of which another holds records."""
+    empty = Counter(name for one in found.values() for name in one.empty if name != QUARANTINE)
+    for name, partitions in empty.items():
+        _log.warning("sink_is_empty", sink=name, partitions=partitions, next="it is filled again")

@@ -1,0 +1,61 @@
+"""Where the partitions of topics may begin, asked for all of them at once."""
+
+from collections.abc import Collection, Mapping
+
+from confluent_kafka.admin import AdminClient
+
+from consumers.kafka.client import REACH, REFUSED, failure
+from consumers.kafka.ids import TopicIds
+from consumers.kafka.offsets import Ends, Offsets, Question
+from core.batch import Partition, Position
+from core.errors import TransientError
+from core.origins import Begin, Start
+
+PATIENCE = 5.0  # seconds: the loop asks again, of a busy broker too
+
+
+def starts(
+    admin: AdminClient, ids: TopicIds, topics: Collection[str], *, from_end: bool
+) -> dict[str, Start]:
+    """The topics as they are now; TransientError while the brokers do not tell all of it."""
+    partitions = _partitions(admin, topics)
+    question = Question(Offsets(admin, partitions), ids.ask(topics))
+    answered = question.is_answered(PATIENCE)
+    ends = question.offsets.answers() if answered else {}
+    if len(ends) < len(partitions) or ids.late(question.ids):
+        raise TransientError(
+            f"the ends of {', '.join(topics)} cannot be read yet: {question.complaint}",
+            "see that the broker runs and the topic exists",
+        )
+    epochs = ids.answers(question.ids)
+    return {topic: _start(topic, ends, epochs, from_end=from_end) for topic in topics}
+
+
+def _start(
+    topic: str, ends: Mapping[Partition, Ends], epochs: Mapping[str, int], *, from_end: bool
+) -> Start:
+    epoch = epochs.get(topic)
+    begins = {
+        p: _begin(Position(low, epoch=epoch), Position(high, epoch=epoch), from_end=from_end)
+        for p, (low, high) in ends.items()
+        if p.source == topic
+    }
+    return Start(begins, epoch)
+
+
+def _begin(low: Position, end: Position, *, from_end: bool) -> Begin:
+    """A partition that was added later has no record that `latest` may pass over."""
+    later = Position(0, epoch=low.epoch) if from_end else low
+    return Begin(low, end, end if from_end else low, later)
+
+
+def _partitions(admin: AdminClient, topics: Collection[str]) -> list[Partition]:
+    """Raises SourceError for a topic that we may not see, TransientError for an absent one."""
+    known = admin.list_topics(timeout=REACH).topics
+    for topic in topics:
+        error = known[topic].error if topic in known else None
+        if error is not None and error.code() in REFUSED:
+            raise failure(error, topic)
+        if topic not in known or error is not None:
+            raise TransientError(f"topic {topic} cannot be seen yet", "see that it exists")
+    return [Partition(topic, str(n)) for topic in topics for n in known[topic].partitions]

@@ -1,0 +1,178 @@
+"""The Kafka clients: their settings, and their errors in pinpip's words."""
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from core.batch import Partition, Records
+from core.errors import ConfigError, SourceError
+from core.outage import Outage
+from core.topics import INTERNAL
+
+REACH = 10.0
+GLANCE = 0.1
+QUEUE_LIMIT = 16 * 1024 * 1024
+_OURS = {
+    "enable.auto.commit": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+}
+REFUSED = {
+    KafkaError._FATAL,  # noqa: SLF001  # librdkafka's own codes are spelt so
+    KafkaError._AUTHENTICATION,  # noqa: SLF001
+    KafkaError._SSL,  # noqa: SLF001
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.UNSUPPORTED_SASL_MECHANISM,
+    KafkaError.ILLEGAL_SASL_STATE,
+}
+_MEMBERSHIP = {"group.protocol", "group.instance.id", "group.remote.assignor"}
+_RIGHTS = "see the user, its password and its rights (ACLs: READ on the topics and the group)"
+_AUTHORITY = "see kafka.ssl.ca.location: it must hold the authority of the brokers' certificates"
+_INSTANCE = (
+    "another process has this kafka.group.instance.id, or had it until it was killed less than a"
+    " session timeout ago: give each process its own, or start again later"
+)
+_PROTOCOL = (
+    "group.protocol: consumer needs Apache Kafka 4.0, or one that enables it in"
+    " group.coordinator.rebalance.protocols: take it out of config.yaml, or upgrade"
+)
+_log = structlog.get_logger()
+
+
+def settings(properties: Mapping[str, Any], group: str, budget: int) -> dict[str, Any]:
+    """The configuration of librdkafka for a client whose queue holds a quarter of `budget` bytes.
+
+    `properties` win, except over what exactly-once rests on: ConfigError names such a key.
+    """
+    for name, value in _OURS.items():
+        if str(properties.get(name, value)).lower() != str(value).lower():
+            raise ConfigError(
+                f"kafka.{name} must be {str(value).lower()}: exactly-once rests on it",
+                f"take {name} out of config.yaml",
+            )
+    queue = max(min(budget // 4, QUEUE_LIMIT), 1024 * 1024)
+    defaults: dict[str, Any] = {
+        "fetch.queue.backoff.ms": 10,
+        "queued.max.messages.kbytes": queue // 1024,
+        "fetch.max.bytes": queue,
+        "topic.metadata.refresh.interval.ms": 2000,
+        "topic.blacklist": INTERNAL,  # of those that match a pattern
+        "log_level": 2,
+    }
+    if properties.get("group.protocol") != "consumer":  # KIP-848 assigns on the server
+        defaults["partition.assignment.strategy"] = "cooperative-sticky"
+        defaults["session.timeout.ms"] = 10_000  # a killed member's partitions wait so long
+    return defaults | dict(properties) | _OURS | {"group.id": group}
+
+
+def settings_beside(properties: Mapping[str, Any], group: str, budget: int) -> dict[str, Any]:
+    """As `settings`, for a client that reads beside `group`: it never joins and never commits.
+
+    librdkafka looks for the coordinator of any `group.id`. The live group's name makes that a
+    permitted request wherever the pipeline itself may run.
+    """
+    kept = {name: value for name, value in properties.items() if name not in _MEMBERSHIP}
+    return settings(kept, group, budget)
+
+
+def client(configuration: Mapping[str, Any], errors: list[KafkaError] | None = None) -> Consumer:
+    """A consumer that has reached its broker; `errors` gathers what it says of the connection.
+
+    Raises ConfigError for a property librdkafka does not take, SourceError for a broker that does
+    not answer or does not let us in.
+    """
+    heard: list[KafkaError] = [] if errors is None else errors
+    try:
+        consumer = Consumer({**configuration, "error_cb": heard.append})
+    except KafkaException as error:
+        raise ConfigError(
+            f"kafka: {error.args[0].str()}",
+            "the properties are those of librdkafka's CONFIGURATION.md",
+        ) from error
+    try:
+        _reach(consumer, str(configuration["bootstrap.servers"]), heard)
+    except SourceError:
+        consumer.close()
+        raise
+    return consumer
+
+
+def admin_client(configuration: Mapping[str, Any]) -> AdminClient:
+    """A client for questions beside a consumer of the same `configuration`.
+
+    Drop it before the interpreter ends: one that is left to its end may hang there.
+    """
+    own: dict[str, Any] = {**configuration, "error_cb": lambda _: None}
+    return AdminClient(own)
+
+
+def _reach(consumer: Consumer, servers: str, heard: list[KafkaError]) -> None:
+    """Raise SourceError as soon as a broker refuses us, or when none answers within REACH."""
+    said = ""
+    for _ in range(int(REACH)):
+        try:
+            consumer.list_topics(timeout=1.0)
+        except KafkaException as error:
+            said = error.args[0].str()
+        else:
+            return
+        consumer.poll(0)  # lets the client say why
+        for refused in [own for own in heard if own.code() in REFUSED]:
+            raise failure(refused)
+    raise SourceError(
+        f"no broker of {servers} can be reached: {said}",
+        "see that the broker runs and that kafka.bootstrap.servers and security.protocol are right",
+    )
+
+
+def report(error: KafkaError, outage: Outage) -> None:
+    """Raise SourceError when no waiting helps; note an outage that librdkafka recovers from."""
+    if error.fatal() or error.code() in REFUSED:
+        raise failure(error)
+    if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+        outage.failed("", error.str(), "see that the brokers run and the network to them")
+    elif error.code() != KafkaError._TRANSPORT:  # noqa: SLF001  # one broker of many
+        _log.warning("kafka_waits", error=error.str())
+
+
+def await_brokers(consumer: Consumer, outage: Outage) -> None:
+    """Tell of an outage that lasts; it is over when a broker answers a question again."""
+    outage.look()
+    with suppress(KafkaException):
+        consumer.list_topics(timeout=GLANCE)
+        outage.over()
+
+
+def failure(error: KafkaError, what: str = "") -> SourceError:
+    """An error that no waiting mends."""
+    hint = _AUTHORITY if error.code() == KafkaError._SSL else _RIGHTS  # noqa: SLF001
+    if "instance" in error.str():  # a fatal error has no code of its own
+        hint = _INSTANCE
+    if "unsupported version" in error.str().lower():
+        hint = _PROTOCOL
+    return SourceError(f"Kafka refuses{' ' + what if what else ''}: {error.str()}", hint)
+
+
+def remaining(records: Records, sought: Collection[Partition]) -> Records | None:
+    """What is left of `records` without partitions that are to be read from elsewhere."""
+    left = records.without(sought) if sought else records
+    return left if left.spans else None
+
+
+def partition_of(found: TopicPartition) -> Partition:
+    """The partition as pinpip names it."""
+    return Partition(found.topic, str(found.partition))
+
+
+def topic_partition(partition: Partition, offset: int | None = None) -> TopicPartition:
+    """The partition as librdkafka names it, at `offset` when given."""
+    own = (partition.source, int(partition.id))
+    return TopicPartition(*own) if offset is None else TopicPartition(*own, offset)

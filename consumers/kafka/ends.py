@@ -1,0 +1,177 @@
+"""What topics hold: their partitions, their ends, and the records beyond a table's positions."""
+
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from datetime import datetime
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigEntry, ConfigResource
+
+from consumers.kafka.client import (
+    REACH,
+    REFUSED,
+    admin_client,
+    client,
+    failure,
+    partition_of,
+    settings,
+    settings_beside,
+    topic_partition,
+)
+from consumers.kafka.ids import TopicIds
+from consumers.kafka.offsets import ends_now
+from consumers.kafka.reader import Reader
+from core.batch import Partition, Position, Positions
+from core.clock import SystemClock
+from core.errors import SourceError
+from core.topics import named
+
+_NOBODY = "pinpip-ends"  # a group that is never joined
+PATIENCE = 1.0
+_TIME = "_timestamp"
+_log = structlog.get_logger()
+
+
+def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition]:
+    """The partitions of those of `topics` that exist; SourceError for one that we may not see.
+
+    A name that starts with `^` is a pattern, for all topics that match it by now.
+    """
+    known = consumer.list_topics(timeout=REACH).topics
+    names = named(topics, known)
+    for topic in set(topics) - known.keys():
+        error = (
+            consumer.list_topics(topic, timeout=REACH).topics[topic].error
+            if topic in names
+            else None
+        )
+        if error is not None and error.code() in REFUSED:
+            raise failure(error, topic)
+    return [Partition(t, str(n)) for t in names if t in known for n in known[t].partitions]
+
+
+def end_positions(
+    properties: Mapping[str, Any], topics: Collection[str]
+) -> dict[Partition, tuple[Position, Position]]:
+    """Where each partition of `topics` starts and ends now, with the epoch it is in.
+
+    Topics that do not exist have none. The end is the last stable offset: what lies behind an open
+    transaction cannot be read yet.
+    """
+    own = settings(properties, _NOBODY, 0)
+    with closing(client(own)) as consumer:
+        partitions = partitions_of(consumer, topics)
+        admin = admin_client(own)
+        ids = TopicIds(admin, consumer)
+        asked = ids.ask({partition.source for partition in partitions}, REACH)
+        epochs = ids.answers(asked, REACH)
+        marks = ends_now(admin, partitions, SystemClock())
+    return {
+        p: (Position(low, epoch=epochs.get(p.source)), Position(high, epoch=epochs.get(p.source)))
+        for p, (low, high) in marks.items()
+    }
+
+
+def high_watermarks(
+    properties: Mapping[str, Any], topics: Collection[str]
+) -> dict[Partition, Position]:
+    """Where each partition of `topics` ends, with what lies behind open transactions."""
+    own = settings(properties, _NOBODY, 0)
+    with closing(client(own)) as consumer:
+        partitions = partitions_of(consumer, topics)
+    found = ends_now(admin_client(own), partitions, SystemClock(), everything=True)
+    return {partition: Position(high) for partition, (_, high) in found.items()}
+
+
+def committed(
+    properties: Mapping[str, Any], group: str, topics: Collection[str]
+) -> dict[Partition, Position]:
+    """What `group` last acknowledged: for lag, never the truth."""
+    with closing(client(settings(properties, group, 0))) as consumer:
+        wanted = [topic_partition(p) for p in partitions_of(consumer, topics)]
+        found = consumer.committed(wanted, timeout=REACH) if wanted else []
+    return {partition_of(tp): Position(tp.offset) for tp in found if tp.offset >= 0}
+
+
+def unread_since(
+    properties: Mapping[str, Any],
+    topics: Sequence[str],
+    group: str,
+    positions: Positions,
+    older_than: datetime,
+) -> dict[Partition, int]:
+    """Partitions whose first unread record is older than `older_than` (UTC), with their lag.
+
+    The lag is an upper bound of the records, as offsets have gaps. A partition that `positions`
+    does not name counts from its first offset. The reader does not join `group`. Raises
+    RecordsExpired when a topic no longer reaches back to a position, TopicRecreated when it
+    ends before one.
+    """
+    reader = Reader(settings_beside(properties, group, 0), headers=False, chunk=1)
+    try:
+        partitions = partitions_of(reader.consumer, topics)
+        starts = {
+            partition_of(start): start
+            for start in reader.place({p: positions.get(p) for p in partitions})
+        }
+        ends = ends_now(reader.admin, partitions, SystemClock())
+        behind = {p: ends[p][1] - start.offset for p, start in starts.items()}
+        waiting = {p for p, lag in behind.items() if lag}
+        reader.consumer.incremental_assign([starts[p] for p in waiting])
+        oldest = _first_times(reader, waiting)
+    finally:
+        reader.close()
+    return {p: behind[p] for p, at in oldest.items() if at < older_than}
+
+
+def _first_times(reader: Reader, waiting: set[Partition]) -> dict[Partition, datetime]:
+    """The timestamp of the first record in each partition; those that hold none are left out."""
+    found: dict[Partition, datetime] = {}
+    silent = 0.0
+    while waiting and silent < REACH:
+        records = reader.read(PATIENCE)
+        if records is None:
+            silent += PATIENCE
+            continue
+        for partition in records.spans:
+            _leave(reader, partition)
+            waiting.discard(partition)
+            if not records.frame.is_empty():
+                found[partition] = records.frame.item(0, _TIME)
+    if waiting:
+        named = ", ".join(map(str, sorted(waiting)))
+        raise SourceError(f"{named} did not answer in {REACH:.0f} s", "see that the broker is well")
+    return found
+
+
+def _leave(reader: Reader, partition: Partition) -> None:
+    """Read no more of it: a long backlog would come before the next partition's first record."""
+    reader.consumer.incremental_unassign([topic_partition(partition)])
+    reader.drop([partition])
+
+
+def forgetful_topics(properties: Mapping[str, Any], topics: Sequence[str]) -> set[str]:
+    """Those of `topics` that are compacted: their records may vanish one by one.
+
+    A topic of which the broker does not tell it (no right to DESCRIBE_CONFIGS) is not among them.
+    """
+    admin = AdminClient({"log_level": 2, **properties})
+    names = named(topics, admin.list_topics(timeout=REACH).topics)
+    wanted = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in names]
+    return {
+        resource.name
+        for resource, answer in admin.describe_configs(wanted, request_timeout=REACH).items()
+        if "compact" in _policy(resource.name, answer)
+    }
+
+
+def _policy(topic: str, answer: Future[dict[str, ConfigEntry]]) -> str:
+    try:
+        return str(answer.result()["cleanup.policy"].value)
+    except KafkaException as error:
+        _log.debug("kafka_policy_unknown", topic=topic, error=error.args[0].str())
+        return ""

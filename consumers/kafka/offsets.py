@@ -1,0 +1,142 @@
+"""Where many partitions begin and end: one request to each broker.
+
+A consumer's own question about ends waits behind its fetches, half a second for each partition.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future, wait
+from typing import Any, NamedTuple
+
+from confluent_kafka import IsolationLevel, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from consumers.kafka.client import REACH, REFUSED, failure, topic_partition
+from consumers.kafka.ids import Asked
+from core.batch import Partition
+from core.clock import Clock
+from core.errors import RecordsExpired, TopicRecreated, TransientError
+
+_FIRST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LAST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_PAUSE = 0.1  # seconds between two requests for what no broker could tell
+Ends = tuple[int, int]  # the first offset, and the next one to be written
+
+
+class Offsets:
+    """The ends of `partitions`, requested but not awaited.
+
+    The upper end is the last stable offset; with `everything` the high watermark, which lies beyond
+    open transactions. Source: Kafka protocol guide, ListOffsets.
+    """
+
+    def __init__(
+        self, admin: AdminClient, partitions: Collection[Partition], *, everything: bool = False
+    ) -> None:
+        level = IsolationLevel.READ_UNCOMMITTED if everything else IsolationLevel.READ_COMMITTED
+        self.partitions = frozenset(partitions)
+        self._lows, self._highs = (
+            _requested(admin, self.partitions, spec, level) for spec in (_FIRST, _LAST)
+        )
+        self.complaint = ""
+
+    @property
+    def futures(self) -> list["Future[Any]"]:
+        """What to wait for."""
+        return [*self._lows.values(), *self._highs.values()]
+
+    def answers(self) -> dict[Partition, Ends]:
+        """The ends of those partitions of which a broker told them; waits for all answers.
+
+        `complaint` says why one is left out. Raises SourceError when a broker refuses to tell.
+        """
+        found = {p: (self._offset(self._lows[p]), self._offset(self._highs[p])) for p in self._lows}
+        return {p: (low, high) for p, (low, high) in found.items() if low >= 0 and high >= 0}
+
+    def _offset(self, answer: "Future[Any]") -> int:
+        """The offset, -1 when no broker can tell it now."""
+        try:
+            return int(answer.result().offset)
+        except KafkaException as error:
+            cause = error.args[0]
+            if cause.fatal() or cause.code() in REFUSED:
+                raise failure(cause) from error
+            self.complaint = cause.str()
+            return -1
+
+
+def _requested(
+    admin: AdminClient, partitions: Collection[Partition], spec: OffsetSpec, level: IsolationLevel
+) -> Mapping[Partition, "Future[Any]"]:
+    if not partitions:
+        return {}
+    wanted = {topic_partition(p): spec for p in partitions}
+    found = admin.list_offsets(wanted, isolation_level=level, request_timeout=REACH)
+    return {Partition(own.topic, str(own.partition)): answer for own, answer in found.items()}
+
+
+class Question(NamedTuple):
+    """What must be known of partitions before they are read: their ends and their topics' ids."""
+
+    offsets: Offsets
+    ids: Asked
+
+    def is_answered(self, patience: float) -> bool:
+        """Whether all answers are there after `patience` seconds at most."""
+        return not wait([*self.offsets.futures, *self.ids.values()], patience).not_done
+
+    @property
+    def complaint(self) -> str:
+        """Why a partition cannot be read yet."""
+        return self.offsets.complaint or f"the id of topic {', '.join(self.ids)} cannot be read"
+
+
+def ends_now(
+    admin: AdminClient,
+    partitions: Collection[Partition],
+    clock: Clock,
+    *,
+    everything: bool = False,
+) -> dict[Partition, Ends]:
+    """The ends of all `partitions`; asks for REACH seconds again where no broker can tell.
+
+    Raises TransientError when some stay unknown, SourceError when a broker refuses to tell.
+    """
+    found: dict[Partition, Ends] = {}
+    until = clock.monotonic() + REACH
+    while missing := set(partitions) - set(found):
+        asked = Offsets(admin, missing, everything=everything)
+        found |= asked.answers()
+        if asked.complaint and clock.monotonic() >= until:
+            raise TransientError(
+                f"the ends of {min(missing)} cannot be read: {asked.complaint}",
+                "see that the broker runs and the topic exists",
+            )
+        if asked.complaint:
+            clock.sleep(_PAUSE)
+    return found
+
+
+def outside(
+    partition: Partition, position: int, low: int, high: int, wanting: Sequence[str] = ()
+) -> Exception | None:
+    """Why nothing can be read at `position` of a partition that holds [low, high); None if it can.
+
+    A gap is never passed over in silence. `wanting`: the sinks that hold nothing, beside others.
+    """
+    if position < low:
+        return RecordsExpired(
+            f"{partition} now starts at offset {low}, but offset {position} is still wanted"
+            f"{' by ' if wanting else ''}{' and '.join(wanting)}:"
+            f" {low - position} offsets are gone from the topic",
+            "lengthen the topic's retention; to go on without them, which is written into the table"
+            " and shown by verify for ever, start once with: pinpip consume PIPELINE --accept-gap",
+        )
+    if position > high:
+        return TopicRecreated(
+            f"{partition} ends at offset {high}, but the table is at {position}:"
+            " the topic was re-created or truncated",
+            "to read it afresh into the same table set a new `incarnation` in config.yaml and start"
+            " once with: pinpip consume PIPELINE --new-incarnation",
+        )
+    return None

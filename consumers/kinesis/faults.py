@@ -1,0 +1,117 @@
+"""Which faults of Kinesis go by themselves, and what a person should do about the others."""
+
+import random
+from dataclasses import dataclass
+
+from botocore import exceptions
+from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
+
+from core import aws_faults
+from core.errors import RecordsExpired, SourceError
+
+EXPIRED_ITERATOR = "ExpiredIteratorException"
+NOT_FOUND = "ResourceNotFoundException"
+# What Kinesis may answer when the position or the iterator is of a stream that is gone.
+FOREIGN = {NOT_FOUND, EXPIRED_ITERATOR, "InvalidArgumentException"}
+_ITERATOR = "GetShardIterator"
+_FIRST_DELAY = 0.2
+_LONGEST_DELAY = 10.0
+_MANY = 10
+_SERVER_ERROR = 500
+
+_THROTTLED = {
+    "ProvisionedThroughputExceededException",
+    "LimitExceededException",
+    "KMSThrottlingException",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
+_PASSING_CODES = _THROTTLED | {
+    "RequestTimeout",
+    "ResourceInUseException",
+    "ExpiredNextTokenException",
+    "InternalFailureException",
+    EXPIRED_ITERATOR,
+}
+_NETWORK = (
+    exceptions.HTTPClientError,
+    exceptions.ConnectionError,
+    ResponseParserError,
+)
+_PROVIDER = (exceptions.CredentialRetrievalError, exceptions.MetadataRetrievalError)
+_SHARED_HINT = (
+    "all readers of a shard share 5 calls and 2 MB a second: slow or stop other consumers of the "
+    "stream, or split the shard"
+)
+_ENDPOINT_HINT = "look at the network, aws.region and aws.endpoint_url in config.yaml"
+_HINTS = {
+    NOT_FOUND: "create the stream, or mend source.stream and aws.region in config.yaml",
+    "AccessDeniedException": "allow kinesis:ListShards, kinesis:DescribeStreamSummary, "
+    "kinesis:GetShardIterator and kinesis:GetRecords on the stream, and kms:Decrypt on its key",
+}
+
+
+@dataclass
+class Backoff:
+    """How often one shard's call failed in a row."""
+
+    failures: int = 0
+
+    def delay(self) -> float:
+        """Seconds to wait after one more failure (exponential, full jitter)."""
+        self.failures = min(self.failures + 1, _MANY)
+        return random.uniform(0, min(_LONGEST_DELAY, _FIRST_DELAY * 2**self.failures))
+
+    def over(self) -> None:
+        """The call succeeded."""
+        self.failures = 0
+
+
+def code(error: Exception) -> str:
+    """The service's own code; empty for an error on this side."""
+    return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same call may succeed later.
+
+    A provider of credentials that does not answer is such a fault once it has answered before.
+    """
+    if not isinstance(error, ClientError):
+        return isinstance(error, (*_NETWORK, *_PROVIDER))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= _SERVER_ERROR or code(error) in _PASSING_CODES
+
+
+def is_network(error: Exception) -> bool:
+    """Whether no answer came at all, from Kinesis or from the provider of credentials."""
+    return isinstance(error, (*_NETWORK, *_PROVIDER))
+
+
+def explain(error: Exception, where: str) -> SourceError:
+    """`error` as one that stops the process; `where` names stream, region and shard."""
+    advice = aws_faults.advice(error)
+    if isinstance(error, _NETWORK):
+        return SourceError(f"{where}: no answer: {error}", advice or _ENDPOINT_HINT)
+    if not isinstance(error, ClientError):
+        return SourceError(f"{where}: {error}", advice or _ENDPOINT_HINT)
+    said = f"{code(error)}: {error.response['Error'].get('Message', '')}"
+    shared = _SHARED_HINT if code(error) in _THROTTLED else "see the message of Kinesis"
+    hint = advice or _HINTS.get(code(error), shared)
+    return SourceError(f"{where}: {said}", hint)
+
+
+def is_unknown_position(error: Exception) -> bool:
+    """Whether Kinesis refused to make an iterator for a position."""
+    refused = code(error) == "InvalidArgumentException"
+    return refused and isinstance(error, ClientError) and error.operation_name == _ITERATOR
+
+
+def position_lost(error: Exception, where: str) -> RecordsExpired:
+    """Kinesis does not know the position: its records expired or the stream was made anew."""
+    return RecordsExpired(
+        f"{where}: Kinesis does not know the table's position: {error}",
+        "if the stream was made anew, give the pipeline a new incarnation or a new table; "
+        "if its records expired, they are gone: replay them from an archive",
+    )

@@ -1,0 +1,300 @@
+"""The Kinesis source: all shards of one stream, parents before their children.
+
+Protocol: Kinesis Data Streams API, GetRecords: five calls per second and shard at most. An iterator
+lives five minutes, so the position is the state and an iterator is made anew from it.
+"""
+
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from consumers.kinesis import faults
+from consumers.kinesis.begins import Beginnings, From
+from consumers.kinesis.calls import SPACING, Calls
+from consumers.kinesis.life import FRESH, StreamLife
+from consumers.kinesis.shard import NOTHING, Answer, Cursor
+from consumers.kinesis.shards import Ownership, Shard, every_shard, listed_at, readable
+from consumers.kinesis.tips import Tips
+from consumers.kinesis.window import Window
+from core.batch import KINESIS, Note, Partition, Position, Positions, Records, Span, merge
+from core.clock import Clock
+from core.origins import Start
+from core.outage import Outage
+from core.protocols import Listener
+from core.topic_id import Known
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
+
+IDLE_SPACING = 0.5
+RELIST = 30.0
+
+
+class KinesisSource:
+    """A core.protocols.Source that reads all shards of `stream`.
+
+    `client`: a boto3 Kinesis client, best made with `CLIENT_CONFIG`. `start`: where a shard begins
+    that the sinks know nothing of; a child of a shard that was read always begins at its first
+    record. `memory`: bytes that answers not yet handed over may hold. `window` makes the source
+    bounded. `ours` answers which shards this process reads. `outage` hears of transient faults,
+    which are waited for as long as they last. `accept_gap` as in `consumers.kinesis.tips`.
+
+    Raises SourceError when the stream cannot be read as configured, RecordsExpired when records may
+    have expired unread or Kinesis does not know a position, TopicRecreated when another stream has
+    its name.
+    """
+
+    coordinates = KINESIS
+
+    def __init__(  # noqa: PLR0913  # two are needed
+        self,
+        client: "KinesisClient",
+        stream: str,
+        *,
+        clock: Clock,
+        start: From = "trim_horizon",
+        memory: int = 64 * 1024 * 1024,
+        window: Window | None = None,
+        ours: Ownership = every_shard,
+        outage: Outage | None = None,
+        accept_gap: bool = False,
+    ) -> None:
+        self._client = client
+        self._stream = stream
+        self._clock = clock
+        self._beginnings = Beginnings(start, window)
+        self._window = window
+        self._ours = ours
+        self._outage = outage or Outage(f"stream {stream}", clock)
+        self._calls = Calls(client, stream, clock, memory)
+        self._shards: dict[str, Shard] = {}
+        self._cursors: dict[str, Cursor] = {}
+        self._drained: set[str] = set()
+        self._held: set[str] = set()
+        self._paused = False
+        self._relist_at = 0.0
+        self._listing = faults.Backoff()
+        self._began: datetime | None = None
+        self._life = StreamLife(client, stream, clock)
+        self._tips = Tips(stream, self._life, clock, accepting=accept_gap, live=window is None)
+
+    def open(self, listener: Listener) -> None:
+        """List the shards; SourceError at once when there is no such stream or no answer.
+
+        When the list is refused for the moment only, `poll` asks again.
+        """
+        self._listener = listener
+        self._opened = self._clock.now()
+        self._list()
+
+    def poll(self, timeout: float) -> Records | None:
+        """The next records of any shard, or None; see core.protocols.Source."""
+        deadline = self._clock.monotonic() + timeout
+        while True:
+            self._release()
+            waits = self._admit()
+            reading = [] if self._paused else self._reading()
+            self._calls.ask(reading)
+            over = self._calls.finished(reading, min(deadline, self._relist_at))
+            taken = [self._take(cursor, answer) for cursor, answer in over]
+            parts = [records for records in taken if records is not None]
+            if parts:
+                return merge(parts)
+            if waits or self.exhausted or self._clock.monotonic() >= deadline:
+                return None
+
+    def starts(self, sources: Collection[str]) -> Mapping[str, Start]:  # noqa: ARG002
+        """The stream at a first start."""
+        return self._beginnings.starts(
+            self._stream, [*self._shards.values()], self._began or self._opened
+        )
+
+    def bind(self, known: Mapping[Partition, Known]) -> None:
+        """Check the stream against what the sinks know, before these shards are read.
+
+        Where no sink knows when the stream was created, its age must explain their rows.
+        """
+        self._life.bind(known)
+        self._beginnings.bind(known)
+        self._tips.bind(known)
+
+    def seek(self, positions: Positions) -> None:
+        """Read these shards from their positions; their children wait for them.
+
+        Raises TopicRecreated when a position counts in another life of the stream.
+        """
+        self._life.refuse_another(positions)
+        for partition, position in positions.items():
+            name = partition.id
+            if name not in self._held:
+                continue
+            self._drained.discard(name)
+            if (old := self._cursors.get(name)) is None:
+                self._begin(self._shards[name], position)
+            else:
+                # A new cursor: what is on its way for the old one will be dropped.
+                self._cursors[name] = Cursor(old.shard, old.begin, position, old.due)
+
+    def pause(self) -> None:
+        """Call for no more records; those on their way are still given."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Call again."""
+        self._paused = False
+
+    def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
+        """Nothing yet: Kinesis stores no positions."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a bounded source has read every shard to its end or past its window."""
+        if self._window is None or len(self._calls) or not self._shards:
+            return False
+        held = [self._cursors.get(shard.id) for shard in self._turn()]
+        return all(cursor is not None and cursor.finished for cursor in held)
+
+    def close(self) -> None:
+        """Wait for the calls on their way, a few seconds at most."""
+        self._calls.close()
+
+    def _list(self) -> Mapping[str, Shard]:
+        """The shards as listed now, or as known when Kinesis cannot say now."""
+        now = self._clock.monotonic()
+        try:
+            listed, at = listed_at(self._client, self._stream)
+        except (BotoCoreError, ClientError) as error:
+            unreachable = faults.is_network(error) and not self._shards
+            if unreachable or not faults.is_passing(error):
+                raise faults.explain(error, self._where()) from error
+            self._relist_at = now + self._wait(self._listing, error, self._where())
+            return self._shards
+        self._began = self._began or at or self._opened  # by the clock of Kinesis: ours may be off
+        self._life.confirmed(FRESH)
+        self._listing.over()
+        self._outage.over(self._where())
+        self._relist_at = now + RELIST
+        self._shards |= listed
+        return listed
+
+    def _turn(self) -> list[Shard]:
+        """The shards of ours whose turn it is."""
+        turn = readable(self._shards, self._drained)
+        ours = set(self._ours([self._partition(shard) for shard in turn]))
+        return [shard for shard in turn if self._partition(shard) in ours]
+
+    def _release(self) -> None:
+        """Let go of the shards that are no longer ours."""
+        held = [self._partition(self._shards[name]) for name in self._held]
+        gone = set(held) - set(self._ours(held))
+        if gone:
+            self._listener.revoked(gone)
+        for partition in gone:
+            self._held.remove(partition.id)
+            self._cursors.pop(partition.id, None)
+            self._outage.over(self._where(self._shards[partition.id]))
+
+    def _admit(self) -> bool:
+        """Announce the shards whose turn has come; whether one of them waits for its seek."""
+        if self._clock.monotonic() >= self._relist_at:
+            self._list()
+        fresh = {s.id: self._partition(s) for s in self._turn() if s.id not in self._held}
+        self._held |= fresh.keys()
+        if fresh:
+            self._listener.assigned(list(fresh.values()))
+        return bool(fresh.keys() - self._cursors.keys() - self._drained)
+
+    def _begin(self, shard: Shard, position: Position | None) -> None:
+        begin = self._beginnings.of(shard, follows=bool(shard.parents & self._cursors.keys()))
+        if begin == "LATEST" and shard.closed and position is None:
+            self._drained.add(shard.id)
+        else:
+            self._cursors[shard.id] = Cursor(shard, begin, position)
+
+    def _reading(self) -> list[Cursor]:
+        held = [self._cursors[s.id] for s in self._turn() if s.id in self._cursors]
+        return [cursor for cursor in held if not cursor.finished]
+
+    def _take(self, cursor: Cursor, answer: Future[Answer]) -> Records | None:
+        """What came for a cursor, unless a seek or another owner has taken its turn away."""
+        if all(cursor is not reading for reading in self._reading()):
+            return None
+        try:
+            return self._accept(cursor, answer.result())
+        except (BotoCoreError, ClientError) as error:
+            return self._failed(cursor, error)
+
+    def _failed(self, cursor: Cursor, error: BotoCoreError | ClientError) -> Records | None:
+        """Put the shard off, or raise what stops the process."""
+        now, where = self._clock.monotonic(), self._where(cursor.shard)
+        if faults.code(error) in faults.FOREIGN:
+            self._life.confirmed(FRESH)
+        if faults.code(error) == faults.NOT_FOUND and cursor.shard.id not in self._list():
+            notes = self._tips.expired(cursor, self._shards.values(), where)
+            self._drained.add(cursor.shard.id)
+            self._outage.over(where)
+            return _noted(notes)
+        if cursor.position is not None and faults.is_unknown_position(error):
+            raise faults.position_lost(error, where) from error
+        if not faults.is_passing(error) and faults.code(error) != faults.NOT_FOUND:
+            raise faults.explain(error, where) from error
+        expired = faults.code(error) == faults.EXPIRED_ITERATOR
+        cursor.iterator = None if expired else cursor.iterator
+        cursor.due = max(cursor.due, now + self._wait(cursor.backoff, error, where))
+        return None
+
+    def _wait(self, backoff: faults.Backoff, error: Exception, where: str) -> float:
+        """Seconds until the next try."""
+        told = faults.explain(error, where)
+        self._outage.failed(where, told.message, told.hint)
+        return backoff.delay()
+
+    def _accept(self, cursor: Cursor, answer: Answer) -> Records | None:
+        cursor.backoff.over()
+        self._outage.over(self._where(cursor.shard))
+        if not answer.frame.is_empty() and not self._life.proves(cursor):
+            return None
+        cursor.iterator = answer.iterator
+        if not answer.behind and not answer.full:
+            cursor.due = max(cursor.due, self._clock.monotonic() + IDLE_SPACING - SPACING)
+        gaps = self._tips.gaps(cursor, self._where(cursor.shard)) if answer.gap else 0
+        if answer.iterator is None:
+            self._drained.add(cursor.shard.id)
+            self._shards = {**answer.children, **self._shards, **self._list()}
+        records = self._records(cursor, answer)
+        notes = self._tips.notes(cursor, answer, self._shards.values(), gaps)
+        return replace(records, notes=notes) if records else _noted(notes)
+
+    def _records(self, cursor: Cursor, answer: Answer) -> Records | None:
+        """The answer's records that are new and wanted; the cursor moves past them."""
+        rows = answer.frame.filter(KINESIS.unread(cursor.position))
+        if self._window is not None:
+            cursor.finished = self._window.passed_by(answer.frame, answer.behind, self._opened)
+            rows = self._window.head(rows)
+        if rows.is_empty():
+            return None
+        number = rows.item(-1, KINESIS.number)
+        end = KINESIS.after(number, rows.item(-1, "_subsequence"))
+        end = replace(
+            end, digits=answer.digits.get(number, 0), epoch=self._life.epoch_after(cursor)
+        )
+        rows = rows if self._window is None else self._window.inside(rows)
+        span = Span(cursor.position, end, rows.height)
+        cursor.position = end
+        return Records(rows, {self._partition(cursor.shard): span}, KINESIS)
+
+    def _partition(self, shard: Shard) -> Partition:
+        return Partition(self._stream, shard.id)
+
+    def _where(self, shard: Shard | None = None) -> str:
+        place = f"stream {self._stream} in {self._client.meta.region_name}"
+        return f"{place}, {shard.id}" if shard else place
+
+
+def _noted(notes: Mapping[Partition, Note]) -> Records | None:
+    """Notes that come without a record."""
+    return Records(NOTHING, {}, KINESIS, notes) if notes else None

@@ -1,0 +1,107 @@
+"""One AWS identity for the process: boto3's chain resolves it, everybody else is handed it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from threading import RLock
+from typing import Any
+
+from botocore import exceptions
+from botocore.config import Config as BotoConfig
+from botocore.credentials import Credentials, ReadOnlyCredentials
+from botocore.session import Session
+
+from core import authority, aws_faults
+from core.config import Aws
+from core.errors import ConfigError, TransientError
+
+REGION = "us-east-1"
+_BUSY = RLock()  # a session is for one thread at a time
+_MISCONFIGURED = (
+    exceptions.ConfigNotFound,
+    exceptions.ConfigParseError,
+    exceptions.InfiniteLoopConfigError,
+    exceptions.InvalidConfigError,
+    exceptions.PartialCredentialsError,
+    exceptions.ProfileNotFound,
+    exceptions.UnknownCredentialError,
+)
+
+
+def client(aws: Aws, service: str, settings: BotoConfig, *, lazily: bool = False) -> Any:
+    """A client of `service`; `settings` say its time-outs and retries.
+
+    Raises ConfigError when there are no credentials; `lazily` its calls raise NoCredentialsError.
+    """
+    if not lazily:
+        credentials(aws)
+    with _BUSY, _explained():
+        return session(aws).create_client(
+            service, endpoint_url=aws.endpoint(service), config=settings
+        )
+
+
+def client_of(
+    service: str, url: str, region: str | None, keys: ReadOnlyCredentials, settings: BotoConfig
+) -> Any:
+    """A client of the `service` at `url` by keys that are known: nothing is resolved again."""
+    with _BUSY, _explained():
+        return session(Aws()).create_client(
+            service,
+            region,
+            endpoint_url=url,
+            aws_access_key_id=keys.access_key,
+            aws_secret_access_key=keys.secret_key,
+            aws_session_token=keys.token,
+            config=settings,
+        )
+
+
+def credentials(aws: Aws) -> Credentials:
+    """The process's credentials, which refresh themselves; ConfigError when there are none."""
+    with _BUSY, _explained():
+        found = session(aws).get_credentials()
+    if found is None:
+        raise ConfigError("AWS's own chain finds no credentials", aws_faults.CREDENTIALS)
+    return found
+
+
+def keys(aws: Aws) -> ReadOnlyCredentials:
+    """The keys for the next minutes; TransientError when they cannot be renewed."""
+    found = credentials(aws)
+    with _explained():
+        return found.get_frozen_credentials()
+
+
+def region(aws: Aws) -> str:
+    """The configured region, or that of AWS's own chain."""
+    with _BUSY, _explained():
+        return str(session(aws).get_config_variable("region"))
+
+
+@cache
+def session(aws: Aws) -> Session:
+    """The process's only session: two would assume a role twice, and have two keys."""
+    made = Session()
+    found = aws.region or made.get_config_variable("region") or os.environ.get("AWS_REGION")
+    made.set_config_variable("region", found or REGION)
+    if aws.access_key_id and aws.secret_access_key:
+        token = aws.session_token.get_secret_value() if aws.session_token else None
+        key, secret = (aws.access_key_id, aws.secret_access_key)
+        made.set_credentials(key.get_secret_value(), secret.get_secret_value(), token)
+    authority.trust(made.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"))
+    return made
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except _MISCONFIGURED as error:
+        raise ConfigError(f"AWS's own chain: {error}", aws_faults.CREDENTIALS) from error
+    except ValueError as error:
+        raise ConfigError(f"AWS's own chain: {error}", "write it as https://host:port") from error
+    except (exceptions.BotoCoreError, exceptions.ClientError) as error:
+        advice = aws_faults.advice(error) or aws_faults.CREDENTIALS
+        raise TransientError(f"AWS gives no credentials: {error}", advice) from error

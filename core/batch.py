@@ -1,0 +1,296 @@
+"""Partitions, positions and batches: what flows through the rooms.
+
+A position travels with the rows it belongs to; "+1" is decided in `Coordinates` and nowhere else.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, NamedTuple
+
+import polars as pl
+from pydantic import Field
+
+TIMESTAMP = pl.Datetime("us", "UTC")
+VALUE = "_value"
+HEADERS = "_headers"
+RESCUED = "_rescued"
+HEADERS_DTYPE = pl.List(pl.Struct({"key": pl.String, "value": pl.Binary}))
+
+
+class Partition(NamedTuple):
+    """One ordered log: a partition of a topic or a shard of a stream."""
+
+    source: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """Where to read next in one partition.
+
+    Kafka: `number` is the next offset, `sub` is 0.
+    Kinesis: the sequence number and sub-sequence of the last record read; reading goes on after.
+    `epoch` is which life of the log they count in, see `core.topic_id`; None: the source cannot
+    tell. It is not compared: two lives of one log are refused where they meet.
+    `digits`: how many digits the sequence number had when it came with leading zeros, else 0.
+    """
+
+    number: int
+    sub: int = 0
+    epoch: int | None = field(default=None, compare=False)
+    digits: Annotated[int, Field(exclude=True)] = field(default=0, compare=False)
+
+    @property
+    def received(self) -> str:
+        """The number as the source wrote it."""
+        return str(self.number).zfill(self.digits)
+
+
+class Stretch(NamedTuple):
+    """What a reader at `start` (None: at the first record) reads until it is at `end`."""
+
+    start: Position | None
+    end: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of one partition: `records` records were read between `start` and `end`.
+
+    `start` is None when nothing was held before. Offsets are not dense, so `records` may be less
+    than the difference of the ends (compaction, transaction markers). `first`: the first record
+    that was left where retention took some from `start` on, and the operator accepted that.
+    """
+
+    start: Position | None
+    end: Position
+    records: int
+    first: Position | None = None
+
+    def expired(self, held: Position | None) -> int:
+        """How many offsets a reader at `held` will never get, as the operator accepted."""
+        if self.first is None or held is None:
+            return 0
+        return max(0, self.first.number - held.number)
+
+    def gap(self, held: Position | None) -> range:
+        """The offsets that the slowest sink lacks; empty where a reader at `held` lacks none."""
+        if not self.expired(held) or held is None or self.first is None:
+            return range(0)
+        return range((self.start or held).number, self.first.number)
+
+
+READ_TO_END = 2**62  # the tip of a closed shard of which every record was read
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a source that does not tell its first record knows of a partition, for the table.
+
+    `tip`: when a reader at `position` had read the partition to its end, in milliseconds since
+    1970; `READ_TO_END` where nothing can follow. `accepted_gaps`: stretches before `position` of
+    which records may have expired unread, as the operator accepted.
+    """
+
+    position: Position | None
+    tip: int | None = None
+    accepted_gaps: int = 0
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """How one kind of source names a record, and what a position means in those columns.
+
+    `metadata` are the columns, in table order, that each row of such a source carries.
+    """
+
+    kind: str
+    source: str
+    partition: str
+    number: str
+    sub: str | None
+    key: str
+    metadata: Mapping[str, pl.DataType]
+
+    @property
+    def identity(self) -> list[str]:
+        """The columns that together name one record."""
+        own = [self.source, self.partition, self.number]
+        return own if self.sub is None else [*own, self.sub]
+
+    def after(self, number: int | str, sub: int | None) -> Position:
+        """The position after the record with these coordinates."""
+        return Position(int(number) + 1) if sub is None else Position(int(number), sub)
+
+    def before(self, number: int | str, sub: int | None) -> Position:
+        """The position at which the record with these coordinates comes next."""
+        return Position(int(number)) if sub is None else Position(int(number), sub - 1)
+
+    def column_value(self, position: Position) -> int | str:
+        """`position.number` as its column holds it: a sequence number is text of 64 digits."""
+        return position.number if self.sub is None else f"{position.number:064d}"
+
+    def of(self, partition: Partition) -> pl.Expr:
+        """The rows of `partition`."""
+        dtype = self.metadata[self.partition]
+        source = pl.col(self.source) == pl.lit(partition.source)
+        return source & (pl.col(self.partition) == pl.lit(partition.id).cast(dtype))
+
+    def unread(self, position: Position | None) -> pl.Expr:
+        """The rows that a reader at `position` has not read; None has read nothing."""
+        if position is None:
+            return pl.lit(value=True)
+        number = pl.lit(self.column_value(position))
+        if self.sub is None:
+            return pl.col(self.number) >= number
+        later = pl.col(self.number) > number
+        return later | ((pl.col(self.number) == number) & (pl.col(self.sub) > position.sub))
+
+    def beyond(self, positions: Mapping[Partition, Position | None]) -> pl.Expr:
+        """The rows of any partition in `positions` that lie beyond its position."""
+        rows = [self.of(p) & self.unread(position) for p, position in positions.items()]
+        return pl.any_horizontal(rows) if rows else pl.lit(value=False)
+
+    def within(self, stretches: Mapping[Partition, Stretch]) -> pl.Expr:
+        """The rows that a reader finds between the ends of any of `stretches`."""
+        rows = [
+            self.of(p) & self.unread(start) & ~self.unread(end)
+            for p, (start, end) in stretches.items()
+        ]
+        return pl.any_horizontal(rows) if rows else pl.lit(value=False)
+
+    def counts(self, frame: pl.DataFrame) -> dict[Partition, int]:
+        """Rows per partition."""
+        grouped = frame.lazy().group_by(self.source, self.partition).len().collect()
+        return {Partition(source, str(part)): n for source, part, n in grouped.iter_rows()}
+
+
+KAFKA = Coordinates(
+    kind="kafka",
+    source="_topic",
+    partition="_partition",
+    number="_offset",
+    sub=None,
+    key="_key",
+    metadata={
+        "_topic": pl.String(),
+        "_partition": pl.Int32(),
+        "_offset": pl.Int64(),
+        "_key": pl.String(),
+        "_timestamp": TIMESTAMP,
+    },
+)
+
+KINESIS = Coordinates(
+    kind="kinesis",
+    source="_stream",
+    partition="_shard",
+    number="_sequence",
+    sub="_subsequence",
+    key="_partition_key",
+    metadata={
+        "_stream": pl.String(),
+        "_shard": pl.String(),
+        "_sequence": pl.String(),
+        "_subsequence": pl.Int64(),
+        "_partition_key": pl.String(),
+        "_timestamp": TIMESTAMP,
+    },
+)
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a source read, undecoded.
+
+    `frame`: the metadata columns of `coordinates`, `_value` (Binary, null for a tombstone) and,
+    where an archive wants them, `_headers` (List[Struct[key String, value Binary]]).
+    Rows of one partition are in its order.
+    """
+
+    frame: pl.DataFrame
+    spans: Mapping[Partition, Span]
+    coordinates: Coordinates
+    notes: Mapping[Partition, Note] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the frame holds."""
+        return int(self.frame.estimated_size())
+
+    def without(self, partitions: Collection[Partition]) -> "Records":
+        """The same records less those of `partitions`."""
+        gone = [self.coordinates.of(p) for p in partitions if p in self.spans]
+        frame = self.frame.remove(pl.any_horizontal(gone)) if gone else self.frame
+        spans = {p: span for p, span in self.spans.items() if p not in partitions}
+        notes = {p: note for p, note in self.notes.items() if p not in partitions}
+        return Records(frame, spans, self.coordinates, notes)
+
+
+def _follow(before: Span | None, after: Span) -> Span:
+    if before is None:
+        return after
+    old, new = before.end.epoch, after.end.epoch
+    if after.start != before.end or (None not in {old, new} and old != new):
+        raise ValueError(f"{after} does not start where {before} ends")
+    return Span(before.start, after.end, before.records + after.records, before.first)
+
+
+def _noted(before: Note | None, after: Note) -> Note:
+    if before is None:
+        return after
+    tips = [note.tip for note in (before, after) if note.tip is not None]
+    gaps = before.accepted_gaps + after.accepted_gaps
+    return Note(after.position, max(tips, default=None), gaps)
+
+
+def merge(parts: Iterable[Records]) -> Records:
+    """Consecutive reads of the same source as one; at least one is needed."""
+    held = list(parts)
+
+    frame = pl.concat([part.frame for part in held], rechunk=False)
+    spans: dict[Partition, Span] = {}
+    notes: dict[Partition, Note] = {}
+    for part in held:
+        spans |= {p: _follow(spans.get(p), span) for p, span in part.spans.items()}
+        notes |= {p: _noted(notes.get(p), note) for p, note in part.notes.items()}
+    return Records(frame, spans, held[0].coordinates, notes)
+
+
+class Rejects(NamedTuple):
+    """How many of the last records, those in the window of the reject limit, were rejected."""
+
+    records: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Decoded and cleaned records on their way to the sinks, with the spans they cover.
+
+    Three frames, all with the metadata columns of `coordinates`:
+    `raw`: what was read (with `_value` only when a sink archives it),
+    `clean`: the table's columns, the metadata columns, `_rescued`,
+    `rejected`: the metadata columns, `_value`, `reason`, `detail`, `transform_version`.
+    `window`: the rejects among the last records, this batch included; None where nobody counts.
+    """
+
+    raw: pl.DataFrame
+    clean: pl.DataFrame
+    rejected: pl.DataFrame
+    spans: Mapping[Partition, Span]
+    coordinates: Coordinates
+    window: Rejects | None = None
+    notes: Mapping[Partition, Note] = field(default_factory=dict)
+
+    @cached_property
+    def counts(self) -> tuple[Mapping[Partition, int], ...]:
+        """Rows per partition: of `raw`, `clean` and `rejected`."""
+        return tuple(map(self.coordinates.counts, (self.raw, self.clean, self.rejected)))
+
+
+Positions = Mapping[Partition, Position | None]

@@ -1,0 +1,25 @@
+"""librdkafka's properties as the configuration says."""
+
+from typing import Any
+
+from core.config import Config
+
+_SPELLINGS = ("sasl.mechanism", "sasl.mechanisms")
+_IAM = "AWS_MSK_IAM"
+
+
+def properties(config: Config) -> dict[str, Any]:
+    """The section `kafka` for any of librdkafka's clients; every client is made from it.
+
+    With `sasl.mechanism: AWS_MSK_IAM`, as Java clients call it, tokens are signed for `aws.region`
+    with the section `aws`'s keys, or those of AWS's own chain. Raises ConfigError when there are
+    none, or no signer.
+    """
+    own = config.kafka.properties()
+    if _IAM not in map(own.get, _SPELLINGS):
+        return own
+    from core.msk import Signer  # noqa: PLC0415  # boto3 is slow to import
+
+    kept = {name: value for name, value in own.items() if name not in _SPELLINGS}
+    oauth = {"sasl.mechanism": "OAUTHBEARER", "oauth_cb": Signer(config.aws)}
+    return {"security.protocol": "SASL_SSL", **kept, **oauth}

@@ -1,0 +1,161 @@
+"""The borders between the rooms: what a source, its listener and a sink promise the loop."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from core.batch import Batch, Coordinates, Partition, Position, Positions, Records, Rejects
+from core.origins import Start
+from core.topic_id import Known
+
+# What delta-rs and polars need to open a table: called at each opening, since keys expire.
+Options = Callable[[], dict[str, str]]
+
+
+class Listener(Protocol):
+    """What a source tells the loop about its partitions; called from inside `open` and `poll`.
+
+    Both only take note: a rebalance waits for them.
+    """
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """These partitions are ours from now on; none is read before its first `seek`."""
+        ...
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """These partitions are no longer ours: their buffered records must be dropped."""
+        ...
+
+
+class Source(Protocol):
+    """Where records come from. The loop calls it from one thread only."""
+
+    coordinates: Coordinates
+
+    def open(self, listener: Listener) -> None:
+        """Connect; `listener` hears of partitions from now on."""
+        ...
+
+    def poll(self, timeout: float) -> Records | None:
+        """The next records, or None when none came within `timeout` seconds.
+
+        Each span starts where the last one of its partition ended, or where `seek` put it (None
+        when that said None).
+        """
+        ...
+
+    def starts(self, sources: Collection[str]) -> Mapping[str, Start]:
+        """Where the partitions of these topics or streams may begin at a pipeline's first start.
+
+        None for a bounded source. The one method that another thread may call. Raises
+        TransientError while that cannot be told.
+        """
+        ...
+
+    def bind(self, known: Mapping[Partition, Known]) -> None:
+        """Hear what the sinks know of partitions that are sought next.
+
+        A log that is not theirs is refused before anything of it is read: `poll` raises
+        TopicRecreated.
+        """
+        ...
+
+    def seek(self, positions: Positions) -> None:
+        """From the next `poll` on, read each partition from its position (None: from its first).
+
+        This starts a partition that was assigned and moves one that runs; those that are not ours
+        (any more) are passed over. It may be called from inside `assigned`.
+        """
+        ...
+
+    def pause(self) -> None:
+        """Fetch nothing until `resume`; `poll` still serves the group and hears of partitions.
+
+        What was on its way already may still come.
+        """
+        ...
+
+    def resume(self) -> None:
+        """Fetch again, from where each partition was or was sought to meanwhile."""
+        ...
+
+    def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
+        """Tell the broker how far the sinks are: a hint for lag tools, never the truth."""
+        ...
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a bounded source has given everything; a live one never has."""
+        ...
+
+    def close(self) -> None:
+        """Leave cleanly."""
+        ...
+
+
+class Sink(Protocol):
+    """Where batches go. Each sink is exactly once by its own positions."""
+
+    name: str
+
+    def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
+        """The truth about how far this sink is, read afresh; None: it holds nothing.
+
+        Raises PositionLost when rows are there but their position is not.
+        """
+        ...
+
+    def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:
+        """The `Batch.window` of the newest commits that moved `partitions`, oldest first.
+
+        To be asked after `positions`. Commits under other rules (schema, transform) are left out;
+        none where the sink keeps no windows.
+        """
+        ...
+
+    def origins(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:
+        """Where the pipeline began, for partitions of sources of which `pin` has told.
+
+        To be asked after `positions`; see `Known.origin`.
+        """
+        ...
+
+    def tips(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """When each partition was last read to its end (see `Note`), as far as this sink keeps it.
+
+        To be asked after `positions`.
+        """
+        ...
+
+    def gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, range]:
+        """The newest accepted gap of each partition that this sink has recorded, if any.
+
+        To be asked after `positions`; see `Known.gaps`.
+        """
+        ...
+
+    def pin(self, starts: Mapping[str, Start]) -> None:
+        """Fix in one commit where the pipeline begins to read these sources, if this sink keeps it.
+
+        Raises StalePosition when another member has done so.
+        """
+        ...
+
+    def arrivals(self, partitions: Collection[Partition]) -> Mapping[Partition, datetime]:
+        """When the newest row of each partition arrived at the source.
+
+        Only where the arrival tells which life of a log it was of: on Kinesis.
+        """
+        ...
+
+    def write(self, batch: Batch) -> None:
+        """Make the batch's rows beyond the own positions durable, and the positions with them.
+
+        Raises StalePosition when another writer has moved a position since `positions` or the
+        last `write`, TransientError when the same call may be tried again, FatalError otherwise.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish what was put off."""
+        ...

@@ -1,0 +1,1 @@
+"""The REST Proxy's interface to Kafka."""

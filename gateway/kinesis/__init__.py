@@ -1,0 +1,1 @@
+"""The API Gateway's interface to Kinesis."""

@@ -1,0 +1,124 @@
+"""Kinesis as the routes call it: its answers, its refusals, and whether it takes our credentials.
+
+A fault of the gateway's own credentials or clock is not the caller's: it is answered with 503, as
+nothing was stored, and keeps the gateway from being ready until Kinesis takes them again.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ParamValidationError,
+)
+from starlette.concurrency import run_in_threadpool
+
+from core import aws_faults
+from gateway.http.limits import RETRY_LATER
+from gateway.http.responses import Refusal
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
+
+THROUGHPUT = "ProvisionedThroughputExceededException"
+THROTTLED = {
+    THROUGHPUT,
+    "LimitExceededException",
+    "ThrottlingException",
+    "KMSThrottlingException",
+}
+_log = structlog.get_logger("gateway")
+
+
+class Streams:
+    """Calls of one Kinesis client, and the last fault of its credentials."""
+
+    def __init__(self, client: "KinesisClient") -> None:
+        self._client = client
+        self._fault: str | None = None
+
+    async def call(self, operation: str, **wanted: Any) -> dict[str, Any]:
+        """The answer to boto3's `operation` without its metadata.
+
+        Raises Refusal when Kinesis refuses it or does not answer.
+        """
+        try:
+            answer = await run_in_threadpool(partial(self._answer, operation, wanted))
+        except (ClientError, BotoCoreError) as error:
+            raise self._refusal(error) from None
+        return {key: _plain(value) for key, value in answer.items() if key != "ResponseMetadata"}
+
+    def fault(self) -> str | None:
+        """Why Kinesis does not take the gateway's credentials, or None; may block.
+
+        Kinesis is only asked again after such a fault: a gateway to Kafka alone needs none.
+        """
+        if self._fault is not None:
+            try:
+                self._answer("list_streams", {"Limit": 1})
+            except ClientError as error:
+                self._note(error)  # whatever else it refuses, it has taken the credentials
+            except BotoCoreError as error:
+                _log.debug("kinesis", error=type(error).__name__)
+        return self._fault
+
+    def _answer(self, operation: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = getattr(self._client, operation)(**wanted) or {}
+        self._tell(None)
+        return answer
+
+    def _note(self, error: Exception) -> None:
+        advice = aws_faults.advice(error)
+        name = _code(error) or type(error).__name__
+        self._tell(advice and f"Kinesis refuses the gateway's credentials ({name}): {advice}")
+
+    def _tell(self, fault: str | None) -> None:
+        if fault != self._fault:
+            _log.warning("kinesis_credentials", fault=fault or "none any more")
+        self._fault = fault
+
+    def _refusal(self, error: ClientError | BotoCoreError) -> Refusal:
+        if aws_faults.advice(error) is not None:
+            self._note(error)
+            return _unavailable("Kinesis refuses the gateway's credentials")
+        if isinstance(error, ClientError):
+            return _refused(error)
+        if isinstance(error, (EndpointConnectionError, ConnectTimeoutError)):
+            return _unavailable("Kinesis cannot be reached")
+        if isinstance(error, ParamValidationError):
+            return Refusal(400, "ValidationException", str(error))
+        _log.warning("kinesis", error=type(error).__name__)
+        return Refusal(500, "InternalFailure", "Kinesis did not answer; outcome unknown")
+
+
+def _unavailable(message: str) -> Refusal:
+    return Refusal(503, "ServiceUnavailable", message, RETRY_LATER)
+
+
+def _refused(error: ClientError) -> Refusal:
+    code, message = _code(error), error.response["Error"].get("Message", "")
+    if code in THROTTLED:
+        return Refusal(429, code, message, RETRY_LATER)
+    if code == "ResourceNotFoundException":
+        return Refusal(404, code, message)
+    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    return Refusal(400 if status < 500 else 500, code, message)  # noqa: PLR2004
+
+
+def _code(error: Exception) -> str:
+    return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+
+
+def _plain(value: Any) -> Any:
+    """`value` as Kinesis's JSON has it: times are seconds since 1970."""
+    if isinstance(value, datetime):
+        return value.timestamp()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""The parts that the chaos run breaks, composed."""

@@ -1,0 +1,262 @@
+"""From configuration to parts: which source, transform and sinks make up a pipeline."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
+
+import polars as pl
+
+from audit.archive import Archive
+from audit.verify import Tables
+from chaos.points import Rig
+from consumers.engine.loop import Limits, Loop
+from consumers.kafka.source import KafkaSource
+from core import config as settings
+from core import kafka
+from core.batch import KAFKA, KINESIS, VALUE, Batch, Coordinates, Partition, Records
+from core.clock import Clock
+from core.config import Config, Pipeline
+from core.outage import Outage
+from core.protocols import Sink, Source
+from sinks.delta.rows import folder_of
+from sinks.delta.sink import DeltaSink
+from sinks.delta.target import Target
+from sinks.parquet.sink import ParquetSink
+from sinks.storage.options import options_at
+from sinks.storage.protocol import Store
+from sinks.storage.store import open_store
+from transforms.process import load_schema, load_transform, processor, rules_of
+
+QUARANTINE_DEFER = 10.0  # seconds that "nothing was rejected up to here" may wait for a commit
+
+
+def tables_of(config: Config, name: str) -> Tables:
+    """The live tables of the pipeline `name`."""
+    pipeline = config.pipeline(name)
+    app = f"pinpip/{name}/{pipeline.incarnation}"
+    tables = tables_at(config, config.lake.uri(pipeline.table), coordinates_of(pipeline), app)
+    return replace(tables, folder=folder_of(pipeline.incarnation))
+
+
+def tables_at(config: Config, uri: str, coordinates: Coordinates, app: str) -> Tables:
+    """The table at `uri` and the quarantine beside it, their positions under `app`."""
+    options = options_at(uri, config.aws)
+    return Tables(uri, f"{uri}_quarantine", options, coordinates, app)
+
+
+def coordinates_of(pipeline: Pipeline) -> Coordinates:
+    """How the pipeline's source names a record."""
+    return KINESIS if isinstance(pipeline.source, settings.KinesisSource) else KAFKA
+
+
+def drops_tombstones(pipeline: Pipeline) -> bool:
+    """Whether records without a value are filtered out instead of quarantined."""
+    source = pipeline.source
+    return isinstance(source, settings.KafkaSource) and source.tombstones == "drop"
+
+
+def group_of(config: Config, name: str) -> str:
+    """The consumer group of a Kafka pipeline."""
+    source = config.pipeline(name).source
+    own = source.group if isinstance(source, settings.KafkaSource) else None
+    return own or f"pinpip-{config.id}-{name}"
+
+
+def archives(pipeline: Pipeline) -> list[settings.ParquetSink]:
+    """The pipeline's Parquet sinks."""
+    return [s for s in pipeline.sinks if isinstance(s, settings.ParquetSink)]
+
+
+def source_of(
+    config: Config,
+    name: str,
+    clock: Clock,
+    outage: Callable[[str], Outage],
+    accepted: Mapping[Partition, int] | None = None,
+) -> Source:
+    """The live source of the pipeline `name`; `outage` makes what hears of its faults.
+
+    `accepted` as in `KafkaSource`; a stream has no offsets: it only says whether.
+    """
+    pipeline = config.pipeline(name)
+    source = pipeline.source
+    memory = int(config.batching.memory)
+    if isinstance(source, settings.KinesisSource):
+        from consumers.kinesis.calls import CLIENT_CONFIG
+        from consumers.kinesis.source import KinesisSource  # boto3 is slow to import
+        from core import aws
+
+        client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
+        return KinesisSource(
+            client,
+            source.stream,
+            clock=clock,
+            start=source.start,
+            memory=memory // 4,
+            outage=outage("source"),
+            accept_gap=accepted is not None,
+        )
+    topics = KafkaSource(
+        kafka.properties(config),
+        source.topics,
+        group_of(config, name),
+        budget=memory,
+        start=source.start,
+        outage=outage("source"),
+        want_headers=any(archive.stage == "raw" for archive in archives(pipeline)),
+    )
+    topics.accepted = accepted or {}
+    return topics
+
+
+def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], Batch]:
+    """The pipeline's decode and transform."""
+    schema, transform = load_schema(pipeline.schema_), load_transform(pipeline.transform)
+    return processor(
+        schema,
+        transform,
+        coordinates_of(pipeline),
+        keep_values=keep_values,
+        drop_tombstones=drops_tombstones(pipeline),
+    )
+
+
+def decides(pipeline: Pipeline) -> str:
+    """A digest of what decides whether a record of the pipeline is rejected."""
+    schema, transform = load_schema(pipeline.schema_), load_transform(pipeline.transform)
+    return rules_of(schema, transform, ["drop"] if drops_tombstones(pipeline) else [])
+
+
+def archive_uri(pipeline: Pipeline, archive: settings.ParquetSink) -> str:
+    """Where the archive's chains of the pipeline's incarnation are."""
+    return f"{archive.parquet.rstrip('/')}/{folder_of(pipeline.incarnation)}".rstrip("/")
+
+
+def delta_sinks(
+    config: Config,
+    tables: Tables,
+    process: Callable[[Records], Batch],
+    clock: Clock,
+    *,
+    begins: bool = False,
+    rules: str = "",
+    rig: Rig | None = None,
+) -> list[Sink]:
+    """The clean table and its quarantine; `begins` and `rules` as in `sinks.delta.sink.Target`."""
+    coordinates = tables.coordinates
+    empty = process(_nothing(coordinates))
+    clean = Target(
+        tables.clean,
+        tables.options,
+        empty.clean.schema,
+        coordinates,
+        tables.app,
+        folder=tables.folder,
+        begins=begins,
+        rules=rules,
+    )
+    rejected = replace(
+        clean,
+        rules="",
+        uri=tables.quarantine,
+        schema=empty.rejected.schema,
+        stage="rejected",
+        defer=QUARANTINE_DEFER,
+    )
+    return [
+        DeltaSink(name, target, _store(config, target.uri, name, rig), clock)
+        for name, target in (("clean", clean), ("quarantine", rejected))
+    ]
+
+
+def sinks_of(
+    config: Config,
+    name: str,
+    process: Callable[[Records], Batch],
+    clock: Clock,
+    *,
+    begins: bool = False,
+    rig: Rig | None = None,
+) -> list[Sink]:
+    """All sinks of the live pipeline `name`; `begins` as in `sinks.delta.sink.Target`."""
+    pipeline = config.pipeline(name)
+    coordinates = coordinates_of(pipeline)
+    chains: list[Sink] = [
+        ParquetSink(_store(config, archive_uri(pipeline, a), own, rig), a.stage, coordinates, own)
+        for a in archives(pipeline)
+        for own in [f"archive {a.parquet}"]
+    ]
+    tables = tables_of(config, name)
+    own_rules = decides(pipeline)
+    deltas = delta_sinks(config, tables, process, clock, begins=begins, rules=own_rules, rig=rig)
+    sinks = [*deltas, *chains]
+    return [rig.sink(sink) for sink in sinks] if rig else sinks
+
+
+def archives_of(config: Config, name: str) -> list[Archive]:
+    """What the Parquet sinks of the pipeline `name` have written."""
+    pipeline = config.pipeline(name)
+    return [
+        Archive(open_store(archive_uri(pipeline, a), config.aws), a.stage, coordinates_of(pipeline))
+        for a in archives(pipeline)
+    ]
+
+
+def _store(config: Config, uri: str, sink: str, rig: Rig | None) -> Store:
+    store = open_store(uri, config.aws)
+    return rig.store(sink, store) if rig else store
+
+
+def limits_of(config: Config, *, accept_rejects: bool = False) -> Limits:
+    """When a batch is due: a byte budget that leaves room for queue, buffer and frames."""
+    batching = config.batching
+    return Limits(
+        max_records=batching.max_records,
+        max_bytes=min(int(batching.max_bytes), int(batching.memory) // 4),
+        max_wait=batching.max_wait,
+        reject_ratio=batching.reject_ratio,
+        reject_window=batching.reject_window,
+        accept_rejects=accept_rejects,
+    )
+
+
+def loop_of(
+    config: Config,
+    name: str,
+    clock: Clock,
+    executor: Executor,
+    written: Callable[[Batch], None],
+    *,
+    outage: Callable[[str], Outage] | None = None,
+    begins: bool = False,
+    accept_rejects: bool = False,
+    accepted: Mapping[Partition, int] | None = None,
+    rig: Rig | None = None,
+) -> Loop:
+    """The live pipeline `name`, ready to run.
+
+    `outage` makes what hears of the faults of a part; `begins` as in `sinks.delta.sink.Target`,
+    `accept_rejects` as in `consumers.engine.loop.Limits`, `accepted` as in `KafkaSource`;
+    `rig` puts crash points between the parts.
+    """
+    pipeline = config.pipeline(name)
+    keep = any(archive.stage == "raw" for archive in archives(pipeline))
+    process = process_of(pipeline, keep_values=keep)
+    outages = outage or partial(Outage, clock=clock)
+    source = source_of(config, name, clock, outages, accepted)
+    return Loop(
+        rig.source(source) if rig else source,
+        process,
+        sinks_of(config, name, process, clock, begins=begins, rig=rig),
+        limits_of(config, accept_rejects=accept_rejects),
+        clock,
+        executor,
+        written,
+        outage=outages,
+    )
+
+
+def _nothing(coordinates: Coordinates) -> Records:
+    schema = pl.Schema({**coordinates.metadata, VALUE: pl.Binary()})
+    return Records(pl.DataFrame(schema=schema), {}, coordinates)

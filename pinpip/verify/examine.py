@@ -1,0 +1,185 @@
+"""One pipeline under verify: its tables, archives and source, as numbers, findings and unknowns."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.progress import Progress
+
+    from audit.archive import Tally as Chain
+    from audit.invariants import Finding, Unknown
+    from audit.verify import Report, Tally, Watch
+    from core.batch import Coordinates, Position
+    from core.config import Config
+    from pinpip.verify.plan import Plan
+    from pinpip.verify.reread import Reread
+    from pinpip.verify.unread import Beyond, Marked
+
+_WHOLE = "the whole table"
+_COUNTS = ("read", "clean", "quarantined", "filtered", "expired", "accepted_gaps")
+
+
+def examine(
+    config: "Config",
+    name: str,
+    grace: float | None,
+    plan: "Plan | None" = None,
+    bar: "Progress | None" = None,
+) -> dict[str, Any]:
+    """One pipeline's counts, findings and unknowns; `grace` None leaves the source out.
+
+    With a `plan` the source is read again and compared, content included. Keys: pipeline, read,
+    clean, quarantined, filtered, expired, accepted_gaps (of shards), held_back (behind open
+    transactions), waiting (unread, but not for longer than `grace`), partitions (how many),
+    findings, unknown, offline, transform, by_partition, archives, reread (or None).
+    """
+    from audit.verify import prove, snapshots
+    from pinpip.pipelines import archives_of, tables_of
+    from pinpip.verify.unread import Beyond, Marked, beyond, marked
+
+    clean, quarantine = snapshots(tables_of(config, name))
+    archives = archives_of(config, name)
+    ends = Marked() if grace is None else marked(config, name, must=plan is not None)
+    report = prove(clean, quarantine, archives, _watch(bar, name), ends.marks)
+    late, again = Beyond(), None
+    if grace is not None:
+        positions = {t.partition: t.position for t in report.tallies}
+        late = beyond(config, name, positions, ends, grace, clean)
+    if plan is not None:
+        from pinpip.verify.reread import Held, reread
+
+        held = Held(clean, quarantine, archives, report, ends.marks)
+        again = reread(config, name, held, plan, _watch(bar, f"{name}, again"))
+    findings, unknown = _verdict(report, ends, late, again, tables_of(config, name).coordinates)
+    return {
+        "pipeline": name,
+        **{count: sum(getattr(t, count) for t in report.tallies) for count in _COUNTS},
+        "held_back": sum(ends.held_back.values()),
+        "waiting": sum(late.waiting.values()),
+        "partitions": len(report.tallies),
+        "findings": findings,
+        "unknown": unknown,
+        "offline": grace is None,
+        "transform": config.pipeline(name).transform,
+        "by_partition": [_partition(t, ends) for t in report.tallies],
+        "archives": [_chain(chain) for chain in report.chains],
+        "reread": None if again is None or plan is None else _again(again, plan, report),
+    }
+
+
+def _verdict(
+    report: "Report", ends: "Marked", late: "Beyond", again: "Reread | None", kind: "Coordinates"
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """All findings, and all that is not known: of the tables, the identities and the source."""
+    others, silent = _lives(report, late, {**ends.epochs, **late.epochs}, kind, again)
+    beyond = [_finding(*found) for found in late.findings]
+    open_ = [_unknown(u.partition, u.detail) for u in _unproven(report, again)]
+    unread = [_unknown(*found) for found in {**ends.unknown, **late.unknown}.items()]
+    return [*_differences(report, again), *others, *beyond], [*open_, *silent, *unread]
+
+
+def _differences(report: "Report", again: "Reread | None") -> list[dict[str, str]]:
+    """What is wrong with the data; reading everything again tells what an expired ledger cannot."""
+    settled = again.settled if again else ()
+    found = [f for f in report.findings if not (f.kind == "gap" and f.partition in settled)]
+    found += _sure(report, again.findings) if again else ()
+    return [_finding(str(f.kind), f.partition or _WHOLE, f.detail) for f in found]
+
+
+def _sure(report: "Report", found: "tuple[Finding, ...]") -> "list[Finding]":
+    """Differences from the source; a missing one may be a row that names no incarnation."""
+    return [f for f in found if not (f.kind == "missing" and f.partition in report.unsure)]
+
+
+def _unproven(report: "Report", again: "Reread | None") -> "list[Unknown]":
+    """What the data cannot prove, and the source read again from its first record did not."""
+    whole = again.whole - set(report.unsure) if again else ()
+    return [u for u in report.unknown if u.partition not in whole]
+
+
+def _lives(
+    report: "Report",
+    late: "Beyond",
+    now: "Mapping[str, int | None]",
+    kind: "Coordinates",
+    again: "Reread | None",
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Sinks of another life of the source than there is `now`, and what could not be compared.
+
+    Where every row of a partition equals the source's record, no identity proves more.
+    """
+    from audit import identity
+
+    compared = again.settled if again else ()
+    unknown = [_unknown(*u) for u in identity.unknown(report.lives, now, kind, compared)]
+    found = {str(f.kind) for f in report.findings} | {name for name, *_ in late.findings}
+    if "recreated" in found:
+        return [], unknown
+    different = identity.differences(report.lives, now, kind)
+    return [_finding(str(f.kind), f.partition, f.detail) for f in different], unknown
+
+
+def _finding(kind: str, where: object, detail: str) -> dict[str, str]:
+    return {"kind": kind, "where": str(where), "detail": detail}
+
+
+def _unknown(where: object, detail: str) -> dict[str, str]:
+    return {"where": str(where or _WHOLE), "detail": detail}
+
+
+def _partition(tally: "Tally", ends: "Marked") -> dict[str, Any]:
+    """One partition's numbers beside the source's; numbers of Kinesis as text."""
+    from pinpip.verify.unread import lag
+
+    low, high = ends.marks.get(tally.partition, (None, None))
+    return {
+        "partition": str(tally.partition),
+        "first_offset": low.number if low else None,
+        "end": high.number if high else None,
+        "position": _number(tally.position),
+        "lag": lag(tally.position, low, high) if low and high else None,
+        "held_back": ends.held_back.get(tally.partition, 0) if high else None,
+        **{count: getattr(tally, count) for count in _COUNTS},
+        "gaps": tally.gaps,
+    }
+
+
+def _chain(chain: "Chain") -> dict[str, Any]:
+    return {
+        "archive": chain.archive,
+        "partition": str(chain.partition),
+        "objects": chain.objects,
+        "records": chain.records,
+        "expired": chain.expired,
+        "start": _number(chain.start),
+        "end": _number(chain.end),
+    }
+
+
+def _number(position: "Position | None") -> int | str | None:
+    """An offset; a sequence number as text: programs read large numbers as floats."""
+    if position is None:
+        return None
+    return position.number if position.number < 2**53 else f"{position.number}.{position.sub}"
+
+
+def _again(again: "Reread", plan: "Plan", report: "Report") -> dict[str, Any]:
+    return {
+        "records": again.records,
+        "rows": again.rows,
+        "out_of_reach": again.out_of_reach,
+        "expired": sum(tally.expired for tally in report.tallies),
+        "sample": plan.sample,
+        "seed": None if plan.sample is None else plan.seed,
+    }
+
+
+def _watch(bar: "Progress | None", name: str) -> "Watch":
+    """What moves the bar by one task of its own."""
+    if bar is None:
+        return lambda _what, _done, _total: None
+    task = bar.add_task(name, total=None)
+    return lambda what, done, total: bar.update(
+        task, description=f"{name} {what}", completed=done, total=total
+    )

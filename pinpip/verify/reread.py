@@ -1,0 +1,247 @@
+"""verify's second reading: the source again, compared with what the sinks hold."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from audit.archive import Archive
+from audit.invariants import Finding
+from audit.reread import Comparison
+from audit.snapshot import Snapshot
+from audit.verify import Report, Watch
+from consumers.engine.loop import IN_FLIGHT, Loop
+from consumers.kafka import window as kafka_window
+from consumers.kafka.ends import forgetful_topics
+from consumers.kinesis import window as kinesis_window
+from core import config as settings
+from core import kafka
+from core.batch import Batch, Partition, Position
+from core.clock import Clock, SystemClock
+from core.config import Config
+from core.errors import RecordsExpired
+from core.protocols import Source
+from pinpip import bounded, pipelines
+from pinpip.verify.plan import Plan
+from pinpip.watermarks import Marks, marks_of
+
+STRETCH = 1000
+_TRIES = 10
+_Starts = dict[Partition, Position | None]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a pipeline's sinks hold, as verify saw it, and the source's first offsets and ends."""
+
+    clean: Snapshot
+    quarantine: Snapshot
+    archives: Sequence[Archive]
+    report: Report
+    marks: Marks
+
+
+@dataclass(frozen=True)
+class Reread:
+    """How many `records` were read again, and compared with how many `rows` of the tables.
+
+    `out_of_reach`: rows whose records the source no longer gives; of a sample: stretches that
+    could not be read. `settled`: partitions of which everything was compared from the first row on;
+    `whole`: those that were compared from the first record of all.
+    """
+
+    findings: tuple[Finding, ...]
+    records: int
+    rows: int
+    out_of_reach: int
+    settled: frozenset[Partition] = frozenset()
+    whole: frozenset[Partition] = frozenset()
+
+
+def reread(config: Config, name: str, held: Held, plan: Plan, watch: Watch) -> Reread:
+    """Read the source again through the pipeline's own decode and transform, and compare.
+
+    `watch` is told how many records came, and of how many about.
+    """
+    if plan.sample is None:
+        return _whole(config, name, held, watch)
+    return _sampled(config, name, held, plan.sample, plan.seed, watch)
+
+
+def _whole(config: Config, name: str, held: Held, watch: Watch) -> Reread:
+    starts, skips = _reach(config, name, held)
+    total = _total(held, starts)
+    comparison = _comparison(config, name, held, starts, skips)
+    _run(config, name, comparison, lambda: watch("", comparison.records, total))
+    rows = _rows(comparison, held)
+    everything = sum(t.clean + t.quarantined for t in held.report.tallies)
+    settled = {p for p in starts if comparison.is_done(p) and _began_first(held, p, starts[p])}
+    return Reread(
+        findings=tuple(comparison.findings()),
+        records=comparison.records,
+        rows=rows,
+        out_of_reach=max(0, everything - rows),
+        settled=frozenset(settled),
+        whole=frozenset(p for p in settled if starts[p] == Position(0)),
+    )
+
+
+def _reach(config: Config, name: str, held: Held) -> tuple[_Starts, dict[Partition, Position]]:
+    """Where the comparison of each partition begins, and from where the others may be read."""
+    tallies = {t.partition: t for t in held.report.tallies}
+    source = config.pipeline(name).source
+    if not isinstance(source, settings.KafkaSource):
+        return dict.fromkeys(tallies), {}
+    starts: _Starts = {}
+    skips = {}
+    for partition, (low, high) in held.marks.items():
+        tally = tallies.get(partition)
+        first = tally.first if tally and source.start == "latest" else 0
+        if tally is None or tally.position is None or first is None or tally.position > high:
+            skips[partition] = high
+        else:
+            starts[partition] = max(low, Position(int(first)))
+    return starts, skips
+
+
+def _began_first(held: Held, partition: Partition, start: Position | None) -> bool:
+    """Whether the comparison began no later than the first row, which Kinesis does not say."""
+    [first] = [t.first for t in held.report.tallies if t.partition == partition]
+    return start is not None and isinstance(first, int) and start.number <= first
+
+
+def _total(held: Held, starts: _Starts) -> int:
+    """Offsets to be read; Kinesis: the records that the ledger knows of."""
+    if not held.marks:
+        return sum(t.read for t in held.report.tallies)
+    ends = {t.partition: t.position for t in held.report.tallies}
+    spans = [(start, ends[p]) for p, start in starts.items()]
+    return sum(max(0, end.number - start.number) for start, end in spans if start and end)
+
+
+def _sampled(config: Config, name: str, held: Held, sample: int, seed: int, watch: Watch) -> Reread:
+    drawn = _draws(held, sample, random.Random(seed))
+    within = [(p, at) for p, at in drawn if _is_in_reach(held, p, at)]
+    compared: list[Comparison] = []
+
+    def tell() -> None:
+        watch("", sum(one.records for one in compared), len(within) * STRETCH)
+
+    for starts in _rounds(within):
+        skips = _ends(held)
+        compared.append(_comparison(config, name, held, starts, skips, most=STRETCH))
+        _run(config, name, compared[-1], tell)
+    return Reread(
+        findings=tuple(finding for one in compared for finding in one.findings()),
+        records=sum(one.records for one in compared),
+        rows=sum(_rows(one, held) for one in compared),
+        out_of_reach=len(drawn) - len(within),
+    )
+
+
+def _draws(held: Held, sample: int, rng: random.Random) -> list[tuple[Partition, Position]]:
+    sides = [side for side in (held.clean, held.quarantine) if side.height]
+    heights = [side.height for side in sides]
+    drawn = [rng.choices(sides, heights)[0].draw(rng) for _ in range(sample if sides else 0)]
+    return [found for found in drawn if found is not None]
+
+
+def _is_in_reach(held: Held, partition: Partition, at: Position) -> bool:
+    if not held.marks:
+        return True
+    low, high = held.marks.get(partition, (at, Position(-1)))
+    return low <= at <= high
+
+
+def _ends(held: Held) -> dict[Partition, Position]:
+    """Where there is nothing left to read, or little."""
+    if held.marks:
+        return {p: high for p, (_, high) in held.marks.items()}
+    return {t.partition: t.position for t in held.report.tallies if t.position}
+
+
+def _rounds(within: Sequence[tuple[Partition, Position]]) -> Iterator[_Starts]:
+    """The stretches in turns, none with two of one partition."""
+    left = list(within)
+    while left:
+        turn: _Starts = dict(reversed(left))
+        yield turn
+        left = [(p, at) for p, at in left if turn[p] != at]
+
+
+def _rows(comparison: Comparison, held: Held) -> int:
+    return sum(comparison.rows[side.name] for side in (held.clean, held.quarantine))
+
+
+def _comparison(
+    config: Config,
+    name: str,
+    held: Held,
+    starts: _Starts,
+    skips: Mapping[Partition, Position],
+    most: int | None = None,
+) -> Comparison:
+    source = config.pipeline(name).source
+    forgetful: set[str] = set()
+    if isinstance(source, settings.KafkaSource):
+        forgetful = forgetful_topics(kafka.properties(config), source.topics)
+    return Comparison(
+        [held.clean, held.quarantine, *held.archives],
+        starts,
+        pipelines.coordinates_of(config.pipeline(name)),
+        skips=skips,
+        most=most,
+        forgetful=forgetful,
+    )
+
+
+def _run(
+    config: Config,
+    name: str,
+    comparison: Comparison,
+    tell: Callable[[], None],
+    tries: int = _TRIES,
+) -> None:
+    """Read until the comparison is done; retention may overtake it, then it goes on behind that."""
+    try:
+        _read(config, name, comparison, tell)
+    except RecordsExpired:
+        marks = marks_of(config, name)
+        if not (marks and tries):
+            raise
+        comparison.skip({p: low for p, (low, _) in marks.items()})
+        _run(config, name, comparison, tell, tries - 1)
+
+
+def _read(config: Config, name: str, comparison: Comparison, tell: Callable[[], None]) -> None:
+    if comparison.done:
+        return
+    pipeline = config.pipeline(name)
+    keeps = any(archive.stage == "raw" for archive in pipelines.archives(pipeline))
+    limits = replace(pipelines.limits_of(config), reject_ratio=1.0)
+    clock = SystemClock()
+
+    def compared(_: Batch) -> None:
+        tell()
+        if comparison.done:
+            loop.stop()
+
+    with ThreadPoolExecutor(IN_FLIGHT, "compare") as workers:
+        loop = Loop(
+            _source(config, name, clock, want_headers=keeps),
+            pipelines.process_of(pipeline, keep_values=keeps),
+            [comparison],
+            limits,
+            clock,
+            workers,
+            compared,
+        )
+        loop.run()
+
+
+def _source(config: Config, name: str, clock: Clock, *, want_headers: bool) -> Source:
+    source = config.pipeline(name).source
+    if isinstance(source, settings.KafkaSource):
+        window = kafka_window.Window()
+        return bounded.kafka_source(config, name, source, window, want_headers=want_headers)
+    return bounded.kinesis_source(config, source, kinesis_window.Window(), clock)

@@ -1,0 +1,1 @@
+"""The Delta sink and the log that it writes."""

@@ -1,0 +1,99 @@
+"""Checkpoints of one Delta table, written beside the commits, and the log's clean-up after each."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import suppress
+from datetime import timedelta
+
+import structlog
+
+from core.errors import FatalError, PinpipError
+from core.protocols import Options
+from sinks.delta import cleanup, hint, listing, settled
+from sinks.delta.hint import Hint
+from sinks.storage.protocol import Store
+
+EVERY = 100  # commits at least
+SHARE = 32  # of what the last checkpoint lists: all of them together stay within 33 times the last
+PATIENCE = 5.0  # seconds for one under way when the sink is closed; a later commit makes another
+_log = structlog.get_logger()
+
+
+def is_due(version: int, last: Hint | None) -> bool:
+    """Whether the writer of `version` is to write a checkpoint.
+
+    The distance grows with the table: a checkpoint lists all files, so that with a fixed one all
+    of them together would grow with the square of the table's age. Each version has one writer;
+    where that one fails, the writer of every hundredth version later tries again.
+    """
+    before, size = last if last is not None and last.version < version else (0, 0)
+    late = version - before - max(EVERY, size // SHARE)
+    return late >= 0 and late % EVERY == 0
+
+
+class Checkpoints:
+    """Writes them in a process of their own: what that takes of memory ends with it."""
+
+    def __init__(self, name: str, uri: str, options: Options, store: Store) -> None:
+        self._uri = uri
+        self._options = options
+        self._store = store
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"checkpoint-{name}")
+        self._running: Future[None] | None = None
+        self._child: subprocess.Popen[str] | None = None
+        self._closing = False
+
+    def committed(self, version: int, last: Hint | None) -> None:
+        """Take note that `version` was just committed; `last` is the newest checkpoint."""
+        if is_due(version, last) and (self._running is None or self._running.done()):
+            self._running = self._thread.submit(self._renew)
+
+    def close(self) -> None:
+        """Let a running checkpoint finish, if that does not take long."""
+        self._closing = True
+        if self._running is not None:
+            with suppress(NotYet):
+                self._running.exception(PATIENCE)
+        if self._child is not None:
+            self._child.kill()
+        self._thread.shutdown()
+
+    def _renew(self) -> None:
+        """A checkpoint, then the clean-up that it allows; a fault of either stops nobody."""
+        step = "checkpoint_failed"
+        try:
+            retention = self._write()
+            step = "log_not_cleaned_up"
+            if retention is not None:
+                cleanup.clean_up(self._store, retention, self._settle, lambda: self._closing)
+        except (PinpipError, OSError, ValueError) as error:
+            if not self._closing:
+                _log.warning(step, table=self._uri, error=str(error))
+
+    def _settle(self, base: int) -> None:
+        settled.keep(self._store, base)
+
+    def _write(self) -> timedelta | None:
+        """Write a checkpoint; the retention of the log, None when nothing is to be removed."""
+        last = hint.read(self._store)
+        if last is not None and not listing.at(self._store, last.version):
+            self._store.remove([hint.KEY])  # delta-rs goes by it, whatever is there
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "sinks.delta.checkpoint"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        asked = json.dumps({"uri": self._uri, "options": self._options()})
+        said, failed = self._child.communicate(asked)
+        if self._child.returncode:
+            raise FatalError(failed.strip().rpartition("\n")[2] or "it was ended from outside")
+        seconds = json.loads(said)["retention"]
+        return None if seconds is None else timedelta(seconds=seconds)

@@ -1,0 +1,121 @@
+"""The ledger: what each Delta commit covered, kept in the commit's own metadata.
+
+An entry is evidence for `verify`, not the truth: that is the `txn` actions. It lives as long as
+the table's log does (`delta.logRetentionDuration`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import count
+from typing import Annotated, Any, NamedTuple
+
+import polars as pl
+from deltalake import DeltaTable
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.batch import Partition, Position, Rejects
+
+KEY = "pinpip"
+_TIME = "_timestamp"
+_COUNTS = ("read", "clean", "quarantined", "expired")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """One partition's stretch of a commit: `read` records became clean and quarantined rows.
+
+    What is in neither was filtered out by the transform. `expired`: offsets at the stretch's start
+    whose records retention took before they were read, as the operator accepted. `verify` holds
+    all of a table at once: a model of pydantic takes four times the memory.
+    """
+
+    source: str
+    partition: str
+    start: Position | None
+    end: Position
+    read: Annotated[int, Field(alias="in")]
+    clean: int
+    quarantined: int
+    expired: int = 0
+
+    @property
+    def of(self) -> Partition:
+        """The partition that the range is a stretch of."""
+        return Partition(self.source, self.partition)
+
+
+class Entry(BaseModel):
+    """One commit: its ranges, the broker's first and last timestamp, the code that wrote it.
+
+    `rules`: a digest of the schema and transform that decided; `window`: the rejects among the last
+    records, this commit's included. Entries before version 0.2 have neither.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    app: str
+    version: str
+    event_time: tuple[datetime, datetime] | None
+    ranges: tuple[Range, ...]
+    rules: str | None = None
+    window: Rejects | None = None
+
+
+def joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """The ranges with consecutive ones of a partition made one."""
+    whole: dict[Partition, Range] = {}
+    for r in ranges:
+        before = whole.get(r.of)
+        whole[r.of] = r if before is None else _extended(before, r)
+    return tuple(whole.values())
+
+
+def _extended(before: Range, after: Range) -> Range:
+    counts = {n: getattr(before, n) + getattr(after, n) for n in _COUNTS}
+    return replace(before, end=after.end, **counts)
+
+
+def event_time(rows: pl.DataFrame) -> tuple[datetime, datetime] | None:
+    """The first and last broker timestamp of the rows."""
+    low, high = rows.select(low=pl.col(_TIME).min(), high=pl.col(_TIME).max()).row(0)
+    return None if low is None else (low, high)
+
+
+def encode(entry: Entry) -> str:
+    """The entry as the text that a commit carries under `KEY`."""
+    return entry.model_dump_json(by_alias=True)
+
+
+def decode(text: str) -> Entry:
+    """The entry in `text`; raises pydantic's ValidationError (a ValueError) when it is damaged."""
+    return Entry.model_validate_json(text)
+
+
+class Commit(NamedTuple):
+    """One commit that carries an entry, as text."""
+
+    version: int
+    at: datetime
+    text: str
+
+
+def commits(table: DeltaTable, most: int | None = None) -> list[Commit]:
+    """The commits in the log that carry an entry, newest first; looks at `most` commits.
+
+    delta-rs's history goes on beyond the table's own version, to what was committed since, and
+    counts versions from the wrong end then: the last entry of `history(1)` is the own version's.
+    """
+    own = [_told(info) for info in table.history(1)[-1:]]
+    found = [_told(info) for info in table.history(most)]
+    later = found.index(own[0]) if own and own[0] in found else 0
+    return [
+        Commit(version, datetime.fromtimestamp(info["timestamp"] / 1000, UTC), info[KEY])
+        for version, info in zip(count(table.version(), -1), found[later:], strict=False)
+        if KEY in info
+    ]
+
+
+def _told(info: dict[str, Any]) -> dict[str, Any]:
+    """What the commit says of itself, without the version that delta-rs makes up."""
+    del info["version"]
+    return info

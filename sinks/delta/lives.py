@@ -1,0 +1,166 @@
+"""Which incarnation of its pipeline a row belongs to: its life.
+
+Two incarnations may hold rows with the same coordinates: a topic that was deleted and created again
+counts from 0 again. A row's life is in `_incarnation`: null in the first life, and in later ones
+that began before that column existed. A null is of the life in whose folder the file lies. Another
+engine writes files beside the log, with rows of all lives: there a null is of the only life that
+leaves it null, else of the life whose ledger covers the row, else `unsure`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+from deltalake import DeltaTable
+
+from core.batch import Coordinates
+from core.protocols import Options
+from sinks.delta import claims, txns
+from sinks.delta.claims import Claim
+from sinks.delta.reading import TableReader, is_own
+from sinks.delta.rows import COLUMN, FIRST, incarnation_of
+from sinks.delta.txns import Application
+
+# The version of a life's own application id: whether all its rows have `_incarnation`.
+UNNAMED, NAMED = 1, 2
+
+
+def names(table: DeltaTable, folder: str, *, begins: bool) -> bool:
+    """Whether rows that are written into `folder` name their life, which `begins` with them."""
+    has_column = COLUMN in {field.name for field in table.schema().fields}
+    return incarnation_of(folder) != FIRST and (has_column or begins)
+
+
+def column(folder: str) -> pl.Expr:
+    """The column that names the life of the rows in `folder`."""
+    return pl.lit(incarnation_of(folder), pl.String).alias(COLUMN)
+
+
+@dataclass(frozen=True)
+class Life:
+    """An incarnation that leaves `_incarnation` null; `began` (ms) where the table says so."""
+
+    name: str
+    began: int | None
+
+    def may_be_in(self, written: int) -> bool:
+        """Whether a file of that time (ms) may hold rows of it."""
+        return self.began is None or self.began <= written
+
+
+class Lives:
+    """One life's rows in one version of a table.
+
+    `app` names its positions (`pinpip/<pipeline>/<incarnation>`), `folder` its data files.
+    """
+
+    def __init__(
+        self, table: DeltaTable, options: Options, coordinates: Coordinates, app: str, folder: str
+    ) -> None:
+        self.reader = TableReader(table, options)
+        self._table = table
+        self._options = options
+        self._coordinates = coordinates
+        self._app = app
+        self._own = incarnation_of(folder)
+
+    @cached_property
+    def files(self) -> pl.DataFrame:
+        """The data files that may hold rows of this life, as `TableReader.files`."""
+        found = self.reader.files
+        may = [not is_own(p) or incarnation_of(p) == self._own for p in found["path"]]
+        return found.filter(pl.Series(may, dtype=pl.Boolean))
+
+    def scan(self, paths: Sequence[str], file: str | None = None) -> pl.LazyFrame:
+        """The rows of this life in some files, as `TableReader.scan`."""
+        shared = [path for path in paths if not is_own(path)]
+        alone = [path for path in paths if is_own(path)]
+        parts = [self.reader.scan(alone, file)] if alone or not shared else []
+        for nulls, some in self._by_lives(shared).items():
+            parts.append(self._filtered(some, nulls, file))
+        return pl.concat(parts)
+
+    def unsure(self, paths: Sequence[str]) -> pl.LazyFrame | None:
+        """The rows that may be of this life or of another; None: there cannot be any."""
+        doubtful = {
+            nulls: some
+            for nulls, some in self._by_lives([p for p in paths if not is_own(p)]).items()
+            if len(nulls) > 1 and self._own in nulls
+        }
+        parts = [
+            claims.of_several(self._nulls(some), self._claims(nulls), self._own, self._coordinates)
+            for nulls, some in doubtful.items()
+        ]
+        return pl.concat(parts) if parts else None
+
+    def _filtered(
+        self, paths: Sequence[str], nulls: tuple[str, ...], file: str | None
+    ) -> pl.LazyFrame:
+        """Rows of this life in files of other engines, whose nulls are of the lives `nulls`."""
+        rows = self.reader.scan(paths, file)
+        named = COLUMN in self.reader.schema
+        if nulls == (self._own,):
+            other = pl.col(COLUMN).ne(self._own).fill_null(value=False)
+            return rows.remove(other) if named else rows
+        own = rows.filter(pl.col(COLUMN) == self._own) if named else rows.head(0)
+        if self._own not in nulls:
+            return own
+        nameless = self._nulls(paths, file)
+        certain = claims.of_one(nameless, self._claims(nulls), self._own, self._coordinates)
+        return pl.concat([own, certain])
+
+    def _nulls(self, paths: Sequence[str], file: str | None = None) -> pl.LazyFrame:
+        rows = self.reader.scan(paths, file)
+        named = COLUMN in self.reader.schema
+        return rows.filter(pl.col(COLUMN).is_null()) if named else rows
+
+    def _by_lives(self, paths: Iterable[str]) -> dict[tuple[str, ...], list[str]]:
+        """Files of other engines by the lives whose rows may be nulls there."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        for path in paths:
+            found.setdefault(self._lives_in(path), []).append(path)
+        return found
+
+    def _lives_in(self, path: str) -> tuple[str, ...]:
+        if incarnation_of(path) != FIRST:
+            return (incarnation_of(path),)
+        written = self._written[path]
+        found = tuple(life.name for life in self._unnamed if life.may_be_in(written))
+        return found or (FIRST,)
+
+    @cached_property
+    def _written(self) -> dict[str, int]:
+        return dict(self.files.select("path", "modification_time").iter_rows())
+
+    @cached_property
+    def _unnamed(self) -> list[Life]:
+        """The lives that leave the column null; this one alone where there is no other."""
+        if not self._app.endswith(f"/{self._own}"):  # a replay's table has one life
+            return [Life(self._own, None)]
+        told = self._applications
+        names = {app.removeprefix(self._prefix).split("/")[0] for app in told}
+        marks = {name: told.get(f"{self._prefix}{name}") for name in names}
+        return [
+            Life(name, mark.updated if mark else None)
+            for name, mark in sorted(marks.items())
+            if mark is None or mark.version < NAMED
+        ]
+
+    @property
+    def _prefix(self) -> str:
+        return self._app.removesuffix(self._own)
+
+    @cached_property
+    def _applications(self) -> Mapping[str, Application]:
+        """Those of all lives of the pipeline."""
+        found = txns.read(self._table, self._options)
+        return {name: app for name, app in found.items() if name.startswith(self._prefix)}
+
+    @cached_property
+    def _all_claims(self) -> Mapping[str, Claim]:
+        apps = {life.name: f"{self._prefix}{life.name}" for life in self._unnamed}
+        return claims.of(self._table, self._applications, apps, self._coordinates)
+
+    def _claims(self, lives: Sequence[str]) -> Mapping[str, Claim]:
+        return {name: self._all_claims[name] for name in lives}

@@ -1,0 +1,117 @@
+"""What the ledger's entries said that the log no longer holds, per partition in one range.
+
+Before entries of the log are removed for their age, `keep` adds up what they say in the object
+`_pinpip/ledger/<base>.json` beside the log: it covers every version before `base`. So `verify`
+counts the rows of ranges whose commits have expired. Source: `sinks.delta.ledger`.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.batch import Partition
+from core.errors import SinkError
+from core.protocols import Options
+from sinks.delta import deltalog, ledger
+from sinks.delta.ledger import Entry, Range
+from sinks.storage.protocol import Store
+
+FOLDER = "_pinpip/ledger/"
+_READERS = 16
+
+
+class Settled(BaseModel):
+    """The ranges of all versions before `base`, by app."""
+
+    model_config = ConfigDict(frozen=True)
+    base: int = 0
+    ranges: dict[str, tuple[Range, ...]] = {}
+
+
+def keep(store: Store, base: int) -> None:
+    """Add up the entries before `base`; what the store raises, SinkError for one that is gone."""
+    before = newest(store)
+    if before.base >= base:
+        return
+    ranges = {app: list(own) for app, own in before.ranges.items()}
+    for entry in _entries(store, range(before.base, base)):
+        ranges[entry.app] = joined([*ranges.get(entry.app, []), *entry.ranges])
+    kept = Settled(base=base, ranges={app: tuple(own) for app, own in ranges.items()})
+    older = store.list(FOLDER)
+    store.put_new(f"{FOLDER}{base:020d}.json", kept.model_dump_json(by_alias=True).encode(), {})
+    store.remove(older[:-1])  # a reader may be at the last one
+
+
+def newest(store: Store) -> Settled:
+    """What was added up last; nothing yet: empty. Raises SinkError when it is damaged."""
+    keys = store.list(FOLDER)
+    if not keys:
+        return Settled()
+    return _decoded(store.read(keys[-1]), f"{store.uri}/{keys[-1]}")
+
+
+def _decoded(body: bytes, name: str) -> Settled:
+    try:
+        return Settled.model_validate_json(body)
+    except ValidationError as error:
+        raise SinkError(
+            f"{name} is damaged: {error.errors()[0]['msg']}",
+            "restore it from a backup, or remove it: verify then knows less of the oldest rows",
+        ) from error
+
+
+def at(uri: str, options: Options) -> Settled:
+    """As `newest`, of the table at `uri`; empty when entries since then are gone as well."""
+    found = pl.scan_lines(
+        f"{uri}/{FOLDER}*.json", storage_options=options(), include_file_paths="path"
+    ).collect()
+    if found.is_empty():
+        return Settled()
+    [(line, path)] = found.sort("path").tail(1).rows()
+    kept = _decoded(line.encode(), path)
+    return kept if _is_there(f"{uri}/{deltalog.name_of(kept.base)}", options) else Settled()
+
+
+def _is_there(uri: str, options: Options) -> bool:
+    try:
+        entry = pl.scan_lines(uri, storage_options=options(), glob=False).head(1).collect()
+    except FileNotFoundError:
+        return False
+    return not entry.is_empty()
+
+
+def joined(ranges: Iterable[Range]) -> list[Range]:
+    """As `ledger.joined`, but ranges that do not follow each other stay apart, as evidence."""
+    done: list[Range] = []
+    open_: dict[Partition, Range] = {}
+    for r in ranges:
+        before = open_.get(r.of)
+        if before is not None and before.end == r.start:
+            [open_[r.of]] = ledger.joined([before, r])
+            continue
+        if before is not None:
+            done.append(before)
+        open_[r.of] = r
+    return [*done, *open_.values()]
+
+
+def _entries(store: Store, versions: range) -> Iterator[Entry]:
+    """The ledger's entries of these versions; those of other programs and damaged ones are none."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        for first in range(versions.start, versions.stop, _READERS):
+            some = range(first, min(first + _READERS, versions.stop))
+            for body in pool.map(lambda n: store.find(deltalog.name_of(n)), some):
+                if body is not None:
+                    yield from ledgered(body)
+
+
+def ledgered(body: bytes) -> Iterator[Entry]:
+    """The ledger's entry of one commit; none of another program's, or where it is damaged."""
+    try:
+        told = (json.loads(line).get("commitInfo", {}) for line in body.splitlines() if line)
+        yield from [ledger.decode(info[ledger.KEY]) for info in told if ledger.KEY in info]
+    except (ValueError, AttributeError, TypeError):
+        return

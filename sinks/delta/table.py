@@ -1,0 +1,229 @@
+"""Opening, creating and checkpointing one Delta table, its faults sorted by reaction."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import polars as pl
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import (
+    CommitFailedError,
+    DeltaError,
+    DeltaProtocolError,
+    SchemaMismatchError,
+    TableNotFoundError,
+)
+from deltalake.schema import PrimitiveType
+
+from core import aws_faults
+from core.batch import Coordinates
+from core.errors import SinkError, TransientError, UnknownFault
+from core.protocols import Options
+from sinks.delta import opening, protocol
+from sinks.delta.rows import COLUMN
+from sinks.storage.protocol import REACH, ROOM
+
+RETENTION = "delta.setTransactionRetentionDuration"
+_REFUSED = re.compile(
+    r"NoSuchBucket|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken"
+    r"|not provide credentials|Permission denied|Read-only file system"
+)
+_FULL = re.compile(r"No space left on device|[Qq]uota exceeded")
+_STORAGE = re.compile(r"Generic \w+ error")  # so begins whatever the object store has to say
+_ANSWER = re.compile(r"status code (\d+).*<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
+# polars panics where a file is shorter than the log says.
+_UNREADABLE = (FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
+_SHOWN = 3
+_KERNEL = "Kernel error"
+_GAP = "found gap"  # also what a folder shows that is listed while a fast writer adds to its log
+_HINT = "_last_checkpoint"  # in what delta-rs says when that names a checkpoint which is not there
+_BEYOND = re.compile(r"Unsupported|catalog-managed")  # what delta-rs says of a table's features
+_ANOTHER = "name another table in config.yaml, or move this one away"
+
+
+def find(uri: str, options: Options) -> DeltaTable | None:
+    """The table at `uri`, or None when there is none."""
+    with sorted_errors(uri):
+        try:
+            return _open(uri, options)
+        except TableNotFoundError:
+            return None
+
+
+def find_to_write(uri: str, options: Options) -> DeltaTable | None:
+    """As `find`; removes damaged checkpoints that the rest of the log replaces.
+
+    delta-rs cannot pass over them. What only reads a table leaves them to its consumer.
+    """
+    with sorted_errors(uri):
+        try:
+            return _mended(uri, options)
+        except TableNotFoundError:
+            return None
+
+
+def _mended(uri: str, options: Options) -> DeltaTable:
+    while True:
+        try:
+            return _open(uri, options)
+        except DeltaError as error:
+            if not _is_damage(error) or not opening.drop_damaged(uri, options):
+                raise
+
+
+def _is_damage(error: DeltaError) -> bool:
+    said = str(error)
+    return _KERNEL in said and not _STORAGE.search(said) and not _BEYOND.search(said)
+
+
+def _open(uri: str, options: Options) -> DeltaTable:
+    """The newest version; where one look at the log does not show it, at least one just as new."""
+    try:
+        return DeltaTable(uri, storage_options=options())
+    except DeltaError as error:
+        if _HINT in str(error):
+            return opening.without_hint(uri, options)
+        if _GAP in str(error):
+            return opening.at_newest(uri, options)
+        raise
+
+
+def find_own(uri: str, options: Options, coordinates: Coordinates) -> DeltaTable | None:
+    """As `find`, to read its rows.
+
+    Raises SinkError when the table lacks the metadata columns of its kind of source, or uses what
+    this reader does not know.
+    """
+    table = find(uri, options)
+    if table is not None:
+        protocol.refuse_unreadable(table, uri)
+        absent = sorted(set(coordinates.metadata) - {field.name for field in table.schema().fields})
+        if absent:
+            raise SinkError(
+                f"table {uri} has another schema: it has no columns {', '.join(absent)}", _ANOTHER
+            )
+    return table
+
+
+def find_or_create(
+    uri: str, options: Options, schema: pl.Schema, create: Callable[[], None]
+) -> DeltaTable:
+    """The table at `uri`, made by `create` when there is none: delta-rs needs hard links for that.
+
+    Raises SinkError when the table has another schema.
+    """
+    table = find(uri, options)
+    if table is None:
+        create()
+        table = find(uri, options)
+    if table is None:
+        raise TransientError(f"table {uri} was made but cannot be seen yet")
+    check(table, uri, schema)
+    return table
+
+
+def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
+    """Refuse a table that cannot hold rows of `schema`, or that forgets positions."""
+    wanted = _types(Schema.from_arrow(schema))
+    held = _types(table.schema())
+    if held.get(COLUMN) == _type(PrimitiveType("string")):  # see `sinks.delta.lives`
+        wanted.setdefault(COLUMN, held[COLUMN])
+    if wanted != held:
+        differing = [n for n in wanted | held if wanted.get(n) != held.get(n)]
+        differing.sort(key=lambda n: (n not in wanted or n not in held, n))  # other types first
+        said = [f"{n}: {held.get(n, 'absent')}, not {wanted.get(n, 'absent')}" for n in differing]
+        more = f"; and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
+        raise SinkError(
+            f"table {uri} has another schema ({'; '.join(said[:_SHOWN])}{more})", _ANOTHER
+        )
+    protocol.refuse_unwritable(table, uri)
+    if RETENTION in table.metadata().configuration:
+        raise SinkError(
+            f"table {uri} sets {RETENTION}: it would forget the positions of quiet partitions",
+            f"unset it: ALTER TABLE … UNSET TBLPROPERTIES ('{RETENTION}')",
+        )
+
+
+def checkpoint(uri: str, options: Options) -> dict[str, str]:
+    """Write a checkpoint of the newest version, so that opening the table stays cheap.
+
+    Return the table's properties.
+    """
+    with sorted_errors(uri):
+        newest = _mended(uri, options)
+        newest.create_checkpoint()
+        return _open(uri, options).metadata().configuration  # it can be read
+
+
+@contextmanager
+def sorted_errors(uri: str) -> Iterator[None]:
+    """Delta's and the object store's faults, told apart by what the loop should do."""
+    try:
+        yield
+    except CommitFailedError as error:
+        raise TransientError(f"commit to {uri} failed: {_first(error)}") from error
+    except (SchemaMismatchError, DeltaProtocolError) as error:
+        raise SinkError(f"table {uri} cannot be written: {_first(error)}", _ANOTHER) from error
+    except TableNotFoundError as error:
+        raise SinkError(
+            f"table {uri} cannot be made or opened: {_first(error)}",
+            "check lake.root in config.yaml: the folder must be writable, the bucket must exist",
+        ) from error
+    except DeltaError as error:
+        raise _damaged(uri, error) from error
+    except _UNREADABLE as error:
+        raise SinkError(
+            f"a data file of table {uri} is missing or damaged: {_first(error)}",
+            "restore that file from a backup; no row was written",
+        ) from error
+    except OSError as error:
+        raise _unreachable(uri, error) from error
+
+
+def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
+    if _STORAGE.search(str(error)):
+        return _unreachable(uri, error)
+    if _KERNEL not in str(error):
+        return UnknownFault(f"table {uri}: {_first(error)}")
+    if _BEYOND.search(str(error)):
+        return SinkError(
+            f"table {uri} asks more of a reader than this one can: {_first(error)}",
+            "drop that feature from the table, or name another table in config.yaml",
+        )
+    return SinkError(
+        f"the log of table {uri} is damaged: {_first(error)}",
+        f"start its consumer, which removes a checkpoint that the log replaces, or restore the file"
+        f" in {uri}/_delta_log from a backup",
+    )
+
+
+def _unreachable(uri: str, error: Exception) -> SinkError | TransientError:
+    answer = _ANSWER.search(str(error))
+    advice = aws_faults.answered(answer[2], answer[3]) if answer else None
+    advice = aws_faults.AUTHORITY if aws_faults.is_untrusted(error) else advice
+    if advice is not None or _REFUSED.search(str(error)):
+        return SinkError(
+            f"table {uri} cannot be read or written: {_first(error)}",
+            advice
+            or "check that the bucket or folder exists and that the credentials may write there",
+        )
+    if _FULL.search(str(error)):
+        return TransientError(f"table {uri} cannot be written: {_first(error)}", ROOM)
+    return TransientError(f"storage of {uri} does not answer: {_first(error)}", REACH)
+
+
+def _first(error: Exception) -> str:
+    """S3's own answer, or delta-rs's message without colours, arrows and backtrace."""
+    answer = _ANSWER.search(str(error))
+    if answer is not None:
+        return f"S3 answers {answer[1]} {answer[2]}: {answer[3]}"
+    lines = re.sub(r"\x1b\[\d+m|↳", "", str(error)).split("\n   0:")[0].splitlines()
+    return " ".join(" ".join(lines).split())[:400]
+
+
+def _types(schema: Schema) -> dict[str, str]:
+    return {field.name: _type(field.type) for field in schema.fields}
+
+
+def _type(dtype: object) -> str:
+    return dtype.type if isinstance(dtype, PrimitiveType) else str(dtype)

@@ -1,0 +1,112 @@
+"""All `txn` actions of a table, read at once: the newest checkpoint, and the entries since.
+
+delta-rs answers for one application id at a time and reads the tail of the log for each: 600
+partitions take it seconds on a disk and thousands of requests on S3. polars reads the contents:
+one column of a checkpoint, many entries at a time, without the interpreter's lock. Source: Delta
+transaction protocol, "Transaction Identifiers" and "Checkpoints".
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from core.protocols import Options
+from sinks.delta import hint, listing
+from sinks.delta.deltalog import name_of
+from sinks.delta.listing import NONE, Checkpoint
+from sinks.delta.table import sorted_errors
+from sinks.delta.transactions import Lookup
+from sinks.storage.protocol import Store
+from sinks.storage.store import of_table
+
+_AT_ONCE = 2_000  # entries
+_TXN = pl.Struct({"appId": pl.String, "version": pl.Int64, "lastUpdated": pl.Int64})
+_Row = tuple[str, int, int | None]
+_ENTRY = "entry"
+# OSError: also a file that is not there
+_UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
+_Storage = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Application:
+    """The newest version of one application id, and when it was written (ms), if that is told."""
+
+    version: int
+    updated: int | None
+
+
+def versions(table: DeltaTable, options: Options) -> Lookup:
+    """The version of each application id as of `table`'s version; None: it has none."""
+    return {app_id: own.version for app_id, own in read(table, options).items()}.get
+
+
+def written_at(table: DeltaTable, options: Options, app: str) -> int | None:
+    """When one of the application ids below `app` was last written, in milliseconds."""
+    found = read(table, options).items()
+    times = [own.updated for app_id, own in found if app_id.startswith(f"{app}/")]
+    return max((at for at in times if at is not None), default=None)
+
+
+def read(table: DeltaTable, options: Options) -> Mapping[str, Application]:
+    """Every application id as of `table`'s version.
+
+    Raises SinkError when the log is damaged, TransientError when the store does not answer.
+    """
+    log, storage, version = table.table_uri.rstrip("/"), options(), table.version()
+    with sorted_errors(log):
+        for base in _bases(of_table(log, options), version):
+            try:
+                rows = [*_checkpointed(log, base, storage), *_since(log, base, version, storage)]
+            except _UNREADABLE as error:
+                fault = str(error)  # the error itself would keep this frame, and so the table
+            else:
+                return {name: Application(number, updated) for name, number, updated in rows}
+        raise DeltaError(f"Kernel error: {fault}")
+
+
+def _bases(store: Store, version: int) -> Iterator[Checkpoint]:
+    """What to begin with: by the hint, and where that does not lead by a listing."""
+    told = hint.read(store)
+    if told is None:
+        yield NONE
+    elif told.version <= version:
+        yield Checkpoint(told.version, (name_of(told.version, "checkpoint.parquet"),))
+    yield from listing.listed(store).bases(version)
+
+
+def _checkpointed(log: str, base: Checkpoint, storage: _Storage) -> list[_Row]:
+    uris = [f"{log}/{key}" for key in base.keys]
+    if not uris or uris[0].endswith("json"):
+        return _logged(uris, storage)
+    held = pl.scan_parquet(uris, storage_options=storage, glob=False)
+    try:
+        return _rows(held.select("txn"))
+    except pl.exceptions.ColumnNotFoundError:
+        held.select("metaData").head(0).collect()  # or it is no checkpoint
+        return []
+
+
+def _since(log: str, base: Checkpoint, version: int, storage: _Storage) -> Iterator[_Row]:
+    """The `txn` actions of the entries beyond `base`, oldest first."""
+    for first in range(base.at + 1, version + 1, _AT_ONCE):
+        numbers = range(first, min(first + _AT_ONCE, version + 1))
+        yield from _logged([f"{log}/{name_of(n)}" for n in numbers], storage)
+
+
+def _logged(uris: Sequence[str], storage: _Storage) -> list[_Row]:
+    if not uris:
+        return []
+    lines = pl.scan_ndjson(
+        list(uris), schema={"txn": _TXN}, storage_options=storage, include_file_paths=_ENTRY
+    )
+    return _rows(lines.sort(_ENTRY, maintain_order=True))
+
+
+def _rows(actions: pl.LazyFrame) -> list[_Row]:
+    txn = pl.col("txn").struct
+    fields = (txn.field(name) for name in ("appId", "version", "lastUpdated"))
+    return actions.select(fields).drop_nulls(["appId", "version"]).collect().rows()

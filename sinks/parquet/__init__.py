@@ -1,0 +1,1 @@
+"""The Parquet sink: chains of objects."""

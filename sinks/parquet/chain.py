@@ -1,0 +1,125 @@
+"""The chain that a Parquet archive is, per partition: its objects' names, and what they say.
+
+An object is named by where its predecessor ended, and says itself where it ends.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import NotRequired, TypedDict
+
+import polars as pl
+
+from core.batch import Coordinates, Partition, Position
+from core.errors import PositionLost
+from sinks.storage.protocol import Store
+
+KEY = "pinpip"
+_READERS = 16
+_AT_ONCE = 64  # objects for a thread: fewer would spend more on the handing over
+_FOOTER = 64 * 1024  # bytes in which a footer lies, as a rule
+
+
+class About(TypedDict):
+    """What each object says of itself, in the store's metadata and in the Parquet footer.
+
+    `start` and `end` are spelled as in names: an object's end is its successor's name. `epoch` and
+    `digits` are those of `end`, if the source told them. `accepted`: the ends of the gap of which
+    `expired` is what this archive lacks.
+    """
+
+    start: str
+    end: str
+    records: int
+    writer: str
+    epoch: NotRequired[int | None]
+    expired: NotRequired[int]
+    accepted: NotRequired[tuple[int, int]]
+    digits: NotRequired[int]
+
+
+@dataclass(frozen=True)
+class Link:
+    """One object of a chain, by its name and by its own word."""
+
+    key: str
+    named: Position
+    start: Position
+    end: Position
+    records: int
+    expired: int = 0
+
+
+def links(store: Store, keys: Sequence[str]) -> Iterator[Link | PositionLost]:
+    """The objects of a chain in order; one that says nothing of itself is its error."""
+    groups = [keys[n : n + _AT_ONCE] for n in range(0, len(keys), _AT_ONCE)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        for found in pool.map(lambda group: [_link(store, key) for key in group], groups):
+            yield from found
+
+
+def _link(store: Store, key: str) -> Link | PositionLost:
+    try:
+        told = about(store, key)
+        end = replace(position(told["end"]), epoch=told.get("epoch"))
+        counts = told["records"], told.get("expired", 0)
+        return Link(key, start_of(key), position(told["start"]), end, *counts)
+    except PositionLost as error:
+        return error
+
+
+def about(store: Store, key: str) -> About:
+    """What the object says of itself; its footer serves where the store kept no metadata.
+
+    Raises PositionLost when it says nothing.
+    """
+    try:
+        text = (store.metadata(key) or {}).get(KEY) or _footer(store, key)
+        told: About = json.loads(text)
+        position(told["start"]), position(told["end"])
+    except (pl.exceptions.PolarsError, KeyError, ValueError, TypeError) as error:
+        raise PositionLost(
+            f"{store.uri}/{key} does not say where it ends: {error}",
+            "restore this object from a backup; if it is the last of its partition it may be "
+            "moved away instead, then its records are read again",
+        ) from error
+    return told
+
+
+def _footer(store: Store, key: str) -> str:
+    try:
+        return pl.read_parquet_metadata(io.BytesIO(store.tail(key, _FOOTER)))[KEY]
+    except pl.exceptions.PolarsError:
+        return pl.read_parquet_metadata(io.BytesIO(store.read(key)))[KEY]
+
+
+def folder(partition: Partition) -> str:
+    """The prefix of the partition's objects."""
+    return f"{partition.source}/partition={partition.id}/"
+
+
+def key_of(partition: Partition, start: str) -> str:
+    """The name of the object that begins at `start`, spelled."""
+    return f"{folder(partition)}{partition.source}+{partition.id}+{start}.parquet"
+
+
+def start_of(key: str) -> Position:
+    """Where the object called `key` begins; PositionLost when it is none of a chain."""
+    try:
+        return position(key.rpartition("+")[2].removesuffix(".parquet"))
+    except ValueError as error:
+        raise PositionLost(f"{key} is no object of the archive", "move it elsewhere") from error
+
+
+def spelled(at: Position | None, coordinates: Coordinates) -> str:
+    """A position as names hold it, sorting as text; a fresh chain starts at zero."""
+    number, sub = (at.number, at.sub) if at else (0, 0)
+    return f"{number:020d}" if coordinates.sub is None else f"{number:064d}.{sub:010d}"
+
+
+def position(text: str) -> Position:
+    """The position that is spelled so; raises ValueError."""
+    number, _, sub = text.partition(".")
+    return Position(int(number), int(sub or 0))

@@ -1,0 +1,193 @@
+"""The Parquet sink: per partition a chain of objects, each named by where the last one ended.
+
+The next object's name is thereby settled before it is written, and a store creates a name only
+once: two writers that believe to own a partition meet on one name, and one of them loses.
+"""
+
+import io
+import json
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from typing import Literal
+
+import polars as pl
+
+from core.batch import Batch, Coordinates, Partition, Position, Rejects, Span
+from core.errors import SinkError, StalePosition, TransientError
+from core.origins import Start
+from core.topic_id import refuse_another
+from sinks.parquet import chain
+from sinks.storage.protocol import Store
+
+_WRITERS = 8
+_LAST_SUB = 10**10 - 1
+_Stage = Literal["raw", "clean"]
+
+
+class ParquetSink:
+    """Exactly once into `<source>/partition=<id>/<source>+<id>+<start>.parquet` below the store.
+
+    `stage` says which frame of a batch is kept: `raw` is an archive to replay from. A batch
+    without rows is an empty object: it advances the position.
+    """
+
+    def __init__(self, store: Store, stage: _Stage, coordinates: Coordinates, name: str) -> None:
+        self.name = name
+        self.stage = stage
+        self._store = store
+        self._coordinates = coordinates
+        self._writer = uuid.uuid4().hex
+        self._own: dict[Partition, Position | None] = {}
+        self._gaps: dict[Partition, range] = {}
+
+    def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
+        """Where each chain ends, from a listing; None: it has no object yet.
+
+        Raises PositionLost when the last object does not say where it ends, SinkError for a topic
+        whose objects' names are too long for the store.
+        """
+        self._store.prove()
+        for partition in partitions:
+            self._refuse_long(partition)
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            ends = list(pool.map(self._end, partitions))
+        found = dict(zip(partitions, ends, strict=True))
+        self._own |= found
+        return found
+
+    def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:  # noqa: ARG002
+        """An archive keeps none."""
+        return ()
+
+    def origins(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:  # noqa: ARG002
+        """The clean table keeps them."""
+        return {}
+
+    def tips(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:  # noqa: ARG002
+        """The clean table keeps them."""
+        return {}
+
+    def gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, range]:
+        """What the last object of each chain says: the next is written when all sinks have it."""
+        return {p: self._gaps[p] for p in partitions if self._gaps.get(p)}
+
+    def pin(self, starts: Mapping[str, Start]) -> None:
+        """The clean table keeps them."""
+
+    def arrivals(
+        self,
+        partitions: Collection[Partition],  # noqa: ARG002
+    ) -> Mapping[Partition, datetime]:
+        """An archive does not look: the tables' rows tell."""
+        return {}
+
+    def write(self, batch: Batch) -> None:
+        """One object per partition that the batch advances; each is durable by itself.
+
+        Raises StalePosition when another writer holds the next name of a chain, or when the batch
+        does not follow the own position; TransientError when the same call may be tried again.
+        """
+        due = {p: span for p, span in batch.spans.items() if self._advances(p, span)}
+        rows = batch.raw if self.stage == "raw" else batch.clean
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            tries = [pool.submit(self._append, rows, p, span) for p, span in due.items()]
+        errors = [error for done in tries if (error := done.exception())]
+        if errors:
+            raise min(errors, key=lambda error: isinstance(error, TransientError))
+
+    def close(self) -> None:
+        """Nothing is ever put off."""
+
+    def _refuse_long(self, partition: Partition) -> None:
+        key = chain.key_of(partition, chain.spelled(None, self._coordinates))
+        size = len(key.rpartition("/")[2].encode())
+        if size > self._store.longest_name:
+            raise SinkError(
+                f"{self.name} cannot hold {partition.source}: the names of its objects have {size} "
+                f"bytes, the store takes {self._store.longest_name}",
+                "archive it to a bucket (s3://…) instead of a folder, or give it a shorter name",
+            )
+
+    def _advances(self, partition: Partition, span: Span) -> bool:
+        if partition not in self._own:
+            raise StalePosition(f"{self.name}: the position of {partition} was not read yet")
+        own = self._own[partition]
+        refuse_another(partition, own, span.end.epoch, self._coordinates)
+        if own is not None and span.end <= own:
+            return False
+        if span.start is not None and (own is None or span.start > own):
+            raise StalePosition(
+                f"{self.name}: {partition} is held up to {own}, the batch starts at {span.start}"
+            )
+        return True
+
+    def _append(self, rows: pl.DataFrame, partition: Partition, span: Span) -> None:
+        own = self._own[partition]
+        epoch = own.epoch if own and own.epoch is not None else span.end.epoch
+        new = rows.filter(self._coordinates.of(partition) & self._coordinates.unread(own))
+        about = chain.About(
+            start=chain.spelled(own, self._coordinates),
+            end=chain.spelled(span.end, self._coordinates),
+            records=new.height,
+            writer=self._writer,
+            epoch=epoch,
+        )
+        if span.end.digits:
+            about["digits"] = span.end.digits
+        if span.expired(own):
+            gap = span.gap(own)
+            about["expired"], about["accepted"] = span.expired(own), (gap.start, gap.stop)
+        key = chain.key_of(partition, about["start"])
+        text = json.dumps(about)
+        if not self._store.put_new(key, _encoded(new, text), {chain.KEY: text}):
+            self._claim(key, about)
+        self._own[partition] = replace(span.end, epoch=epoch)
+
+    def _claim(self, key: str, about: chain.About) -> None:
+        """The name is taken: by a lost try of our own, or by another writer."""
+        if self._store.metadata(key) is None:
+            raise TransientError(f"{self._store.uri}/{key} exists, and cannot be seen yet")
+        found = chain.about(self._store, key)
+        if found["writer"] != about["writer"] or found["end"] != about["end"]:
+            raise StalePosition(
+                f"{self.name}: {self._store.uri}/{key} was written by another consumer"
+            )
+
+    def _end(self, partition: Partition) -> Position | None:
+        key = self._last_key(partition)
+        if key is None:
+            return None
+        about = chain.about(self._store, key)
+        end = chain.position(about["end"])
+        self._gaps[partition] = range(*about.get("accepted", (0, 0)))
+        return replace(end, epoch=about.get("epoch"), digits=about.get("digits", 0))
+
+    def _last_key(self, partition: Partition) -> str | None:
+        """The chain's last object, found in leaps: a chain of years has millions of them.
+
+        A leap that lands beyond the end finds nothing, and the next one is half as long.
+        """
+        folder = chain.folder(partition)
+        keys, more = self._store.page(folder, "")
+        leap = chain.start_of(keys[-1]).number - chain.start_of(keys[0]).number if more else 0
+        growth = 2
+        while more and leap:
+            beyond = Position(chain.start_of(keys[-1]).number + leap, _LAST_SUB)
+            name = chain.key_of(partition, chain.spelled(beyond, self._coordinates))
+            found, found_more = self._store.page(folder, name)
+            if found:
+                keys, more, leap = found, found_more, leap * growth
+            else:
+                growth, leap = 1, leap // 2
+        while more:
+            keys, more = self._store.page(folder, keys[-1])
+        return keys[-1] if keys else None
+
+
+def _encoded(rows: pl.DataFrame, about: str) -> bytes:
+    body = io.BytesIO()
+    rows.write_parquet(body, compression="zstd", compression_level=1, metadata={chain.KEY: about})
+    return body.getvalue()

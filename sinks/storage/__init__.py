@@ -1,0 +1,1 @@
+"""Where sinks put files: folders and buckets."""

@@ -1,0 +1,33 @@
+"""The proof that a store creates a key only once: exactly once stands on nothing else."""
+
+from typing import TYPE_CHECKING
+
+from core.errors import SinkError
+
+if TYPE_CHECKING:
+    from sinks.storage.protocol import Store
+
+# One object a place, made once and never removed: the rights to write rows suffice, and later
+# starts ask only once. Listings, Spark and Delta's VACUUM pass over a name that begins so.
+KEY = ".pinpip-probe"
+_BODY = b"pinpip creates this object twice at its start: the second time must be refused\n"
+
+
+def refuse_overwriting(store: "Store") -> None:
+    """Raise SinkError unless `store` refuses to create a key that exists.
+
+    Whoever is refused has the proof, so several may start at the same time. A TransientError says
+    nothing: the same call may be repeated.
+    """
+    if store.put_new(KEY, _BODY, {}) and store.put_new(KEY, _BODY, {}):
+        raise unconditional(store.uri, f"it created {KEY} twice")
+
+
+def unconditional(uri: str, why: str) -> SinkError:
+    """The error for a store whose conditional writes are none."""
+    return SinkError(
+        f"{uri}: this store does not honour conditional writes: exactly once cannot be kept on it "
+        f"({why})",
+        "use a store that answers 412 to If-None-Match on a key that exists (Amazon S3 does), or a "
+        "local folder; look for a proxy or gateway between that drops the header",
+    )

@@ -1,0 +1,170 @@
+"""Objects in a bucket or files in a folder, created once and never overwritten."""
+
+import errno
+import os
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+from core.config import Aws
+from core.errors import SinkError, TransientError
+from core.protocols import Options
+from sinks.storage import exclusive
+from sinks.storage.probe import refuse_overwriting
+from sinks.storage.protocol import ROOM, Store
+
+_FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT}
+_PASSING_ERRNO = {errno.EAGAIN, errno.EIO, errno.ESTALE}
+
+
+def open_store(uri: str, aws: Aws) -> Store:
+    """The store at `uri`: `s3://bucket/prefix` or a folder; raises SinkError for another scheme."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return FolderStore(Path(uri))
+    bucket, _, prefix = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise SinkError(
+            f"{uri} is neither a folder nor a bucket", "write s3://bucket/prefix, or a path"
+        )
+    from sinks.storage.s3 import S3Store, client  # noqa: PLC0415  # boto3 is slow to import
+
+    return S3Store(client(aws), bucket, prefix)
+
+
+def of_table(uri: str, options: Options) -> Store:
+    """The store of the table at `uri`, reached as delta-rs reaches it by the same options."""
+    scheme, separator, rest = uri.partition("://")
+    if scheme == "s3":
+        from sinks.storage.s3 import S3Store, client_of  # noqa: PLC0415  # boto3 is slow to import
+
+        bucket, _, prefix = rest.partition("/")
+        return S3Store(client_of(bucket, frozenset(options().items())), bucket, prefix)
+    return FolderStore(Path(unquote(rest) if separator else uri))
+
+
+class FolderStore:
+    """Files below `root`, which is made by the first write. The folder keeps no metadata."""
+
+    longest_name = 255  # on every usual file system
+
+    def __init__(self, root: Path) -> None:
+        self.uri = str(root)
+        self._root = root
+        self._proven = False
+
+    def prove(self) -> None:
+        """Create a probe file twice: the second time must fail."""
+        if not self._proven:
+            refuse_overwriting(self)
+        self._proven = True
+
+    def put_new(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:  # noqa: ARG002 - the body must say it itself
+        """Create the file; it appears whole or not at all, and survives a power cut."""
+        path = self._root / key
+        draft = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        with self._explained(key):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _write_through(draft, body)
+                exclusive.publish(draft, path)
+            except FileExistsError:
+                return False
+            finally:
+                draft.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+        return True
+
+    def metadata(self, key: str) -> Mapping[str, str] | None:
+        """Nothing is kept beside a file: empty, or None when it is not there."""
+        with self._explained(key):
+            return {} if (self._root / key).is_file() else None
+
+    def read(self, key: str) -> bytes:
+        """The file's bytes."""
+        with self._explained(key):
+            return (self._root / key).read_bytes()
+
+    def find(self, key: str) -> bytes | None:
+        """As `read`; None when there is no such file."""
+        with self._explained(key), suppress(FileNotFoundError):
+            return (self._root / key).read_bytes()
+        return None
+
+    def tail(self, key: str, most: int) -> bytes:
+        """The file's last bytes."""
+        with self._explained(key), (self._root / key).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - most))
+            return file.read()
+
+    def page(self, prefix: str, after: str) -> tuple[list[str], bool]:
+        """A folder is always listed whole: no others follow."""
+        return [key for key in self.list(prefix) if key > after], False
+
+    def list(self, prefix: str) -> list[str]:
+        """The files whose path below the root begins with `prefix`; drafts are not among them."""
+        folder, parted, start = prefix.rpartition("/")
+        with self._explained(prefix):
+            return sorted(_files(self._root, folder + parted, start))
+
+    def scan(self, folder: str) -> Iterator[tuple[str, datetime]]:
+        """One after the other: a log may have millions of files."""
+        with self._explained(folder), os.scandir(self._root / folder) as found:
+            for file in found:
+                if not file.name.startswith(".") and file.is_file():
+                    with suppress(FileNotFoundError):
+                        modified = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+                        yield f"{folder}{file.name}", modified
+
+    def remove(self, keys: Collection[str]) -> None:
+        """In their order."""
+        for key in keys:
+            with self._explained(key):
+                (self._root / key).unlink(missing_ok=True)
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            what = f"{self._root / key}: {error.strerror}"
+            if error.errno in _FULL_ERRNO:
+                raise TransientError(what, ROOM) from error
+            if error.errno in _PASSING_ERRNO:
+                raise TransientError(what, "look at that disk and at the system's log") from error
+            raise SinkError(what, f"let this user write below {self._root}") from error
+
+
+def _files(root: Path, folder: str, start: str) -> Iterator[str]:
+    """The paths of all files below `folder` whose first part begins with `start`.
+
+    Nothing is made of a name that is passed over: a log has hundreds of thousands.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / folder) as found:
+        for file in found:
+            if file.name.startswith(".") or not file.name.startswith(start):
+                continue
+            if file.is_dir():
+                yield from _files(root, f"{folder}{file.name}/", "")
+            else:
+                yield f"{folder}{file.name}"
+
+
+def _write_through(path: Path, body: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the folder's entries as durable as the files behind them."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
