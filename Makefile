@@ -2,10 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+SITE := build/docs
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --upgrade \
+	--generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
+	--no-emit-trusted-host
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test containers contract fuzz chaos lint types bench lock
+.PHONY: help setup demo test containers contract fuzz chaos lint types bench docs picture lock
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
@@ -42,17 +46,28 @@ types: $(READY) ## Check the types of every file
 bench: $(READY) ## Measure pinpip beside other programs; docs/benchmarks.md says how to read it
 	$(BIN)/python -m benchmarks
 
-lock: ## Resolve requirements.lock anew
+docs: $(SITE)/.ready ## Build the documentation into build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
+	@echo "built: build/site/index.html"
+
+picture: $(READY) ## Draw docs/house.svg from the imports between the packages
+	$(BIN)/python docs/house.py > docs/house.svg
+
+lock: ## Resolve requirements.lock and requirements-docs.lock again
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet pip-tools==7.6.2
-	CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --upgrade \
-		--generate-hashes --all-extras --strip-extras --no-emit-index-url \
-		--no-emit-find-links --no-emit-trusted-host \
-		--output-file requirements.lock pyproject.toml
+	$(COMPILE) --all-extras --output-file requirements.lock pyproject.toml
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["docs"], sep="\n")' \
+		| $(COMPILE) --output-file requirements-docs.lock -
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("pinpip needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "\nname another one: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(SITE)/.ready: requirements-docs.lock
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/pip install --quiet --require-hashes --requirement requirements-docs.lock
 	@touch $@
