@@ -15,7 +15,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("*.md", "docs/**/*.md", "deploy/README.md")
-LINK = re.compile(r"\]\(([^)#:\s]+)")
+LINK = re.compile(r"\]\(([^)#:\s]+)[)#]")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -94,8 +94,9 @@ def test_the_metadata_is_the_projects(distribution: Distribution) -> None:
     assert distribution.metadata["Requires-Python"] == PROJECT["project"]["requires-python"]
 
 
-def test_the_lock_pins_every_requirement_with_hashes_and_names_no_index() -> None:
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-docs.lock"])
+def test_the_lock_pins_every_requirement_with_hashes_and_names_no_index(lock: str) -> None:
+    lines = (ROOT / lock).read_text(encoding="utf-8").splitlines()
     code = [line.strip() for line in lines if line and not line.lstrip().startswith("#")]
     assert all(line.startswith("--hash=sha256:") or "==" in line for line in code)
     assert not any("://" in line or line.startswith("-i") for line in lines)
