@@ -47,7 +47,7 @@ bench: $(READY) ## Measure pinpip beside other programs; docs/benchmarks.md says
 	$(BIN)/python -m benchmarks
 
 docs: $(SITE)/.ready ## Build the documentation into build/site; a broken link is an error
-	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict
 	@echo "built: build/site/index.html"
 
 picture: $(READY) ## Draw docs/house.svg from the imports between the packages

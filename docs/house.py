@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 ROOT = Path(__file__).parent.parent
 Graph = Mapping[str, set[str]]
 
-WIDTH, BOX, HIGH, GAP = 1000, 132, 96, 52
+WIDTH, BOX, HIGH, GAP = 1000, 138, 96, 52
 LETTERS = 22  # in a line of a narrow box
 WIDE = 2  # more neighbours than these: the box is as wide as the picture
 STYLE = (

@@ -151,6 +151,11 @@ def test_the_site_has_a_page_of_reference_for_each_package() -> None:
     assert set(re.findall(r"reference/(\w+)\.md", site)) == set(packages)
 
 
+def test_the_site_is_built_so_that_a_warning_stops_it() -> None:
+    # With --quiet, MkDocs counts no warnings: --strict then passes over a broken link.
+    assert "mkdocs build --strict\n" in text_of(ROOT / "Makefile")
+
+
 def test_the_changelog_has_the_version_of_the_code() -> None:
     version = re.search(r'__version__ = "(.+)"', text_of(ROOT / "core/__init__.py"))
     assert version is not None
