@@ -20,7 +20,7 @@ WIDTH, BOX, HIGH, GAP = 1000, 138, 96, 52
 LETTERS = 22  # in a line of a narrow box
 WIDE = 2  # more neighbours than these: the box is as wide as the picture
 STYLE = (
-    "text{font:10px sans-serif;fill:#333;text-anchor:middle}.n{font-size:14px;font-weight:bold}"
+    "text{font-family:sans-serif;font-size:10px;fill:#333;text-anchor:middle}.n{font-size:14px;font-weight:bold}"
     ".f{fill:#2563a8}rect{fill:#f4f7fb;stroke:#2563a8;rx:6}.a{stroke:#888;marker-end:url(#head)}"
     ".paper{fill:#fff;stroke:none}"
 )
