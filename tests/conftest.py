@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest.register_assert_rewrite("tests.contracts.source_contract", "tests.contracts.sink_contract")
 
@@ -18,6 +19,8 @@ from tests.support.aws import TestAws  # noqa: E402
 from tests.support.brokers import Broker  # noqa: E402
 
 spare_loopback()
+settings.register_profile("pinpip", deadline=None)  # a busy machine is no failure
+settings.load_profile("pinpip")
 _BROKER = pytest.StashKey[str]()
 _SHARED = pytest.StashKey[ExitStack]()
 
