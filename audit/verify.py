@@ -14,25 +14,10 @@ from audit.archive import Archive
 from audit.identity import Told
 from audit.invariants import Finding, Held, Unknown
 from audit.snapshot import Snapshot
-from core.batch import Coordinates, Partition, Position
-from core.protocols import Options
+from core.batch import Partition, Position
+from sinks.delta.tables import Tables
 
 Watch = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Tables:
-    """A pipeline's clean table and its quarantine, and the app id of its positions.
-
-    `folder`: where the data files of this incarnation lie (see `sinks.delta.lives`).
-    """
-
-    clean: str
-    quarantine: str
-    options: Options
-    coordinates: Coordinates
-    app: str
-    folder: str = ""
 
 
 @dataclass(frozen=True)

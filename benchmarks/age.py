@@ -22,13 +22,14 @@ from typing import Any
 import polars as pl
 
 from audit.invariants import Kind
-from audit.verify import Tables, verify
+from audit.verify import verify
 from benchmarks.measure import usage
 from benchmarks.results import Result, result
 from benchmarks.small import batch, delta_sinks, partitions
 from core.batch import KAFKA, Batch, Position, Span
 from sinks.delta import transactions
 from sinks.delta.table import find_own
+from sinks.delta.tables import Tables
 from sinks.storage.store import FolderStore
 
 AGES = (100, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 50_000, 70_000, 100_000)

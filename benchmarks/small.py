@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from audit.verify import Tables
 from core.batch import KAFKA, TIMESTAMP, VALUE, Batch, Partition, Position, Records, Span
 from core.clock import SystemClock
 from sinks.delta.sink import DeltaSink
+from sinks.delta.tables import Tables
 from sinks.delta.target import Target
 from sinks.storage.protocol import Store
 from sinks.storage.store import FolderStore

@@ -11,11 +11,12 @@ import time
 from contextlib import ExitStack, closing
 
 from audit.archive import Archive
-from audit.verify import Tables, prove, snapshots
+from audit.verify import prove, snapshots
 from benchmarks.small import PARTITIONS, batch, delta_sinks, partitions
 from core.batch import KAFKA
 from core.config import Aws
 from core.protocols import Sink
+from sinks.delta.tables import Tables
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.store import open_store
 

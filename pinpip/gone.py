@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from audit.verify import Tables, snapshots
+from audit.verify import snapshots
 from consumers.kinesis.calls import CLIENT_CONFIG
 from core import aws
 from core.batch import Partition, Positions
 from core.config import Config
 from core.errors import RecordsExpired
+from sinks.delta.tables import Tables
 
 if TYPE_CHECKING:
     from pinpip.stretch import Stretch

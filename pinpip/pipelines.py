@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from audit.archive import Archive
-from audit.verify import Tables
 from chaos.points import Rig
 from consumers.engine.loop import Limits, Loop
 from consumers.kafka.source import KafkaSource
@@ -21,12 +20,16 @@ from core.outage import Outage
 from core.protocols import Sink, Source
 from sinks.delta.rows import folder_of
 from sinks.delta.sink import DeltaSink
+from sinks.delta.tables import Tables
 from sinks.delta.target import Target
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.options import options_at
 from sinks.storage.protocol import Store
 from sinks.storage.store import open_store
 from transforms.process import load_schema, load_transform, processor, rules_of
+
+if TYPE_CHECKING:
+    from audit.archive import Archive
 
 QUARANTINE_DEFER = 10.0  # seconds that "nothing was rejected up to here" may wait for a commit
 
@@ -194,8 +197,10 @@ def sinks_of(
     return [rig.sink(sink) for sink in sinks] if rig else sinks
 
 
-def archives_of(config: Config, name: str) -> list[Archive]:
+def archives_of(config: Config, name: str) -> "list[Archive]":
     """What the Parquet sinks of the pipeline `name` have written."""
+    from audit.archive import Archive  # a consumer reads nothing back
+
     pipeline = config.pipeline(name)
     return [
         Archive(open_store(archive_uri(pipeline, a), config.aws), a.stage, coordinates_of(pipeline))

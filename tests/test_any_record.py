@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.archive import Archive
-from audit.verify import Tables, verify
+from audit.verify import verify
 from consumers.kafka.messages import UNREADABLE, frame_of, ranges
 from consumers.kafka.source import KafkaSource
 from consumers.kinesis.kpl import UserRecord
@@ -30,6 +30,7 @@ from core.batch import (
 )
 from core.clock import SystemClock
 from sinks.delta.sink import DeltaSink
+from sinks.delta.tables import Tables
 from sinks.delta.target import Target
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.store import FolderStore

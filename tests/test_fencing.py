@@ -13,13 +13,14 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from polars.testing import assert_frame_equal
 
 from audit.invariants import Kind
-from audit.verify import Tables, verify
+from audit.verify import verify
 from core.batch import KAFKA, KINESIS, Batch, Coordinates, Position
 from core.clock import SystemClock
 from core.errors import PositionLost, StalePosition
 from core.protocols import Options, Sink
 from sinks.delta import position_checks, transactions
 from sinks.delta.sink import DeltaSink
+from sinks.delta.tables import Tables
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.protocol import Store
 from sinks.storage.s3 import S3Store, client

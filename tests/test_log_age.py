@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from audit.verify import Tables, verify
+from audit.verify import verify
 from core.batch import KAFKA, Position
 from core.config import Aws
 from core.errors import SinkError
@@ -21,6 +21,7 @@ from sinks.delta import checkpoints, cleanup, hint, settled, table
 from sinks.delta.cleanup import Listing, Plan, listed, plan
 from sinks.delta.deltalog import name_of
 from sinks.delta.hint import Hint
+from sinks.delta.tables import Tables
 from sinks.storage.protocol import Store
 from sinks.storage.store import FolderStore, open_store
 from tests.support.aws import TestAws

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from audit.archive import Archive
-from audit.verify import Report, Tables, verify
+from audit.verify import Report, verify
 from consumers.engine.sink_group import Fanout
 from core.batch import KAFKA, KINESIS, Batch, Coordinates, Partition
 from core.clock import SystemClock
@@ -19,6 +19,7 @@ from core.outage import Outage
 from core.protocols import Sink
 from sinks.delta.rows import folder_of
 from sinks.delta.sink import DeltaSink
+from sinks.delta.tables import Tables
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.store import FolderStore
 from tests.support.batches import Log, delta_target

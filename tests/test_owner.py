@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from audit.verify import Tables, verify
+from audit.verify import verify
 from core.batch import KAFKA, Position
 from core.clock import SystemClock
 from core.config import Config
 from core.errors import SinkError
 from sinks.delta import owner, table
 from sinks.delta.sink import DeltaSink
+from sinks.delta.tables import Tables
 from sinks.storage.store import FolderStore
 from tests.support.batches import Log, delta_target
 

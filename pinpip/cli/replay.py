@@ -15,11 +15,11 @@ from pinpip.stretch import Stretch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from audit.verify import Tables
     from core.batch import Batch
     from core.clock import Clock
     from core.config import Config
     from core.protocols import Source
+    from sinks.delta.tables import Tables
 
 
 def replay(

@@ -10,9 +10,9 @@ from pinpip.cli.shared import settings_of, show
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-    from audit.verify import Tables
     from core.batch import Partition, Position
     from core.config import Config
+    from sinks.delta.tables import Tables
     from sinks.delta.transactions import Lookup
 
 

@@ -9,13 +9,13 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction
 
 from audit.archive import Archive
-from audit.verify import Tables
 from core.batch import Batch, Coordinates, Position
 from core.clock import SystemClock
 from core.config import Aws
 from core.protocols import Options
 from sinks.delta import transactions
 from sinks.delta.sink import DeltaSink
+from sinks.delta.tables import Tables
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.store import open_store
 from tests.support.batches import APP, Log, delta_target
