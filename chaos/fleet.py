@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.points import Plan
+from chaos.failpoints import Plan
 from chaos.schedule import Arm, Schedule
 from core.clock import Clock
 from core.errors import FatalError
 
+CONSUMER = "pinpip.cli.chaos_consumer"  # its entry point
 STOPS_WITHIN = 30.0
 _TAIL = 15
 _FENCED = "Static consumer fenced"  # as the broker says it
@@ -167,8 +168,8 @@ class Fleet:
 
     def _spawn(self, plan: Plan, log: Path, instance: str | None) -> "subprocess.Popen[bytes]":
         home = self._home
-        command = [sys.executable, "-m", "pinpip", "--config", str(home.config), "consume"]
-        command += [home.pipeline, "--chaos", plan.model_dump_json()]
+        command = [sys.executable, "-m", CONSUMER, str(home.config), home.pipeline]
+        command += [plan.model_dump_json()]
         static = {"PINPIP_KAFKA__GROUP_INSTANCE_ID": instance} if instance else {}
         environment = {**home.environment, **home.own, **static, "PYTHONFAULTHANDLER": "1"}
         with log.open("wb") as out:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chaos.failpoints import COMMITTED, INTERRUPTED
 from chaos.fleet import Member
-from chaos.points import COMMITTED, INTERRUPTED
 
 
 @dataclass(frozen=True)

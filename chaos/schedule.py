@@ -6,7 +6,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Literal
 
-from chaos.points import Leap, Point
+from chaos.failpoints import Leap, Point
 
 QUIET = 3.0  # seconds at the start in which nothing is done to the consumers from outside
 _HOUR = 3600.0

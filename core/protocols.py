@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from core.batch import Batch, Coordinates, Partition, Position, Positions, Records, Rejects
+from core.clock import Clock
 from core.origins import Start
 from core.topic_id import Known
 
 # What delta-rs and polars need to open a table: called at each opening, since keys expire.
 Options = Callable[[], dict[str, str]]
+
+T = TypeVar("T")
 
 
 class Listener(Protocol):
@@ -158,4 +161,27 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish what was put off."""
+        ...
+
+
+class FaultInjector(Protocol):
+    """Wraps the parts of a pipeline so that they fail on purpose; without one nothing is wrapped.
+
+    Each method returns a part with the same interface as the one that it receives.
+    """
+
+    def clock(self, clock: Clock) -> Clock:
+        """Wrap the clock of the process."""
+        ...
+
+    def source(self, source: Source) -> Source:
+        """Wrap the source, and with it the listener that it is opened with."""
+        ...
+
+    def sink(self, sink: Sink) -> Sink:
+        """Wrap one sink; its name says which one."""
+        ...
+
+    def store(self, name: str, store: T) -> T:
+        """Wrap the object store behind the sink `name`."""
         ...

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from chaos.points import Rig
 from consumers.engine.loop import Limits, Loop
 from consumers.kafka.source import KafkaSource
 from core import config as settings
@@ -17,7 +16,7 @@ from core.batch import KAFKA, KINESIS, VALUE, Batch, Coordinates, Partition, Rec
 from core.clock import Clock
 from core.config import Config, Pipeline
 from core.outage import Outage
-from core.protocols import Sink, Source
+from core.protocols import FaultInjector, Sink, Source
 from sinks.delta.rows import folder_of
 from sinks.delta.sink import DeltaSink
 from sinks.delta.tables import Tables
@@ -144,7 +143,7 @@ def delta_sinks(
     *,
     begins: bool = False,
     rules: str = "",
-    rig: Rig | None = None,
+    faults: FaultInjector | None = None,
 ) -> list[Sink]:
     """The clean table and its quarantine; `begins` and `rules` as in `sinks.delta.sink.Target`."""
     coordinates = tables.coordinates
@@ -168,7 +167,7 @@ def delta_sinks(
         defer=QUARANTINE_DEFER,
     )
     return [
-        DeltaSink(name, target, _store(config, target.uri, name, rig), clock)
+        DeltaSink(name, target, _store(config, target.uri, name, faults), clock)
         for name, target in (("clean", clean), ("quarantine", rejected))
     ]
 
@@ -180,21 +179,22 @@ def sinks_of(
     clock: Clock,
     *,
     begins: bool = False,
-    rig: Rig | None = None,
+    faults: FaultInjector | None = None,
 ) -> list[Sink]:
     """All sinks of the live pipeline `name`; `begins` as in `sinks.delta.sink.Target`."""
     pipeline = config.pipeline(name)
     coordinates = coordinates_of(pipeline)
     chains: list[Sink] = [
-        ParquetSink(_store(config, archive_uri(pipeline, a), own, rig), a.stage, coordinates, own)
+        ParquetSink(store, a.stage, coordinates, own)
         for a in archives(pipeline)
         for own in [f"archive {a.parquet}"]
+        for store in [_store(config, archive_uri(pipeline, a), own, faults)]
     ]
     tables = tables_of(config, name)
-    own_rules = decides(pipeline)
-    deltas = delta_sinks(config, tables, process, clock, begins=begins, rules=own_rules, rig=rig)
+    rules = decides(pipeline)
+    deltas = delta_sinks(config, tables, process, clock, begins=begins, rules=rules, faults=faults)
     sinks = [*deltas, *chains]
-    return [rig.sink(sink) for sink in sinks] if rig else sinks
+    return [faults.sink(sink) for sink in sinks] if faults else sinks
 
 
 def archives_of(config: Config, name: str) -> "list[Archive]":
@@ -208,9 +208,9 @@ def archives_of(config: Config, name: str) -> "list[Archive]":
     ]
 
 
-def _store(config: Config, uri: str, sink: str, rig: Rig | None) -> Store:
+def _store(config: Config, uri: str, sink: str, faults: FaultInjector | None) -> Store:
     store = open_store(uri, config.aws)
-    return rig.store(sink, store) if rig else store
+    return faults.store(sink, store) if faults else store
 
 
 def limits_of(config: Config, *, accept_rejects: bool = False) -> Limits:
@@ -237,13 +237,13 @@ def loop_of(
     begins: bool = False,
     accept_rejects: bool = False,
     accepted: Mapping[Partition, int] | None = None,
-    rig: Rig | None = None,
+    faults: FaultInjector | None = None,
 ) -> Loop:
     """The live pipeline `name`, ready to run.
 
     `outage` makes what hears of the faults of a part; `begins` as in `sinks.delta.sink.Target`,
     `accept_rejects` as in `consumers.engine.loop.Limits`, `accepted` as in `KafkaSource`;
-    `rig` puts crash points between the parts.
+    `faults` wraps the source, the sinks and their stores.
     """
     pipeline = config.pipeline(name)
     keep = any(archive.stage == "raw" for archive in archives(pipeline))
@@ -251,9 +251,9 @@ def loop_of(
     outages = outage or partial(Outage, clock=clock)
     source = source_of(config, name, clock, outages, accepted)
     return Loop(
-        rig.source(source) if rig else source,
+        faults.source(source) if faults else source,
         process,
-        sinks_of(config, name, process, clock, begins=begins, rig=rig),
+        sinks_of(config, name, process, clock, begins=begins, faults=faults),
         limits_of(config, accept_rejects=accept_rejects),
         clock,
         executor,

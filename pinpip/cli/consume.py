@@ -13,7 +13,9 @@ from pinpip.runtime import tune_allocators, tuned_interpreter
 
 if TYPE_CHECKING:
     from consumers.engine.loop import Loop
+    from core.batch import Partition
     from core.config import Config
+    from core.protocols import FaultInjector
     from pinpip.metrics import Metrics
 
 
@@ -46,7 +48,6 @@ def consume(
             help="Go on without the records that have expired unread by now; verify names them.",
         ),
     ] = False,
-    chaos: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Consume until SIGTERM or Ctrl-C: read, clean, write, each record exactly once.
 
@@ -82,7 +83,6 @@ def consume(
         begins=new_incarnation,
         accept_rejects=accept_rejects,
         accept_gap=accept_gap,
-        chaos=chaos,
     )
     for name in names:
         typer.echo(f"{name}: {said(metrics, name)}")
@@ -113,22 +113,19 @@ def run(
     begins: bool = False,
     accept_rejects: bool = False,
     accept_gap: bool = False,
-    chaos: str | None = None,
+    faults: "FaultInjector | None" = None,
 ) -> None:
     """One thread per pipeline; the first to fail stops the others and its error is raised.
 
     `begins` as in `sinks.delta.sink.Target`, `accept_rejects` as in `consumers.engine.loop.Limits`;
-    `accept_gap` passes over what has expired by now, and nothing that expires later; `chaos` is a
-    `chaos.points.Plan` as JSON.
+    `accept_gap` passes over what has expired by now, and nothing that expires later; `faults` wraps
+    the clock and the parts of each pipeline.
     """
-    from chaos.points import Plan, Rig
     from consumers.engine.loop import IN_FLIGHT
     from core.clock import SystemClock
     from pinpip.pipelines import loop_of
-    from pinpip.watermarks import first_offsets
 
-    rig = Rig(Plan.model_validate_json(chaos)) if chaos else None
-    clock = rig.clock(SystemClock()) if rig else SystemClock()
+    clock = faults.clock(SystemClock()) if faults else SystemClock()
     running: list[Future[None]] = []
     with (
         leaving_in_time(partial(_left, metrics, running)) as leave,
@@ -144,12 +141,18 @@ def run(
                 outage=partial(metrics.watch, name, clock),
                 begins=begins,
                 accept_rejects=accept_rejects,
-                rig=rig,
-                accepted=first_offsets(config, name) if accept_gap else None,
+                faults=faults,
+                accepted=_first_offsets(config, name) if accept_gap else None,
             )
             for name in names
         ]
         _run_all(loops, running, leave)
+
+
+def _first_offsets(config: "Config", name: str) -> "dict[Partition, int]":
+    from pinpip.watermarks import first_offsets  # it reads both kinds of sources
+
+    return first_offsets(config, name)
 
 
 def _left(metrics: "Metrics", running: "list[Future[None]]") -> PinpipError:

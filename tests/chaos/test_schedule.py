@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaos.points import Point
+from chaos.failpoints import Point
 from chaos.schedule import Kind, Schedule, Setting, draw
 
 settings_of_rounds = st.builds(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.points import COMMITTED, INTERRUPTED, Leap, LeapingClock, Plan, Point, Rig
+from chaos.failpoints import COMMITTED, INTERRUPTED, Failpoints, Leap, LeapingClock, Plan, Point
 from consumers.engine.loop import Limits, Loop
 from core.batch import Partition
 from core.config import Config
@@ -53,13 +53,13 @@ def noted(folder: Path) -> list[str]:
 def test_a_pipeline_of_real_parts_passes_every_point_in_the_order_of_its_work(
     tmp_path: Path,
 ) -> None:
-    rig, own, broker = Rig(plan(tmp_path)), config(tmp_path), MemoryBroker()
+    faults, own, broker = Failpoints(plan(tmp_path)), config(tmp_path), MemoryBroker()
     broker.logs[P0].extend(payloads(100))
     source, clock = MemorySource(broker, chunk=100), ManualClock()
     process = process_of(own.pipelines["user"], keep_values=True)
-    sinks = sinks_of(own, "user", process, clock, rig=rig)
-    loop = Loop(rig.source(source), process, sinks, LIMITS, clock, LazyExecutor())
-    rig.source(source).open(loop)
+    sinks = sinks_of(own, "user", process, clock, faults=faults)
+    loop = Loop(faults.source(source), process, sinks, LIMITS, clock, LazyExecutor())
+    faults.source(source).open(loop)
     source.assign(P0)
     loop.run_once()  # hears of the partition
     loop.run_once()
@@ -85,11 +85,11 @@ def test_a_pipeline_of_real_parts_passes_every_point_in_the_order_of_its_work(
 # A process that passes a point three times and says so each time.
 PASSING = """
 import sys
-from chaos.points import Plan, Rig
+from chaos.failpoints import Plan, Failpoints
 class Store:
     def put_new(self):
         print("put", flush=True)
-store = Rig(Plan.model_validate_json(sys.argv[1])).store("clean", Store())
+store = Failpoints(Plan.model_validate_json(sys.argv[1])).store("clean", Store())
 for _ in range(3):
     store.put_new()
 """

@@ -90,7 +90,7 @@ _PUTS: Mapping[str, Point] = {
 }
 
 
-class Rig:
+class Failpoints:
     """Puts one process's plan between its parts."""
 
     def __init__(self, plan: Plan) -> None:

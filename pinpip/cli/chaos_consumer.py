@@ -1,0 +1,43 @@
+"""A consumer of `pinpip chaos`: `pinpip consume` with failpoints between its parts.
+
+`python -m pinpip.cli.chaos_consumer CONFIG PIPELINE PLAN`; PLAN is a `chaos.failpoints.Plan` as
+JSON. `pinpip consume` knows nothing of it.
+"""
+
+import sys
+from pathlib import Path
+
+import typer
+
+from core.errors import PinpipError
+from core.network import spare_loopback
+from pinpip.cli import FAILED
+from pinpip.cli.consume import run, said
+from pinpip.cli.shared import Settings, complain
+from pinpip.runtime import tune_allocators
+
+
+def consume(path: Path, name: str, plan: str) -> None:
+    """Consume the pipeline `name` of the configuration at `path` until SIGTERM."""
+    tune_allocators()
+    from chaos.failpoints import Failpoints, Plan  # polars comes with it: the allocators first
+    from pinpip.metrics import Metrics
+
+    config, metrics = Settings(path, debug=False).config(), Metrics()
+    run(config, [name], metrics, faults=Failpoints(Plan.model_validate_json(plan)))
+    typer.echo(f"{name}: {said(metrics, name)}")
+
+
+def main() -> None:
+    """Run it; a PinpipError becomes one or two lines and exit code 1."""
+    spare_loopback()
+    path, name, plan = sys.argv[1:]
+    try:
+        consume(Path(path), name, plan)
+    except PinpipError as error:
+        complain(error)
+        sys.exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()
