@@ -21,6 +21,7 @@ from confluent_kafka.cimpl import NewTopic
 from pinpip.local.java import Guard
 from tests.support.brokers import own_kafka
 from tests.support.gateways import JSON_FORMAT, running
+from tests.support.processes import until
 
 pytestmark = pytest.mark.real_broker
 
@@ -38,7 +39,7 @@ BROKER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:ANONYMOUS",  # who comes by the open listener
 }
-ALICE = {
+ALICE: dict[str, str | int | float | bool] = {
     "security.protocol": "SASL_PLAINTEXT",
     "sasl.mechanism": "SCRAM-SHA-512",
     "sasl.username": "alice",
@@ -55,6 +56,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with own_kafka(folder / "kafka", properties=BROKER, guard=guard) as kafka:
         prepare(AdminClient({"bootstrap.servers": kafka.bootstrap}))
         alice = ALICE | {"bootstrap.servers": kafka.guarded}
+        until(lambda: is_seen_by(AdminClient(alice)), "the broker to apply topics and rights")
         with running(alice, served=[HIDDEN]) as running_url:
             yield running_url
 
@@ -68,6 +70,11 @@ def prepare(admin: AdminClient) -> None:
     ]
     for done in [*made.values(), *admin.create_acls(bindings).values()]:
         done.result(30)
+
+
+def is_seen_by(user: AdminClient) -> bool:
+    """Whether the topics that may be described are there: the controller answers before."""
+    return {OPEN, SEEN} <= user.list_topics(timeout=10).topics.keys()
 
 
 def produce(url: str, topic: str) -> requests.Response:
