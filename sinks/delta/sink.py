@@ -202,7 +202,6 @@ class DeltaSink:
         put = partial(put, folder=self._target.folder, now_ms=due.now_ms)
         files = [] if rows.is_empty() else [deltalog.add(put(self._setup.named(rows)))]
         info = self._info(rows, due)
-        files += expired.totals(self._target, due)
         moves = self._append(due, info, files)
         self._progress |= {p: Progress(end, end) for p, end in moves.items()}
         self._committed_at = self._clock.monotonic()
@@ -262,6 +261,7 @@ class DeltaSink:
         target, now_ms, lookup = self._target, due.now_ms, log.learning(self._versions)
         held = {p: self._progress[p].held for p in moves}
         yield from transactions.moved(lookup, target.app, held, moves, target.coordinates, now_ms)
+        yield from expired.written(lookup, target.app, due)
         yield from notes.written(lookup, target.app, due.notes, now_ms)
         yield from owner.claim(lookup, target.app, now_ms)
         yield from self._setup.begun(now_ms)
