@@ -21,6 +21,7 @@ from sinks.delta import ledger, notes, pins, rows, settled, table, transactions,
 from sinks.delta.ledger import Entry, Range
 from sinks.delta.lives import Lives
 from sinks.delta.transactions import Lookup
+from sinks.delta.txns import Application
 
 _AT_ONCE = 500_000  # rows, as far as files allow
 _FILES = 2_000  # at once: polars takes 10 KB for each, however small it is
@@ -146,9 +147,8 @@ class Snapshot:
 
     def gapped(self) -> set[Partition]:
         """The shards with accepted gaps: one may have neither rows nor a position."""
-        held = self._table
         with table.sorted_errors(self.name):
-            return notes.gapped(txns.read(held, self._options) if held else (), self._app)
+            return notes.gapped(self._applications, self._app)
 
     def tip(self, partition: Partition) -> int | None:
         """Since when records of a shard may be unread, in milliseconds; None: it is not told.
@@ -199,9 +199,13 @@ class Snapshot:
             return {} if found is None else self._coordinates.counts(found.collect())
 
     @cached_property
-    def _txns(self) -> Lookup:
+    def _applications(self) -> Mapping[str, Application]:
         held = self._table
-        return txns.versions(held, self._options) if held else lambda _: None
+        return txns.read(held, self._options) if held else {}
+
+    @cached_property
+    def _txns(self) -> Lookup:
+        return txns.lookup(self._applications)
 
     @cached_property
     def _files(self) -> pl.DataFrame:

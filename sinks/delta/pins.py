@@ -176,7 +176,7 @@ def _tips(
     """For the shards of a table of before: its last commit stands for when they were last read."""
     if target.coordinates.sub is None or not any(held.values()):
         return
-    at = txns.written_at(found, target.options, target.app)
+    at = txns.written_at(txns.read(found, target.options), target.app)
     told = {p: Note(position, tip=at) for p, position in held.items()}
     yield from notes.written(lookup, target.app, told, now_ms)
 

@@ -41,13 +41,17 @@ class Application:
 
 def versions(table: DeltaTable, options: Options) -> Lookup:
     """The version of each application id as of `table`'s version; None: it has none."""
-    return {app_id: own.version for app_id, own in read(table, options).items()}.get
+    return lookup(read(table, options))
 
 
-def written_at(table: DeltaTable, options: Options, app: str) -> int | None:
+def lookup(found: Mapping[str, Application]) -> Lookup:
+    """The version of each application id of `found`; None: it has none."""
+    return {app_id: own.version for app_id, own in found.items()}.get
+
+
+def written_at(found: Mapping[str, Application], app: str) -> int | None:
     """When one of the application ids below `app` was last written, in milliseconds."""
-    found = read(table, options).items()
-    times = [own.updated for app_id, own in found if app_id.startswith(f"{app}/")]
+    times = [own.updated for app_id, own in found.items() if app_id.startswith(f"{app}/")]
     return max((at for at in times if at is not None), default=None)
 
 
