@@ -2,15 +2,14 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Literal, Protocol
 
 import polars as pl
 
 from audit.invariants import Finding, Kind
 from audit.row_diff import EXAMPLES, Difference, compare
-from core.batch import Batch, Coordinates, Partition, Position, Rejects, Span, Stretch
-from core.origins import Start
+from core.batch import Batch, Coordinates, Partition, Position, Span, Stretch
+from core.protocols import WithoutHistory
 
 
 class Holding(Protocol):
@@ -35,7 +34,7 @@ class Holding(Protocol):
         ...
 
 
-class Comparison:
+class Comparison(WithoutHistory):
     """A core.protocols.Sink that compares each batch with what the `holdings` have of it.
 
     `starts`: from where each partition is compared, None from the first record that the source
@@ -72,32 +71,6 @@ class Comparison:
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
         """Where the comparison goes on."""
         return {p: self._next.get(p) for p in partitions}
-
-    def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:  # noqa: ARG002
-        """None: nothing is limited here."""
-        return ()
-
-    def origins(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:  # noqa: ARG002
-        """Nothing begins here."""
-        return {}
-
-    def tips(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:  # noqa: ARG002
-        """None: nothing is read on from here."""
-        return {}
-
-    def gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, range]:  # noqa: ARG002
-        """None: nothing is passed over here."""
-        return {}
-
-    def pin(self, starts: Mapping[str, Start]) -> None:
-        """Nothing begins here."""
-
-    def arrivals(
-        self,
-        partitions: Collection[Partition],  # noqa: ARG002
-    ) -> Mapping[Partition, datetime]:
-        """None: the positions carry their epochs."""
-        return {}
 
     def write(self, batch: Batch) -> None:
         """Compare the batch; raises SinkError when a holding cannot be read."""

@@ -164,6 +164,39 @@ class Sink(Protocol):
         ...
 
 
+class WithoutHistory:
+    """What a `Sink` answers that keeps its rows and positions, and nothing of the pipeline's past.
+
+    The clean table keeps that for all.
+    """
+
+    def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:  # noqa: ARG002
+        """No windows are kept."""
+        return ()
+
+    def origins(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:  # noqa: ARG002
+        """No beginnings are kept."""
+        return {}
+
+    def tips(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:  # noqa: ARG002
+        """No notes are kept."""
+        return {}
+
+    def gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, range]:  # noqa: ARG002
+        """No accepted gaps are kept."""
+        return {}
+
+    def pin(self, starts: Mapping[str, Start]) -> None:
+        """No beginnings are kept."""
+
+    def arrivals(
+        self,
+        partitions: Collection[Partition],  # noqa: ARG002
+    ) -> Mapping[Partition, datetime]:
+        """No arrivals stand for an epoch here."""
+        return {}
+
+
 class FaultInjector(Protocol):
     """Wraps the parts of a pipeline so that they fail on purpose; without one nothing is wrapped.
 

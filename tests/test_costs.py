@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -18,9 +17,9 @@ import polars as pl
 import pytest
 
 from consumers.engine.loop import IN_FLIGHT, Limits, Loop
-from core.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Rejects, Span
+from core.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Span
 from core.origins import Start
-from core.protocols import Listener
+from core.protocols import Listener, WithoutHistory
 from core.topic_id import Known
 from pinpip.runtime import tuned_interpreter
 from producers import emulator
@@ -147,36 +146,13 @@ class Idle:
         """Nothing is open."""
 
 
-class Nowhere:
+class Nowhere(WithoutHistory):
     """A sink that keeps nothing."""
 
     name = "nowhere"
 
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
         return dict.fromkeys(partitions)
-
-    def rejects(self, partitions: Collection[Partition]) -> list[Rejects]:
-        del partitions
-        return []
-
-    def origins(self, partitions: Collection[Partition]) -> dict[Partition, Position]:
-        del partitions
-        return {}
-
-    def tips(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        del partitions
-        return {}
-
-    def gaps(self, partitions: Collection[Partition]) -> dict[Partition, range]:
-        del partitions
-        return {}
-
-    def pin(self, starts: Mapping[str, Start]) -> None:
-        """Nothing is kept."""
-
-    def arrivals(self, partitions: Collection[Partition]) -> dict[Partition, datetime]:
-        del partitions
-        return {}
 
     def write(self, batch: Batch) -> None:
         """Nothing is kept."""

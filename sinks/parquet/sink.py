@@ -7,17 +7,16 @@ once: two writers that believe to own a partition meet on one name, and one of t
 import io
 import json
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
 from typing import Literal
 
 import polars as pl
 
-from core.batch import Batch, Coordinates, Partition, Position, Rejects, Span
+from core.batch import Batch, Coordinates, Partition, Position, Span
 from core.errors import SinkError, StalePosition, TransientError
-from core.origins import Start
+from core.protocols import WithoutHistory
 from core.topic_id import refuse_another
 from sinks.parquet import chain
 from sinks.storage.protocol import Store
@@ -27,7 +26,7 @@ _LAST_SUB = 10**10 - 1
 _Stage = Literal["raw", "clean"]
 
 
-class ParquetSink:
+class ParquetSink(WithoutHistory):
     """Exactly once into `<source>/partition=<id>/<source>+<id>+<start>.parquet` below the store.
 
     `stage` says which frame of a batch is kept: `raw` is an archive to replay from. A batch
@@ -58,31 +57,9 @@ class ParquetSink:
         self._own |= found
         return found
 
-    def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:  # noqa: ARG002
-        """An archive keeps none."""
-        return ()
-
-    def origins(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:  # noqa: ARG002
-        """The clean table keeps them."""
-        return {}
-
-    def tips(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:  # noqa: ARG002
-        """The clean table keeps them."""
-        return {}
-
     def gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, range]:
         """What the last object of each chain says: the next is written when all sinks have it."""
         return {p: self._gaps[p] for p in partitions if self._gaps.get(p)}
-
-    def pin(self, starts: Mapping[str, Start]) -> None:
-        """The clean table keeps them."""
-
-    def arrivals(
-        self,
-        partitions: Collection[Partition],  # noqa: ARG002
-    ) -> Mapping[Partition, datetime]:
-        """An archive does not look: the tables' rows tell."""
-        return {}
 
     def write(self, batch: Batch) -> None:
         """One object per partition that the batch advances; each is durable by itself.

@@ -12,7 +12,7 @@ import polars as pl
 from core.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Rejects, Span
 from core.errors import StalePosition
 from core.origins import Begin, Start, pinned
-from core.protocols import Listener
+from core.protocols import Listener, WithoutHistory
 from core.topic_id import Known
 
 _TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -141,7 +141,7 @@ class MemoryTable:
     windows: dict[Partition, Rejects] = field(default_factory=dict)
 
 
-class MemorySink:
+class MemorySink(WithoutHistory):
     """The sink contract, with faults on demand.
 
     `reading` runs before positions are read, `before` and `after` around the commit.
@@ -170,14 +170,6 @@ class MemorySink:
         own = [p for p in partitions if p.source in self.table.pinned]
         return {p: self.table.origins.get(p, Position(0)) for p in own}
 
-    def tips(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        del partitions
-        return {}
-
-    def gaps(self, partitions: Collection[Partition]) -> dict[Partition, range]:
-        del partitions
-        return {}
-
     def pin(self, starts: Mapping[str, Start]) -> None:
         if self.stage != "clean":
             return
@@ -188,10 +180,6 @@ class MemorySink:
             self.table.pinned.add(source)
             self.table.held |= pins.positions
             self.table.origins |= pins.firsts
-
-    def arrivals(self, partitions: Collection[Partition]) -> dict[Partition, datetime]:
-        del partitions
-        return {}
 
     def write(self, batch: Batch) -> None:
         news = {p: s for p, s in batch.spans.items() if s.end > (self._own[p] or Position(0))}
