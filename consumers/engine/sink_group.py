@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import structlog
 
-from core.batch import KAFKA, Batch, Coordinates, Partition, Position, Rejects
+from core.batch import KAFKA, Batch, Coordinates, Partition, Rejects
 from core.clock import Clock
 from core.errors import StalePosition
 from core.origins import Start
@@ -59,8 +59,8 @@ class Fanout:
             p: known(p, {name: own[p] for name, own in held.items()}, self._coordinates)
             for p in partitions
         }
-        origins = self._origins(partitions)
-        tips, gaps = self._tips(partitions), self._gaps(partitions)
+        origins = self._kept(lambda sink: sink.origins(partitions))
+        tips, gaps = self._kept(lambda sink: sink.tips(partitions)), self._gaps(partitions)
         found = {
             p: replace(since(own, origins.get(p)), tip=tips.get(p), gaps=tuple(gaps[p]))
             for p, own in found.items()
@@ -73,16 +73,11 @@ class Fanout:
         for sink in self._sinks:
             self._retried(sink, lambda s=sink: s.pin(starts))  # type: ignore[misc]
 
-    def _origins(self, partitions: Collection[Partition]) -> dict[Partition, Position]:
-        found: dict[Partition, Position] = {}
+    def _kept(self, ask: Callable[[Sink], Mapping[Partition, T]]) -> dict[Partition, T]:
+        """What the one sink says that keeps it."""
+        found: dict[Partition, T] = {}
         for sink in self._sinks:
-            found |= sink.origins(partitions)
-        return found
-
-    def _tips(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        found: dict[Partition, int] = {}
-        for sink in self._sinks:
-            found |= sink.tips(partitions)
+            found |= ask(sink)
         return found
 
     def _gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, list[range]]:
