@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from pinpip.metrics import Metrics
 
 
+_ONLY_NAMED = {  # options that are never for all pipelines, and why
+    "--new-incarnation": "reads sources afresh, so it wants to know whose",
+    "--accept-rejects": "lifts the limit on rejects, so it needs the pipelines it is for",
+    "--accept-gap": "gives up records, so it needs the pipelines it is for",
+}
+
+
 def consume(
     context: typer.Context,
     pipelines: Annotated[
@@ -57,21 +64,11 @@ def consume(
     from pinpip.metrics import Metrics
 
     config = settings_of(context).config()
-    if new_incarnation and not pipelines:
-        raise ConfigError(
-            "--new-incarnation reads sources afresh, so it wants to know whose",
-            "name the pipelines: pinpip consume pin --new-incarnation",
-        )
-    if accept_rejects and not pipelines:
-        raise ConfigError(
-            "--accept-rejects lifts the limit on rejects, so it needs the pipelines it is for",
-            "name the pipelines: pinpip consume pin --accept-rejects",
-        )
-    if accept_gap and not pipelines:
-        raise ConfigError(
-            "--accept-gap gives up records, so it needs the pipelines it is for",
-            "name the pipelines: pinpip consume pin --accept-gap",
-        )
+    given = dict(zip(_ONLY_NAMED, (new_incarnation, accept_rejects, accept_gap), strict=True))
+    for option, why in _ONLY_NAMED.items():
+        if given[option] and not pipelines:
+            hint = f"name the pipelines: pinpip consume pin {option}"
+            raise ConfigError(f"{option} {why}", hint)
     names = pipelines or list(config.pipelines)
     metrics = Metrics()
     if metrics_port is not None:
