@@ -234,7 +234,7 @@ class KinesisSource:
         if faults.code(error) in faults.FOREIGN:
             self._life.confirmed(FRESH)
         if faults.code(error) == faults.NOT_FOUND and cursor.shard.id not in self._list():
-            notes = self._tips.expired(cursor, self._shards.values(), where)
+            notes = self._tips.expired(cursor, self._shards, where)
             self._drained.add(cursor.shard.id)
             self._outage.over(where)
             return _noted(notes)
@@ -266,7 +266,7 @@ class KinesisSource:
             self._drained.add(cursor.shard.id)
             self._shards = {**answer.children, **self._shards, **self._list()}
         records = self._records(cursor, answer)
-        notes = self._tips.notes(cursor, answer, self._shards.values(), gaps)
+        notes = self._tips.notes(cursor, answer, self._shards, gaps)
         return replace(records, notes=notes) if records else _noted(notes)
 
     def _records(self, cursor: Cursor, answer: Answer) -> Records | None:

@@ -5,7 +5,7 @@ while that moment is younger than the stream's retention: only beyond it records
 unread. Kinesis tells neither whether nor how many: GetRecords goes on at the first record there is.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -74,30 +74,27 @@ class Tips:
         return 1
 
     def notes(
-        self, cursor: Cursor, answer: Answer, shards: Collection[Shard], gaps: int
+        self, cursor: Cursor, answer: Answer, shards: Mapping[str, Shard], gaps: int
     ) -> dict[Partition, Note]:
         """What the table should keep of the cursor's shard, and of its children among `shards`."""
-        now = milliseconds(self._clock.now())
-        name = cursor.shard.id
-        closed = any(shard.id == name and shard.closed for shard in shards)
         if answer.iterator is None:
             return self.ended(cursor, shards, gaps)
-        tip = None
-        if name in self._tips and not answer.behind and not closed:
-            self._tips[name] = now
+        name, tip = cursor.shard.id, None
+        if name in self._tips and not answer.behind and not shards[name].closed:
+            now = self._tips[name] = milliseconds(self._clock.now())
             if now - self._noted[name] >= EVERY:
                 tip = self._noted[name] = now
         return {self._of(name): Note(cursor.position, tip, gaps)} if tip or gaps else {}
 
     def expired(
-        self, cursor: Cursor, shards: Collection[Shard], where: str
+        self, cursor: Cursor, shards: Mapping[str, Shard], where: str
     ) -> dict[Partition, Note]:
         """The same of a shard that is gone; RecordsExpired unless its end was read lately."""
         _log.warning("shard expired before its end was read", where=where)
         return self.ended(cursor, shards, self.gaps(cursor, where))
 
     def ended(
-        self, cursor: Cursor, shards: Collection[Shard], gaps: int = 0
+        self, cursor: Cursor, shards: Mapping[str, Shard], gaps: int = 0
     ) -> dict[Partition, Note]:
         """The same of a shard of which no record is left to be read.
 
@@ -107,7 +104,7 @@ class Tips:
         if name not in self._tips:
             return {}
         tip, self._tips[name] = self._tips[name], READ_TO_END
-        children = [shard.id for shard in shards if name in shard.parents]
+        children = [child for child, shard in shards.items() if name in shard.parents]
         if 0 < tip < READ_TO_END:
             self._inherited |= {c: max(tip, self._inherited.get(c, 0)) for c in children}
         notes = {self._of(c): Note(None, at) for c in children if (at := self._inherited.get(c))}

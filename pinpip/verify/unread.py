@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from consumers.kinesis.ends import End
+from consumers.kinesis.life import milliseconds
 from core.batch import Partition, Position, Positions
 from core.clock import SystemClock
 from core.config import Config, KafkaSource, KinesisSource
@@ -116,7 +117,7 @@ def _tips(table: "Snapshot") -> Callable[[Partition], int | None]:
     In milliseconds; None: the table does not say.
     """
     at = table.committed_at
-    committed = None if at is None else int(at.timestamp() * 1000)
+    committed = None if at is None else milliseconds(at)
 
     def tip(partition: Partition) -> int | None:
         told = table.tip(partition)
