@@ -11,7 +11,7 @@ import pytest
 
 from audit.archive import Archive
 from audit.verify import Report, verify
-from consumers.engine.sink_group import Fanout
+from consumers.engine.sink_group import SinkGroup
 from core.batch import KAFKA, KINESIS, Batch, Coordinates, Partition
 from core.clock import SystemClock
 from core.errors import PositionLost, StalePosition, TopicRecreated
@@ -84,11 +84,11 @@ def consume(root: Path, life: Life, batches: Sequence[Batch]) -> list[int]:
     """Start, write and stop as the loop does; how many records of each partition were held."""
     clock = SystemClock()
     with ExitStack() as ends:
-        fanout = Fanout(sinks(root, life), clock, lambda _: 0.0, partial(Outage, clock=clock))
-        ends.callback(fanout.close)
-        found = fanout.known(life.partitions)
+        group = SinkGroup(sinks(root, life), clock, lambda _: 0.0, partial(Outage, clock=clock))
+        ends.callback(group.close)
+        found = group.known(life.partitions)
         for batch in batches:
-            fanout.write(batch)
+            group.write(batch)
     log = Log(life.coordinates)
     return [log.count(found[partition].start) for partition in life.partitions]
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from consumers.engine.sink_group import Fanout
+from consumers.engine.sink_group import SinkGroup
 from core.batch import Partition
 from core.origins import Start, belongs
 from core.protocols import Source
 from core.topic_id import Known
 
 
-def pin(source: Source, sinks: Fanout, found: Mapping[Partition, Known]) -> bool:
+def pin(source: Source, sinks: SinkGroup, found: Mapping[Partition, Known]) -> bool:
     """Have the sinks keep where these partitions' sources begin; whether that was still open.
 
     A source that is not the one of which the sinks hold records is left alone: it is refused when

@@ -23,7 +23,7 @@ import structlog
 from consumers.engine.begin import pin
 from consumers.engine.conflict_limit import RivalWatch
 from consumers.engine.reject_limit import RejectWatch
-from consumers.engine.sink_group import Fanout
+from consumers.engine.sink_group import SinkGroup
 from core.batch import Batch, Partition, Records, Span, merge
 from core.clock import Clock
 from core.errors import StalePosition, TransientError
@@ -75,7 +75,7 @@ class Loop:
     ) -> None:
         self._source = source
         self._process = process
-        self._sinks = Fanout(
+        self._sinks = SinkGroup(
             sinks,
             clock,
             self._retry_budget,
@@ -270,7 +270,7 @@ class Loop:
             self._source.resume()
         return call.result()
 
-    def _retry_budget(self, answered: bool) -> float:  # noqa: FBT001  # as Fanout calls it
+    def _retry_budget(self, answered: bool) -> float:  # noqa: FBT001  # as SinkGroup calls it
         if self._stopping:
             return STOP_BUDGET
         return inf if answered else START_BUDGET

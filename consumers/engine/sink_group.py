@@ -24,7 +24,7 @@ T = TypeVar("T")
 _log = structlog.get_logger()
 
 
-class Fanout:
+class SinkGroup:
     """`sinks`; a call on one is tried again on a transient fault for `budget(answered)` seconds.
 
     `answered`: whether this sink has answered before. `outage` makes what hears of its faults.
