@@ -216,6 +216,13 @@ def test_the_removal_of_a_damaged_checkpoint_is_one_line_of_the_log(
     assert [c.at for c in listing.listed(backend.store).checkpoints] == [3]
 
 
+def refuses_and_removes_nothing(backend: DeltaBackend) -> None:
+    before = backend.store.list("_delta_log/")
+    with pytest.raises(SinkError, match="the log of table"):
+        table.find_to_write(backend.store.uri, backend.options)
+    assert backend.store.list("_delta_log/") == before
+
+
 @IN_A_FOLDER
 @pytest.mark.parametrize("damage", [cut_off, all_zeros, another_schema])
 def test_a_damaged_checkpoint_that_nothing_replaces_is_an_error_and_stays(
@@ -224,10 +231,7 @@ def test_a_damaged_checkpoint_that_nothing_replaces_is_an_error_and_stays(
     backend = lake(6)
     damage(backend.store)
     backend.store.remove([name_of(n) for n in range(3)])
-    before = backend.store.list("_delta_log/")
-    with pytest.raises(SinkError, match="the log of table"):
-        table.find_to_write(backend.store.uri, backend.options)
-    assert backend.store.list("_delta_log/") == before
+    refuses_and_removes_nothing(backend)
 
 
 @IN_A_FOLDER
@@ -235,20 +239,14 @@ def test_a_hole_behind_the_older_checkpoint_is_an_error_and_nothing_goes(lake: L
     backend = lake(3, 6)
     cut_off(backend.store)
     backend.store.remove([name_of(5)])
-    before = backend.store.list("_delta_log/")
-    with pytest.raises(SinkError, match="the log of table"):
-        table.find_to_write(backend.store.uri, backend.options)
-    assert backend.store.list("_delta_log/") == before
+    refuses_and_removes_nothing(backend)
 
 
 @IN_A_FOLDER
 def test_a_damaged_entry_removes_no_checkpoint(lake: Lake) -> None:
     backend = lake(3, 6)
     replace(backend.store, name_of(7), b'{"add":')
-    before = backend.store.list("_delta_log/")
-    with pytest.raises(SinkError, match="the log of table"):
-        table.find_to_write(backend.store.uri, backend.options)
-    assert backend.store.list("_delta_log/") == before
+    refuses_and_removes_nothing(backend)
 
 
 def test_a_damaged_checkpoint_that_may_not_be_removed_is_named_with_the_way_on(

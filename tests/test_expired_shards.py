@@ -1,8 +1,8 @@
 """Records of a stream that may have expired unread: an error, or a gap that the table keeps."""
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -251,14 +251,21 @@ def test_a_gap_that_opens_after_one_was_accepted_stops_the_consumer(lake: Lake) 
         lake.consume(accept_gap=True, between=[26])
 
 
-def test_tables_of_before_go_on_from_their_last_commit(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lake.put(A, 3)
+@contextmanager
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The code that kept neither the first start nor tips, and went on over gaps."""
     with monkeypatch.context() as before:
         before.setattr(Beginnings, "starts", lambda *_: {})
         before.setattr(notes, "written", lambda *_: ())
         before.setattr(Tips, "gaps", lambda *_: 0)
+        yield
+
+
+def test_tables_of_before_go_on_from_their_last_commit(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.put(A, 3)
+    with as_before(monkeypatch):
         lake.consume()
         lake.kinesis.pass_time(30)
         lake.put(A)
@@ -272,10 +279,7 @@ def test_tables_of_before_whose_last_commit_is_too_old_have_a_gap(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake.put(A, 3)
-    with monkeypatch.context() as before:
-        before.setattr(Beginnings, "starts", lambda *_: {})
-        before.setattr(notes, "written", lambda *_: ())
-        before.setattr(Tips, "gaps", lambda *_: 0)
+    with as_before(monkeypatch):
         lake.consume()
     lake.kinesis.pass_time(25)
     assert doubts(lake.told())

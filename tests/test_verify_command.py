@@ -1,7 +1,6 @@
 """`pinpip verify` finds by itself what other tests damage for the reader alone."""
 
 import json
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from deltalake import DeltaTable
 from sinks.delta.rows import incarnation_of
 from tests.support import engines
 from tests.support.brokers import Broker
-from tests.support.commands import change, invoke
+from tests.support.commands import change, copied, invoke
 from tests.support.consuming import consumed
 from tests.support.processes import Home, kafka_home, payloads
 
@@ -33,10 +32,7 @@ def filled(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Home:
 @pytest.fixture
 def home(filled: Home, tmp_path: Path) -> Home:
     """A copy of `filled` that a test may damage."""
-    shutil.copytree(filled.folder, tmp_path / "copy")
-    copy = Home(tmp_path / "copy")
-    change(copy, "lake/root", str(copy.folder / "lake"))
-    return copy
+    return copied(filled, tmp_path / "copy")
 
 
 def said(home: Home, incarnation: str) -> tuple[int, int, dict[str, int]]:

@@ -1,7 +1,6 @@
 """verify compares the identity of the source with that of every sink, and names what it cannot."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from pinpip.verify.plan import Plan
 from sinks.parquet.chain import KEY
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
-from tests.support.commands import change, invoke
+from tests.support.commands import change, copied, invoke
 from tests.support.consuming import consumed
 from tests.support.fake_kinesis import fault
 from tests.support.pairs import A, B, Pair
@@ -66,9 +65,7 @@ def filled(broker: Broker, topic: str, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def home(filled: Home, tmp_path: Path) -> Home:
     """A copy of `filled` that a test may damage."""
-    shutil.copytree(filled.folder, tmp_path / "copy")
-    copy = Home(tmp_path / "copy")
-    change(copy, "lake/root", str(copy.folder / "lake"))
+    copy = copied(filled, tmp_path / "copy")
     sinks = [{"delta": "user"}, {"parquet": str(copy.folder / "archive")}]
     change(copy, "pipelines/user/sinks", sinks)
     return copy

@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from pinpip.verify.examine import examine
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
-from tests.support.commands import change, invoke
+from tests.support.commands import change, copied, invoke
 from tests.support.consuming import consumed
 from tests.support.processes import Home, kafka_home, kinesis_home, payloads, put
 
@@ -40,10 +40,7 @@ def filled(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Home:
 @pytest.fixture
 def home(filled: Home, tmp_path: Path) -> Home:
     """A copy of `filled` that a test may damage."""
-    shutil.copytree(filled.folder, tmp_path / "copy")
-    copy = Home(tmp_path / "copy")
-    change(copy, "lake/root", str(copy.folder / "lake"))
-    return copy
+    return copied(filled, tmp_path / "copy")
 
 
 def test_what_is_known_is_exit_code_0(home: Home) -> None:

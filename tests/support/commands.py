@@ -1,5 +1,7 @@
 """What tests expect of a command that failed, and how they change a configuration."""
 
+import shutil
+from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -25,6 +27,13 @@ def the_error(done: "CompletedProcess[str]") -> str:
 def tree_of(home: Home) -> dict[str, Any]:
     """The configuration as it stands in the file."""
     return dict(yaml.safe_load(home.config_path.read_text(encoding="utf-8")))
+
+
+def copied(home: Home, folder: Path) -> Home:
+    """A copy of `home`, lake included, that a test may damage."""
+    copy = Home(Path(shutil.copytree(home.folder, folder)))
+    change(copy, "lake/root", str(copy.folder / "lake"))
+    return copy
 
 
 def change(home: Home, where: str, value: object) -> None:
