@@ -1,3 +1,3 @@
-"""What every room shares, with no input or output of its own."""
+"""What every room shares, without input or output."""
 
 __version__ = "0.1.0"

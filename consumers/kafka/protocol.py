@@ -55,7 +55,7 @@ def requests_of(server: str, properties: Mapping[str, Any]) -> set[int]:
         connection.sendall(_ASK)
         [length] = struct.unpack(">i", _exactly(connection, 4))
         if length > _LONGEST:
-            raise ValueError("this is no answer of Kafka's")
+            raise ValueError("these bytes are not a response of Kafka")
         body = _exactly(connection, length)
     _, error, count = struct.unpack_from(">ihi", body)
     if error:

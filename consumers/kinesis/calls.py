@@ -12,7 +12,7 @@ from core.clock import Clock
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
-# The source retries by itself, shard by shard; a hanging call must not outlast a SIGTERM.
+# The source retries each shard itself; a hanging call must not outlast a SIGTERM.
 CLIENT_CONFIG = Config(
     retries={"total_max_attempts": 1},
     connect_timeout=3,
