@@ -24,14 +24,14 @@ test: $(READY) ## Run the tests; KAFKA=4.4.0 names another version of Apache Kaf
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 containers: $(READY) ## Build the image, run the compose file on Docker or podman, and prove its tables
-	$(BIN)/python -m tests.compose
+	$(BIN)/python -m tests.e2e.compose
 
 contract: $(READY) ## Compare the gateway with its OpenAPI document in 10,000 requests
 	$(BIN)/python -m tests.contracts.openapi_contract --examples 10000
 
 fuzz: $(READY) ## Send 100,000 malformed requests to the gateway, and compare 100,000 with h11
 	PINPIP_FUZZ_REQUESTS=100000 $(BIN)/python -m pytest --capture no \
-		tests/test_gateway_fuzz.py tests/test_gateway_desync.py
+		tests/e2e/test_gateway_fuzz.py tests/unit/gateway/http/test_desync.py
 
 chaos: $(READY) ## Break consumers, broker and storage for 20 minutes, then prove the tables
 	$(BIN)/pinpip chaos pin --rounds 20 --seconds 42 --rate 6000

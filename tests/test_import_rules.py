@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.places import ROOT
+
 ROOMS = {"producers", "gateway", "consumers", "transforms", "sinks", "reports", "chaos"}
 # Who may import whom: each package the ones named, and itself.
 ALLOWED = {

@@ -1,6 +1,6 @@
 """What every source must do; a backend's test class subclasses `SourceContract`.
 
-It overrides the fixture `backend`: see tests/test_source_contract.py.
+It overrides the fixture `backend`: see tests/contracts/test_source_contract.py.
 """
 
 import time

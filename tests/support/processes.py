@@ -23,9 +23,9 @@ from core.config import Config
 from pinpip import configfile
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
+from tests.support.places import ROOT
 from tests.support.waiting import PATIENCE, STOPPING
 
-ROOT = Path(__file__).parent.parent.parent
 BAD_EVERY = 50
 _KEPT = {"PINPIP_KAFKA_HOME", "PINPIP_KAFKA_VERSION"}
 Process = subprocess.Popen[bytes]

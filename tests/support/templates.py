@@ -2,14 +2,13 @@
 
 import json
 import subprocess
-from pathlib import Path
 from typing import Any
 
 from cfnlint.decode import cfn_yaml
 
 from tests.support.aws import TestAws
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "deploy/cloudformation"
 NAMES = sorted(path.name for path in FOLDER.glob("*.yaml"))
 ACCOUNT = "123456789012"  # moto's

@@ -1,0 +1,104 @@
+"""`pinpip demo`: the whole main job, as a new user sees it."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars import selectors as cs
+from polars.testing import assert_frame_equal
+
+from pinpip import configfile
+from producers import emulator
+from producers.bad import Spoiler
+from tests.support.places import ROOT
+from tests.support.processes import environment
+
+EVENTS = 600
+# A company's machine: a proxy that reaches nothing of this test's.
+COMPANY = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:1")
+COMPANY |= {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "", "no_proxy": ""}
+BAD = 0.05
+PIPELINES = list(configfile.load(ROOT / "config.yaml", {}).pipelines)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demo left behind."""
+
+    folder: Path
+    done: subprocess.CompletedProcess[str]
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table's own columns, sorted; the demo's routes decide the coordinates."""
+        frame = pl.read_delta(str(self.folder / ".pinpip/demo/lake" / name))
+        own = frame.select(~cs.starts_with("_"))
+        return own.sort(cs.all())
+
+
+def demo(folder: Path, *arguments: str) -> Demo:
+    """Run it in a folder that holds the documented configuration and nothing else."""
+    shutil.copy(ROOT / "config.yaml", folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "pinpip", "demo", "--events", str(EVENTS), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=folder,
+        env=environment() | COMPANY,
+    )
+    return Demo(folder, done)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """With good records only."""
+    return demo(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """With bad payloads beside the same good ones."""
+    return demo(tmp_path_factory.mktemp("spoilt"), "--bad", str(BAD))
+
+
+def test_the_demo_proves_that_each_record_is_there_once(plain: Demo) -> None:
+    assert plain.done.returncode == 0, plain.done.stderr
+    assert f"exactly once: {3 * EVENTS:,} rows" in plain.done.stdout
+    assert sum(plain.table(name).height for name in PIPELINES) == 3 * EVENTS
+
+
+def test_the_demo_with_bad_payloads_succeeds_too(spoilt: Demo) -> None:
+    assert spoilt.done.returncode == 0, spoilt.done.stderr
+    assert "exactly once" in spoilt.done.stdout
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_bad_payloads_leave_the_clean_tables_as_they_were(
+    plain: Demo, spoilt: Demo, name: str
+) -> None:
+    assert_frame_equal(spoilt.table(name), plain.table(name))
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_each_bad_payload_is_in_quarantine_with_its_reason(spoilt: Demo, name: str) -> None:
+    rejected = spoilt.table(f"{name}_quarantine")
+    assert rejected.height == sent_bad(name)
+    assert rejected["reason"].null_count() == 0
+    assert not set(rejected["reason"]) & {""}
+
+
+def sent_bad(name: str) -> int:
+    """How many bad payloads the demo sends to a pipeline: routes take turns, Kafka is first."""
+    record, text_only = name.removeprefix("streaming_"), name.startswith("streaming_")
+    spoiler = Spoiler(BAD, seed=1)
+    numbered = list(enumerate(islice(emulator.events(1), EVENTS)))[1 if text_only else 0 :: 2]
+    return sum(
+        len(list(spoiler.beside(number, record, event.rows[record], text_only=text_only)))
+        for number, event in numbered
+    )

@@ -1,0 +1,170 @@
+"""The rules of exactly-once are watched: a product without one of them fails the tests.
+
+Each rule is taken out of a copy of the product, and the tests that guard it are run on that copy.
+A mutation whose text is gone or no longer unique is an error here: it must move with the code.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.places import ROOT
+
+COPIED = shutil.ignore_patterns(".*", "__pycache__", "build", "docs", "benchmarks", "*.md")
+PROCESSES = 2
+CONTRACT = "tests/contracts/test_sink_contract.py"
+DELTA = f"{CONTRACT}::TestDeltaInAFolder::"
+LOG = "tests/unit/sinks/delta/test_deltalog.py::"
+LOOP = "tests/unit/consumers/engine/test_loop.py::"
+STORE = "tests/unit/sinks/storage/test_store.py::"
+COMMITS = "tests/unit/sinks/delta/test_sink.py::"
+PARQUET = f"{CONTRACT}::TestParquetInAFolder::"
+PARQUET_IN_S3 = f"{CONTRACT}::TestParquetInABucket::"
+ZOMBIE = "test_a_zombie_is_stale_and_leaves_no_rows"
+RETURNED_ZOMBIE = "test_a_write_to_another_partition_does_not_unfence_a_zombie"
+SUMMARY = re.compile(r"^FAILED (\S+?)(?:\[\S*\])? - (.*)$", re.MULTILINE)
+BY_ASSERTION = ("assert", "AssertionError", "Failed: DID NOT RAISE")
+BY_PROBE = "this store does not honour conditional writes"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A rule taken out: `old`, found once in the product, becomes `new`; `tests` must fail."""
+
+    name: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+COMPARED = "            moves = self._compare(log, due)\n"
+COMMIT = "            landed = log.append(entry)\n"
+MUTATIONS = [
+    Mutation(
+        "compare-and-set removed",
+        "if stored != held:",
+        "if False:",
+        (DELTA + ZOMBIE, DELTA + RETURNED_ZOMBIE),
+    ),
+    Mutation(
+        "positions committed before the rows",
+        COMMIT,
+        """\
+            landed = log.append(entry[: len(entry) - len(others)])
+            log.append([info, *others])
+            return moves
+""",
+        (f"{COMMITS}test_at_every_version_the_positions_are_where_the_rows_end",),
+    ),
+    Mutation(
+        "committed to a version newer than the compared one",
+        COMPARED,
+        COMPARED.replace("self._compare", "moves if tried > 1 else self._compare"),
+        (f"{COMMITS}test_a_writer_that_commits_after_the_comparison_is_noticed_by_the_commit",),
+    ),
+    Mutation(
+        "an entry beside a hole taken for a commit",
+        "if landed is entry and (self._is_overtaken() or not self.is_here()):",
+        "if False:",
+        (LOG + "test_an_entry_that_was_put_beside_a_hole_is_no_commit",),
+    ),
+    Mutation(
+        "S3's 412 ignored",
+        "return status != HTTPStatus.PRECONDITION_FAILED",
+        "return True",
+        (PARQUET_IN_S3 + ZOMBIE, STORE + "test_a_key_is_created_only_once"),
+    ),
+    Mutation(
+        "a file that exists ignored",
+        "            except FileExistsError:\n                return False\n",
+        "            except FileExistsError:\n                return True\n",
+        (PARQUET + ZOMBIE, STORE + "test_a_key_is_created_only_once"),
+    ),
+    Mutation(
+        "another writer's object taken for a lost try of our own",
+        'if found["writer"] != about["writer"] or found["end"] != about["end"]:',
+        "if False:",
+        (PARQUET + ZOMBIE,),
+    ),
+    Mutation(
+        "the furthest sink decides where to read",
+        "return Known(None if empty else found[0], found[-1], empty)",
+        "return Known(None if empty else found[-1], found[-1], empty)",
+        (LOOP + "test_partitions_start_at_the_minimum_over_the_sinks",),
+    ),
+    Mutation(
+        "what is buffered of revoked partitions kept",
+        "self._buffer = [records for records in kept if records.spans or records.notes]",
+        "del kept",
+        (LOOP + "test_revoked_records_are_dropped_from_the_buffer",),
+    ),
+]
+
+
+def copied(folder: Path) -> Path:
+    """The product and its tests, as they are now."""
+    return Path(shutil.copytree(ROOT, folder, ignore=COPIED))
+
+
+def mutated(folder: Path, mutation: Mutation) -> Path:
+    """A copy without one rule."""
+    copy = copied(folder)
+    product = [path for path in copy.rglob("*.py") if "tests" not in path.parts]
+    [file] = [path for path in product if mutation.old in path.read_text(encoding="utf-8")]
+    text = file.read_text(encoding="utf-8")
+    assert text.count(mutation.old) == 1
+    file.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+    return copy
+
+
+def checked(copy: Path, tests: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
+    """The tests, run on the copy and by its own configuration."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "--quiet", "--no-header", "--tb=no", *tests],
+        cwd=copy,
+        env=environment | {"PYTHONPATH": str(copy), "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+Verdict = Future["subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Verdict]]:
+    """What the tests say of each mutation, by its name, and of the product itself, by none."""
+    folder = tmp_path_factory.mktemp("copies")
+    everything = tuple(dict.fromkeys(test for m in MUTATIONS for test in m.tests))
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        begun = {"": pool.submit(lambda: checked(copied(folder / "whole"), everything))}
+        for n, m in enumerate(MUTATIONS):
+            begun[m.name] = pool.submit(
+                lambda m=m, n=n: checked(mutated(folder / str(n), m), m.tests)  # type: ignore[misc]
+            )
+        yield begun
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name)
+def test_without_this_rule_the_tests_fail(verdicts: dict[str, Verdict], mutation: Mutation) -> None:
+    done = verdicts[mutation.name].result()
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    failed = dict(SUMMARY.findall(done.stdout))
+    assert set(failed) == set(mutation.tests), done.stdout
+    reasons = failed.values()
+    assert all(why.startswith(BY_ASSERTION) or BY_PROBE in why for why in reasons), done.stdout
+
+
+def test_with_all_rules_the_same_tests_pass(verdicts: dict[str, Verdict]) -> None:
+    done = verdicts[""].result()
+    assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr

@@ -1,0 +1,231 @@
+"""The embedded stack and the real Kafka that it can start."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from consumers.kafka.source import KafkaSource
+from core.batch import Position
+from core.clock import SystemClock
+from core.config import Config
+from core.errors import ConfigError, FatalError
+from pinpip import configfile
+from pinpip.local import embedded
+from pinpip.local.java import SOON_BACK, Kafka, free_port, jars, real_kafka
+from pinpip.local.stack import gateway_process, local_stack
+from tests.contracts.source_contract import (
+    Recorder,
+    ends,
+    numbered,
+    opened,
+    ordered,
+    poll_until,
+    read,
+    rows,
+    values,
+)
+from tests.support.aws import TestAws
+from tests.support.brokers import Broker
+from tests.support.places import ROOT
+
+JAVA = pytest.mark.skipif(
+    not (shutil.which("java") and shutil.which("mvn")), reason="needs Java and Maven"
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """The documented example under an id of its own: moto's servers in one process share all."""
+    text = (ROOT / "config.yaml").read_text().replace("id: demo", f"id: d{uuid4().hex[:8]}", 1)
+    (tmp_path / "config.yaml").write_text(text)
+    return configfile.load(tmp_path / "config.yaml")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """Where a stack says that it runs."""
+    return tmp_path / ".pinpip" / "local.json"
+
+
+# --- Apache Kafka
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A broker that the tests stop and kill."""
+    with real_kafka(tmp_path_factory.mktemp("own"), properties=SOON_BACK) as own:
+        yield own
+
+
+def broker_of(kafka: Kafka) -> Broker:
+    """What tests do to it."""
+    return Broker(kafka.bootstrap, "a test's own", real=True)
+
+
+@JAVA
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_broker_started_again_has_its_address_and_records(kafka: Kafka, how: str) -> None:
+    broker = broker_of(kafka)
+    topic = broker.create_topic()
+    broker.produce(topic, numbered(40))
+    getattr(kafka, how)()
+    assert kafka.pid is None
+    kafka.start()
+    with opened(KafkaSource(broker.properties, [topic], topic), Recorder()) as source:
+        assert ordered(values(read(source, 40))) == numbered(40)
+
+
+@JAVA
+def test_a_source_outlives_its_brokers_restart(kafka: Kafka) -> None:
+    broker = broker_of(kafka)
+    topic = broker.create_topic()
+    broker.produce(topic, numbered(40))
+    listener = Recorder()
+    with opened(KafkaSource(broker.properties, [topic], topic), listener) as source:
+        listener.positions |= ends(read(source, 40))  # the group may assign afresh after it
+        kafka.stop()
+        assert source.poll(1.0) is None
+        kafka.start()
+        broker.produce(topic, numbered(40, since=40))
+        assert ordered(values(read(source, 40))) == numbered(40, since=40)
+
+
+@JAVA
+def test_a_seek_while_the_broker_is_away_is_done_once_it_is_back(kafka: Kafka) -> None:
+    broker = broker_of(kafka)
+    topic = broker.create_topic()
+    broker.produce(topic, numbered(40))
+    listener = Recorder()
+    with opened(KafkaSource(broker.properties, [topic], topic), listener) as source:
+        listener.positions |= ends(read(source, 40))
+        kafka.stop()
+        listener.positions = dict.fromkeys(listener.held, Position(4))
+        source.seek(listener.positions)
+        assert source.poll(0.1) is None
+        kafka.start()
+        parts = poll_until(source, lambda parts: rows(parts) >= 24)
+    assert min(part.frame["_offset"].min() for part in parts) == 4  # type: ignore[type-var]
+
+
+@JAVA
+def test_a_source_closes_in_time_though_its_broker_is_dead(kafka: Kafka) -> None:
+    broker = broker_of(kafka)
+    topic = broker.create_topic()
+    broker.produce(topic, numbered(4))
+    with opened(KafkaSource(broker.properties, [topic], topic), Recorder()) as source:
+        read(source, 4)
+        kafka.kill()
+        started = time.monotonic()
+    assert time.monotonic() - started < 10
+    kafka.start()
+
+
+@JAVA
+def test_a_broker_that_cannot_start_shows_its_last_words(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FatalError, match=r"num\.network\.threads") as caught,
+        real_kafka(tmp_path, properties={"num.network.threads": "many"}),
+    ):
+        pytest.fail("it must not start")
+    assert caught.value.hint
+
+
+def test_a_missing_java_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "libs").mkdir()
+    monkeypatch.setenv("PINPIP_KAFKA_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FatalError, match="java, which is not on the PATH"), real_kafka(tmp_path):
+        pytest.fail("it must not start")
+
+
+def test_a_missing_maven_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PINPIP_KAFKA_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FatalError, match="mvn, which is not on the PATH"):
+        jars()
+    assert not (tmp_path / "empty" / "libs").exists()
+
+
+# --- the embedded stack
+
+
+def test_without_moto_the_hint_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "moto.server", None)
+    monkeypatch.setitem(sys.modules, "moto", None)
+    with (
+        pytest.raises(ConfigError, match=r"pip install 'pinpip\[local\]'"),
+        embedded.embedded_aws(),
+    ):
+        pytest.fail("it must not start")
+
+
+def test_the_embedded_cluster_ends_with_its_block() -> None:
+    with embedded.embedded_kafka() as bootstrap:
+        host, port = bootstrap.split(":")
+        socket.create_connection((host, int(port)), 5).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)), 5)
+
+
+def test_the_stack_has_what_the_configuration_names(config: Config, state: Path) -> None:
+    with local_stack(config, kafka="mock", state=state) as stack:
+        own = configfile.resolve(config, state)
+        assert own.kafka.bootstrap_servers == stack.kafka
+        cloud = TestAws(stack.aws)
+        cloud.client("s3").head_bucket(Bucket=f"pinpip-{config.id}")
+        for kind in ("pin", "geo", "user"):
+            name = f"streaming-{config.id}-{kind}"
+            assert len(cloud.client("kinesis").list_shards(StreamName=name)["Shards"]) == 2
+        topics = AdminClient({"bootstrap.servers": stack.kafka}).list_topics(timeout=10).topics
+        assert {f"{config.id}.{kind}" for kind in ("pin", "geo", "user")} <= topics.keys()
+    assert not state.exists()
+
+
+@JAVA
+def test_the_stacks_real_kafka_keeps_its_topics(config: Config, state: Path) -> None:
+    topic = f"{config.id}.pin"
+    config = config.model_copy(update={"pipelines": {"pin": config.pipeline("pin")}})
+    with local_stack(config, kafka="real", state=state) as stack:
+        Broker(stack.kafka, "real", real=True).produce(topic, numbered(8))
+    with local_stack(config, kafka="real", state=state) as stack:
+        properties = {"bootstrap.servers": stack.kafka}
+        with opened(KafkaSource(properties, [topic], uuid4().hex), Recorder()) as source:
+            assert ordered(values(read(source, 8))) == numbered(8)
+
+
+def test_a_second_stack_is_refused_and_the_first_stays(config: Config, state: Path) -> None:
+    with local_stack(config, kafka="mock", state=state):
+        with (
+            pytest.raises(ConfigError, match=f"process {os.getpid()}"),
+            local_stack(config, kafka="mock", state=state),
+        ):
+            pytest.fail("two must not run")
+        assert state.exists()
+
+
+def test_a_killed_stacks_state_is_no_obstacle(config: Config, state: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    state.parent.mkdir()
+    state.write_text(json.dumps({"kafka": "gone:1", "aws": "http://gone", "pid": dead.pid}))
+    with local_stack(config, kafka="mock", state=state) as stack:
+        assert json.loads(state.read_text())["kafka"] == stack.kafka
+
+
+def test_a_gateway_that_cannot_start_ends_in_an_error(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("id: [")
+    own = config.gateway.model_copy(update={"port": free_port()})
+    broken = config.model_copy(update={"gateway": own})
+    with pytest.raises(FatalError, match="gateway"), gateway_process(path, broken, SystemClock()):
+        pytest.fail("it must not start")

@@ -1,0 +1,134 @@
+"""Crash points: every border is passed, the planned passage is the last one, time can leap."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chaos.failpoints import COMMITTED, INTERRUPTED, Failpoints, Leap, LeapingClock, Plan, Point
+from consumers.engine.loop import Limits, Loop
+from core.batch import Partition
+from core.config import Config
+from pinpip.pipelines import process_of, sinks_of
+from tests.support.clock import ManualClock
+from tests.support.memory import LazyExecutor, MemoryBroker, MemorySource
+from tests.support.places import ROOT
+from tests.support.processes import environment, payloads
+
+P0 = Partition("pin", "0")
+LIMITS = Limits(
+    max_records=100, max_bytes=1_000_000, max_wait=1.0, reject_ratio=0.5, reject_window=10_000
+)
+
+
+def config(folder: Path) -> Config:
+    """A pipeline with all kinds of sinks, on a folder."""
+    pipeline = {
+        "source": {"topics": ["pin"]},
+        "schema": "transforms.user:SCHEMA",
+        "transform": "transforms.user:clean",
+        "sinks": [{"delta": "user"}, {"parquet": str(folder / "archive")}],
+    }
+    tree = {
+        "id": "demo",
+        "kafka": {"bootstrap.servers": "none.invalid:9092"},
+        "lake": {"root": str(folder / "lake")},
+        "pipelines": {"user": pipeline},
+    }
+    return Config.model_validate(tree)
+
+
+def plan(folder: Path, **values: object) -> Plan:
+    paths = {"journal": folder / "journal", "calm": folder / "calm"}
+    return Plan.model_validate(paths | values)
+
+
+def noted(folder: Path) -> list[str]:
+    lines = (folder / "journal").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["what"] for line in lines]
+
+
+def test_a_pipeline_of_real_parts_passes_every_point_in_the_order_of_its_work(
+    tmp_path: Path,
+) -> None:
+    faults, own, broker = Failpoints(plan(tmp_path)), config(tmp_path), MemoryBroker()
+    broker.logs[P0].extend(payloads(100))
+    source, clock = MemorySource(broker, chunk=100), ManualClock()
+    process = process_of(own.pipelines["user"], keep_values=True)
+    sinks = sinks_of(own, "user", process, clock, faults=faults)
+    loop = Loop(faults.source(source), process, sinks, LIMITS, clock, LazyExecutor())
+    faults.source(source).open(loop)
+    source.assign(P0)
+    loop.run_once()  # hears of the partition
+    loop.run_once()
+    loop.finish()
+    source.revoke(P0)
+    source.poll(0)
+    assert noted(tmp_path) == [
+        Point.ASSIGNED,
+        Point.BEFORE_WRITE,
+        Point.CLEAN_FILE,
+        Point.AFTER_CLEAN,
+        COMMITTED,
+        Point.QUARANTINE_FILE,
+        Point.AFTER_QUARANTINE,
+        Point.ARCHIVE_OBJECT,
+        Point.AFTER_ARCHIVE,
+        Point.BEFORE_ACKNOWLEDGE,
+        Point.AFTER_ACKNOWLEDGE,
+        Point.REVOKED,
+    ]
+
+
+# A process that passes a point three times and says so each time.
+PASSING = """
+import sys
+from chaos.failpoints import Plan, Failpoints
+class Store:
+    def put_new(self):
+        print("put", flush=True)
+store = Failpoints(Plan.model_validate_json(sys.argv[1])).store("clean", Store())
+for _ in range(3):
+    store.put_new()
+"""
+
+
+def passing(own: Plan) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", PASSING, own.model_dump_json()]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment()
+    )
+
+
+def test_the_process_is_killed_at_the_planned_passage(tmp_path: Path) -> None:
+    done = passing(plan(tmp_path, point=Point.CLEAN_FILE, passages=2))
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout.count("put") == 2
+    assert noted(tmp_path) == [Point.CLEAN_FILE, INTERRUPTED]
+    assert "KILL at clean file written" in done.stdout + done.stderr
+
+
+def test_nothing_happens_at_another_point_or_once_it_is_calm(tmp_path: Path) -> None:
+    assert passing(plan(tmp_path, point=Point.ASSIGNED)).returncode == 0
+    (tmp_path / "calm").touch()
+    assert passing(plan(tmp_path, point=Point.CLEAN_FILE)).returncode == 0
+
+
+def test_a_consumer_without_a_plan_is_not_wrapped(tmp_path: Path) -> None:
+    own = config(tmp_path)
+    process = process_of(own.pipelines["user"], keep_values=True)
+    sinks = sinks_of(own, "user", process, ManualClock())
+    assert not [type(sink) for sink in sinks if type(sink).__module__.startswith("chaos")]
+
+
+def test_a_clock_leaps_when_its_time_has_come() -> None:
+    inner = ManualClock()
+    clock = LeapingClock(inner, (Leap(after=5, wall=-3600, monotonic=45),))
+    inner.advance(4)
+    assert (clock.monotonic(), clock.now()) == (4, inner.now())
+    inner.advance(2)
+    assert clock.monotonic() == 6 + 45
+    assert (inner.now() - clock.now()).total_seconds() == pytest.approx(3600)
