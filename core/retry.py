@@ -1,19 +1,82 @@
-"""Retrying transient faults: exponential back-off with full jitter, inside a budget."""
+"""Transient faults: calls tried again with back-off, and outages that are told once each.
+
+The policy is the same for every source and store (docs/exactly-once.md): what does not answer at
+the start stops the process; afterwards a consumer waits as long as it takes.
+"""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
+
+import structlog
 
 from core.clock import Clock
 from core.errors import FatalError, StalePosition, TransientError, UnknownFault
-from core.outage import Outage
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0
 GLANCE = 0.5  # a wait is looked at so often: the budget shrinks when the process is to stop
 DOUBT = 120.0  # seconds in which an UnknownFault must be over
+NOTICE = 5.0  # seconds that faults last before they are worth a line of the log
+SILENCE = 30.0  # the same for a call that has not come back yet: it may only be slow
 
 T = TypeVar("T")
+_log = structlog.get_logger()
+
+
+class Outage:
+    """The transient faults of one part of a pipeline: of its source, or of one of its sinks.
+
+    A part may fail in several places (the shards of a stream): it is one outage from the first of
+    them until none is left. `count` is called for each fault. Another thread may ask `seconds`.
+    """
+
+    def __init__(self, part: str, clock: Clock, count: Callable[[], None] = lambda: None) -> None:
+        self.part = part
+        self._clock = clock
+        self._count = count
+        self._since: dict[str, float] = {}
+        self._fault: dict[str, str] = {}
+        self._noted: float | None = None
+
+    def called(self, where: str = "") -> None:
+        """Note that a call begins."""
+        self._since.setdefault(where, self._clock.monotonic())
+
+    def failed(self, where: str, fault: str, hint: str = "") -> None:
+        """Note that a call failed and will be tried again."""
+        self.called(where)
+        self._count()
+        told = {"where": where, "fault": fault, "next": hint}
+        self._fault = {name: value for name, value in told.items() if value}
+        if self._clock.monotonic() - self._since[where] >= NOTICE:
+            self._note(self._fault)
+
+    def over(self, where: str = "") -> None:
+        """Note that a call succeeded, or that the place is no longer called."""
+        self._since.pop(where, None)
+        if self._since:
+            return
+        self._fault = {}
+        if self._noted is not None:
+            seconds = round(self._clock.monotonic() - self._noted)
+            _log.warning("outage_over", part=self.part, seconds=seconds)
+            self._noted = None
+
+    def look(self) -> None:
+        """Note the last fault, or a call that does not come back, once it has lasted."""
+        if self.seconds() >= (NOTICE if self._fault else SILENCE):
+            self._note(self._fault or {"fault": "no answer yet"})
+
+    def seconds(self) -> float:
+        """How long there has been no good answer; 0.0 while no call is under way."""
+        oldest = min(list(self._since.values()), default=None)
+        return 0.0 if oldest is None else self._clock.monotonic() - oldest
+
+    def _note(self, told: Mapping[str, str]) -> None:
+        if self._noted is None:
+            self._noted = self._clock.monotonic() - self.seconds()
+            _log.warning("outage", part=self.part, seconds=round(self.seconds()), **told)
 
 
 def retry(

@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 
 from core.batch import Batch
 from core.clock import Clock
-from core.outage import Outage
+from core.retry import Outage
 
 
 class Metrics:

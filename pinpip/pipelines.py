@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from consumers.engine.loop import Limits, Loop
+from consumers.engine.limits import Limits
+from consumers.engine.loop import Loop
 from consumers.kafka.source import KafkaSource
 from core import config as settings
 from core import kafka
 from core.batch import KAFKA, KINESIS, VALUE, Batch, Coordinates, Partition, Records
 from core.clock import Clock
 from core.config import Config, Pipeline
-from core.outage import Outage
 from core.protocols import FaultInjector, Sink, Source
+from core.retry import Outage
 from sinks.delta.rows import folder_of
 from sinks.delta.sink import DeltaSink
 from sinks.delta.tables import Tables

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from core.clock import Clock, SystemClock
-from core.outage import Outage
+from core.retry import Outage
 from producers import hints
 
 FIRST_PAUSE = 0.1

@@ -15,7 +15,7 @@ from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from urllib3.exceptions import NewConnectionError
 
 from core.errors import ConfigError
-from core.outage import Outage
+from core.retry import Outage
 from producers.delivery import Retry
 
 KEY = "Idempotency-Key"

@@ -13,22 +13,19 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from math import inf
 from typing import TypeVar
 
 import structlog
 
-from consumers.engine.begin import pin
-from consumers.engine.conflict_limit import RivalWatch
-from consumers.engine.reject_limit import RejectWatch
+from consumers.engine.limits import ConflictLimit, Limits, RejectLimit
 from consumers.engine.sink_group import SinkGroup
 from core.batch import Batch, Partition, Records, Span, merge
 from core.clock import Clock
 from core.errors import StalePosition, TransientError
-from core.outage import Outage
 from core.protocols import Sink, Source
+from core.retry import Outage
 from core.topic_id import Known
 
 PATIENCE = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
@@ -41,21 +38,6 @@ STOP_BUDGET = 5.0  # the same once the loop is asked to stop
 T = TypeVar("T")
 Spans = Mapping[Partition, Span]
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a batch is due, and how many rejects are too many.
-
-    `accept_rejects` lets all through until a whole window is within the limit again.
-    """
-
-    max_records: int
-    max_bytes: int
-    max_wait: float
-    reject_ratio: float
-    reject_window: int
-    accept_rejects: bool = False
 
 
 class Loop:
@@ -92,10 +74,10 @@ class Loop:
         self._buffer: list[Records] = []
         self._buffered_at = 0.0
         self._flying: deque[Future[Spans]] = deque()
-        self._rejects = RejectWatch(
+        self._rejects = RejectLimit(
             limits.reject_ratio, limits.reject_window, accept=limits.accept_rejects
         )
-        self._rivals = RivalWatch()
+        self._conflicts = ConflictLimit()
 
     def stop(self) -> None:
         """Ask `run` to write what it holds and return; safe in a signal handler."""
@@ -147,7 +129,7 @@ class Loop:
     def _rebalanced(self, partitions: Collection[Partition]) -> None:
         self._drop(partitions)
         if partitions:
-            self._rivals.rebalanced()
+            self._conflicts.rebalanced()
 
     def _start_arrived(self) -> None:
         if self._arrived:
@@ -171,7 +153,7 @@ class Loop:
         """What the sinks know, once it is fixed where the pipeline began; nothing before."""
         found = self._sinks.known(asked)
         try:
-            if pin(self._source, self._sinks, found):
+            if self._sinks.pin_starts(self._source, found):
                 found = self._sinks.known(asked)
         except TransientError as error:
             _log.warning("source_start_unknown", error=error.message)
@@ -231,7 +213,7 @@ class Loop:
     def _settle(self) -> None:
         """Wait for the oldest batch in flight, and acknowledge it."""
         spans = self._wait_for(self._flying.popleft())
-        self._rivals.wrote()
+        self._conflicts.wrote()
         ends = {p: span.end for p, span in spans.items() if p in self._assigned}
         self._source.acknowledge(ends)
 
@@ -253,7 +235,7 @@ class Loop:
 
     def _rewind(self, stale: StalePosition) -> None:
         """Another writer was faster: the table wins. What followed in flight was not written."""
-        self._rivals.overtaken(stale)
+        self._conflicts.overtaken(stale)
         while self._flying:
             with suppress(StalePosition):
                 self._settle()

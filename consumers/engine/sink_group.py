@@ -13,10 +13,9 @@ import structlog
 from core.batch import KAFKA, Batch, Coordinates, Partition, Rejects
 from core.clock import Clock
 from core.errors import StalePosition
-from core.origins import Start
-from core.outage import Outage
-from core.protocols import Sink
-from core.retry import retry
+from core.origins import Start, belongs
+from core.protocols import Sink, Source
+from core.retry import Outage, retry
 from core.topic_id import Known, known, since
 
 QUARANTINE = "quarantine"  # defers commits without rows, so that it often holds nothing yet
@@ -68,10 +67,19 @@ class SinkGroup:
         _report_empty(found)
         return found | self._dated(found)
 
-    def pin(self, starts: Mapping[str, Start]) -> None:
-        """Fix where the pipeline begins to read these sources, in the sink that keeps it."""
-        for sink in self._sinks:
-            self._retried(sink, lambda s=sink: s.pin(starts))  # type: ignore[misc]
+    def pin_starts(self, source: Source, found: Mapping[Partition, Known]) -> bool:
+        """Store where the pipeline begins to read these partitions; return whether that was open.
+
+        A source other than the one whose records the sinks hold is left out: `Source.seek` refuses
+        it. Raises StalePosition when another member was faster, TransientError when the source
+        cannot tell now.
+        """
+        unpinned = {p.source for p, own in found.items() if own.origin is None}
+        starts = source.starts(unpinned) if unpinned else {}
+        ours = {name: start for name, start in starts.items() if _is_theirs(name, start, found)}
+        for sink in self._sinks if ours else ():
+            self._retried(sink, lambda s=sink: s.pin(ours))  # type: ignore[misc]
+        return bool(ours)
 
     def _kept(self, ask: Callable[[Sink], Mapping[Partition, T]]) -> dict[Partition, T]:
         """What the one sink says that keeps it."""
@@ -126,6 +134,15 @@ class SinkGroup:
         answer = retry(step, self._clock, self._rng, budget, self._outages[sink.name])
         self._answered.add(sink.name)
         return answer
+
+
+def _is_theirs(name: str, start: Start, found: Mapping[Partition, Known]) -> bool:
+    """Return whether the positions of the sinks can be positions of this source."""
+    return all(
+        belongs(own.furthest, start.epoch, start.begins.get(p))
+        for p, own in found.items()
+        if p.source == name
+    )
 
 
 def _report_empty(found: Mapping[Partition, Known]) -> None:

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from core.batch import Partition, Records
 from core.errors import ConfigError, SourceError
-from core.outage import Outage
+from core.retry import Outage
 from core.topics import INTERNAL
 
 REACH = 10.0

@@ -23,7 +23,7 @@ from consumers.kafka.offsets import Ends, Offsets, Question, outside
 from core.batch import KAFKA, Partition, Position, Positions, Records, Span
 from core.clock import SystemClock
 from core.errors import SourceError, TransientError
-from core.outage import Outage
+from core.retry import Outage
 from core.topic_id import Known
 
 LONGEST_WAIT = 1.0

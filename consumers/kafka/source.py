@@ -16,8 +16,8 @@ from consumers.kafka.reader import Reader
 from core.batch import KAFKA, Partition, Position, Positions, Records
 from core.errors import SourceError
 from core.origins import Start
-from core.outage import Outage
 from core.protocols import Listener
+from core.retry import Outage
 from core.topic_id import Known
 
 CHUNK = 5_000

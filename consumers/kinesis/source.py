@@ -23,8 +23,8 @@ from consumers.kinesis.window import Window
 from core.batch import KINESIS, Note, Partition, Position, Positions, Records, Span, merge
 from core.clock import Clock
 from core.origins import Start
-from core.outage import Outage
 from core.protocols import Listener
+from core.retry import Outage
 from core.topic_id import Known
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import requests
 from structlog.testing import capture_logs
 
 from consumers.kafka.source import KafkaSource
-from core import outage
+from core import retry
 from core.clock import SystemClock
-from core.outage import Outage
+from core.retry import Outage
 from pinpip.local.java import SOON_BACK, Kafka
 from producers.client import GatewayClient
 from producers.delivery import Outcome, Outgoing
@@ -196,7 +196,7 @@ def has_begun_anew(home: Home, times: int) -> bool:
 def test_a_consumer_tells_of_brokers_that_are_all_away_and_when_they_are_back(
     kafka: Kafka, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outage, "NOTICE", 0.3)
+    monkeypatch.setattr(retry, "NOTICE", 0.3)
     watch, properties = Outage("source", SystemClock()), {"bootstrap.servers": kafka.bootstrap}
     source = KafkaSource(properties, [topic], topic, outage=watch)
     with capture_logs() as logs, opened(source, Recorder()):

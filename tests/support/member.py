@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from consumers.engine.loop import Limits, Loop
+from consumers.engine.limits import Limits
+from consumers.engine.loop import Loop
 from core.batch import Partition
 from tests.support.clock import ManualClock
 from tests.support.memory import (

@@ -16,7 +16,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from consumers.engine.loop import IN_FLIGHT, Limits, Loop
+from consumers.engine.limits import Limits
+from consumers.engine.loop import IN_FLIGHT, Loop
 from core.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Span
 from core.origins import Start
 from core.protocols import Listener, WithoutHistory

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from chaos.failpoints import COMMITTED, INTERRUPTED, Failpoints, Leap, LeapingClock, Plan, Point
-from consumers.engine.loop import Limits, Loop
+from consumers.engine.limits import Limits
+from consumers.engine.loop import Loop
 from core.batch import Partition
 from core.config import Config
 from pinpip.pipelines import process_of, sinks_of

@@ -15,8 +15,8 @@ from consumers.engine.sink_group import SinkGroup
 from core.batch import KAFKA, KINESIS, Batch, Coordinates, Partition
 from core.clock import SystemClock
 from core.errors import PositionLost, StalePosition, TopicRecreated
-from core.outage import Outage
 from core.protocols import Sink
+from core.retry import Outage
 from sinks.delta.rows import folder_of
 from sinks.delta.sink import DeltaSink
 from sinks.delta.tables import Tables

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.engine.conflict_limit import LIMIT
+from consumers.engine.limits import MAX_CONFLICTS
 from consumers.engine.loop import START_BUDGET, STOP_BUDGET
 from core.batch import Position
 from core.errors import (
@@ -17,8 +17,7 @@ from core.errors import (
     TransientError,
     UnknownFault,
 )
-from core.outage import NOTICE
-from core.retry import DOUBT, GLANCE, LONGEST_WAIT
+from core.retry import DOUBT, GLANCE, LONGEST_WAIT, NOTICE
 from tests.support.member import P0, P1, Member, failing, fill, offsets
 from tests.support.memory import BAD, MemoryBroker, MemoryTable
 
@@ -360,8 +359,8 @@ def test_what_a_rebalance_explains_is_forgiven(
     fill(broker, P0, 400)
     member.takes(P0)
     for _ in range(3):
-        member.sinks[0].before = overtaking(tables[0], times=LIMIT - 1)
-        member.turn(3 * LIMIT)
+        member.sinks[0].before = overtaking(tables[0], times=MAX_CONFLICTS - 1)
+        member.turn(3 * MAX_CONFLICTS)
         member.source.assign(P1)
         member.turn()
     member.loop.finish()
@@ -373,14 +372,14 @@ def test_as_many_own_writes_as_lost_ones_are_no_reason_to_stop(
     broker: MemoryBroker, member: Member, tables: list[MemoryTable]
 ) -> None:
     member.takes(P0)
-    for _ in range(3 * LIMIT):
+    for _ in range(3 * MAX_CONFLICTS):
         fill(broker, P0, 12)
         member.sinks[0].before = overtaking(tables[0], times=1)
         member.turn(12)
     member.loop.finish()
     held = offsets(tables[0], P0)
     assert held == list(range(len(held)))
-    assert len(held) > 12 * LIMIT
+    assert len(held) > 12 * MAX_CONFLICTS
 
 
 def test_a_stale_position_is_an_error_of_its_own() -> None:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from core.batch import Position
 from core.errors import RecordsExpired, SourceError
-from core.outage import NOTICE, Outage
+from core.retry import NOTICE, Outage
 from pinpip.metrics import Metrics
 from tests.contracts.source_contract import Recorder, opened
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault
