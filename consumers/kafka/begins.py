@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 from confluent_kafka.admin import AdminClient
 
 from consumers.kafka.client import REACH, REFUSED, failure
-from consumers.kafka.ids import TopicIds
 from consumers.kafka.offsets import Ends, Offsets, Question
+from consumers.kafka.topic_identity import TopicIds
 from core.batch import Partition, Position
 from core.errors import TransientError
 from core.origins import Begin, Start

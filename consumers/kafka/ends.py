@@ -22,9 +22,9 @@ from consumers.kafka.client import (
     settings_beside,
     topic_partition,
 )
-from consumers.kafka.ids import TopicIds
 from consumers.kafka.offsets import ends_now
 from consumers.kafka.reader import Reader
+from consumers.kafka.topic_identity import TopicIds
 from core.batch import Partition, Position, Positions
 from core.clock import SystemClock
 from core.errors import SourceError

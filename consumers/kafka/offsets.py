@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from consumers.kafka.client import REACH, REFUSED, failure, topic_partition
-from consumers.kafka.ids import Asked
+from consumers.kafka.topic_identity import Asked
 from core.batch import Partition
 from core.clock import Clock
 from core.errors import RecordsExpired, TopicRecreated, TransientError

@@ -1,7 +1,6 @@
 """Reading Kafka from given offsets: shared by the group's member and the bounded source."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -16,15 +15,14 @@ from consumers.kafka.client import (
     report,
     topic_partition,
 )
-from consumers.kafka.gaps import Gaps
-from consumers.kafka.ids import LONGEST, Asked, Epochs, TopicIds, patience
 from consumers.kafka.messages import as_many_as, frame_of, ranges
-from consumers.kafka.offsets import Ends, Offsets, Question, outside
+from consumers.kafka.offsets import Question
+from consumers.kafka.placement import Placement
+from consumers.kafka.topic_identity import TopicIdentity, TopicIds
 from core.batch import KAFKA, Partition, Position, Positions, Records, Span
 from core.clock import SystemClock
 from core.errors import SourceError, TransientError
 from core.retry import Outage
-from core.topic_id import Known
 
 LONGEST_WAIT = 1.0
 GLANCE = 0.05  # as long as the client's queue goes on to be filled, nobody waits for it
@@ -36,12 +34,11 @@ _log = structlog.get_logger()
 
 
 class Reader:
-    """A client and where it reads in each of its partitions.
+    """A client and the next offset in each partition that it reads.
 
-    `sought` are the partitions that `seek` named and that are not read from there yet.
-    It reads one life of a topic: TopicRecreated is raised for another. A partition without a
-    position begins at its entry in `firsts`; without one at its end if `from_end`, else at its
-    first offset. Only a `member` needs a right to its group. `outage` hears when no broker answers.
+    `sought` are the partitions that `seek` named and that are not read from there yet. It reads one
+    life of a topic: TopicRecreated is raised for another. Only a `member` needs a right to its
+    group. `outage` is told when no broker answers. `from_end`: see Placement.
     """
 
     def __init__(
@@ -60,40 +57,35 @@ class Reader:
         self.admin = admin_client(configuration)
         self.next: dict[Partition, int] = {}
         self.sought: dict[Partition, Position | None] = {}
-        self.firsts: dict[Partition, int] = {}
-        self.gaps = Gaps()
-        self.known: dict[Partition, Known] = {}
+        self.identity = TopicIdentity(TopicIds(self.admin, self.consumer))
+        self.placement = Placement(self.admin, self.identity, from_end=from_end)
         self._start: dict[Partition, Position | None] = {}
         self._absent: set[str] = set()
         self._paused: list[TopicPartition] | None = None
-        self.ids = TopicIds(self.admin, self.consumer)
         self._question: Question | None = None
-        self._waiting: frozenset[Partition] = frozenset()
-        self._epochs = Epochs()
-        self._asked: Asked = {}
         self._headers, self._chunk, self._from_end = headers, chunk, from_end
         self._tolerated = set() if member else {KafkaError.GROUP_AUTHORIZATION_FAILED}
-        self._most = chunk
+        self._max_messages = chunk
 
     def close(self) -> None:
         """Leave the group and end the clients; nothing is left of them for a second call."""
         self.consumer.close()
-        for client_of in ("admin", "ids"):
-            vars(self).pop(client_of, None)
+        for owner in ("admin", "identity", "placement"):
+            vars(self).pop(owner, None)
 
     def seek(self, positions: Positions) -> None:
         """Have `begin` read these partitions from their positions."""
         self.sought |= positions
 
     def begin(self, patience: float) -> Positions:
-        """Start or move the partitions in `sought`; answers those that are read now.
+        """Start or move the partitions in `sought`; return those that are read now.
 
         Waits `patience` seconds for the brokers' answers, hardly at all while others are read: what
-        is not told yet stays in `sought`. Raises as `place`.
+        is not told yet stays in `sought`. Raises as `Placement.offsets`.
         """
         if not self.sought or self.paused:
             return {}
-        question = self._question or self._ask(self.sought)
+        question = self._question or self.placement.ask(self.sought)
         answered = question.is_answered(min(patience, GLANCE if self.next else LONGEST_WAIT))
         self._question = None if answered else question
         return self._begin(question) if answered else {}
@@ -102,7 +94,7 @@ class Reader:
         wanted = {p: at for p, at in self.sought.items() if p in question.offsets.partitions}
         running = set(self.next)
         starts = {partition_of(start): start for start in self._place(wanted, question)}
-        self._note_waiting(wanted.keys() - starts.keys(), question.complaint)
+        self.placement.note_waiting(wanted.keys() - starts.keys(), question.complaint)
         for partition in starts.keys() & running:
             self._move(starts[partition])
         new = [start for partition, start in starts.items() if partition not in running]
@@ -110,22 +102,13 @@ class Reader:
             self.consumer.incremental_assign(new)
         return {partition: self.sought.pop(partition) for partition in starts}
 
-    def _note_waiting(self, waiting: Collection[Partition], complaint: str) -> None:
-        """Say once of which partitions no broker tells the ends."""
-        if waiting and self._waiting != waiting:
-            _log.warning(
-                "kafka_waits", partitions=len(waiting), first=str(min(waiting)), error=complaint
-            )
-        self._waiting = frozenset(waiting)
-
     def place(self, positions: Positions) -> list[TopicPartition]:
-        """Expect the partitions from their positions on; answers the offsets to read from.
+        """Expect the partitions from their positions on; return the offsets to read from.
 
-        Waits for the brokers. Raises TopicRecreated when a position, or the furthest one that is
-        `known`, counts in an earlier life of the topic, RecordsExpired or SourceError when the
-        partition does not reach there, and TransientError while no broker can tell.
+        Waits for the brokers. Raises as `Placement.offsets`, and TransientError while no broker can
+        tell.
         """
-        question = self._ask(positions)
+        question = self.placement.ask(positions)
         starts = self._place(positions, question)
         if len(starts) < len(positions):
             raise TransientError(
@@ -134,52 +117,20 @@ class Reader:
             )
         return starts
 
-    def _ask(self, partitions: Collection[Partition]) -> Question:
-        topics = {partition.source for partition in partitions}
-        return Question(Offsets(self.admin, partitions), self.ids.ask(topics))
-
     def _place(self, positions: Positions, question: Question) -> list[TopicPartition]:
-        self._asked = {}  # of before: it may know another topic of that name
-        ids, ends = self.ids.answers(question.ids, LONGEST), question.offsets.answers()
-        late = self.ids.late(question.ids)
-        placed = [
-            self._place_one(partition, at, ends[partition], ids.get(partition.source))
-            for partition, at in positions.items()
-            if partition in ends and partition.source not in late
-        ]
-        return [start for start in placed if start is not None]
-
-    def _place_one(
-        self, partition: Partition, position: Position | None, ends: Ends, found: int | None
-    ) -> TopicPartition | None:
-        """None while it cannot be told whether a sink may be filled beside another one."""
-        known = self.known.get(partition, Known(position, position))
-        at = known.furthest or position or Position(self.next.get(partition, 0))
-        for own in filter(None, (at, known.origin)):
-            self._epochs.meet(partition, own, found)
-        if found is None and at.epoch is not None and known.differs and self.ids.tell:
-            return None
-        low, high = ends
-        first = self.firsts.get(partition, high if self._from_end else low)
-        offset = position.number if position else first
-        reached = max(offset, known.furthest.number if known.furthest else 0)
-        offset = self.gaps.after(partition, offset, low, known.gaps)
-        wrong = outside(partition, reached, 0, high)
-        wrong = wrong or outside(partition, offset, low, high, known.empty)
-        if wrong is not None:
-            raise wrong
-        self.next[partition], self._start[partition] = offset, position
-        return topic_partition(partition, offset)
+        offsets = self.placement.offsets(positions, question, self.next)
+        self.next |= offsets
+        self._start |= {partition: positions[partition] for partition in offsets}
+        return [topic_partition(partition, offset) for partition, offset in offsets.items()]
 
     def drop(self, partitions: Iterable[Partition]) -> None:
-        """Records of `partitions` are no longer wanted."""
+        """Forget `partitions`: their records are no longer wanted."""
         for partition in partitions:
             self.next.pop(partition, None)
             self._start.pop(partition, None)
-            self.known.pop(partition, None)
             self.sought.pop(partition, None)
-            self.gaps.take(partition)
-        self._epochs.keep({partition.source for partition in self.next})
+            self.placement.forget(partition)
+        self.identity.keep({partition.source for partition in self.next})
 
     def _move(self, target: TopicPartition) -> None:
         try:
@@ -211,7 +162,7 @@ class Reader:
 
         None of a partition in `sought`: those are read from elsewhere soon.
         """
-        messages = self.consumer.consume(self._most, min(timeout, LONGEST_WAIT))
+        messages = self.consumer.consume(self._max_messages, min(timeout, LONGEST_WAIT))
         good = [message for message in messages if message.error() is None]
         ends = self._hear(messages) if len(good) < len(messages) else {}
         while self._errors:
@@ -219,33 +170,16 @@ class Reader:
         if self._outage.seconds():
             await_brokers(self.consumer, self._outage)
         if not (good or ends):
-            self._look()
+            self.identity.watch(self.next)
             return None
-        asked = self.ids.ask({partition.source for partition in self.next})
+        asked = self.identity.ids.ask({partition.source for partition in self.next})
         records = self._take(good, ends)
         if records is None:
             return None
-        self._most = min(as_many_as(records) or self._most, self._chunk)
-        return remaining(self._dated(records, asked), self.sought)
-
-    def _look(self) -> None:
-        """Let an idle reader hear of a topic created again, by the answer to its last look."""
-        found = self.ids.answers(self._asked, 0)
-        for partition, offset in self.next.items():
-            self._epochs.meet(partition, Position(offset), found.get(partition.source))
-        self._asked = self.ids.ask({partition.source for partition in self.next})
-
-    def _dated(self, records: Records, asked: Asked) -> Records:
-        """The records with the epoch that was known before they were fetched and still is after."""
-        found, known = self.ids.answers(asked, patience(records.spans)), dict(self._epochs.known)
-        spans: dict[Partition, Span] = {}
-        for partition, span in records.spans.items():
-            now = found.get(partition.source)
-            self._epochs.meet(partition, span.start or Position(0), now)
-            epoch = now if now == known.get(partition.source) else None
-            self._start[partition] = end = replace(span.end, epoch=epoch)
-            spans[partition] = replace(span, end=end)
-        return replace(records, spans=spans)
+        self._max_messages = min(as_many_as(records) or self._max_messages, self._chunk)
+        records = self.identity.dated(records, asked)
+        self._start |= {partition: span.end for partition, span in records.spans.items()}
+        return remaining(records, self.sought)
 
     def _hear(self, messages: Iterable[Message]) -> dict[Partition, int]:
         """Ends of partitions that were reached; raises for what no waiting mends."""
@@ -288,13 +222,14 @@ class Reader:
             frame = frame.filter(KAFKA.beyond({p: Position(n) for p, n in self.next.items()}))
             found = ranges(frame)
         spans: dict[Partition, Span] = {}
+        passed = self.placement.gaps.passed
         unkept = {p for p, at in self._start.items() if self._from_end and at is None}
-        unkept -= self.firsts.keys()
+        unkept -= self.placement.firsts.keys()
         for partition in self.next.keys() & (found.keys() | ends.keys()):
             own = found.get(partition)
             end = max(own.end if own else 0, ends.get(partition, 0), self.next[partition])
-            if own or partition in unkept or end > self.next[partition] or partition in self.gaps:
-                count, gap = own.records if own else 0, self.gaps.take(partition)
+            if own or partition in unkept or end > self.next[partition] or partition in passed:
+                count, gap = own.records if own else 0, passed.pop(partition, None)
                 spans[partition] = Span(self._start[partition], Position(end), count, gap)
                 self.next[partition], self._start[partition] = end, Position(end)
         return Records(frame, spans, KAFKA) if spans else None

@@ -82,7 +82,7 @@ class BoundedKafkaSource:
 
     def bind(self, known: Mapping[Partition, Known]) -> None:
         """Check the topics against what the sinks know, before these partitions are read."""
-        self._reader.known |= known
+        self._reader.placement.known |= known
 
     def seek(self, positions: Positions) -> None:
         """Read each partition from its position (None: from the window's start)."""
@@ -109,12 +109,12 @@ class BoundedKafkaSource:
     @property
     def begun(self) -> Mapping[Partition, int]:
         """Where the window begins in each partition, once it was opened."""
-        return self._reader.firsts
+        return self._reader.placement.firsts
 
     @property
     def left(self) -> int:
         """Offsets still to be read."""
-        begun, firsts = self._reader.next, self._reader.firsts
+        begun, firsts = self._reader.next, self._reader.placement.firsts
         return sum(self._ends[p] - begun.get(p, firsts[p]) for p in self._open)
 
     def close(self) -> None:
@@ -130,10 +130,10 @@ class BoundedKafkaSource:
         for partition, (_, high) in ends.items():
             last = self._window.last
             self._ends[partition] = high if last is None else min(last, high)
-            self._reader.firsts[partition] = min(firsts[partition], high)
+            self._reader.placement.firsts[partition] = min(firsts[partition], high)
 
     def _refuse_gap(self, partition: Partition, position: Position | None) -> None:
-        first = self._reader.firsts[partition]
+        first = self._reader.placement.firsts[partition]
         if position is not None and position.number < first:
             raise SourceError(
                 f"the table holds {partition} up to offset {position.number}, the replay starts at "

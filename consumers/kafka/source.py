@@ -70,7 +70,7 @@ class KafkaSource:
             member=True,
             outage=self._outage,
         )
-        self._reader.gaps.accepted = self.accepted
+        self._reader.placement.gaps.accepted = self.accepted
         try:
             refuse_old_broker(self._settings)
         except SourceError:
@@ -94,13 +94,13 @@ class KafkaSource:
     def starts(self, sources: Collection[str]) -> Mapping[str, Start]:
         """Where the partitions of these topics may begin now."""
         reader = self._reader
-        return starts(reader.admin, reader.ids, sources, from_end=self._from_end)
+        return starts(reader.admin, reader.identity.ids, sources, from_end=self._from_end)
 
     def bind(self, known: Mapping[Partition, Known]) -> None:
         """Check the topics against what the sinks know, before these partitions are read."""
         held = {p: own for p, own in known.items() if p in self._held}
-        self._reader.known |= held
-        self._reader.firsts |= {p: k.origin.number for p, k in held.items() if k.origin}
+        self._reader.placement.known |= held
+        self._reader.placement.firsts |= {p: k.origin.number for p, k in held.items() if k.origin}
 
     def seek(self, positions: Positions) -> None:
         """Read each partition that is still ours from its position (None: from its start)."""

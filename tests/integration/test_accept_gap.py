@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 
 from audit.verify import verify
-from consumers.kafka.gaps import Gaps
+from consumers.kafka.placement import Gaps
 from core.batch import KAFKA, Batch, Partition, Position, Span
 from core.errors import ConfigError, RecordsExpired
 from core.protocols import Sink
@@ -307,7 +307,7 @@ def test_a_recorded_gap_is_passed_over_within_its_ends_only(
 ) -> None:
     found, partition = Gaps(), Partition("demo.pin", "0")
     assert found.after(partition, offset, low, [range(3, 5), range(20, 50)]) == begins
-    assert found.take(partition) == (Position(low) if offset < begins else None)
+    assert found.passed.get(partition) == (Position(low) if offset < begins else None)
 
 
 def test_a_gap_that_an_empty_sink_lacks_begins_where_the_others_are() -> None:

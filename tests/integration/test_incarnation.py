@@ -18,8 +18,8 @@ from polars.testing import assert_frame_equal
 
 from consumers.kafka.client import settings
 from consumers.kafka.ends import end_positions
-from consumers.kafka.ids import TopicIds
 from consumers.kafka.reader import Reader
+from consumers.kafka.topic_identity import TopicIds
 from core.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position, Records, merge
 from core.clock import SystemClock
 from core.errors import PositionLost, StalePosition, TopicRecreated
@@ -386,7 +386,7 @@ def test_a_reader_does_not_start_in_a_topic_created_again(broker: Broker, topic:
 def test_a_cluster_that_tells_no_ids_is_never_waited_for(
     mock_broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.kafka.ids._MOCK", "no cluster is called so")
+    monkeypatch.setattr("consumers.kafka.topic_identity._MOCK", "no cluster is called so")
     name = mock_broker.create_topic()
     mock_broker.produce(name, payloads(8))
     reader = reading(mock_broker, Partition(name, "0"), Position(1, epoch=OLD))

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.kafka.client import settings
-from consumers.kafka.ids import TopicIds
 from consumers.kafka.reader import Reader
+from consumers.kafka.topic_identity import TopicIds
 from core.batch import Batch, Partition, Position
 from core.clock import SystemClock
 from core.errors import TopicRecreated, TransientError
@@ -173,7 +173,7 @@ def test_the_source_hears_what_the_sinks_know_before_it_is_sought(
 def reading(broker: Broker, bound: dict[Partition, Known]) -> Reader:
     """A reader that knows what sinks hold."""
     reader = Reader(settings(broker.properties, "reader", 0), headers=False, chunk=1000)
-    reader.known |= bound
+    reader.placement.known |= bound
     return reader
 
 

@@ -13,7 +13,7 @@ from audit import identity
 from audit.identity import Told
 from audit.invariants import Kind
 from audit.verify import verify
-from consumers.kafka.ids import TopicIds
+from consumers.kafka.topic_identity import TopicIds
 from core.batch import KAFKA, KINESIS, Coordinates, Partition
 from pinpip.verify.examine import examine
 from pinpip.verify.plan import Plan
