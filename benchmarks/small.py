@@ -13,7 +13,8 @@ from sinks.delta.tables import Tables
 from sinks.delta.target import Target
 from sinks.storage.protocol import Store
 from sinks.storage.store import FolderStore
-from transforms.process import load_schema, load_transform, processor
+from transforms.load import load_schema, load_transform
+from transforms.process import processor
 
 PARTITIONS = 4
 ROWS = 125

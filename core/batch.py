@@ -44,6 +44,10 @@ class Position:
     epoch: int | None = field(default=None, compare=False)
     digits: Annotated[int, Field(exclude=True)] = field(default=0, compare=False)
 
+    def agrees(self, epoch: int | None) -> bool:
+        """Return whether this position can count in the life `epoch`; unknown ones agree."""
+        return None in {self.epoch, epoch} or self.epoch == epoch
+
     @property
     def received(self) -> str:
         """The number as the source wrote it."""
@@ -234,8 +238,7 @@ class Records:
 def _follow(before: Span | None, after: Span) -> Span:
     if before is None:
         return after
-    old, new = before.end.epoch, after.end.epoch
-    if after.start != before.end or (None not in {old, new} and old != new):
+    if after.start != before.end or not before.end.agrees(after.end.epoch):
         raise ValueError(f"{after} does not start where {before} ends")
     return Span(before.start, after.end, before.records + after.records, before.first)
 

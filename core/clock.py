@@ -2,36 +2,29 @@
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the rooms may ask of time."""
+    """The calls on time that the rooms may make."""
 
     def monotonic(self) -> float:
-        """Seconds that never go backwards, for waiting and expiry."""
+        """Return seconds that never go backwards, for waiting and expiry."""
         ...
 
     def now(self) -> datetime:
-        """The wall clock in UTC, for what people read."""
+        """Return the wall clock in UTC, for what people read."""
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for so many seconds."""
         ...
 
 
 class SystemClock:
     """The machine's own time."""
 
-    def monotonic(self) -> float:
-        """Seconds of the machine's monotonic clock."""
-        return time.monotonic()
-
-    def now(self) -> datetime:
-        """The machine's wall clock in UTC."""
-        return datetime.now(UTC)
-
-    def sleep(self, seconds: float) -> None:
-        """Block the calling thread."""
-        time.sleep(seconds)
+    monotonic = staticmethod(time.monotonic)
+    sleep = staticmethod(time.sleep)
+    now = staticmethod(partial(datetime.now, UTC))

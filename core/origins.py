@@ -72,5 +72,4 @@ def belongs(furthest: Position | None, epoch: int | None, begin: Begin | None) -
     """Whether a sink's position can be one of the partition that is there now."""
     if furthest is None:
         return True
-    same = None in {epoch, furthest.epoch} or epoch == furthest.epoch
-    return same and (begin is None or furthest <= begin.end)
+    return furthest.agrees(epoch) and (begin is None or furthest <= begin.end)

@@ -106,7 +106,7 @@ def refuse_another(
     coordinates: Coordinates = KAFKA,
 ) -> None:
     """Raise TopicRecreated when `held` counts in another life of its log than `found`."""
-    if held is None or held.epoch is None or found is None or held.epoch == found:
+    if held is None or held.epoch is None or found is None or held.agrees(found):
         return
     number = "offset" if coordinates.sub is None else "sequence number"
     where = f"{number} {held.number} of {partition}"

@@ -26,7 +26,8 @@ from sinks.parquet.sink import ParquetSink
 from sinks.storage.options import options_at
 from sinks.storage.protocol import Store
 from sinks.storage.store import open_store
-from transforms.process import load_schema, load_transform, processor, rules_of
+from transforms.load import load_schema, load_transform, rules_of
+from transforms.process import processor
 
 if TYPE_CHECKING:
     from audit.archive import Archive

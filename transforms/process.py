@@ -1,19 +1,39 @@
-"""Records to batches: decode, transform, and the shape that sinks rely on."""
+"""Records to batches: decode, transform, and check the shape that sinks rely on.
 
-import hashlib
-import importlib
-import inspect
-from collections.abc import Callable, Collection
+Decoding is fast where that is exact, else it goes row by row. The NDJSON reader of polars drops
+unknown keys, takes the first of two equal keys and writes anything into a text column. So its rows
+count only where the payload proves that nothing was lost or guessed; every other payload goes to
+`record.read`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import polars as pl
 
 from core import __version__
 from core.batch import HEADERS, RESCUED, VALUE, Batch, Coordinates, Records
 from core.errors import ConfigError
-from transforms.decode import decode
+from transforms.record import Rejected, read
 from transforms.schema import Schema
 
 Transform = Callable[[pl.LazyFrame], pl.LazyFrame]
+
+CHUNK = 12_500
+SMALL = 64
+_ROW = "_row"
+_TEXT = "_text"
+# Text as the reader also writes arrays, objects, booleans and unusually spelt numbers.
+_DOUBTFUL = (
+    r"^(?:[\[{]|(?:true|false|-0|-?[0-9]{16,}"
+    r"|-?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+))$)"
+)
+_PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_UNREADABLE = r"[\x00-\x1f]|\\u[dD][89a-fA-F]"
+_UNSAFE = (
+    r'"[ \t\r\n]+:|NaN|Infinity',  # hides a key's colon; stops the reader
+    r"\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]))",  # comes out as NUL
+)
 
 
 def processor(
@@ -78,21 +98,6 @@ def _check(name: str, schema: pl.Schema, last: dict[str, pl.DataType]) -> None:
         )
 
 
-def rules_of(schema: Schema, transform: Transform, options: Collection[str]) -> str:
-    """A digest of what decides whether a record is rejected; it changes when any of it changes.
-
-    Of a transform its whole module counts, not what that imports.
-    """
-    try:
-        source = inspect.getsource(inspect.getmodule(transform) or transform)
-    except (OSError, TypeError):
-        source = ""  # made at run time: its name must do
-    fields = {name: str(dtype) for name, dtype in schema.fields.items()}
-    name = f"{transform.__module__}:{transform.__qualname__}"
-    parts = [__version__, schema.key, str(fields), name, source, *options]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
 def _check_once(
     name: str, rows: pl.DataFrame, clean: pl.DataFrame, coordinates: Coordinates
 ) -> None:
@@ -114,31 +119,130 @@ def _check_once(
     )
 
 
-def load_schema(reference: str) -> Schema:
-    """The Schema that `module:name` refers to; raises ConfigError."""
-    found = load(reference)
-    if not isinstance(found, Schema):
-        raise ConfigError(
-            f"{reference} is not a Schema", "name a transforms.schema.Schema, like the examples'"
-        )
-    return found
+@dataclass(frozen=True)
+class Decoded:
+    """Both frames are in input order; each input row is in exactly one.
+
+    `rows`: the wire fields, the metadata columns, `_rescued` (JSON text or null).
+    `rejected`: the metadata columns, `_value`, `reason`, `detail`.
+    """
+
+    rows: pl.DataFrame
+    rejected: pl.DataFrame
 
 
-def load_transform(reference: str) -> Transform:
-    """The function LazyFrame → LazyFrame that `module:name` refers to; raises ConfigError."""
-    found = load(reference)
-    if not callable(found):
-        raise ConfigError(f"{reference} is not a function", "name a function LazyFrame → LazyFrame")
-    return found
+def decode(frame: pl.DataFrame, schema: Schema, coordinates: Coordinates) -> Decoded:
+    """The payloads of `frame` (as in Records.frame) as rows of `schema`; no payload raises."""
+    payloads = frame.select(VALUE).with_row_index(_ROW)
+    exact = pl.concat([_no_rows(schema), *_exact_chunks(payloads, schema)])
+    doubtful = payloads[:0]
+    if len(exact) < len(payloads):
+        doubtful = payloads.join(exact, on=_ROW, how="anti", maintain_order="left")
+    judged, rejects = _judge(doubtful, schema)
+    rows = exact if judged.is_empty() else pl.concat([exact, judged]).sort(_ROW)
+    metadata = frame.select(coordinates.metadata.keys())
+    own = metadata if rejects.is_empty() else metadata[rows[_ROW]]
+    wire = [rows.select(schema.fields.keys()), own, rows.select(RESCUED)]
+    bad = [frame.select(*coordinates.metadata, VALUE)[rejects[_ROW]], rejects.drop(_ROW)]
+    return Decoded(pl.concat(wire, how="horizontal"), pl.concat(bad, how="horizontal"))
 
 
-def load(reference: str) -> object:
-    """What `module:name` refers to; raises ConfigError when there is no such thing."""
-    module, _, name = reference.partition(":")
+def _no_rows(schema: Schema) -> pl.DataFrame:
+    return pl.DataFrame(schema={_ROW: pl.UInt32(), **schema.fields, RESCUED: pl.String()})
+
+
+def _judge(payloads: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Each payload by itself: the rows, and the rejects with their reasons."""
+    rows, rejects = [], []
+    for row, value in payloads.iter_rows():
+        try:
+            rows.append((row, *read(value, schema).values()))
+        except Rejected as rejected:
+            rejects.append((row, rejected.reason.value, rejected.detail))
+    columns = {_ROW: pl.UInt32(), "reason": pl.String(), "detail": pl.String()}
+    return (
+        pl.DataFrame(rows, schema=_no_rows(schema).schema, orient="row"),
+        pl.DataFrame(rejects, schema=columns, orient="row"),
+    )
+
+
+def _exact_chunks(payloads: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
+    """The rows that the batch reader decodes exactly; chunks that fit the processor's cache."""
+    for chunk in payloads.iter_slices(CHUNK):
+        text = _as_text(chunk[VALUE])
+        if text.str.ends_with("\n").any():
+            text = text.str.strip_suffix("\n")
+        lines = _kept(chunk.select(_ROW, text.alias(_TEXT)), _is_line())
+        for rows in _read(lines, schema):
+            yield _kept(rows, _is_exact(schema)).select(
+                _ROW, *schema.fields, pl.lit(None, pl.String()).alias(RESCUED)
+            )
+
+
+def _kept(frame: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
+    """The rows for which it holds; nothing is copied where it holds for all, as is usual."""
+    mask = frame.select(condition).to_series()
+    return frame if mask.all(ignore_nulls=False) else frame.filter(mask)
+
+
+def _as_text(values: pl.Series) -> pl.Series:
+    """The payloads as text; empty where they are not UTF-8."""
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, ValueError, TypeError, AttributeError, SyntaxError) as error:
-        raise ConfigError(
-            f"{reference!r} cannot be loaded: {error}",
-            "write module:name, and have the module on PYTHONPATH or installed",
-        ) from error
+        return values.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        valid = pl.Series([value is not None and _is_utf8(value) for value in values.to_list()])
+        kept = pl.when(valid).then(values).otherwise(pl.lit(b""))
+        return pl.select(kept).to_series().cast(pl.String)
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_line() -> pl.Expr:
+    """Whether a payload looks like one object on one line that the reader reads as it is."""
+    text = pl.col(_TEXT)
+    unsafe = pl.any_horizontal(text.str.contains(pattern) for pattern in _UNSAFE)
+    return text.str.starts_with("{") & text.str.ends_with("}") & ~unsafe
+
+
+def _is_exact(schema: Schema) -> pl.Expr:
+    """Whether a row holds all that its payload says.
+
+    Each key of the payload shows as `":`, and text can only add to their number: when they are as
+    many as the fields that got a value, there was no other key, no second one, and no null.
+    """
+    texts = [name for name, dtype in schema.fields.items() if dtype == pl.String()]
+    doubtful = (pl.col(name).str.contains(_DOUBTFUL) for name in texts)
+    keys = pl.col(_TEXT).str.count_matches('":')
+    filled = pl.sum_horizontal(pl.col(schema.fields.keys()).is_not_null())
+    known = pl.col(schema.key).is_not_null() & (filled > 1) & (keys == filled)
+    return known & (~pl.any_horizontal(doubtful)).fill_null(value=True)
+
+
+def _read(lines: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
+    """The lines with their fields, in order, less those in small pieces that cannot be read."""
+    if lines.is_empty():
+        return
+    buffer = b"\n".join(lines[_TEXT].cast(pl.Binary).to_list())
+    try:
+        fields = pl.read_ndjson(buffer, schema=dict(schema.fields), ignore_errors=True)
+    except pl.exceptions.ComputeError:
+        fields = None
+    if fields is not None and len(fields) == len(lines):
+        yield pl.concat([lines, fields], how="horizontal")
+    elif len(lines) > SMALL:
+        for part in _parts(lines):
+            yield from _read(part, schema)
+
+
+def _parts(lines: pl.DataFrame) -> list[pl.DataFrame]:
+    """The lines less those that are known to stop the reader, or else two halves."""
+    unreadable = pl.col(_TEXT).str.replace_all(_PAIR, "").str.contains(_UNREADABLE)
+    readable = lines.remove(unreadable)
+    half = len(lines) // 2
+    return [readable] if len(readable) < len(lines) else [lines[:half], lines[half:]]

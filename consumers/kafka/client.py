@@ -1,6 +1,6 @@
 """The Kafka clients: their settings, and their errors in pinpip's words."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -8,7 +8,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from core.batch import Partition, Records
+from core.batch import Partition
 from core.errors import ConfigError, SourceError
 from core.retry import Outage
 from core.topics import INTERNAL
@@ -159,12 +159,6 @@ def failure(error: KafkaError, what: str = "") -> SourceError:
     if "unsupported version" in error.str().lower():
         hint = _PROTOCOL
     return SourceError(f"Kafka refuses{' ' + what if what else ''}: {error.str()}", hint)
-
-
-def remaining(records: Records, sought: Collection[Partition]) -> Records | None:
-    """What is left of `records` without partitions that are to be read from elsewhere."""
-    left = records.without(sought) if sought else records
-    return left if left.spans else None
 
 
 def partition_of(found: TopicPartition) -> Partition:

@@ -86,20 +86,16 @@ class Placement:
         partition: Partition,
         position: Position | None,
         ends: Ends,
-        found: int | None,
-        at: int,
+        epoch: int | None,
+        reading: int,
     ) -> int | None:
         """Return None while nobody can tell whether a sink may be filled beside another one."""
         known = self.known.get(partition, Known(position, position))
         furthest = known.furthest or position or Position(reading)
         for own in filter(None, (furthest, known.origin)):
-            self._identity.check(partition, own, found)
-        if (
-            found is None
-            and furthest.epoch is not None
-            and known.differs
-            and self._identity.ids.tell
-        ):
+            self._identity.check(partition, own, epoch)
+        untold = epoch is None and furthest.epoch is not None and self._identity.ids.tell
+        if untold and known.differs:
             return None
         low, high = ends
         first = self.firsts.get(partition, high if self._from_end else low)

@@ -11,7 +11,6 @@ from consumers.kafka.client import (
     await_brokers,
     client,
     partition_of,
-    remaining,
     report,
     topic_partition,
 )
@@ -179,7 +178,8 @@ class Reader:
         self._max_messages = min(as_many_as(records) or self._max_messages, self._chunk)
         records = self.identity.dated(records, asked)
         self._start |= {partition: span.end for partition, span in records.spans.items()}
-        return remaining(records, self.sought)
+        left = records.without(self.sought) if self.sought else records
+        return left if left.spans else None
 
     def _hear(self, messages: Iterable[Message]) -> dict[Partition, int]:
         """Ends of partitions that were reached; raises for what no waiting mends."""

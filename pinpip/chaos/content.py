@@ -15,7 +15,7 @@ from producers import emulator
 from producers.bad import Spoiler
 from producers.delivery import compact
 from producers.event import KEY
-from transforms.process import load_schema
+from transforms.load import load_schema
 
 EVENTS = 2000
 BAD = 0.03

@@ -58,7 +58,7 @@ def _tables(config: "Config") -> "dict[str, list[pl.LazyFrame]]":
     from pinpip.pipelines import tables_of
     from sinks.delta.reading import TableReader
     from sinks.delta.table import find_own
-    from transforms.process import load_schema
+    from transforms.load import load_schema
 
     found: dict[str, list[pl.LazyFrame]] = {}
     for name, pipeline in config.pipelines.items():

@@ -27,8 +27,7 @@ from producers import emulator
 from sinks.delta import data_file
 from tests.support.clock import ManualClock
 from transforms import pin
-from transforms.decode import decode
-from transforms.process import processor
+from transforms.process import decode, processor
 
 ROWS = 12_500
 ROUNDS = 7

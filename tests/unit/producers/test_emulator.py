@@ -19,9 +19,9 @@ from producers.bad import KINDS, Spoiler, bad_value, travels_as_text
 from producers.delivery import Outgoing
 from producers.emulator import BROKEN, KEYS, STORY, event, events
 from producers.event import FIELDS, Event, Row
-from transforms.decode import Decoded, decode
 from transforms.geo import SCHEMA as GEO_SCHEMA
 from transforms.pin import SCHEMA as PIN_SCHEMA
+from transforms.process import Decoded, decode
 from transforms.user import SCHEMA as USER_SCHEMA
 
 POOL = [event(1, key) for key in range(KEYS)]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from core.batch import KAFKA
 from core.errors import ConfigError
 from tests.support.payloads import DUMPS, GOOD, PAYLOADS, TOKENS, mutated, objects
-from transforms.decode import CHUNK, SMALL, Decoded, Reason, decode
-from transforms.record import Rejected, read
+from transforms.process import CHUNK, SMALL, Decoded, decode
+from transforms.record import Reason, Rejected, read
 from transforms.schema import Schema
 
 THING = Schema(
@@ -254,7 +254,7 @@ def test_each_token_is_read_alike_both_ways(field: str) -> None:
 def test_the_fast_way_agrees_with_the_slow_one(values: list[bytes]) -> None:
     """With pieces of one row, so that nothing that the batch reader can read goes the slow way."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transforms.decode.SMALL", 1)
+        patch.setattr("transforms.process.SMALL", 1)
         assert outcomes([*values]) == [alone(value) for value in values]
 
 
@@ -285,7 +285,7 @@ def test_good_rows_beside_a_bad_one_are_still_read_at_once(monkeypatch: pytest.M
         seen.append(value)
         return read(value, schema)
 
-    monkeypatch.setattr("transforms.decode.read", count)
+    monkeypatch.setattr("transforms.process.read", count)
     bad = [b'{"ind":1,"size":NaN}', b'{"ind":1,"name":"\xff"}', b'{"ind":1,"name":"\\udc00"}']
     decoded(*[GOOD] * 500, *bad, *[GOOD] * 500)
     assert seen == bad

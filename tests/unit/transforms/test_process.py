@@ -21,7 +21,8 @@ from core.batch import (
 )
 from core.errors import ConfigError
 from transforms import geo, user
-from transforms.process import Transform, load_schema, load_transform, processor
+from transforms.load import load_schema, load_transform
+from transforms.process import Transform, processor
 
 SPANS = {Partition("demo.geo", "0"): Span(None, Position(3), 3)}
 GEO = {"ind": 1, "timestamp": "2018-03-26", "latitude": 1.5, "longitude": 2, "country": "Peru"}

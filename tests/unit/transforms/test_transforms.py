@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from core.batch import KAFKA, KINESIS, RESCUED, Coordinates
 from transforms import geo, pin, user
-from transforms.decode import decode
-from transforms.process import Transform
+from transforms.process import Transform, decode
 from transforms.schema import Schema
 
 PIN: dict[str, Any] = {

@@ -24,7 +24,7 @@ from tests.support.member import LIMITS, P0, P1, Member, failing, fill
 from tests.support.memory import BAD, MemoryBroker, MemoryTable
 from tests.support.processes import kafka_home, stop, until
 from transforms import geo, user
-from transforms.process import rules_of
+from transforms.load import rules_of
 from transforms.schema import Schema
 
 LOG = Log(KAFKA)

@@ -12,7 +12,7 @@ from tests.support.aggregates import aggregate, chunk, sealed
 from tests.support.fake_kinesis import FakeClock, FakeKinesis, fault
 from tests.support.kinesis_reading import A, B, drain, everything, flat, of, source_of
 from transforms import pin
-from transforms.decode import decode
+from transforms.process import decode
 
 
 @pytest.fixture
