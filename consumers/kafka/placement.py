@@ -3,9 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping
 
 import structlog
-from confluent_kafka.admin import AdminClient
 
-from consumers.kafka.offsets import Ends, Offsets, Question, outside
+from consumers.kafka.offsets import Ends, Question, outside
 from consumers.kafka.topic_identity import BUSY_TIMEOUT_S, TopicIdentity
 from core.batch import Partition, Position, Positions
 from core.topic_id import Known
@@ -50,17 +49,12 @@ class Placement:
     `from_end`, else at its first offset. `known`: what the sinks know of the partitions.
     """
 
-    def __init__(self, admin: AdminClient, identity: TopicIdentity, *, from_end: bool) -> None:
-        self._admin, self._identity, self._from_end = admin, identity, from_end
+    def __init__(self, identity: TopicIdentity, *, from_end: bool) -> None:
+        self._identity, self._from_end = identity, from_end
         self.firsts: dict[Partition, int] = {}
         self.known: dict[Partition, Known] = {}
         self.gaps = Gaps()
         self._waiting: frozenset[Partition] = frozenset()
-
-    def ask(self, partitions: Collection[Partition]) -> Question:
-        """Request the ends of the partitions and the ids of their topics."""
-        topics = {partition.source for partition in partitions}
-        return Question(Offsets(self._admin, partitions), self._identity.ids.ask(topics))
 
     def offsets(
         self, positions: Positions, question: Question, reading: Mapping[Partition, int]

@@ -1,6 +1,6 @@
 """Reading Kafka from given offsets: shared by the group's member and the bounded source."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -15,7 +15,7 @@ from consumers.kafka.client import (
     topic_partition,
 )
 from consumers.kafka.messages import as_many_as, frame_of, ranges
-from consumers.kafka.offsets import Question
+from consumers.kafka.offsets import Offsets, Question
 from consumers.kafka.placement import Placement
 from consumers.kafka.topic_identity import TopicIdentity, TopicIds
 from core.batch import KAFKA, Partition, Position, Positions, Records, Span
@@ -57,7 +57,7 @@ class Reader:
         self.next: dict[Partition, int] = {}
         self.sought: dict[Partition, Position | None] = {}
         self.identity = TopicIdentity(TopicIds(self.admin, self.consumer))
-        self.placement = Placement(self.admin, self.identity, from_end=from_end)
+        self.placement = Placement(self.identity, from_end=from_end)
         self._start: dict[Partition, Position | None] = {}
         self._absent: set[str] = set()
         self._paused: list[TopicPartition] | None = None
@@ -69,8 +69,8 @@ class Reader:
     def close(self) -> None:
         """Leave the group and end the clients; nothing is left of them for a second call."""
         self.consumer.close()
-        for owner in ("admin", "identity", "placement"):
-            vars(self).pop(owner, None)
+        for owner, name in ((self, "admin"), (self.identity, "ids")):
+            vars(owner).pop(name, None)
 
     def seek(self, positions: Positions) -> None:
         """Have `begin` read these partitions from their positions."""
@@ -84,7 +84,7 @@ class Reader:
         """
         if not self.sought or self.paused:
             return {}
-        question = self._question or self.placement.ask(self.sought)
+        question = self._question or self._ask(self.sought)
         answered = question.is_answered(min(patience, GLANCE if self.next else LONGEST_WAIT))
         self._question = None if answered else question
         return self._begin(question) if answered else {}
@@ -107,7 +107,7 @@ class Reader:
         Waits for the brokers. Raises as `Placement.offsets`, and TransientError while no broker can
         tell.
         """
-        question = self.placement.ask(positions)
+        question = self._ask(positions)
         starts = self._place(positions, question)
         if len(starts) < len(positions):
             raise TransientError(
@@ -115,6 +115,11 @@ class Reader:
                 "see that the broker runs and the topic exists",
             )
         return starts
+
+    def _ask(self, partitions: Collection[Partition]) -> Question:
+        """Request the ends of the partitions and the ids of their topics."""
+        topics = {partition.source for partition in partitions}
+        return Question(Offsets(self.admin, partitions), self.identity.ids.ask(topics))
 
     def _place(self, positions: Positions, question: Question) -> list[TopicPartition]:
         offsets = self.placement.offsets(positions, question, self.next)
