@@ -32,7 +32,7 @@ def trust(bundle: str | None) -> None:
 
 
 def _joined(certificates: bytes) -> str:
-    """A file of them for as long as the process lives."""
+    """Write them to a file that exists as long as the process."""
     with tempfile.NamedTemporaryFile(prefix="pinpip-", suffix=".pem", delete=False) as file:
         file.write(certificates)
     atexit.register(Path(file.name).unlink, missing_ok=True)

@@ -30,7 +30,7 @@ _MISCONFIGURED = (
 
 
 def client(aws: Aws, service: str, settings: BotoConfig, *, lazily: bool = False) -> Any:
-    """A client of `service`; `settings` say its time-outs and retries.
+    """Return a client of `service`; `settings` are its time-outs and retries.
 
     Raises ConfigError when there are no credentials; `lazily` its calls raise NoCredentialsError.
     """
@@ -45,7 +45,7 @@ def client(aws: Aws, service: str, settings: BotoConfig, *, lazily: bool = False
 def client_of(
     service: str, url: str, region: str | None, keys: ReadOnlyCredentials, settings: BotoConfig
 ) -> Any:
-    """A client of the `service` at `url` by keys that are known: nothing is resolved again."""
+    """Return a client of the `service` at `url` by known keys: nothing is resolved again."""
     with _BUSY, _explained():
         return session(Aws()).create_client(
             service,
@@ -59,7 +59,7 @@ def client_of(
 
 
 def credentials(aws: Aws) -> Credentials:
-    """The process's credentials, which refresh themselves; ConfigError when there are none."""
+    """Return the process's credentials, which refresh themselves; ConfigError without any."""
     with _BUSY, _explained():
         found = session(aws).get_credentials()
     if found is None:
@@ -68,21 +68,21 @@ def credentials(aws: Aws) -> Credentials:
 
 
 def keys(aws: Aws) -> ReadOnlyCredentials:
-    """The keys for the next minutes; TransientError when they cannot be renewed."""
+    """Return the keys for the next minutes; TransientError when they cannot be renewed."""
     found = credentials(aws)
     with _explained():
         return found.get_frozen_credentials()
 
 
 def region(aws: Aws) -> str:
-    """The configured region, or that of AWS's own chain."""
+    """Return the configured region, or that of AWS's own chain."""
     with _BUSY, _explained():
         return str(session(aws).get_config_variable("region"))
 
 
 @cache
 def session(aws: Aws) -> Session:
-    """The process's only session: two would assume a role twice, and have two keys."""
+    """Return the process's only session: two would assume a role twice, and have two keys."""
     made = Session()
     found = aws.region or made.get_config_variable("region") or os.environ.get("AWS_REGION")
     made.set_config_variable("region", found or REGION)

@@ -56,7 +56,7 @@ _NONE = (
 
 
 def advice(error: Exception) -> str | None:
-    """What to do when AWS refuses this side's credentials, or there are none; None otherwise.
+    """Return what to do when AWS refuses our credentials or there are none; None otherwise.
 
     Nothing was stored or read by a call that fails so.
     """

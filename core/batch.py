@@ -82,7 +82,7 @@ class Span:
         return max(0, self.first.number - held.number)
 
     def gap(self, held: Position | None) -> range:
-        """The offsets that the slowest sink lacks; empty where a reader at `held` lacks none."""
+        """Return the offsets that the slowest sink lacks; empty if a reader at `held` lacks none."""
         if not self.expired(held) or held is None or self.first is None:
             return range(0)
         return range((self.start or held).number, self.first.number)
@@ -127,11 +127,11 @@ class Coordinates:
         return own if self.sub is None else [*own, self.sub]
 
     def after(self, number: int | str, sub: int | None) -> Position:
-        """The position after the record with these coordinates."""
+        """Return the position after the record with these coordinates."""
         return Position(int(number) + 1) if sub is None else Position(int(number), sub)
 
     def before(self, number: int | str, sub: int | None) -> Position:
-        """The position at which the record with these coordinates comes next."""
+        """Return the position at which the record with these coordinates comes next."""
         return Position(int(number)) if sub is None else Position(int(number), sub - 1)
 
     def column_value(self, position: Position) -> int | str:
@@ -139,13 +139,13 @@ class Coordinates:
         return position.number if self.sub is None else f"{position.number:064d}"
 
     def of(self, partition: Partition) -> pl.Expr:
-        """The rows of `partition`."""
+        """Select the rows of `partition`."""
         dtype = self.metadata[self.partition]
         source = pl.col(self.source) == pl.lit(partition.source)
         return source & (pl.col(self.partition) == pl.lit(partition.id).cast(dtype))
 
     def unread(self, position: Position | None) -> pl.Expr:
-        """The rows that a reader at `position` has not read; None has read nothing."""
+        """Select the rows that a reader at `position` has not read; None has read nothing."""
         if position is None:
             return pl.lit(value=True)
         number = pl.lit(self.column_value(position))
@@ -155,12 +155,12 @@ class Coordinates:
         return later | ((pl.col(self.number) == number) & (pl.col(self.sub) > position.sub))
 
     def beyond(self, positions: Mapping[Partition, Position | None]) -> pl.Expr:
-        """The rows of any partition in `positions` that lie beyond its position."""
+        """Select the rows of any partition in `positions` that lie beyond its position."""
         rows = [self.of(p) & self.unread(position) for p, position in positions.items()]
         return pl.any_horizontal(rows) if rows else pl.lit(value=False)
 
     def within(self, stretches: Mapping[Partition, Stretch]) -> pl.Expr:
-        """The rows that a reader finds between the ends of any of `stretches`."""
+        """Select the rows that a reader finds between the ends of any of `stretches`."""
         rows = [
             self.of(p) & self.unread(start) & ~self.unread(end)
             for p, (start, end) in stretches.items()
@@ -227,7 +227,7 @@ class Records:
         return int(self.frame.estimated_size())
 
     def without(self, partitions: Collection[Partition]) -> "Records":
-        """The same records less those of `partitions`."""
+        """Return the same records without those of `partitions`."""
         gone = [self.coordinates.of(p) for p in partitions if p in self.spans]
         frame = self.frame.remove(pl.any_horizontal(gone)) if gone else self.frame
         spans = {p: span for p, span in self.spans.items() if p not in partitions}

@@ -33,7 +33,7 @@ class Kafka(BaseModel):
     bootstrap_servers: str = Field(alias="bootstrap.servers")
 
     def properties(self) -> dict[str, Any]:
-        """The section as a confluent-kafka configuration."""
+        """Return the section as a confluent-kafka configuration."""
         return self.model_dump(by_alias=True)
 
 
@@ -63,7 +63,7 @@ class Aws(Model):
         return self
 
     def endpoint(self, service: str) -> str | None:
-        """The configured address of `service`; None: that of AWS's own chain."""
+        """Return the configured address of `service`; None for that of AWS's own chain."""
         own: str | None = getattr(self.endpoint_urls, service, None)
         return own or self.endpoint_url
 
@@ -220,7 +220,7 @@ class Pipeline(Model):
         return next(s.delta for s in self.sinks if isinstance(s, DeltaSink))
 
     def places(self, lake: Lake) -> list[str]:
-        """What only this pipeline may write: its tables, and in its archives a folder a source."""
+        """List what only this pipeline may write: its tables, and a folder a source in its archives."""
         table = _one_name(lake.uri(self.table))
         source = self.source
         names = [source.stream] if isinstance(source, KinesisSource) else sorted({*source.topics})
@@ -260,7 +260,7 @@ class Config(Model):
         return self
 
     def pipeline(self, name: str) -> Pipeline:
-        """The pipeline called `name`; raises ConfigError with the nearest name otherwise."""
+        """Return the pipeline called `name`; raise ConfigError with the nearest name otherwise."""
         if name not in self.pipelines:
             known = ", ".join(self.pipelines)
             raise ConfigError(
@@ -271,6 +271,6 @@ class Config(Model):
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """A guess at what `name` should have been, as an ending for a message."""
+    """Guess what `name` should have been, as an ending for a message."""
     match = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {match[0]!r}?)" if match else ""

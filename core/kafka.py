@@ -9,7 +9,7 @@ _IAM = "AWS_MSK_IAM"
 
 
 def properties(config: Config) -> dict[str, Any]:
-    """The section `kafka` for any of librdkafka's clients; every client is made from it.
+    """Return the section `kafka` for librdkafka; every client is made from it.
 
     With `sasl.mechanism: AWS_MSK_IAM`, as Java clients call it, tokens are signed for `aws.region`
     with the section `aws`'s keys, or those of AWS's own chain. Raises ConfigError when there are

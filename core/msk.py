@@ -45,7 +45,7 @@ class Signer:
             ) from error
 
     def __call__(self, _configuration: str) -> tuple[str, float]:
-        """A token, and when it expires in seconds since 1970."""
+        """Return a token, and when it expires in seconds since 1970."""
         try:
             with _uncollected():
                 self._token = self._sign()

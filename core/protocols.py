@@ -22,11 +22,11 @@ class Listener(Protocol):
     """
 
     def assigned(self, partitions: Collection[Partition]) -> None:
-        """These partitions are ours from now on; none is read before its first `seek`."""
+        """Take over partitions; none is read before its first `seek`."""
         ...
 
     def revoked(self, partitions: Collection[Partition]) -> None:
-        """These partitions are no longer ours: their buffered records must be dropped."""
+        """Give partitions up: their buffered records must be dropped."""
         ...
 
 
@@ -40,7 +40,7 @@ class Source(Protocol):
         ...
 
     def poll(self, timeout: float) -> Records | None:
-        """The next records, or None when none came within `timeout` seconds.
+        """Return the next records, or None when none came within `timeout` seconds.
 
         Each span starts where the last one of its partition ended, or where `seek` put it (None
         when that said None).
@@ -102,14 +102,14 @@ class Sink(Protocol):
     name: str
 
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
-        """The truth about how far this sink is, read afresh; None: it holds nothing.
+        """Read again how far this sink is, the only truth; None: it holds nothing.
 
         Raises PositionLost when rows are there but their position is not.
         """
         ...
 
     def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:
-        """The `Batch.window` of the newest commits that moved `partitions`, oldest first.
+        """Return the `Batch.window` of the newest commits that moved `partitions`, oldest first.
 
         To be asked after `positions`. Commits under other rules (schema, transform) are left out;
         none where the sink keeps no windows.
@@ -131,7 +131,7 @@ class Sink(Protocol):
         ...
 
     def gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, range]:
-        """The newest accepted gap of each partition that this sink has recorded, if any.
+        """Return the newest accepted gap of each partition that this sink has recorded, if any.
 
         To be asked after `positions`; see `Known.gaps`.
         """

@@ -86,7 +86,7 @@ def retry(
     budget: Callable[[], float],
     outage: Outage,
 ) -> T:
-    """The answer of `step`, tried again on TransientError while fewer than `budget()` seconds went.
+    """Call `step` and return its answer; on TransientError call it again for `budget()` seconds.
 
     `budget` is asked again and again: it may shrink. `outage` hears of each fault and of the end.
     Raises FatalError when the budget is spent; every other error at once.

@@ -26,17 +26,17 @@ _AGAIN = (
 
 
 def epoch_of(most: int, least: int) -> int | None:
-    """The epoch of the id with these (signed) halves; None for the id of a topic without one."""
+    """Return the epoch of the id with these (signed) halves; None for a topic without an id."""
     return least & ((1 << _BITS) - 1) if most or least else None
 
 
 def epoch_of_text(identity: str) -> int:
-    """The epoch of a log that has another identity than such an id."""
+    """Return the epoch of a log whose identity is a text."""
     return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]) & ((1 << _BITS) - 1)
 
 
 def spelled(epoch: int) -> str:
-    """The end of the id as `kafka-topics.sh --describe` prints it."""
+    """Return the end of the id as `kafka-topics.sh --describe` prints it."""
     return "…" + base64.urlsafe_b64encode(epoch.to_bytes(16)).decode().rstrip("=")[-_TAIL:]
 
 
@@ -70,7 +70,7 @@ class Known:
 def known(
     partition: Partition, held: Mapping[str, Position | None], coordinates: Coordinates = KAFKA
 ) -> Known:
-    """What sinks at the positions `held`, by their names, know together.
+    """Return what sinks at the positions `held`, by their names, know together.
 
     Raises TopicRecreated when two of them count in different lives.
     """
@@ -93,7 +93,7 @@ def known(
 
 
 def since(own: Known, origin: Position | None) -> Known:
-    """The same, of a pipeline that began at `origin`: a sink there lacks no record."""
+    """Add that the pipeline began at `origin`: a sink there lacks no record."""
     at = own.furthest
     nothing = origin is not None and at is not None and at == origin
     return replace(own, origin=origin, empty=() if nothing else own.empty)
@@ -116,7 +116,7 @@ def refuse_another(
 def recreated(
     source: str, held: int, found: int, coordinates: Coordinates, where: str = "what was read"
 ) -> TopicRecreated:
-    """A topic or stream that is not the one of which `where` was read, by their epochs."""
+    """Return the error for a source other than the one of which `where` was read."""
     kind = kind_of(coordinates)
     return TopicRecreated(
         f"{kind} {source} was deleted and created again: {where} belongs to the {kind}"
@@ -126,17 +126,17 @@ def recreated(
 
 
 def again(kind: str) -> str:
-    """What to do about such a source."""
+    """Return what to do about such a source."""
     return f"to read the new {kind} into the same table {_AGAIN}"
 
 
 def kind_of(coordinates: Coordinates) -> str:
-    """What such a source is called."""
+    """Return what such a source is called."""
     return "topic" if coordinates.sub is None else "stream"
 
 
 def told(epoch: int, coordinates: Coordinates) -> str:
-    """An epoch in words."""
+    """Describe an epoch in words."""
     if coordinates.sub is None:
         return f"with the id {spelled(epoch)}"
     try:

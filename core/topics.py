@@ -18,7 +18,7 @@ def is_pattern(name: str) -> bool:
 
 
 def check(name: str) -> str:
-    """The name; ValueError for a pattern that librdkafka and Python would read differently."""
+    """Return the name; ValueError for a pattern that librdkafka and Python read differently."""
     if is_pattern(name):
         if "[:" in name:
             raise ValueError(f"{name}: write [a-z0-9] instead of a POSIX class such as [:alnum:]")
@@ -37,7 +37,7 @@ def matches(name: str, topic: str) -> bool:
 
 
 def named(names: Collection[str], known: Collection[str]) -> list[str]:
-    """The topics that `names` stand for: plain names, and those of `known` that match a pattern."""
+    """Return the topics that `names` mean: plain names, and those of `known` that match a pattern."""
     found: dict[str, None] = {}
     for name in names:
         own = sorted(topic for topic in known if matches(name, topic))

@@ -12,7 +12,7 @@ from transforms.schema import Schema
 
 
 def load_schema(reference: str) -> Schema:
-    """The Schema that `module:name` refers to; raises ConfigError."""
+    """Return the Schema that `module:name` refers to; raise ConfigError otherwise."""
     found = load(reference)
     if not isinstance(found, Schema):
         raise ConfigError(
@@ -22,7 +22,7 @@ def load_schema(reference: str) -> Schema:
 
 
 def load_transform(reference: str) -> Transform:
-    """The function LazyFrame → LazyFrame that `module:name` refers to; raises ConfigError."""
+    """Return the transform that `module:name` refers to; raise ConfigError otherwise."""
     found = load(reference)
     if not callable(found):
         raise ConfigError(f"{reference} is not a function", "name a function LazyFrame → LazyFrame")
@@ -30,7 +30,7 @@ def load_transform(reference: str) -> Transform:
 
 
 def load(reference: str) -> object:
-    """What `module:name` refers to; raises ConfigError when there is no such thing."""
+    """Return what `module:name` refers to; raise ConfigError when there is no such thing."""
     module, _, name = reference.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
@@ -42,7 +42,7 @@ def load(reference: str) -> object:
 
 
 def rules_of(schema: Schema, transform: Transform, options: Collection[str]) -> str:
-    """A digest of what decides whether a record is rejected; it changes when any of it changes.
+    """Return a digest of what decides whether a record is rejected; any change changes it.
 
     Of a transform its whole module counts, not what that imports.
     """

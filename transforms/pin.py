@@ -42,7 +42,7 @@ _PLACEHOLDERS = [
 
 
 def clean(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """The pin table: placeholders are null, followers are numbers, text is as it was."""
+    """Make the pin table: placeholders are null, followers are numbers, text is as it was."""
     followers = count(pl.col("follower_count")).alias("_followers")
     unread_followers = unread("follower_count", pl.col("_followers"))
     return (

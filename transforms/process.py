@@ -44,7 +44,7 @@ def processor(
     keep_values: bool,
     drop_tombstones: bool = False,
 ) -> Callable[[Records], Batch]:
-    """What turns Records into a Batch.
+    """Return the function that turns Records into a Batch.
 
     `keep_values` leaves `_value` and `_headers` in the batch's raw frame. Null values are rejects
     unless `drop_tombstones` filters them out. The batch's maker raises ConfigError when the
@@ -132,7 +132,7 @@ class Decoded:
 
 
 def decode(frame: pl.DataFrame, schema: Schema, coordinates: Coordinates) -> Decoded:
-    """The payloads of `frame` (as in Records.frame) as rows of `schema`; no payload raises."""
+    """Decode the payloads of `frame` (as in Records.frame) to rows of `schema`; no payload raises."""
     payloads = frame.select(VALUE).with_row_index(_ROW)
     exact = pl.concat([_no_rows(schema), *_exact_chunks(payloads, schema)])
     doubtful = payloads[:0]
@@ -167,7 +167,7 @@ def _judge(payloads: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, pl.Dat
 
 
 def _exact_chunks(payloads: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
-    """The rows that the batch reader decodes exactly; chunks that fit the processor's cache."""
+    """Yield the rows that the batch reader decodes exactly, in chunks that fit the CPU's cache."""
     for chunk in payloads.iter_slices(CHUNK):
         text = _as_text(chunk[VALUE])
         if text.str.ends_with("\n").any():
@@ -180,13 +180,13 @@ def _exact_chunks(payloads: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFra
 
 
 def _kept(frame: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
-    """The rows for which it holds; nothing is copied where it holds for all, as is usual."""
+    """Filter the rows; where the condition holds for all, as is usual, nothing is copied."""
     mask = frame.select(condition).to_series()
     return frame if mask.all(ignore_nulls=False) else frame.filter(mask)
 
 
 def _as_text(values: pl.Series) -> pl.Series:
-    """The payloads as text; empty where they are not UTF-8."""
+    """Return the payloads as text; empty where they are not UTF-8."""
     try:
         return values.cast(pl.String)
     except pl.exceptions.ComputeError:
@@ -225,7 +225,7 @@ def _is_exact(schema: Schema) -> pl.Expr:
 
 
 def _read(lines: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
-    """The lines with their fields, in order, less those in small pieces that cannot be read."""
+    """Yield the lines with their fields, in order, without small pieces that cannot be read."""
     if lines.is_empty():
         return
     buffer = b"\n".join(lines[_TEXT].cast(pl.Binary).to_list())
@@ -241,7 +241,7 @@ def _read(lines: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
 
 
 def _parts(lines: pl.DataFrame) -> list[pl.DataFrame]:
-    """The lines less those that are known to stop the reader, or else two halves."""
+    """Split off the lines that are known to stop the reader, or else halve them."""
     unreadable = pl.col(_TEXT).str.replace_all(_PAIR, "").str.contains(_UNREADABLE)
     readable = lines.remove(unreadable)
     half = len(lines) // 2

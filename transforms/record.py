@@ -46,7 +46,7 @@ class Rejected(Exception):
 
 
 def read(value: bytes | None, schema: Schema) -> dict[str, Any]:
-    """The fields of one JSON record and `_rescued`; raises Rejected with the reason."""
+    """Return the fields of one JSON record and `_rescued`; raise Rejected with the reason."""
     record = _object(_text(value))
     fields = {name: _coerce(record.get(name), dtype) for name, dtype in schema.fields.items()}
     fields[schema.key] = _key(record, schema)
@@ -85,7 +85,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _parse(text: str) -> Any:
-    """The JSON value of `text`, when it is one that can be written again as it is."""
+    """Return the JSON value of `text`, if it can be written again as it is."""
     try:
         value = _DECODER.decode(text)
     except RecursionError as error:
@@ -109,12 +109,12 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int | str:
-    """An integer; text when it is longer than Python reads."""
+    """Return an integer; text when it is longer than Python reads."""
     return int(text) if len(text) < _MAX_DIGITS else text
 
 
 def _real(text: str) -> float | str:
-    """A float; text when it is beyond what a float holds."""
+    """Return a float; text when it is beyond what a float holds."""
     number = float(text)
     return text if number in {float("inf"), float("-inf")} else number
 

@@ -21,7 +21,7 @@ _EXACT = pl.Decimal(38, 9)
 
 
 def blank(name: str, *placeholders: str) -> pl.Expr:
-    """The text column `name`, null where the whole text is one of `placeholders`."""
+    """Return the text column `name`, null where the whole text is one of `placeholders`."""
     return pl.when(~pl.col(name).is_in(placeholders)).then(pl.col(name)).alias(name)
 
 
@@ -52,7 +52,7 @@ def count(text: pl.Expr) -> pl.Expr:
 
 
 def unread(name: str, value: pl.Expr) -> pl.Expr:
-    """What is in the column `name` where `value`, made of it, is null."""
+    """Return what is in the column `name` where `value`, made of it, is null."""
     return pl.when(value.is_null()).then(pl.col(name))
 
 

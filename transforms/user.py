@@ -20,7 +20,7 @@ SCHEMA = Schema(
 
 
 def clean(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """The user table: one name, the age in years, the moment of joining."""
+    """Make the user table: one name, the age in years, the moment of joining."""
     age = pl.col("age").cast(pl.Int64(), strict=False)
     joined = timestamp(pl.col("date_joined"))
     named = pl.any_horizontal(pl.col("first_name", "last_name").is_not_null())

@@ -150,7 +150,7 @@ class Loop:
         self._source.seek({p: own.start for p, own in known.items()})
 
     def _look(self, asked: Collection[Partition]) -> Mapping[Partition, Known]:
-        """What the sinks know, once it is fixed where the pipeline began; nothing before."""
+        """Return what the sinks know, once the start is stored; return nothing before."""
         found = self._sinks.known(asked)
         try:
             if self._sinks.pin_starts(self._source, found):
@@ -166,7 +166,7 @@ class Loop:
         self._buffer = [records for records in kept if records.spans or records.notes]
 
     def _poll(self, patience: float) -> None:
-        """What came first of it may be as old as the question."""
+        """Poll once; the oldest record may be as old as the moment before the call."""
         asked = self._clock.monotonic()
         records = self._source.poll(patience)
         if records is None:
@@ -243,7 +243,7 @@ class Loop:
         self._start(self._assigned)
 
     def _wait_for(self, call: Future[T]) -> T:
-        """What a call on the sinks answers or raises; nothing more is fetched if it takes long."""
+        """Return or raise what the call on the sinks does; fetch nothing more if it takes long."""
         if not _ended(call, SHORT_WAIT):
             self._source.pause()
             while not _ended(call, PATIENCE):

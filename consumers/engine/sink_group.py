@@ -46,7 +46,7 @@ class SinkGroup:
         self._answered: set[str] = set()
 
     def known(self, partitions: Collection[Partition]) -> dict[Partition, Known]:
-        """What the sinks know together of each partition, read afresh.
+        """Read again what the sinks know together of each partition.
 
         Raises TopicRecreated when two of them hold different lives of a topic.
         """
@@ -82,14 +82,14 @@ class SinkGroup:
         return bool(ours)
 
     def _kept(self, ask: Callable[[Sink], Mapping[Partition, T]]) -> dict[Partition, T]:
-        """What the one sink says that keeps it."""
+        """Return the answer of the one sink that keeps it."""
         found: dict[Partition, T] = {}
         for sink in self._sinks:
             found |= ask(sink)
         return found
 
     def _gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, list[range]]:
-        """What one sink recorded is accepted for all: a crash may lie between their commits."""
+        """Return the gaps of all sinks: after a crash only some of them may hold the last one."""
         found: dict[Partition, list[range]] = {p: [] for p in partitions}
         for sink in self._sinks:
             for partition, gap in sink.gaps(partitions).items():
@@ -107,7 +107,7 @@ class SinkGroup:
         return {p: replace(found[p], arrived=at) for p, at in newest.items()}
 
     def rejects(self, partitions: Collection[Partition]) -> list[Rejects]:
-        """What the sinks know of the rejects before; asked after `positions`."""
+        """Return the counts of earlier rejects; to be called after `positions`."""
         found = [self._retried(sink, lambda s=sink: s.rejects(partitions)) for sink in self._sinks]  # type: ignore[misc]
         return [window for windows in found for window in windows]
 

@@ -48,7 +48,7 @@ _log = structlog.get_logger()
 
 
 def settings(properties: Mapping[str, Any], group: str, budget: int) -> dict[str, Any]:
-    """The configuration of librdkafka for a client whose queue holds a quarter of `budget` bytes.
+    """Return librdkafka's configuration; the client's queue holds a quarter of `budget` bytes.
 
     `properties` win, except over what exactly-once rests on: ConfigError names such a key.
     """
@@ -84,7 +84,7 @@ def settings_beside(properties: Mapping[str, Any], group: str, budget: int) -> d
 
 
 def client(configuration: Mapping[str, Any], errors: list[KafkaError] | None = None) -> Consumer:
-    """A consumer that has reached its broker; `errors` gathers what it says of the connection.
+    """Return a consumer that has reached its broker; connection errors are added to `errors`.
 
     Raises ConfigError for a property librdkafka does not take, SourceError for a broker that does
     not answer or does not let us in.
@@ -106,7 +106,7 @@ def client(configuration: Mapping[str, Any], errors: list[KafkaError] | None = N
 
 
 def admin_client(configuration: Mapping[str, Any]) -> AdminClient:
-    """A client for questions beside a consumer of the same `configuration`.
+    """Return a client for requests beside a consumer of the same `configuration`.
 
     Drop it before the interpreter ends: one that is left to its end may hang there.
     """
@@ -152,7 +152,7 @@ def await_brokers(consumer: Consumer, outage: Outage) -> None:
 
 
 def failure(error: KafkaError, what: str = "") -> SourceError:
-    """An error that no waiting mends."""
+    """Return an error that waiting does not repair."""
     hint = _AUTHORITY if error.code() == KafkaError._SSL else _RIGHTS  # noqa: SLF001
     if "instance" in error.str():  # a fatal error has no code of its own
         hint = _INSTANCE
@@ -162,11 +162,11 @@ def failure(error: KafkaError, what: str = "") -> SourceError:
 
 
 def partition_of(found: TopicPartition) -> Partition:
-    """The partition as pinpip names it."""
+    """Return the partition as pinpip names it."""
     return Partition(found.topic, str(found.partition))
 
 
 def topic_partition(partition: Partition, offset: int | None = None) -> TopicPartition:
-    """The partition as librdkafka names it, at `offset` when given."""
+    """Return the partition as librdkafka names it, at `offset` when given."""
     own = (partition.source, int(partition.id))
     return TopicPartition(*own) if offset is None else TopicPartition(*own, offset)

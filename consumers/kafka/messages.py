@@ -46,7 +46,7 @@ class Range(NamedTuple):
 
 
 def ranges(frame: pl.DataFrame) -> dict[Partition, Range]:
-    """The stretch of each partition in `frame`; SourceError when its offsets do not ascend."""
+    """Return the range of each partition in `frame`; SourceError if its offsets do not ascend."""
     offset = pl.col(KAFKA.number)
     own = frame.group_by(KAFKA.source, KAFKA.partition).agg(
         offset.first().alias("first"),
@@ -70,7 +70,7 @@ def _keys(keys: list[bytes | None]) -> pl.Series:
 
 
 def _text(key: bytes | None) -> str | None:
-    """The key as text; bytes that are not UTF-8 in hex, so that nothing is lost."""
+    """Return the key as text; bytes that are not UTF-8 in hex, so that nothing is lost."""
     if key is None:
         return None
     try:
@@ -80,7 +80,7 @@ def _text(key: bytes | None) -> str | None:
 
 
 def _timestamps(milliseconds: list[int]) -> pl.Series:
-    """Times of the records, null where they are none.
+    """Return the times of the records, null for a number that is no time.
 
     A negative number says that the broker has no time. Microseconds sent as milliseconds lie beyond
     the year 9999, which neither Python nor other readers of the table can hold.
@@ -91,7 +91,7 @@ def _timestamps(milliseconds: list[int]) -> pl.Series:
 
 
 def _headers_of(message: Message) -> _Headers:
-    """The record's headers; the client gives none of them when one key is not UTF-8."""
+    """Return the record's headers; the client gives none of them when one key is not UTF-8."""
     try:
         return cast("_Headers", _given(message) or [])
     except (SystemError, UnicodeDecodeError):

@@ -46,7 +46,7 @@ class Offsets:
         return [*self._lows.values(), *self._highs.values()]
 
     def answers(self) -> dict[Partition, Ends]:
-        """The ends of those partitions of which a broker told them; waits for all answers.
+        """Wait for all answers; return the ends of the partitions that a broker told.
 
         `complaint` says why one is left out. Raises SourceError when a broker refuses to tell.
         """
@@ -54,7 +54,7 @@ class Offsets:
         return {p: (low, high) for p, (low, high) in found.items() if low >= 0 and high >= 0}
 
     def _offset(self, answer: "Future[Any]") -> int:
-        """The offset, -1 when no broker can tell it now."""
+        """Return the offset, -1 when no broker can tell it now."""
         try:
             return int(answer.result().offset)
         except KafkaException as error:
@@ -98,7 +98,7 @@ def ends_now(
     *,
     everything: bool = False,
 ) -> dict[Partition, Ends]:
-    """The ends of all `partitions`; asks for REACH seconds again where no broker can tell.
+    """Return the ends of all `partitions`; ask again for REACH seconds where no broker can tell.
 
     Raises TransientError when some stay unknown, SourceError when a broker refuses to tell.
     """

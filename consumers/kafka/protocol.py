@@ -42,7 +42,7 @@ def refuse_old_broker(properties: Mapping[str, Any]) -> None:
 
 
 def requests_of(server: str, properties: Mapping[str, Any]) -> set[int]:
-    """The keys of the requests that the broker at `server` takes.
+    """Return the keys of the requests that the broker at `server` accepts.
 
     Raises OSError, ValueError or struct.error when it cannot be asked.
     """

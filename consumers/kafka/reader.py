@@ -162,7 +162,7 @@ class Reader:
         return self._paused is not None
 
     def read(self, timeout: float) -> Records | None:
-        """The next records that are due; waits `timeout` seconds, one at most.
+        """Return the next records that are due; wait `timeout` seconds, one at most.
 
         None of a partition in `sought`: those are read from elsewhere soon.
         """
@@ -187,7 +187,7 @@ class Reader:
         return left if left.spans else None
 
     def _hear(self, messages: Iterable[Message]) -> dict[Partition, int]:
-        """Ends of partitions that were reached; raises for what no waiting mends."""
+        """Return the partition ends that were reached; raise an error that waiting does not repair."""
         ends: dict[Partition, int] = {}
         for message in messages:
             error = message.error()
@@ -220,7 +220,7 @@ class Reader:
             _log.warning("kafka_awaits_topic", topic=topic)
 
     def _take(self, messages: Sequence[Message], ends: Mapping[Partition, int]) -> Records | None:
-        """What is due of `messages`: leaves out what was fetched before a seek or revocation."""
+        """Return the records of `messages` that were not fetched before a seek or a revocation."""
         frame = frame_of(messages, headers=self._headers)
         found = ranges(frame)
         if any(p not in self.next or found[p].first < self.next[p] for p in found):

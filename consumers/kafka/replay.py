@@ -65,7 +65,7 @@ class BoundedKafkaSource:
         listener.assigned(partitions)
 
     def poll(self, timeout: float) -> Records | None:
-        """The next records of the window, or None.
+        """Return the next records of the window, or None.
 
         Raises SourceError when a position lies before the window: going on would leave a gap.
         """
@@ -176,7 +176,7 @@ class BoundedKafkaSource:
 def _offsets_at(
     consumer: Consumer, ends: Mapping[Partition, Ends], since: datetime
 ) -> dict[Partition, int]:
-    """The first offset with a timestamp at or after `since`; the end when there is none.
+    """Return the first offset with a timestamp at or after `since`; the end when there is none.
 
     The first of all for a broker that does not know times (librdkafka's mock cluster): the rows are
     filtered.
@@ -190,7 +190,7 @@ def _offsets_at(
 def _search(
     consumer: Consumer, partitions: Collection[Partition], milliseconds: int
 ) -> dict[Partition, int]:
-    """The broker's answers to a search by time; negative where it has none."""
+    """Return the broker's answers to a search by time; negative where it has none."""
     wanted = [topic_partition(partition, milliseconds) for partition in partitions]
     if not wanted:
         return {}

@@ -82,7 +82,7 @@ class KafkaSource:
         )
 
     def poll(self, timeout: float) -> Records | None:
-        """The next records, or None; waits one second at most, for signals wait with it.
+        """Return the next records, or None; wait one second at most, since signals wait with it.
 
         Raises RecordsExpired when the topic no longer reaches back to a position, TopicRecreated
         for one beyond its end or of another topic, SourceError for what the broker refuses.
