@@ -82,7 +82,7 @@ class Span:
         return max(0, self.first.number - held.number)
 
     def gap(self, held: Position | None) -> range:
-        """Return the offsets that the slowest sink lacks; empty if a reader at `held` lacks none."""
+        """Return the offsets that the slowest sink lacks; empty if one at `held` lacks none."""
         if not self.expired(held) or held is None or self.first is None:
             return range(0)
         return range((self.start or held).number, self.first.number)

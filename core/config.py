@@ -220,7 +220,7 @@ class Pipeline(Model):
         return next(s.delta for s in self.sinks if isinstance(s, DeltaSink))
 
     def places(self, lake: Lake) -> list[str]:
-        """List what only this pipeline may write: its tables, and a folder a source in its archives."""
+        """List what only this pipeline may write: its tables, and its archives' folders."""
         table = _one_name(lake.uri(self.table))
         source = self.source
         names = [source.stream] if isinstance(source, KinesisSource) else sorted({*source.topics})

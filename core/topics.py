@@ -37,7 +37,7 @@ def matches(name: str, topic: str) -> bool:
 
 
 def named(names: Collection[str], known: Collection[str]) -> list[str]:
-    """Return the topics that `names` mean: plain names, and those of `known` that match a pattern."""
+    """Return the topics that `names` mean: plain names, and what of `known` matches a pattern."""
     found: dict[str, None] = {}
     for name in names:
         own = sorted(topic for topic in known if matches(name, topic))

@@ -20,7 +20,7 @@ SCHEMA = Schema(
 
 
 def clean(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Make the geo table: one point [latitude, longitude] in degrees, null unless both are valid."""
+    """Make the geo table: one point [latitude, longitude] in degrees, null unless it is valid."""
     moment = timestamp(pl.col("timestamp"))
     valid = pl.col("latitude").is_between(-90, 90) & pl.col("longitude").is_between(-180, 180)
     point = pl.when(valid).then(pl.concat_list("latitude", "longitude"))

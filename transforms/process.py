@@ -132,7 +132,7 @@ class Decoded:
 
 
 def decode(frame: pl.DataFrame, schema: Schema, coordinates: Coordinates) -> Decoded:
-    """Decode the payloads of `frame` (as in Records.frame) to rows of `schema`; no payload raises."""
+    """Decode the payloads of `frame` (as in Records.frame) to `schema`; no payload raises."""
     payloads = frame.select(VALUE).with_row_index(_ROW)
     exact = pl.concat([_no_rows(schema), *_exact_chunks(payloads, schema)])
     doubtful = payloads[:0]

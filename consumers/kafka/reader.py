@@ -187,7 +187,7 @@ class Reader:
         return left if left.spans else None
 
     def _hear(self, messages: Iterable[Message]) -> dict[Partition, int]:
-        """Return the partition ends that were reached; raise an error that waiting does not repair."""
+        """Return the partition ends that were reached; raise what waiting does not repair."""
         ends: dict[Partition, int] = {}
         for message in messages:
             error = message.error()
