@@ -1,0 +1,94 @@
+"""How many files one has to read to follow the work from its beginning to its end."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Event
+from typing import TypeVar
+
+import pytest
+
+from audit.verify import verify
+from core.batch import Batch, Partition, Position
+from core.clock import Clock
+from core.protocols import Sink, Source
+from pinpip.pipelines import tables_of
+from tests.support.brokers import Broker
+from tests.support.consuming import consumed, consuming
+from tests.support.executed import executed_files
+from tests.support.processes import Home, kafka_home, payloads, until
+
+MAX_FILES_OF_A_BATCH = 25
+MAX_FILES_OF_A_PROOF = 21
+T = TypeVar("T")
+
+
+class Watcher:
+    """A FaultInjector that breaks nothing: it notes which `files` ran when a sink had written."""
+
+    def __init__(self, files: set[str]) -> None:
+        self._files = files
+        self.written: dict[str, frozenset[str]] = {}
+        self.acknowledged = Event()
+
+    def clock(self, clock: Clock) -> Clock:
+        return clock
+
+    def store(self, name: str, store: T) -> T:  # noqa: ARG002  # as the protocol has it
+        return store
+
+    def source(self, source: Source) -> Source:
+        acknowledge = source.acknowledge
+
+        def watched(positions: Mapping[Partition, Position]) -> None:
+            acknowledge(positions)
+            if positions:
+                self.acknowledged.set()
+
+        source.acknowledge = watched  # type: ignore[method-assign]
+        return source
+
+    def sink(self, sink: Sink) -> Sink:
+        write = sink.write
+
+        def watched(batch: Batch) -> None:
+            write(batch)
+            self.written[sink.name] = frozenset(self._files)
+
+        sink.write = watched  # type: ignore[method-assign]
+        return sink
+
+
+@pytest.fixture
+def home(broker: Broker, tmp_path: Path) -> Home:
+    """A pipeline whose topic holds five records."""
+    topic = broker.create_topic()
+    broker.produce(topic, payloads(5))
+    return kafka_home(tmp_path, broker, topic)
+
+
+def test_a_batch_runs_through_few_files_from_the_poll_to_the_commit(
+    home: Home, broker: Broker
+) -> None:
+    [topic] = home.config.pipeline("user").source.topics  # type: ignore[union-attr]
+    with executed_files() as files:
+        watcher = Watcher(files)
+        with consuming(home, faults=watcher):
+            until(lambda: home.rows() == 5 and watcher.acknowledged.is_set(), "the first batch")
+            files.clear()
+            broker.produce(topic, payloads(5, since=5))
+            until(lambda: home.rows() == 10, "the second batch")
+    ran = watcher.written["clean"]
+    print(*sorted(ran), sep="\n")  # noqa: T201  # what to merge, if it is too much
+    assert "sinks/delta/sink.py" in ran
+    assert len(ran) <= MAX_FILES_OF_A_BATCH
+
+
+def test_a_proof_reads_few_files_and_none_of_kinesis(home: Home) -> None:
+    consumed(home, lambda: home.rows() == 5)
+    tables = tables_of(home.config, "user")
+    with executed_files() as files:
+        report = verify(tables)
+    print(*sorted(files), sep="\n")  # noqa: T201  # as above
+    assert report.findings == ()
+    assert [name for name in files if "kinesis" in name] == []
+    assert len(files) <= MAX_FILES_OF_A_PROOF
