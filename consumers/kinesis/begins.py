@@ -32,7 +32,7 @@ class Beginnings:
         self._first: frozenset[str] = frozenset()
 
     def starts(self, stream: str, shards: Collection[Shard], now: datetime) -> dict[str, Start]:
-        """The stream at the pipeline's first start, if that moment must be kept.
+        """Return the stream at the pipeline's first start, if that moment must be kept.
 
         Its shards and their parents, of which the table may hold records though they have expired.
         """

@@ -54,7 +54,7 @@ class Calls:
     def finished(
         self, cursors: Iterable[Cursor], deadline: float
     ) -> Collection[tuple[Cursor, Future[Answer]]]:
-        """The calls that are over, after waiting until one is, one is due or `deadline`."""
+        """Wait until a call is over, one is due or `deadline`; return the calls that are over."""
         free = len(self._asked) < self._most
         dues = [cursor.due for cursor in self._idle(cursors)] if free else []
         pause = max(0.0, min([deadline, *dues]) - self._clock.monotonic())

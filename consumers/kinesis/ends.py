@@ -60,7 +60,7 @@ def ends_beyond(
     *,
     latest: bool = False,
 ) -> dict[Partition, End]:
-    """What the shards of `stream`, and those that `positions` names, hold beyond their positions.
+    """Find what the shards of `stream`, and those in `positions`, hold beyond their positions.
 
     A shard without a position counts from its first record; with `latest` from when it was last
     read to its end, if that is told, or else the child of one that has a position from its first.
@@ -198,7 +198,7 @@ class _Look:
 def _retried(
     call: Callable[[], T], clock: Clock, where: str, again: Callable[[], None] = lambda: None
 ) -> T:
-    """What `call` answers within PATIENCE; `again` is called before each further try.
+    """Return the answer of `call` within PATIENCE; `again` is called before each further try.
 
     Raises RecordsExpired when Kinesis does not know a position, SourceError for what lasts.
     """

@@ -64,12 +64,12 @@ class Backoff:
         return random.uniform(0, min(_LONGEST_DELAY, _FIRST_DELAY * 2**self.failures))
 
     def over(self) -> None:
-        """The call succeeded."""
+        """Note that the call succeeded."""
         self.failures = 0
 
 
 def code(error: Exception) -> str:
-    """The service's own code; empty for an error on this side."""
+    """Return the service's own code; empty for an error on this side."""
     return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
 
 

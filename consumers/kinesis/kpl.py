@@ -33,7 +33,7 @@ class UserRecord(NamedTuple):
 
 
 def split(data: bytes) -> list[UserRecord] | None:
-    """The user records packed in `data`, in order; None when `data` is a plain record.
+    """Return the user records packed in `data`, in order; None when `data` is a plain record.
 
     A record that only looks like an aggregate (magic, digest or protobuf wrong) is plain, and so is
     an aggregate of no records: each stored record is counted once at least.
@@ -99,7 +99,7 @@ def _size(message: bytes, at: int, wire_type: int) -> tuple[int, int]:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """The integer at `at` and where the next field starts; IndexError past the end."""
+    """Return the integer at `at` and where the next field starts; IndexError past the end."""
     value = 0
     for n in range(_LONGEST_VARINT):
         byte = message[at + n]

@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 
 def milliseconds(moment: datetime) -> int:
-    """The aware `moment` as milliseconds since 1970."""
+    """Return the aware `moment` in milliseconds since 1970."""
     return (moment - _EPOCH) // _MILLISECOND
 
 
@@ -114,7 +114,7 @@ class StreamLife:
         return cursor.proven
 
     def epoch_after(self, cursor: Cursor) -> int | None:
-        """The epoch of what the cursor reads next; None while that of its position is unknown."""
+        """Return the epoch of what the cursor reads next; None while its position's is unknown."""
         before = cursor.position
         partition = Partition(self._stream, cursor.shard.id)
         known = before is None or before.epoch is not None or partition in self._adopted
@@ -134,7 +134,7 @@ class StreamLife:
         return True
 
     def _note(self, error: Exception) -> None:
-        """A stream that is gone is told by the calls that read it."""
+        """Leave a stream that is gone to the calls that read it."""
         passing = faults.is_passing(error) or faults.code(error) == faults.NOT_FOUND
         self._tells = passing
         if not passing:

@@ -67,7 +67,7 @@ class Answer:
 
 
 def get_records(client: "KinesisClient", stream: str, cursor: Cursor, now: datetime) -> Answer:
-    """The next answer of the cursor's shard; botocore's errors pass through."""
+    """Request the next records of the cursor's shard; botocore's errors pass through."""
     if cursor.iterator is None:
         _new_iterator(client, stream, cursor, now)
     answer = client.get_records(ShardIterator=cursor.iterator or "", Limit=LIMIT)
@@ -160,7 +160,7 @@ def _arrival(moment: datetime | None) -> int | None:
 
 
 def _text(key: str) -> str:
-    """The key; in hex, as Kafka's that are not UTF-8, when it holds half of a surrogate pair."""
+    """Return the key; in hex, as Kafka's, when it holds half of a surrogate pair."""
     try:
         key.encode()
     except UnicodeEncodeError:

@@ -19,7 +19,7 @@ Ownership = Callable[[Collection[Partition]], Collection[Partition]]
 
 
 def every_shard(shards: Collection[Partition]) -> Collection[Partition]:
-    """The ownership of a process that reads the stream alone."""
+    """Own every shard: this process reads the stream alone."""
     return shards
 
 
@@ -72,12 +72,12 @@ def _listed(entry: Mapping[str, Any]) -> Shard:
 
 
 def children(entries: Iterable[Mapping[str, Any]]) -> dict[str, Shard]:
-    """The shards in GetRecords' `ChildShards`, by id."""
+    """Return the shards in GetRecords' `ChildShards`, by id."""
     return {e["ShardId"]: Shard(e["ShardId"], frozenset(e["ParentShards"])) for e in entries}
 
 
 def readable(shards: Mapping[str, Shard], drained: Collection[str]) -> list[Shard]:
-    """The shards whose turn it is: not drained, and all parents are.
+    """Return the shards that may be read: not drained, and all their parents are.
 
     A parent that is not listed has expired: nothing of it is left to wait for.
     """

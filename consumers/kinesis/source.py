@@ -92,7 +92,7 @@ class KinesisSource:
         self._list()
 
     def poll(self, timeout: float) -> Records | None:
-        """The next records of any shard, or None; see core.protocols.Source."""
+        """Return the next records of any shard, or None; see core.protocols.Source."""
         deadline = self._clock.monotonic() + timeout
         while True:
             self._release()
@@ -108,7 +108,7 @@ class KinesisSource:
                 return None
 
     def starts(self, sources: Collection[str]) -> Mapping[str, Start]:  # noqa: ARG002
-        """The stream at a first start."""
+        """Return the stream at a first start."""
         return self._beginnings.starts(
             self._stream, [*self._shards.values()], self._began or self._opened
         )
@@ -163,7 +163,7 @@ class KinesisSource:
         self._calls.close()
 
     def _list(self) -> Mapping[str, Shard]:
-        """The shards as listed now, or as known when Kinesis cannot say now."""
+        """List the shards now; return those that are known when Kinesis cannot list them now."""
         now = self._clock.monotonic()
         try:
             listed, at = listed_at(self._client, self._stream)
@@ -182,7 +182,7 @@ class KinesisSource:
         return listed
 
     def _turn(self) -> list[Shard]:
-        """The shards of ours whose turn it is."""
+        """Return the shards of ours that may be read."""
         turn = readable(self._shards, self._drained)
         ours = set(self._ours([self._partition(shard) for shard in turn]))
         return [shard for shard in turn if self._partition(shard) in ours]
@@ -220,7 +220,7 @@ class KinesisSource:
         return [cursor for cursor in held if not cursor.finished]
 
     def _take(self, cursor: Cursor, answer: Future[Answer]) -> Records | None:
-        """What came for a cursor, unless a seek or another owner has taken its turn away."""
+        """Return what came for a cursor, unless a seek or another owner took it over."""
         if all(cursor is not reading for reading in self._reading()):
             return None
         try:
@@ -270,7 +270,7 @@ class KinesisSource:
         return replace(records, notes=notes) if records else _noted(notes)
 
     def _records(self, cursor: Cursor, answer: Answer) -> Records | None:
-        """The answer's records that are new and wanted; the cursor moves past them."""
+        """Return the answer's records that are new and wanted; move the cursor past them."""
         rows = answer.frame.filter(KINESIS.unread(cursor.position))
         if self._window is not None:
             cursor.finished = self._window.passed_by(answer.frame, answer.behind, self._opened)
@@ -296,5 +296,5 @@ class KinesisSource:
 
 
 def _noted(notes: Mapping[Partition, Note]) -> Records | None:
-    """Notes that come without a record."""
+    """Return records that hold only notes."""
     return Records(NOTHING, {}, KINESIS, notes) if notes else None

@@ -76,7 +76,7 @@ class Tips:
     def notes(
         self, cursor: Cursor, answer: Answer, shards: Mapping[str, Shard], gaps: int
     ) -> dict[Partition, Note]:
-        """What the table should keep of the cursor's shard, and of its children among `shards`."""
+        """Return what the table should keep of the cursor's shard, and of its children in `shards`."""
         if answer.iterator is None:
             return self.ended(cursor, shards, gaps)
         name, tip = cursor.shard.id, None
@@ -89,14 +89,14 @@ class Tips:
     def expired(
         self, cursor: Cursor, shards: Mapping[str, Shard], where: str
     ) -> dict[Partition, Note]:
-        """The same of a shard that is gone; RecordsExpired unless its end was read lately."""
+        """Return the same for a shard that is gone; RecordsExpired unless its end was read lately."""
         _log.warning("shard expired before its end was read", where=where)
         return self.ended(cursor, shards, self.gaps(cursor, where))
 
     def ended(
         self, cursor: Cursor, shards: Mapping[str, Shard], gaps: int = 0
     ) -> dict[Partition, Note]:
-        """The same of a shard of which no record is left to be read.
+        """Return the same for a shard of which no record is left to be read.
 
         Its children held nothing when it was last seen open.
         """

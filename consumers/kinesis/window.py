@@ -37,5 +37,5 @@ class Window:
         return rows.head(before[-1] + 1 if len(before) else 0)
 
     def inside(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows of the window."""
+        """Return the rows of the window."""
         return between(rows, self.since, self.until)
