@@ -76,7 +76,7 @@ class Tips:
     def notes(
         self, cursor: Cursor, answer: Answer, shards: Mapping[str, Shard], gaps: int
     ) -> dict[Partition, Note]:
-        """Return what the table should keep of the cursor's shard, and of its children in `shards`."""
+        """Return what to keep of the cursor's shard, and of its children in `shards`."""
         if answer.iterator is None:
             return self.ended(cursor, shards, gaps)
         name, tip = cursor.shard.id, None
@@ -89,7 +89,7 @@ class Tips:
     def expired(
         self, cursor: Cursor, shards: Mapping[str, Shard], where: str
     ) -> dict[Partition, Note]:
-        """Return the same for a shard that is gone; RecordsExpired unless its end was read lately."""
+        """Return the same for a gone shard; RecordsExpired unless read to its end lately."""
         _log.warning("shard expired before its end was read", where=where)
         return self.ended(cursor, shards, self.gaps(cursor, where))
 
