@@ -13,12 +13,14 @@ import structlog
 from core.clock import Clock
 from core.errors import FatalError, StalePosition, TransientError, UnknownFault
 
-FIRST_WAIT = 0.1
-LONGEST_WAIT = 5.0
-GLANCE = 0.5  # a wait is looked at so often: the budget shrinks when the process is to stop
-DOUBT = 120.0  # seconds in which an UnknownFault must be over
-NOTICE = 5.0  # seconds that faults last before they are worth a line of the log
-SILENCE = 30.0  # the same for a call that has not come back yet: it may only be slow
+FIRST_WAIT_S = 0.1
+MAX_WAIT_S = 5.0
+LOOK_INTERVAL_S = (
+    0.5  # a wait is looked at so often: the budget shrinks when the process is to stop
+)
+MAX_DOUBT_S = 120.0  # seconds in which an UnknownFault must be over
+NOTICE_AFTER_S = 5.0  # seconds that faults last before they are worth a line of the log
+SILENCE_AFTER_S = 30.0  # the same for a call that has not come back yet: it may only be slow
 
 T = TypeVar("T")
 _log = structlog.get_logger()
@@ -49,7 +51,7 @@ class Outage:
         self._count()
         told = {"where": where, "fault": fault, "next": hint}
         self._fault = {name: value for name, value in told.items() if value}
-        if self._clock.monotonic() - self._since[where] >= NOTICE:
+        if self._clock.monotonic() - self._since[where] >= NOTICE_AFTER_S:
             self._note(self._fault)
 
     def over(self, where: str = "") -> None:
@@ -65,7 +67,7 @@ class Outage:
 
     def look(self) -> None:
         """Note the last fault, or a call that does not come back, once it has lasted."""
-        if self.seconds() >= (NOTICE if self._fault else SILENCE):
+        if self.seconds() >= (NOTICE_AFTER_S if self._fault else SILENCE_AFTER_S):
             self._note(self._fault or {"fault": "no answer yet"})
 
     def seconds(self) -> float:
@@ -91,10 +93,10 @@ def retry(
     `budget` is asked again and again: it may shrink. `outage` hears of each fault and of the end.
     Raises FatalError when the budget is spent; every other error at once.
     """
-    began, ceiling = clock.monotonic(), FIRST_WAIT
+    began, ceiling = clock.monotonic(), FIRST_WAIT_S
 
     def is_spent(error: TransientError) -> bool:
-        limit = min(budget(), DOUBT) if isinstance(error, UnknownFault) else budget()
+        limit = min(budget(), MAX_DOUBT_S) if isinstance(error, UnknownFault) else budget()
         return clock.monotonic() - began >= limit
 
     while True:
@@ -115,11 +117,11 @@ def retry(
         else:
             outage.over()
             return answer
-        ceiling = min(2 * ceiling, LONGEST_WAIT)
+        ceiling = min(2 * ceiling, MAX_WAIT_S)
 
 
 def _wait(seconds: float, clock: Clock, is_over: Callable[[], bool]) -> None:
     """Sleep, but no longer than until `is_over`."""
     end = clock.monotonic() + seconds
     while (left := end - clock.monotonic()) > 0 and not is_over():
-        clock.sleep(min(left, GLANCE))
+        clock.sleep(min(left, LOOK_INTERVAL_S))

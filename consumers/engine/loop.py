@@ -28,12 +28,14 @@ from core.protocols import Sink, Source
 from core.retry import Outage
 from core.topic_id import Known
 
-PATIENCE = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
-EAGERNESS = 0.1  # the same while nothing is assigned: what comes is started this soon
+MAX_WAIT_S = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
+IDLE_WAIT_S = 0.1  # the same while nothing is assigned: what comes is started this soon
 IN_FLIGHT = 2  # batches: one is decoded while one is written
-SHORT_WAIT = 2.0  # for a call on a sink; beyond it the source is paused, which drops its queue
-START_BUDGET = 120.0  # for a failing call on a sink that has not answered yet; later there is none
-STOP_BUDGET = 5.0  # the same once the loop is asked to stop
+PAUSE_AFTER_S = 2.0  # for a call on a sink; beyond it the source is paused, which drops its queue
+START_BUDGET_S = (
+    120.0  # for a failing call on a sink that has not answered yet; later there is none
+)
+STOP_BUDGET_S = 5.0  # the same once the loop is asked to stop
 
 T = TypeVar("T")
 Spans = Mapping[Partition, Span]
@@ -177,9 +179,9 @@ class Loop:
 
     def _patience(self) -> float:
         if not self._buffer:
-            return min(self._limits.max_wait, PATIENCE if self._assigned else EAGERNESS)
+            return min(self._limits.max_wait, MAX_WAIT_S if self._assigned else IDLE_WAIT_S)
         age = self._clock.monotonic() - self._buffered_at
-        return min(max(self._limits.max_wait - age, 0.0), PATIENCE)
+        return min(max(self._limits.max_wait - age, 0.0), MAX_WAIT_S)
 
     def _is_due(self) -> bool:
         if not self._buffer:
@@ -244,9 +246,9 @@ class Loop:
 
     def _wait_for(self, call: Future[T]) -> T:
         """Return or raise what the call on the sinks does; fetch nothing more if it takes long."""
-        if not _ended(call, SHORT_WAIT):
+        if not _ended(call, PAUSE_AFTER_S):
             self._source.pause()
-            while not _ended(call, PATIENCE):
+            while not _ended(call, MAX_WAIT_S):
                 self._sinks.look()
                 self._poll(0.0)
             self._source.resume()
@@ -254,8 +256,8 @@ class Loop:
 
     def _retry_budget(self, answered: bool) -> float:  # noqa: FBT001  # as SinkGroup calls it
         if self._stopping:
-            return STOP_BUDGET
-        return inf if answered else START_BUDGET
+            return STOP_BUDGET_S
+        return inf if answered else START_BUDGET_S
 
 
 def _ended(call: Future[T], seconds: float) -> bool:

@@ -4,14 +4,14 @@ from collections.abc import Collection, Mapping
 
 from confluent_kafka.admin import AdminClient
 
-from consumers.kafka.client import REACH, REFUSED, failure
-from consumers.kafka.offsets import Ends, Offsets, Question
+from consumers.kafka.client import REFUSED, REQUEST_TIMEOUT_S, failure
+from consumers.kafka.offsets import Ends, Offsets, PlacementRequest
 from consumers.kafka.topic_identity import TopicIds
 from core.batch import Partition, Position
 from core.errors import TransientError
 from core.origins import Begin, Start
 
-PATIENCE = 5.0  # seconds: the loop asks again, of a busy broker too
+START_TIMEOUT_S = 5.0  # seconds: the loop asks again, of a busy broker too
 
 
 def starts(
@@ -19,8 +19,8 @@ def starts(
 ) -> dict[str, Start]:
     """The topics as they are now; TransientError while the brokers do not tell all of it."""
     partitions = _partitions(admin, topics)
-    question = Question(Offsets(admin, partitions), ids.ask(topics))
-    answered = question.is_answered(PATIENCE)
+    question = PlacementRequest(Offsets(admin, partitions), ids.ask(topics))
+    answered = question.is_answered(START_TIMEOUT_S)
     ends = question.offsets.answers() if answered else {}
     if len(ends) < len(partitions) or ids.late(question.ids):
         raise TransientError(
@@ -51,7 +51,7 @@ def _begin(low: Position, end: Position, *, from_end: bool) -> Begin:
 
 def _partitions(admin: AdminClient, topics: Collection[str]) -> list[Partition]:
     """Raises SourceError for a topic that we may not see, TransientError for an absent one."""
-    known = admin.list_topics(timeout=REACH).topics
+    known = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
     for topic in topics:
         error = known[topic].error if topic in known else None
         if error is not None and error.code() in REFUSED:

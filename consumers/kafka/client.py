@@ -13,8 +13,8 @@ from core.errors import ConfigError, SourceError
 from core.retry import Outage
 from core.topics import INTERNAL
 
-REACH = 10.0
-GLANCE = 0.1
+REQUEST_TIMEOUT_S = 10.0
+_PROBE_TIMEOUT_S = 0.1
 QUEUE_LIMIT = 16 * 1024 * 1024
 _OURS = {
     "enable.auto.commit": False,
@@ -115,9 +115,9 @@ def admin_client(configuration: Mapping[str, Any]) -> AdminClient:
 
 
 def _reach(consumer: Consumer, servers: str, heard: list[KafkaError]) -> None:
-    """Raise SourceError as soon as a broker refuses us, or when none answers within REACH."""
+    """Raise SourceError as soon as a broker refuses us, or when none answers within REQUEST_TIMEOUT_S."""
     said = ""
-    for _ in range(int(REACH)):
+    for _ in range(int(REQUEST_TIMEOUT_S)):
         try:
             consumer.list_topics(timeout=1.0)
         except KafkaException as error:
@@ -147,7 +147,7 @@ def await_brokers(consumer: Consumer, outage: Outage) -> None:
     """Tell of an outage that lasts; it is over when a broker answers a question again."""
     outage.look()
     with suppress(KafkaException):
-        consumer.list_topics(timeout=GLANCE)
+        consumer.list_topics(timeout=_PROBE_TIMEOUT_S)
         outage.over()
 
 

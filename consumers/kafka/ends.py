@@ -12,8 +12,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
 from consumers.kafka.client import (
-    REACH,
     REFUSED,
+    REQUEST_TIMEOUT_S,
     admin_client,
     client,
     failure,
@@ -31,7 +31,7 @@ from core.errors import SourceError
 from core.topics import named
 
 _NOBODY = "pinpip-ends"  # a group that is never joined
-PATIENCE = 1.0
+_POLL_S = 1.0
 _TIME = "_timestamp"
 _log = structlog.get_logger()
 
@@ -41,11 +41,11 @@ def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition
 
     A name that starts with `^` is a pattern, for all topics that match it by now.
     """
-    known = consumer.list_topics(timeout=REACH).topics
+    known = consumer.list_topics(timeout=REQUEST_TIMEOUT_S).topics
     names = named(topics, known)
     for topic in set(topics) - known.keys():
         error = (
-            consumer.list_topics(topic, timeout=REACH).topics[topic].error
+            consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].error
             if topic in names
             else None
         )
@@ -67,8 +67,8 @@ def end_positions(
         partitions = partitions_of(consumer, topics)
         admin = admin_client(own)
         ids = TopicIds(admin, consumer)
-        asked = ids.ask({partition.source for partition in partitions}, REACH)
-        epochs = ids.answers(asked, REACH)
+        asked = ids.ask({partition.source for partition in partitions}, REQUEST_TIMEOUT_S)
+        epochs = ids.answers(asked, REQUEST_TIMEOUT_S)
         marks = ends_now(admin, partitions, SystemClock())
     return {
         p: (Position(low, epoch=epochs.get(p.source)), Position(high, epoch=epochs.get(p.source)))
@@ -93,7 +93,7 @@ def committed(
     """What `group` last acknowledged: for lag, never the truth."""
     with closing(client(settings(properties, group, 0))) as consumer:
         wanted = [topic_partition(p) for p in partitions_of(consumer, topics)]
-        found = consumer.committed(wanted, timeout=REACH) if wanted else []
+        found = consumer.committed(wanted, timeout=REQUEST_TIMEOUT_S) if wanted else []
     return {partition_of(tp): Position(tp.offset) for tp in found if tp.offset >= 0}
 
 
@@ -132,10 +132,10 @@ def _first_times(reader: Reader, waiting: set[Partition]) -> dict[Partition, dat
     """The timestamp of the first record in each partition; those that hold none are left out."""
     found: dict[Partition, datetime] = {}
     silent = 0.0
-    while waiting and silent < REACH:
-        records = reader.read(PATIENCE)
+    while waiting and silent < REQUEST_TIMEOUT_S:
+        records = reader.read(_POLL_S)
         if records is None:
-            silent += PATIENCE
+            silent += _POLL_S
             continue
         for partition in records.spans:
             _leave(reader, partition)
@@ -144,7 +144,9 @@ def _first_times(reader: Reader, waiting: set[Partition]) -> dict[Partition, dat
                 found[partition] = records.frame.item(0, _TIME)
     if waiting:
         named = ", ".join(map(str, sorted(waiting)))
-        raise SourceError(f"{named} did not answer in {REACH:.0f} s", "see that the broker is well")
+        raise SourceError(
+            f"{named} did not answer in {REQUEST_TIMEOUT_S:.0f} s", "see that the broker is well"
+        )
     return found
 
 
@@ -160,11 +162,13 @@ def forgetful_topics(properties: Mapping[str, Any], topics: Sequence[str]) -> se
     A topic of which the broker does not tell it (no right to DESCRIBE_CONFIGS) is not among them.
     """
     admin = AdminClient({"log_level": 2, **properties})
-    names = named(topics, admin.list_topics(timeout=REACH).topics)
+    names = named(topics, admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics)
     wanted = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in names]
     return {
         resource.name
-        for resource, answer in admin.describe_configs(wanted, request_timeout=REACH).items()
+        for resource, answer in admin.describe_configs(
+            wanted, request_timeout=REQUEST_TIMEOUT_S
+        ).items()
         if "compact" in _policy(resource.name, answer)
     }
 

@@ -37,7 +37,7 @@ def frame_of(messages: Sequence[Message], *, headers: bool) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-class Range(NamedTuple):
+class OffsetRange(NamedTuple):
     """The stretch of one partition that a frame holds; `end` is the offset after its last."""
 
     first: int
@@ -45,7 +45,7 @@ class Range(NamedTuple):
     records: int
 
 
-def ranges(frame: pl.DataFrame) -> dict[Partition, Range]:
+def ranges(frame: pl.DataFrame) -> dict[Partition, OffsetRange]:
     """Return the range of each partition in `frame`; SourceError if its offsets do not ascend."""
     offset = pl.col(KAFKA.number)
     own = frame.group_by(KAFKA.source, KAFKA.partition).agg(
@@ -57,7 +57,7 @@ def ranges(frame: pl.DataFrame) -> dict[Partition, Range]:
     if not own["ascends"].all():
         raise SourceError(f"offsets of {own['_topic'][0]} came out of order", "start again")
     return {
-        Partition(topic, str(partition)): Range(first, KAFKA.after(last, None).number, count)
+        Partition(topic, str(partition)): OffsetRange(first, KAFKA.after(last, None).number, count)
         for topic, partition, first, last, count, _ in own.iter_rows()
     }
 

@@ -11,7 +11,7 @@ from confluent_kafka import IsolationLevel, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from consumers.kafka.client import REACH, REFUSED, failure, topic_partition
+from consumers.kafka.client import REFUSED, REQUEST_TIMEOUT_S, failure, topic_partition
 from consumers.kafka.topic_identity import Asked
 from core.batch import Partition
 from core.clock import Clock
@@ -19,7 +19,7 @@ from core.errors import RecordsExpired, TopicRecreated, TransientError
 
 _FIRST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LAST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_PAUSE = 0.1  # seconds between two requests for what no broker could tell
+_PAUSE_S = 0.1  # seconds between two requests for what no broker could tell
 Ends = tuple[int, int]  # the first offset, and the next one to be written
 
 
@@ -71,11 +71,11 @@ def _requested(
     if not partitions:
         return {}
     wanted = {topic_partition(p): spec for p in partitions}
-    found = admin.list_offsets(wanted, isolation_level=level, request_timeout=REACH)
+    found = admin.list_offsets(wanted, isolation_level=level, request_timeout=REQUEST_TIMEOUT_S)
     return {Partition(own.topic, str(own.partition)): answer for own, answer in found.items()}
 
 
-class Question(NamedTuple):
+class PlacementRequest(NamedTuple):
     """What must be known of partitions before they are read: their ends and their topics' ids."""
 
     offsets: Offsets
@@ -98,12 +98,12 @@ def ends_now(
     *,
     everything: bool = False,
 ) -> dict[Partition, Ends]:
-    """Return the ends of all `partitions`; ask again for REACH seconds where no broker can tell.
+    """Return the ends of all `partitions`; ask again for REQUEST_TIMEOUT_S seconds where no broker can tell.
 
     Raises TransientError when some stay unknown, SourceError when a broker refuses to tell.
     """
     found: dict[Partition, Ends] = {}
-    until = clock.monotonic() + REACH
+    until = clock.monotonic() + REQUEST_TIMEOUT_S
     while missing := set(partitions) - set(found):
         asked = Offsets(admin, missing, everything=everything)
         found |= asked.answers()
@@ -113,7 +113,7 @@ def ends_now(
                 "see that the broker runs and the topic exists",
             )
         if asked.complaint:
-            clock.sleep(_PAUSE)
+            clock.sleep(_PAUSE_S)
     return found
 
 

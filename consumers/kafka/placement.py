@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 
-from consumers.kafka.offsets import Ends, Question, outside
+from consumers.kafka.offsets import Ends, PlacementRequest, outside
 from consumers.kafka.topic_identity import BUSY_TIMEOUT_S, TopicIdentity
 from core.batch import Partition, Position, Positions
 from core.topic_id import Known
@@ -57,7 +57,7 @@ class Placement:
         self._waiting: frozenset[Partition] = frozenset()
 
     def offsets(
-        self, positions: Positions, question: Question, reading: Mapping[Partition, int]
+        self, positions: Positions, question: PlacementRequest, reading: Mapping[Partition, int]
     ) -> dict[Partition, int]:
         """Return where each partition begins; one of which no broker tells enough is left out.
 

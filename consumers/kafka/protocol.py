@@ -15,8 +15,8 @@ from core.errors import SourceError
 
 _ASK = struct.pack(">ihhih", 10, 18, 0, 1, -1)  # length, key, version, correlation, no client id
 HEARTBEAT = 68  # ConsumerGroupHeartbeat
-_REACH = 5.0
-_LONGEST = 64 * 1024
+_CONNECT_TIMEOUT_S = 5.0
+_MAX_RESPONSE_BYTES = 64 * 1024
 _log = structlog.get_logger()
 
 
@@ -49,12 +49,12 @@ def requests_of(server: str, properties: Mapping[str, Any]) -> set[int]:
     host, _, port = server.rpartition(":")
     host = host.strip("[]")
     with (
-        socket.create_connection((host, int(port)), _REACH) as plain,
+        socket.create_connection((host, int(port)), _CONNECT_TIMEOUT_S) as plain,
         _secured(plain, host, properties) as connection,
     ):
         connection.sendall(_ASK)
         [length] = struct.unpack(">i", _exactly(connection, 4))
-        if length > _LONGEST:
+        if length > _MAX_RESPONSE_BYTES:
             raise ValueError("these bytes are not a response of Kafka")
         body = _exactly(connection, length)
     _, error, count = struct.unpack_from(">ihi", body)

@@ -15,7 +15,7 @@ from consumers.kafka.client import (
     topic_partition,
 )
 from consumers.kafka.messages import as_many_as, frame_of, ranges
-from consumers.kafka.offsets import Offsets, Question
+from consumers.kafka.offsets import Offsets, PlacementRequest
 from consumers.kafka.placement import Placement
 from consumers.kafka.topic_identity import TopicIdentity, TopicIds
 from core.batch import KAFKA, Partition, Position, Positions, Records, Span
@@ -23,8 +23,8 @@ from core.clock import SystemClock
 from core.errors import SourceError, TransientError
 from core.retry import Outage
 
-LONGEST_WAIT = 1.0
-GLANCE = 0.05  # as long as the client's queue goes on to be filled, nobody waits for it
+MAX_WAIT_S = 1.0
+_BUSY_WAIT_S = 0.05  # as long as the client's queue goes on to be filled, nobody waits for it
 _EOF = KafkaError._PARTITION_EOF  # noqa: SLF001  # librdkafka's own codes are spelt so
 _STATE = KafkaError._STATE  # noqa: SLF001
 _OUT_OF_RANGE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
@@ -61,7 +61,7 @@ class Reader:
         self._start: dict[Partition, Position | None] = {}
         self._absent: set[str] = set()
         self._paused: list[TopicPartition] | None = None
-        self._question: Question | None = None
+        self._question: PlacementRequest | None = None
         self._headers, self._chunk, self._from_end = headers, chunk, from_end
         self._tolerated = set() if member else {KafkaError.GROUP_AUTHORIZATION_FAILED}
         self._max_messages = chunk
@@ -85,11 +85,11 @@ class Reader:
         if not self.sought or self.paused:
             return {}
         question = self._question or self._ask(self.sought)
-        answered = question.is_answered(min(patience, GLANCE if self.next else LONGEST_WAIT))
+        answered = question.is_answered(min(patience, _BUSY_WAIT_S if self.next else MAX_WAIT_S))
         self._question = None if answered else question
         return self._begin(question) if answered else {}
 
-    def _begin(self, question: Question) -> Positions:
+    def _begin(self, question: PlacementRequest) -> Positions:
         wanted = {p: at for p, at in self.sought.items() if p in question.offsets.partitions}
         running = set(self.next)
         starts = {partition_of(start): start for start in self._place(wanted, question)}
@@ -116,12 +116,12 @@ class Reader:
             )
         return starts
 
-    def _ask(self, partitions: Collection[Partition]) -> Question:
+    def _ask(self, partitions: Collection[Partition]) -> PlacementRequest:
         """Request the ends of the partitions and the ids of their topics."""
         topics = {partition.source for partition in partitions}
-        return Question(Offsets(self.admin, partitions), self.identity.ids.ask(topics))
+        return PlacementRequest(Offsets(self.admin, partitions), self.identity.ids.ask(topics))
 
-    def _place(self, positions: Positions, question: Question) -> list[TopicPartition]:
+    def _place(self, positions: Positions, question: PlacementRequest) -> list[TopicPartition]:
         offsets = self.placement.offsets(positions, question, self.next)
         self.next |= offsets
         self._start |= {partition: positions[partition] for partition in offsets}
@@ -166,7 +166,7 @@ class Reader:
 
         None of a partition in `sought`: those are read from elsewhere soon.
         """
-        messages = self.consumer.consume(self._max_messages, min(timeout, LONGEST_WAIT))
+        messages = self.consumer.consume(self._max_messages, min(timeout, MAX_WAIT_S))
         good = [message for message in messages if message.error() is None]
         ends = self._hear(messages) if len(good) < len(messages) else {}
         while self._errors:

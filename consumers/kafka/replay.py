@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 from confluent_kafka import Consumer, KafkaException
 
-from consumers.kafka.client import REACH, partition_of, settings_beside, topic_partition
+from consumers.kafka.client import REQUEST_TIMEOUT_S, partition_of, settings_beside, topic_partition
 from consumers.kafka.ends import partitions_of
 from consumers.kafka.offsets import Ends, ends_now
 from consumers.kafka.reader import Reader
@@ -195,7 +195,7 @@ def _search(
     if not wanted:
         return {}
     try:
-        found = consumer.offsets_for_times(wanted, timeout=REACH)
+        found = consumer.offsets_for_times(wanted, timeout=REQUEST_TIMEOUT_S)
     except KafkaException as error:
         raise SourceError(
             f"{wanted[0].topic} cannot be searched by time: {error.args[0].str()}",

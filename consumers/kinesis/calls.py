@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from botocore.config import Config
 
-from consumers.kinesis.shard import Answer, Cursor, get_records
+from consumers.kinesis.shard import Cursor, Response, get_records
 from core.clock import Clock
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ CLIENT_CONFIG = Config(
 )
 SPACING = 0.2
 ANSWER_BYTES = 10 * 1024 * 1024
-MOST = 8
+MAX_CALLS = 8
 
 
 class Calls:
@@ -35,9 +35,9 @@ class Calls:
         self._client = client
         self._stream = stream
         self._clock = clock
-        self._most = max(1, min(MOST, memory // (2 * ANSWER_BYTES)))
+        self._most = max(1, min(MAX_CALLS, memory // (2 * ANSWER_BYTES)))
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="kinesis")
-        self._asked: dict[Future[Answer], Cursor] = {}
+        self._asked: dict[Future[Response], Cursor] = {}
 
     def __len__(self) -> int:
         return len(self._asked)
@@ -53,7 +53,7 @@ class Calls:
 
     def finished(
         self, cursors: Iterable[Cursor], deadline: float
-    ) -> Collection[tuple[Cursor, Future[Answer]]]:
+    ) -> Collection[tuple[Cursor, Future[Response]]]:
         """Wait until a call is over, one is due or `deadline`; return the calls that are over."""
         free = len(self._asked) < self._most
         dues = [cursor.due for cursor in self._idle(cursors)] if free else []

@@ -15,9 +15,9 @@ import polars as pl
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers.kinesis import faults
-from consumers.kinesis.calls import MOST, SPACING
+from consumers.kinesis.calls import MAX_CALLS, SPACING
 from consumers.kinesis.life import StreamLife, created
-from consumers.kinesis.shard import Answer, Begin, Cursor, get_records
+from consumers.kinesis.shard import Begin, Cursor, Response, get_records
 from consumers.kinesis.shards import Shard, list_shards
 from consumers.kinesis.tips import may_have_expired
 from consumers.kinesis.window import SKEW
@@ -30,7 +30,7 @@ from core.topic_id import refuse_another
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
-PATIENCE = 30.0  # seconds in which a shard must give an answer
+ANSWER_TIMEOUT_S = 30.0  # seconds in which a shard must give an answer
 _PAUSE = 1.0
 T = TypeVar("T")
 Tip = Callable[[Partition], int | None]
@@ -94,7 +94,7 @@ def ends_beyond(
         except SourceError as error:
             return End(doubt=f"{error.message}: whether there are unread records")
 
-    with ThreadPoolExecutor(MOST) as pool:
+    with ThreadPoolExecutor(MAX_CALLS) as pool:
         found = list(pool.map(look, shards.values()))
     ends = {Partition(stream, s.id): end for s, end in zip(shards.values(), found, strict=True)}
     gone = [Partition(stream, name) for name in _unfinished(shards, known)]
@@ -156,8 +156,8 @@ class _Look:
             self.clock.sleep(SPACING)
         return End(old, young) if met else self._unmet(old, young)
 
-    def _answer(self, cursor: Cursor) -> Answer:
-        def call() -> Answer:
+    def _answer(self, cursor: Cursor) -> Response:
+        def call() -> Response:
             return get_records(self.client, self.stream, cursor, self.clock.now())
 
         def again() -> None:
@@ -170,7 +170,7 @@ class _Look:
         at = self.cursor.position
         return at is not None and KINESIS.column_value(at) in frame[KINESIS.number]
 
-    def _is_over(self, answer: Answer) -> bool:
+    def _is_over(self, answer: Response) -> bool:
         """Whether nothing follows `answer`, or what follows is too young to be looked for."""
         if answer.iterator is None:
             return True
@@ -198,11 +198,11 @@ class _Look:
 def _retried(
     call: Callable[[], T], clock: Clock, where: str, again: Callable[[], None] = lambda: None
 ) -> T:
-    """Return the answer of `call` within PATIENCE; `again` is called before each further try.
+    """Return the answer of `call` within ANSWER_TIMEOUT_S; `again` is called before each further try.
 
     Raises RecordsExpired when Kinesis does not know a position, SourceError for what lasts.
     """
-    deadline = clock.monotonic() + PATIENCE
+    deadline = clock.monotonic() + ANSWER_TIMEOUT_S
     while True:
         try:
             return call()

@@ -50,7 +50,7 @@ class Cursor:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What one GetRecords gave; `gap`: the record already read, which should come first, is gone.
 
     That is said once an iterator, and also where no record was read before.
@@ -66,13 +66,13 @@ class Answer:
     gap: bool
 
 
-def get_records(client: "KinesisClient", stream: str, cursor: Cursor, now: datetime) -> Answer:
+def get_records(client: "KinesisClient", stream: str, cursor: Cursor, now: datetime) -> Response:
     """Request the next records of the cursor's shard; botocore's errors pass through."""
     if cursor.iterator is None:
         _new_iterator(client, stream, cursor, now)
     answer = client.get_records(ShardIterator=cursor.iterator or "", Limit=LIMIT)
     records = answer["Records"]
-    return Answer(
+    return Response(
         to_frame(Partition(stream, cursor.shard.id), records),
         _digits(records),
         len(records) == LIMIT,

@@ -16,7 +16,7 @@ from consumers.kinesis import faults
 from consumers.kinesis.begins import Beginnings, From
 from consumers.kinesis.calls import SPACING, Calls
 from consumers.kinesis.life import FRESH, StreamLife
-from consumers.kinesis.shard import NOTHING, Answer, Cursor
+from consumers.kinesis.shard import NOTHING, Cursor, Response
 from consumers.kinesis.shards import Ownership, Shard, every_shard, listed_at, readable
 from consumers.kinesis.tips import Tips
 from consumers.kinesis.window import Window
@@ -219,7 +219,7 @@ class KinesisSource:
         held = [self._cursors[s.id] for s in self._turn() if s.id in self._cursors]
         return [cursor for cursor in held if not cursor.finished]
 
-    def _take(self, cursor: Cursor, answer: Future[Answer]) -> Records | None:
+    def _take(self, cursor: Cursor, answer: Future[Response]) -> Records | None:
         """Return what came for a cursor, unless a seek or another owner took it over."""
         if all(cursor is not reading for reading in self._reading()):
             return None
@@ -253,7 +253,7 @@ class KinesisSource:
         self._outage.failed(where, told.message, told.hint)
         return backoff.delay()
 
-    def _accept(self, cursor: Cursor, answer: Answer) -> Records | None:
+    def _accept(self, cursor: Cursor, answer: Response) -> Records | None:
         cursor.backoff.over()
         self._outage.over(self._where(cursor.shard))
         if not answer.frame.is_empty() and not self._life.proves(cursor):
@@ -269,7 +269,7 @@ class KinesisSource:
         notes = self._tips.notes(cursor, answer, self._shards, gaps)
         return replace(records, notes=notes) if records else _noted(notes)
 
-    def _records(self, cursor: Cursor, answer: Answer) -> Records | None:
+    def _records(self, cursor: Cursor, answer: Response) -> Records | None:
         """Return the answer's records that are new and wanted; move the cursor past them."""
         rows = answer.frame.filter(KINESIS.unread(cursor.position))
         if self._window is not None:

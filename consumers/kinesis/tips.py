@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from consumers.kinesis.life import StreamLife, milliseconds
-from consumers.kinesis.shard import Answer, Cursor
+from consumers.kinesis.shard import Cursor, Response
 from consumers.kinesis.shards import Shard
 from core.batch import READ_TO_END, Note, Partition
 from core.clock import Clock
@@ -74,7 +74,7 @@ class Tips:
         return 1
 
     def notes(
-        self, cursor: Cursor, answer: Answer, shards: Mapping[str, Shard], gaps: int
+        self, cursor: Cursor, answer: Response, shards: Mapping[str, Shard], gaps: int
     ) -> dict[Partition, Note]:
         """Return what to keep of the cursor's shard, and of its children in `shards`."""
         if answer.iterator is None:

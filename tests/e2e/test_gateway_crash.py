@@ -196,7 +196,7 @@ def has_begun_anew(home: Home, times: int) -> bool:
 def test_a_consumer_tells_of_brokers_that_are_all_away_and_when_they_are_back(
     kafka: Kafka, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "NOTICE", 0.3)
+    monkeypatch.setattr(retry, "NOTICE_AFTER_S", 0.3)
     watch, properties = Outage("source", SystemClock()), {"bootstrap.servers": kafka.bootstrap}
     source = KafkaSource(properties, [topic], topic, outage=watch)
     with capture_logs() as logs, opened(source, Recorder()):

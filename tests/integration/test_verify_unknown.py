@@ -58,7 +58,7 @@ def test_offline_the_line_says_that_unread_records_are_not_known(home: Home) -> 
 def away(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
     """The same tables, and a broker that does not answer."""
     change(home, "kafka/bootstrap.servers", "127.0.0.1:9")
-    monkeypatch.setattr("consumers.kafka.client.REACH", 1.0)
+    monkeypatch.setattr("consumers.kafka.client.REQUEST_TIMEOUT_S", 1.0)
     return home
 
 

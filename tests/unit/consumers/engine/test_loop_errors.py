@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumers.engine.limits import MAX_CONFLICTS
-from consumers.engine.loop import START_BUDGET, STOP_BUDGET
+from consumers.engine.loop import START_BUDGET_S, STOP_BUDGET_S
 from core.batch import Position
 from core.errors import (
     FatalError,
@@ -17,7 +17,7 @@ from core.errors import (
     TransientError,
     UnknownFault,
 )
-from core.retry import DOUBT, GLANCE, LONGEST_WAIT, NOTICE
+from core.retry import LOOK_INTERVAL_S, MAX_DOUBT_S, MAX_WAIT_S, NOTICE_AFTER_S
 from tests.support.member import P0, P1, Member, failing, fill, offsets
 from tests.support.memory import BAD, MemoryBroker, MemoryTable
 
@@ -178,9 +178,9 @@ def test_an_outage_of_a_store_is_waited_for_as_long_as_it_takes_and_told_twice(
     assert offsets(tables[0], P0) == [0, 1, 2]
     began, over = logs
     assert (began["event"], began["part"], began["fault"]) == ("outage", "clean", "S3 answers 503")
-    assert NOTICE <= began["seconds"] < NOTICE + LONGEST_WAIT
+    assert NOTICE_AFTER_S <= began["seconds"] < NOTICE_AFTER_S + MAX_WAIT_S
     assert (over["event"], over["part"]) == ("outage_over", "clean")
-    assert 3600 * hours <= over["seconds"] < 3600 * hours + LONGEST_WAIT
+    assert 3600 * hours <= over["seconds"] < 3600 * hours + MAX_WAIT_S
 
 
 def test_a_store_that_answered_once_is_waited_for_when_positions_are_read_again(
@@ -188,12 +188,12 @@ def test_a_store_that_answered_once_is_waited_for_when_positions_are_read_again(
 ) -> None:
     member.takes(P0)
     member.turn()
-    member.sinks[0].reading = lasting(member, 3 * START_BUDGET)
+    member.sinks[0].reading = lasting(member, 3 * START_BUDGET_S)
     fill(broker, P1, 3)
     member.takes(P1)
     member.turn()
     assert member.source.held == {P0, P1}
-    assert member.clock.monotonic() > 3 * START_BUDGET
+    assert member.clock.monotonic() > 3 * START_BUDGET_S
 
 
 def test_a_store_that_never_answered_stops_the_loop_after_two_minutes(
@@ -205,7 +205,7 @@ def test_a_store_that_never_answered_stops_the_loop_after_two_minutes(
     with pytest.raises(FatalError, match=r"gave up after 120 s: S3 answers 503") as caught:
         member.turn()
     assert caught.value.hint
-    assert START_BUDGET <= member.clock.monotonic() < START_BUDGET + 1
+    assert START_BUDGET_S <= member.clock.monotonic() < START_BUDGET_S + 1
 
 
 def test_a_fault_that_nobody_knows_stops_the_loop_after_two_minutes(
@@ -220,7 +220,7 @@ def test_a_fault_that_nobody_knows_stops_the_loop_after_two_minutes(
     member.sinks[0].before = unknown
     with pytest.raises(FatalError, match=r"gave up after 120 s: the table says something new"):
         member.loop.finish()
-    assert DOUBT <= member.clock.monotonic() < DOUBT + 1
+    assert MAX_DOUBT_S <= member.clock.monotonic() < MAX_DOUBT_S + 1
 
 
 def test_once_it_is_asked_to_stop_a_failing_write_is_given_up_soon(
@@ -233,7 +233,7 @@ def test_once_it_is_asked_to_stop_a_failing_write_is_given_up_soon(
     member.loop.stop()
     with pytest.raises(FatalError, match=r"gave up after 5 s: S3 answers 503"):
         member.loop.run()
-    assert member.clock.monotonic() < STOP_BUDGET + 1
+    assert member.clock.monotonic() < STOP_BUDGET_S + 1
     assert member.source.closed
     assert tables[0].rows == []
 
@@ -253,7 +253,7 @@ def test_a_wait_between_two_tries_is_cut_short_when_the_loop_is_asked_to_stop(
     member.turn()
     with pytest.raises(FatalError, match="gave up after 60 s: S3 answers 503"):
         member.loop.finish()
-    assert 60 < member.clock.monotonic() <= 60 + GLANCE
+    assert 60 < member.clock.monotonic() <= 60 + LOOK_INTERVAL_S
 
 
 # --- go back

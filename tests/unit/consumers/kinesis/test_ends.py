@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from consumers.kinesis.ends import PATIENCE, End, ends_beyond
+from consumers.kinesis.ends import ANSWER_TIMEOUT_S, End, ends_beyond
 from consumers.kinesis.life import milliseconds
 from core.batch import READ_TO_END, Partition, Position
 from core.errors import SourceError
@@ -122,7 +122,7 @@ def test_a_shard_that_does_not_answer_is_a_doubt_and_the_others_are_known(
     assert found[B] == End(unread=1)
     assert found[A].doubt.endswith("whether there are unread records")
     assert A in found[A].doubt
-    assert kinesis.clock.monotonic() < 120 + 2 * PATIENCE
+    assert kinesis.clock.monotonic() < 120 + 2 * ANSWER_TIMEOUT_S
 
 
 def test_shards_that_cannot_be_listed_are_an_error(kinesis: FakeKinesis) -> None:

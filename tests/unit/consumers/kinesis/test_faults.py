@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from core.batch import Position
 from core.errors import RecordsExpired, SourceError
-from core.retry import NOTICE, Outage
+from core.retry import NOTICE_AFTER_S, Outage
 from pinpip.metrics import Metrics
 from tests.contracts.source_contract import Recorder, opened
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault
@@ -79,7 +79,7 @@ def test_throttling_for_hours_is_waited_for_and_told_twice_with_its_cause(
     assert [log["event"] for log in logs] == ["outage", "outage_over"]
     assert A in logs[0]["where"]
     assert "readers of a shard share 5 calls and 2 MB a second" in logs[0]["next"]
-    assert NOTICE <= logs[0]["seconds"] < NOTICE + 10
+    assert NOTICE_AFTER_S <= logs[0]["seconds"] < NOTICE_AFTER_S + 10
     assert logs[1]["seconds"] >= 4 * 3600
 
 
