@@ -115,7 +115,7 @@ def admin_client(configuration: Mapping[str, Any]) -> AdminClient:
 
 
 def _reach(consumer: Consumer, servers: str, heard: list[KafkaError]) -> None:
-    """Raise SourceError as soon as a broker refuses us, or when none answers within REQUEST_TIMEOUT_S."""
+    """Raise SourceError as soon as a broker refuses us, or when none answers in time."""
     said = ""
     for _ in range(int(REQUEST_TIMEOUT_S)):
         try:

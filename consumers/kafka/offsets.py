@@ -81,9 +81,9 @@ class PlacementRequest(NamedTuple):
     offsets: Offsets
     ids: Asked
 
-    def is_answered(self, patience: float) -> bool:
-        """Whether all answers are there after `patience` seconds at most."""
-        return not wait([*self.offsets.futures, *self.ids.values()], patience).not_done
+    def is_answered(self, timeout: float) -> bool:
+        """Whether all answers are there within `timeout` seconds."""
+        return not wait([*self.offsets.futures, *self.ids.values()], timeout).not_done
 
     @property
     def complaint(self) -> str:
@@ -98,7 +98,7 @@ def ends_now(
     *,
     everything: bool = False,
 ) -> dict[Partition, Ends]:
-    """Return the ends of all `partitions`; ask again for REQUEST_TIMEOUT_S seconds where no broker can tell.
+    """Return the ends of all `partitions`; ask again for some time where no broker can tell.
 
     Raises TransientError when some stay unknown, SourceError when a broker refuses to tell.
     """

@@ -76,16 +76,16 @@ class Reader:
         """Have `begin` read these partitions from their positions."""
         self.sought |= positions
 
-    def begin(self, patience: float) -> Positions:
+    def begin(self, timeout: float) -> Positions:
         """Start or move the partitions in `sought`; return those that are read now.
 
-        Waits `patience` seconds for the brokers' answers, hardly at all while others are read: what
+        Waits `timeout` seconds for the brokers' answers, hardly at all while others are read: what
         is not told yet stays in `sought`. Raises as `Placement.offsets`.
         """
         if not self.sought or self.paused:
             return {}
         question = self._question or self._ask(self.sought)
-        answered = question.is_answered(min(patience, _BUSY_WAIT_S if self.next else MAX_WAIT_S))
+        answered = question.is_answered(min(timeout, _BUSY_WAIT_S if self.next else MAX_WAIT_S))
         self._question = None if answered else question
         return self._begin(question) if answered else {}
 

@@ -198,7 +198,7 @@ class _Look:
 def _retried(
     call: Callable[[], T], clock: Clock, where: str, again: Callable[[], None] = lambda: None
 ) -> T:
-    """Return the answer of `call` within ANSWER_TIMEOUT_S; `again` is called before each further try.
+    """Return what `call` answers in time; `again` is called before each further try.
 
     Raises RecordsExpired when Kinesis does not know a position, SourceError for what lasts.
     """
