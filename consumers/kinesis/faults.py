@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from botocore import exceptions
 from botocore.exceptions import ClientError
@@ -87,6 +88,27 @@ def is_passing(error: Exception) -> bool:
 def is_network(error: Exception) -> bool:
     """Whether no answer came at all, from Kinesis or from the provider of credentials."""
     return isinstance(error, (*_NETWORK, *_PROVIDER))
+
+
+class Fault(Enum):
+    """What a failed call means for its shard."""
+
+    NOT_FOUND = auto()
+    UNKNOWN_POSITION = auto()
+    EXPIRED_ITERATOR = auto()
+    PASSING = auto()
+    LASTING = auto()
+
+
+def classify(error: Exception) -> Fault:
+    """Return what the fault means; two of the codes that pass need more than another try."""
+    if code(error) == NOT_FOUND:
+        return Fault.NOT_FOUND
+    if is_unknown_position(error):
+        return Fault.UNKNOWN_POSITION
+    if code(error) == EXPIRED_ITERATOR:
+        return Fault.EXPIRED_ITERATOR
+    return Fault.PASSING if is_passing(error) else Fault.LASTING
 
 
 def explain(error: Exception, where: str) -> SourceError:

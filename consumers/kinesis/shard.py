@@ -10,7 +10,7 @@ import polars as pl
 from consumers.kinesis.faults import Backoff
 from consumers.kinesis.kpl import split
 from consumers.kinesis.shards import Shard, children
-from core.batch import KINESIS, VALUE, Partition, Position
+from core.batch import KINESIS, VALUE, Note, Partition, Position, Records
 from core.errors import SourceError
 
 if TYPE_CHECKING:
@@ -166,3 +166,8 @@ def _text(key: str) -> str:
     except UnicodeEncodeError:
         return "0x" + key.encode("utf-8", "surrogatepass").hex()
     return key
+
+
+def noted(notes: Mapping[Partition, Note]) -> Records | None:
+    """Return records that hold only notes."""
+    return Records(NOTHING, {}, KINESIS, notes) if notes else None

@@ -16,11 +16,11 @@ from consumers.kinesis import faults
 from consumers.kinesis.begins import Beginnings, From
 from consumers.kinesis.calls import SPACING, Calls
 from consumers.kinesis.life import FRESH, StreamLife
-from consumers.kinesis.shard import NOTHING, Cursor, Response
+from consumers.kinesis.shard import Cursor, Response, noted
 from consumers.kinesis.shards import Ownership, Shard, every_shard, listed_at, readable
 from consumers.kinesis.tips import Tips
 from consumers.kinesis.window import Window
-from core.batch import KINESIS, Note, Partition, Position, Positions, Records, Span, merge
+from core.batch import KINESIS, Partition, Position, Positions, Records, Span, merge
 from core.clock import Clock
 from core.origins import Start
 from core.protocols import Listener
@@ -171,7 +171,7 @@ class KinesisSource:
             unreachable = faults.is_network(error) and not self._shards
             if unreachable or not faults.is_passing(error):
                 raise faults.explain(error, self._where()) from error
-            self._relist_at = now + self._wait(self._listing, error, self._where())
+            self._relist_at = self._next_try(self._listing, error, self._where())
             return self._shards
         self._began = self._began or at or self._opened  # by the clock of Kinesis: ours may be off
         self._life.confirmed(FRESH)
@@ -183,9 +183,9 @@ class KinesisSource:
 
     def _turn(self) -> list[Shard]:
         """Return the shards of ours that may be read."""
-        turn = readable(self._shards, self._drained)
-        ours = set(self._ours([self._partition(shard) for shard in turn]))
-        return [shard for shard in turn if self._partition(shard) in ours]
+        turn = {self._partition(s): s for s in readable(self._shards, self._drained)}
+        ours = set(self._ours(list(turn)))
+        return [shard for partition, shard in turn.items() if partition in ours]
 
     def _release(self) -> None:
         """Let go of the shards that are no longer ours."""
@@ -230,28 +230,33 @@ class KinesisSource:
 
     def _failed(self, cursor: Cursor, error: BotoCoreError | ClientError) -> Records | None:
         """Put the shard off, or raise what stops the process."""
-        now, where = self._clock.monotonic(), self._where(cursor.shard)
+        where = self._where(cursor.shard)
         if faults.code(error) in faults.FOREIGN:
             self._life.confirmed(FRESH)
-        if faults.code(error) == faults.NOT_FOUND and cursor.shard.id not in self._list():
-            notes = self._tips.expired(cursor, self._shards, where)
-            self._drained.add(cursor.shard.id)
-            self._outage.over(where)
-            return _noted(notes)
-        if cursor.position is not None and faults.is_unknown_position(error):
-            raise faults.position_lost(error, where) from error
-        if not faults.is_passing(error) and faults.code(error) != faults.NOT_FOUND:
-            raise faults.explain(error, where) from error
-        expired = faults.code(error) == faults.EXPIRED_ITERATOR
-        cursor.iterator = None if expired else cursor.iterator
-        cursor.due = max(cursor.due, now + self._wait(cursor.backoff, error, where))
+        match faults.classify(error):
+            case faults.Fault.NOT_FOUND if cursor.shard.id not in self._list():
+                return self._expired(cursor, where)
+            case faults.Fault.UNKNOWN_POSITION if cursor.position is not None:
+                raise faults.position_lost(error, where) from error
+            case faults.Fault.UNKNOWN_POSITION | faults.Fault.LASTING:
+                raise faults.explain(error, where) from error
+            case faults.Fault.EXPIRED_ITERATOR:
+                cursor.iterator = None
+        cursor.due = max(cursor.due, self._next_try(cursor.backoff, error, where))
         return None
 
-    def _wait(self, backoff: faults.Backoff, error: Exception, where: str) -> float:
-        """Seconds until the next try."""
+    def _expired(self, cursor: Cursor, where: str) -> Records | None:
+        """Take leave of a shard that Kinesis no longer lists."""
+        notes = self._tips.expired(cursor, self._shards, where)
+        self._drained.add(cursor.shard.id)
+        self._outage.over(where)
+        return noted(notes)
+
+    def _next_try(self, backoff: faults.Backoff, error: Exception, where: str) -> float:
+        """Return when to call again after a fault, by the monotonic clock."""
         told = faults.explain(error, where)
         self._outage.failed(where, told.message, told.hint)
-        return backoff.delay()
+        return self._clock.monotonic() + backoff.delay()
 
     def _accept(self, cursor: Cursor, answer: Response) -> Records | None:
         cursor.backoff.over()
@@ -267,7 +272,7 @@ class KinesisSource:
             self._shards = {**answer.children, **self._shards, **self._list()}
         records = self._records(cursor, answer)
         notes = self._tips.notes(cursor, answer, self._shards, gaps)
-        return replace(records, notes=notes) if records else _noted(notes)
+        return replace(records, notes=notes) if records else noted(notes)
 
     def _records(self, cursor: Cursor, answer: Response) -> Records | None:
         """Return the answer's records that are new and wanted; move the cursor past them."""
@@ -293,8 +298,3 @@ class KinesisSource:
     def _where(self, shard: Shard | None = None) -> str:
         place = f"stream {self._stream} in {self._client.meta.region_name}"
         return f"{place}, {shard.id}" if shard else place
-
-
-def _noted(notes: Mapping[Partition, Note]) -> Records | None:
-    """Return records that hold only notes."""
-    return Records(NOTHING, {}, KINESIS, notes) if notes else None
