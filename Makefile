@@ -6,13 +6,15 @@ SITE := build/docs
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --upgrade \
 	--generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host
+SPREAD := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test containers contract fuzz chaos lint types bench docs picture lock
+TESTS ?= tests
+.PHONY: help setup demo test test-fast coverage containers contract fuzz chaos lint types bench docs picture lock
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## Make .venv from requirements.lock (the other targets do it by themselves)
 
@@ -20,8 +22,21 @@ demo: $(READY) ## Run the whole main job on the embedded stack
 	$(BIN)/pinpip demo
 
 test: export PINPIP_KAFKA_VERSION := $(KAFKA)
-test: $(READY) ## Run the tests; KAFKA=4.4.0 names another version of Apache Kafka
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+test: $(READY) ## Run all tests; KAFKA=4.4.0 names another version of Apache Kafka
+	$(BIN)/python -m pytest $(SPREAD)
+
+test-fast: export PINPIP_TEST_KAFKA := mock
+test-fast: $(READY) ## Run units and contracts in this process: no broker, no Java, no network
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal \
+		-m "not real_broker and not process" tests/unit tests/contracts tests/test_import_rules.py
+
+coverage: export PINPIP_KAFKA_VERSION := $(KAFKA)
+coverage: $(READY) ## Print which branches the tests execute; TESTS=tests/unit names some tests
+	rm -rf build/coverage
+	mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest $(SPREAD) $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 containers: $(READY) ## Build the image, run the compose file on Docker or podman, and prove its tables
 	$(BIN)/python -m tests.e2e.compose

@@ -110,12 +110,12 @@ MUTATIONS = [
 
 
 def copied(folder: Path) -> Path:
-    """The product and its tests, as they are now."""
+    """Copy the product and its tests as they are now."""
     return Path(shutil.copytree(ROOT, folder, ignore=COPIED))
 
 
 def mutated(folder: Path, mutation: Mutation) -> Path:
-    """A copy without one rule."""
+    """Copy the product without one rule."""
     copy = copied(folder)
     product = [path for path in copy.rglob("*.py") if "tests" not in path.parts]
     [file] = [path for path in product if mutation.old in path.read_text(encoding="utf-8")]
@@ -126,8 +126,9 @@ def mutated(folder: Path, mutation: Mutation) -> Path:
 
 
 def checked(copy: Path, tests: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
-    """The tests, run on the copy and by its own configuration."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    """Run the tests on the copy, with the copy's own configuration."""
+    of_this_run = ("PYTEST_", "COVERAGE_")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(of_this_run)}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "--quiet", "--no-header", "--tb=no", *tests],
         cwd=copy,
@@ -143,7 +144,7 @@ Verdict = Future["subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Verdict]]:
-    """What the tests say of each mutation, by its name, and of the product itself, by none."""
+    """Return the result of the tests per mutation's name; "" names the unchanged product."""
     folder = tmp_path_factory.mktemp("copies")
     everything = tuple(dict.fromkeys(test for m in MUTATIONS for test in m.tests))
     with ThreadPoolExecutor(PROCESSES) as pool:

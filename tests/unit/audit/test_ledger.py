@@ -87,7 +87,7 @@ def test_an_expired_entry_leaves_the_row(pair: Pair) -> None:
 
 @pytest.fixture(scope="module")
 def home(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A live table of all that a topic holds."""
+    """Write a whole topic to a live table."""
     topic = broker.create_topic()
     broker.produce(topic, payloads(COUNT))
     made = kafka_home(tmp_path_factory.mktemp("ledger"), broker, topic)
@@ -98,12 +98,13 @@ def home(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 def asked(home: Home, *arguments: str) -> Any:
-    """What the ledger says in JSON."""
+    """Return the JSON that the ledger prints."""
     done = home.run("verify", "user", "--json", *arguments)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
+@pytest.mark.process
 def test_the_newest_commits_are_listed_without_a_question(home: Home) -> None:
     rows = asked(home, "--ledger")
     clean = [row for row in rows if row["table"] == home.uri("user")]
@@ -115,6 +116,7 @@ def test_the_newest_commits_are_listed_without_a_question(home: Home) -> None:
     assert "0 start-10" in home.run("verify", "user", "--ledger").stdout
 
 
+@pytest.mark.process
 def test_commits_are_found_by_their_time(home: Home) -> None:
     rows = asked(home, "--ledger")
     [newest, *_] = [row["committed_at"] for row in rows]
@@ -124,6 +126,7 @@ def test_commits_are_found_by_their_time(home: Home) -> None:
     assert newest in [row["committed_at"] for row in later]
 
 
+@pytest.mark.process
 def test_a_record_is_asked_for_by_partition_and_offset(home: Home) -> None:
     tree = asked(home, "--offset", "2:5")
     assert tree["outcome"] == "clean"
@@ -134,6 +137,7 @@ def test_a_record_is_asked_for_by_partition_and_offset(home: Home) -> None:
     assert "22" in home.run("verify", "user", "--offset", "2:5").stdout
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("offset", ["x:5", "5", "2:x", "2:", ":"])
 def test_what_is_no_record_is_wrong_usage(home: Home, offset: str) -> None:
     done = home.run("verify", "user", "--offset", offset)
@@ -154,7 +158,7 @@ def test_a_range_of_the_ledger_takes_little_memory() -> None:
 
 
 def entry_text(nth: int) -> str:
-    """The entry of a commit with four ranges of twelve records."""
+    """Make the ledger entry of a commit with four ranges of twelve records."""
     start, end = Position(nth * 12), Position(nth * 12 + 12)
     ranges = tuple(
         ledger.Range(

@@ -26,7 +26,7 @@ LIMITS = Limits(
 
 
 def config(folder: Path) -> Config:
-    """A pipeline with all kinds of sinks, on a folder."""
+    """Configure a pipeline with all kinds of sinks on a folder."""
     pipeline = {
         "source": {"topics": ["pin"]},
         "schema": "transforms.user:SCHEMA",
@@ -104,6 +104,7 @@ def passing(own: Plan) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.process
 def test_the_process_is_killed_at_the_planned_passage(tmp_path: Path) -> None:
     done = passing(plan(tmp_path, point=Point.CLEAN_FILE, passages=2))
     assert done.returncode == -signal.SIGKILL
@@ -112,6 +113,7 @@ def test_the_process_is_killed_at_the_planned_passage(tmp_path: Path) -> None:
     assert "KILL at clean file written" in done.stdout + done.stderr
 
 
+@pytest.mark.process
 def test_nothing_happens_at_another_point_or_once_it_is_calm(tmp_path: Path) -> None:
     assert passing(plan(tmp_path, point=Point.ASSIGNED)).returncode == 0
     (tmp_path / "calm").touch()

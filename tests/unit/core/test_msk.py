@@ -46,7 +46,7 @@ KEYS = {"access_key_id": "AKID", "secret_access_key": "hush"}
 
 
 def config(kafka: Mapping[str, object], **own: object) -> Config:
-    """A configuration whose section `kafka` holds these properties as well."""
+    """Make a configuration whose section `kafka` includes these properties."""
     tree = {
         "id": "demo",
         "kafka": {"bootstrap.servers": "b:9", **kafka},
@@ -58,7 +58,7 @@ def config(kafka: Mapping[str, object], **own: object) -> Config:
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine that AWS's own chain finds no credentials on."""
+    """Hide every credential from AWS's own chain."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -202,7 +202,7 @@ class UnsecuredSigner(FakeSigner):
 
 
 def unsecured(now: float) -> str:
-    """A token as Kafka's unsecured OAUTHBEARER handlers take it (RFC 7515, A.5)."""
+    """Make a token as Kafka's unsecured OAUTHBEARER handlers accept it (RFC 7515, A.5)."""
     claims = {"sub": "alice", "iat": now, "exp": now + LIFETIME}
     parts = [base64.urlsafe_b64encode(json.dumps(p).encode()) for p in ({"alg": "none"}, claims)]
     return ".".join([*(part.decode().rstrip("=") for part in parts), ""])
@@ -210,7 +210,7 @@ def unsecured(now: float) -> str:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A broker that ends a connection whose token has expired."""
+    """Start a broker that ends a connection whose token has expired."""
     properties = {
         "sasl.enabled.mechanisms": "OAUTHBEARER",
         "listener.name.guarded.oauthbearer.sasl.jaas.config": f"{MODULE} required"
@@ -232,7 +232,7 @@ def tokens(monkeypatch: pytest.MonkeyPatch) -> UnsecuredSigner:
 
 @pytest.fixture
 def home(guarded: Kafka, tokens: UnsecuredSigner, tmp_path: Path) -> Home:
-    """A home whose configuration names AWS_MSK_IAM, this broker and a topic of its own."""
+    """Make a home whose configuration names AWS_MSK_IAM, this broker and a new topic."""
     del tokens
     broker = Broker(guarded.bootstrap, "guarded", real=True)
     own = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "AWS_MSK_IAM"}
@@ -250,7 +250,7 @@ def topic_of(home: Home) -> str:
 
 @contextmanager
 def consuming(home: Home) -> Iterator[None]:
-    """The live pipeline in a thread of this process, where the signer is replaced."""
+    """Run the live pipeline in a thread of this process, where the signer is replaced."""
     with ThreadPoolExecutor(2) as threads:
         loop = loop_of(home.config, "user", SystemClock(), threads, lambda _: None)
         running = threads.submit(loop.run)
@@ -270,6 +270,7 @@ async def by_gateway(producer: KafkaProducer, topic: str, value: bytes) -> None:
     await producer.close()
 
 
+@pytest.mark.process
 def test_records_travel_by_every_client_with_tokens(home: Home) -> None:
     config, topic, values = home.config, topic_of(home), payloads(2, since=1)
     [stored] = KafkaDirect(kafka.properties(config)).send(topic, [Outgoing(1, values[0])])
@@ -286,6 +287,7 @@ def test_records_travel_by_every_client_with_tokens(home: Home) -> None:
     assert admin.list_topics(topic, timeout=10).topics[topic].partitions
 
 
+@pytest.mark.process
 def test_a_consumer_outlives_its_tokens(
     guarded: Kafka, home: Home, tokens: UnsecuredSigner
 ) -> None:
@@ -300,6 +302,7 @@ def test_a_consumer_outlives_its_tokens(
         until(lambda: home.rows() == 2, "a row by a later token")
 
 
+@pytest.mark.process
 def test_a_token_that_the_broker_refuses_ends_the_consumer(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -222,6 +222,7 @@ def curl(*arguments: str) -> Any:
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
+@pytest.mark.process
 def test_curl_stores_a_record_by_the_kafka_route(mock_broker: Broker) -> None:
     topic = mock_broker.create_topic()
     with running(mock_broker.properties, served=[topic]) as url:
@@ -239,6 +240,7 @@ def test_curl_stores_a_record_by_the_kafka_route(mock_broker: Broker) -> None:
     assert read(mock_broker.bootstrap, topic, 1)[0].value == b'{"index":1,"category":"art"}'
 
 
+@pytest.mark.process
 def test_curl_stores_a_record_by_the_kinesis_route(mock_broker: Broker, aws: TestAws) -> None:
     stream = aws.stream(shards=1)
     kinesis = kinesis_client(aws.config)
@@ -299,6 +301,7 @@ print("ended", flush=True)
 """
 
 
+@pytest.mark.process
 def test_sigterm_lets_a_request_under_way_end_and_the_process_returns(mock_broker: Broker) -> None:
     port = free_port()
     slow = config(mock_broker.bootstrap, port, LINGER_MS="1000")

@@ -82,7 +82,7 @@ def test_a_producer_that_is_stopped_waits_no_longer() -> None:
 
 
 def entry(code: int) -> tuple[int, Any]:
-    """An answer whose one record has failed so."""
+    """Make a response whose only record failed with this code."""
     return 200, {"offsets": [{"partition": None, "error_code": code, "error": "no"}]}
 
 
@@ -106,7 +106,7 @@ def test_each_refusal_has_its_own_advice(says: tuple[int, Any], hint: str) -> No
 
 
 def routes(*answers: Callable[[int], list[Result]]) -> list[Route]:
-    """A route whose batches are answered so, in turn; the last one again and again."""
+    """Make a route that responds to batches with these in turn, and repeats the last."""
     left = list(answers)
 
     def send(_target: str, records: Any) -> list[Result]:
@@ -116,7 +116,7 @@ def routes(*answers: Callable[[int], list[Result]]) -> list[Route]:
 
 
 def fatal(_count: int) -> list[Result]:
-    """The client will never send again."""
+    """Fail as a client that never sends again."""
     raise FatalError("Kafka refuses to store records", "see the user's rights")
 
 
@@ -142,6 +142,7 @@ def home(mock_broker: Broker, tmp_path: Path) -> Home:
     return kafka_home(tmp_path, mock_broker, mock_broker.create_topic())
 
 
+@pytest.mark.process
 def test_produce_outlasts_a_restart_of_the_gateway(mock_broker: Broker, home: Home) -> None:
     port = free_port()
     change(home, "producer", {"gateway_url": f"http://127.0.0.1:{port}/test"})
@@ -166,6 +167,7 @@ def test_produce_outlasts_a_restart_of_the_gateway(mock_broker: Broker, home: Ho
     assert [(row["stored"], row["rejected"], row["unknown"]) for row in told] == [(400, 0, 0)] * 3
 
 
+@pytest.mark.process
 def test_produce_says_what_is_stored_and_what_not_when_it_gives_up(home: Home) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/test"

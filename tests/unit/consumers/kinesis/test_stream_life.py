@@ -164,6 +164,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transactions, "write_epoch", lambda *_: Transaction("nothing", 1, 1))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("records", "old_lake"), [(200, False), (20, True)])
 def test_a_stream_created_again_stops_its_pipeline_until_a_new_incarnation(
     aws: TestAws,

@@ -96,6 +96,7 @@ def test_a_key_is_made_and_only_its_hash_is_for_the_configuration() -> None:
     assert key not in line
 
 
+@pytest.mark.process
 def test_the_access_log_is_json_lines_and_may_be_left_out(
     mock_broker: Broker, tmp_path: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_the_access_log_is_json_lines_and_may_be_left_out(
     assert all(line["timestamp"].endswith("Z") for line in logged)
 
 
+@pytest.mark.process
 def test_a_draining_gateway_says_that_it_is_not_ready_and_still_serves(
     mock_broker: Broker, tmp_path: Path
 ) -> None:

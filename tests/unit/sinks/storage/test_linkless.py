@@ -39,7 +39,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's
 
 @pytest.fixture(params=["EPERM", "ENOTSUP", "ENOSYS", "EMLINK"])
 def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder on a file system that refuses hard links with this error."""
+    """Make a folder whose file system refuses hard links with this error."""
     code = getattr(errno, request.param)
 
     def refuse(source: Path, target: Path) -> None:
@@ -128,7 +128,7 @@ def test_the_file_system_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def home(aws: TestAws, tmp_path: Path) -> Home:
-    """A pipeline over a stream's records, into a table and an archive."""
+    """Configure a pipeline from a stream to a table and an archive."""
     stream = aws.stream(1)
     put(aws, stream, payloads(RECORDS))
     home = kinesis_home(tmp_path, aws, stream)
@@ -157,6 +157,7 @@ def consuming(home: Home) -> Iterator["subprocess.Popen[bytes]"]:
         process.kill()
 
 
+@pytest.mark.process
 @filtered
 def test_a_lake_without_hard_links_is_made_filled_and_verified(home: Home) -> None:
     with consuming(home) as consumer:
@@ -170,6 +171,7 @@ def test_a_lake_without_hard_links_is_made_filled_and_verified(home: Home) -> No
     assert_holds_once(home, payloads(RECORDS))
 
 
+@pytest.mark.process
 def test_an_exfat_disk_holds_a_lake_or_is_refused_by_name(home: Home) -> None:
     with exfat_disk(home.folder) as disk:
         change(home, "lake/root", str(disk / "lake"))
@@ -203,7 +205,7 @@ def test_a_new_table_is_the_one_that_delta_rs_would_make(tmp_path: Path, zone: s
 
 
 def vars_of(table: DeltaTable) -> tuple[object, ...]:
-    """The protocol and what the metadata says of the table's use."""
+    """Return the protocol and the metadata that decides how the table is used."""
     protocol, metadata = table.protocol(), table.metadata()
     features = (protocol.reader_features, protocol.writer_features)
     versions = (protocol.min_reader_version, protocol.min_writer_version)
