@@ -55,7 +55,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def broker(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Broker]:
-    """The best Kafka there is: see tests/support/brokers.py."""
+    """Start the best available Kafka: see tests/support/brokers.py."""
     with brokers.best_broker(tmp_path_factory.mktemp("kafka")) as best:
         pytestconfig.stash[_BROKER] = best.name
         yield best
@@ -63,21 +63,21 @@ def broker(
 
 @pytest.fixture(scope="session")
 def mock_broker() -> Iterator[Broker]:
-    """The mock cluster of librdkafka, whatever else there is."""
+    """Start librdkafka's mock cluster, even where a real Kafka is available."""
     with brokers.mock_broker() as mock:
         yield mock
 
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[TestAws]:
-    """The server of moto: S3, Kinesis, DynamoDB."""
+    """Start moto's server: S3, Kinesis and DynamoDB."""
     with embedded_aws() as endpoint:
         yield TestAws(endpoint)
 
 
 @pytest.fixture(autouse=True)
 def _own_identity() -> None:
-    """A process has one identity: each test is a process of its own."""
+    """Clear the cached AWS identity: each test counts as a separate process."""
     connection.session.cache_clear()
 
 

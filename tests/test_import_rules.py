@@ -33,12 +33,12 @@ def tree(path: Path) -> ast.Module:
 
 
 def module(path: Path) -> list[str]:
-    """The dotted name of the file, as its parts."""
+    """Return the dotted name of the file as its parts."""
     return [part for part in path.relative_to(ROOT).with_suffix("").parts if part != "__init__"]
 
 
 def imported(path: Path) -> Iterator[str]:
-    """The dotted name of everything that the file imports, at any depth of its code."""
+    """Return the dotted name of everything that the file imports, at any depth of its code."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -56,19 +56,19 @@ def modules() -> dict[str, Path]:
 
 
 def arrows(path: Path) -> set[str]:
-    """The modules of the product that the file imports."""
+    """Return the modules of the product that the file imports."""
     own = ".".join(module(path))
     return {name for name in imported(path) if name in MODULES} - {own, *_packages(own)}
 
 
 def _packages(name: str) -> set[str]:
-    """The packages around a module: importing what lies in them executes their docstring."""
+    """Return the packages around a module: importing the module executes each of them."""
     parts = name.split(".")
     return {".".join(parts[:n]) for n in range(1, len(parts))}
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
-    """Some modules of which each imports the next, and the last one the first; empty: none."""
+    """Return a circle of modules, each importing the next and the last the first; empty: none."""
     done: set[str] = set()
 
     def walk(name: str, path: list[str]) -> list[str]:

@@ -41,7 +41,7 @@ STREAM = "streaming-demo-pin"
 
 @contextmanager
 def served() -> Iterator[tuple[str, Any]]:
-    """A gateway with a topic and a stream: its URL, and a client of its Kinesis."""
+    """Start a gateway with a topic and a stream; yield its URL and a client of its Kinesis."""
     settings = Gateway.model_validate({"api_keys": {"contract": hashed(KEY.encode())}})
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -155,7 +155,7 @@ def _exit_code(arguments: list[str]) -> int:
 
 
 def main() -> int:
-    """The command."""
+    """Run the command; return its exit code."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))

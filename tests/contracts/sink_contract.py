@@ -29,11 +29,11 @@ class Backend(Protocol):
     coordinates: Coordinates
 
     def sink(self) -> Sink:
-        """A new instance, as another process would make it."""
+        """Make a new instance, as another process would."""
         ...
 
     def kept(self, batch: Batch) -> pl.DataFrame:
-        """The rows of `batch` that this kind of sink keeps."""
+        """Return the rows of `batch` that this kind of sink writes."""
         ...
 
     def rows(self) -> pl.DataFrame:
@@ -42,14 +42,14 @@ class Backend(Protocol):
 
 
 def opened(backend: Backend, *indices: int) -> Sink:
-    """A new sink that has read the positions of these partitions, or of A and B."""
+    """Make a sink that has read the positions of these partitions, by default of A and B."""
     sink = backend.sink()
     sink.positions(partitions(backend, indices or (A, B)))
     return sink
 
 
 def partitions(backend: Backend, indices: Iterable[int] = (A, B)) -> list[Partition]:
-    """The partitions of these numbers."""
+    """Return the partitions of these numbers."""
     return [Log(backend.coordinates).partition(i) for i in indices]
 
 
@@ -59,7 +59,7 @@ def ends(batch: Batch) -> dict[Partition, Position | None]:
 
 
 def assert_holds(backend: Backend, wanted: Batch) -> None:
-    """The backend holds the rows of `wanted`, each once and unchanged."""
+    """Assert that the backend contains the rows of `wanted`, each once and unchanged."""
     kept, found = backend.kept(wanted), backend.rows()
     assert_frame_equal(found.select(kept.columns), kept, check_row_order=False)
 
@@ -120,17 +120,17 @@ class SinkContract:
 
     @pytest.fixture
     def fresh(self) -> Callable[[], Backend]:
-        """What makes an empty backend; overridden by each subclass."""
+        """Return a function that makes an empty backend; each subclass overrides it."""
         raise NotImplementedError
 
     @pytest.fixture
     def backend(self, fresh: Callable[[], Backend]) -> Backend:
-        """An empty backend."""
+        """Make an empty backend."""
         return fresh()
 
     @pytest.fixture
     def log(self, backend: Backend) -> Log:
-        """What there is to write."""
+        """Return the records to write."""
         return Log(backend.coordinates)
 
     def test_a_fresh_sink_holds_nothing(self, backend: Backend) -> None:

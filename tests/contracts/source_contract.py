@@ -27,7 +27,7 @@ class Backend(Protocol):
         ...
 
     def source(self) -> Source:
-        """A new, unopened source; several of one backend are the same consumer."""
+        """Make a new, unopened source; all sources of one backend are the same consumer."""
         ...
 
 
@@ -41,7 +41,7 @@ class Recorder:
         self._source: Source | None = None
 
     def starts(self, source: Source) -> None:
-        """The source whose partitions it starts; without one they stay unstarted."""
+        """Seek partitions of `source` when they are assigned; else they stay unstarted."""
         self._source = source
 
     def assigned(self, partitions: Collection[Partition]) -> None:
@@ -86,7 +86,7 @@ def rows(parts: Sequence[Records]) -> int:
 
 
 def read(source: Source, count: int) -> Records:
-    """The next records, `count` at least; one more poll shows that no others follow."""
+    """Read at least `count` records; one more poll shows that no others follow."""
     parts = poll_until(source, lambda parts: rows(parts) >= count)
     after = source.poll(0.2)
     return merge([*parts, after] if after is not None else parts)
@@ -113,7 +113,7 @@ def ends(records: Records) -> dict[Partition, Position]:
 
 
 def middles(records: Records) -> dict[Partition, Position]:
-    """A position in the midst of each partition that has records."""
+    """Return a position in the middle of each partition that has records."""
     coordinates = records.coordinates
     found = {}
     for partition in records.spans:
@@ -126,7 +126,7 @@ def middles(records: Records) -> dict[Partition, Position]:
 
 
 def later(records: Records, positions: Positions) -> list[bytes]:
-    """The values at or beyond `positions`, sorted."""
+    """Return the values at or beyond `positions`, sorted."""
     frame = records.frame.filter(records.coordinates.beyond(positions))
     return ordered(frame[VALUE].to_list())
 

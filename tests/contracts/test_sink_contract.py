@@ -33,11 +33,11 @@ class ParquetBackend:
     coordinates: Coordinates
 
     def sink(self) -> Sink:
-        """A new sink."""
+        """Make a new sink."""
         return ParquetSink(self.store, self.stage, self.coordinates, "archive")
 
     def kept(self, batch: Batch) -> pl.DataFrame:
-        """The frame of the stage."""
+        """Return the frame of the stage."""
         return batch.raw if self.stage == "raw" else batch.clean
 
     def rows(self) -> pl.DataFrame:
@@ -55,16 +55,16 @@ class DeltaBackend:
     coordinates: Coordinates
 
     def sink(self) -> Sink:
-        """A new sink."""
+        """Make a new sink."""
         where = delta_target(self.store.uri, self.options, self.coordinates, self.stage)
         return DeltaSink("pin", where, self.store, SystemClock())
 
     def kept(self, batch: Batch) -> pl.DataFrame:
-        """The frame of the stage."""
+        """Return the frame of the stage."""
         return batch.clean if self.stage == "clean" else batch.rejected
 
     def rows(self) -> pl.DataFrame:
-        """The whole table."""
+        """Read the whole table."""
         return pl.read_delta(self.store.uri, storage_options=self.options())
 
 
@@ -95,7 +95,7 @@ class TestParquetInAFolder(SinkContract):
 
     @pytest.fixture
     def fresh(self, folder: Callable[[], Store], coordinates: Coordinates) -> Fresh:
-        """A new folder each."""
+        """Return a function that makes an archive in a new folder."""
         return lambda: ParquetBackend(folder(), "raw", coordinates)
 
 
@@ -106,7 +106,7 @@ class TestParquetInABucket(SinkContract):
 
     @pytest.fixture
     def fresh(self, s3: Callable[[], Store], coordinates: Coordinates) -> Fresh:
-        """A new prefix each."""
+        """Return a function that makes an archive below a new prefix."""
         return lambda: ParquetBackend(s3(), "clean", coordinates)
 
 
@@ -117,7 +117,7 @@ class TestDeltaInAFolder(SinkContract):
 
     @pytest.fixture
     def fresh(self, folder: Callable[[], Store], coordinates: Coordinates) -> Fresh:
-        """A new table each."""
+        """Return a function that makes a new table."""
         return lambda: DeltaBackend(folder(), dict, "clean", coordinates)
 
 
@@ -128,7 +128,7 @@ class TestDeltaInABucket(SinkContract):
 
     @pytest.fixture
     def fresh(self, aws: TestAws, s3: Callable[[], Store], coordinates: Coordinates) -> Fresh:
-        """A new table each."""
+        """Return a function that makes a new table."""
         return lambda: DeltaBackend(s3(), aws.storage_options, "clean", coordinates)
 
 
@@ -139,5 +139,5 @@ class TestQuarantineInAFolder(SinkContract):
 
     @pytest.fixture
     def fresh(self, folder: Callable[[], Store], coordinates: Coordinates) -> Fresh:
-        """A new table each."""
+        """Return a function that makes a new table."""
         return lambda: DeltaBackend(folder(), dict, "rejected", coordinates)

@@ -14,7 +14,7 @@ class TestMockKafka(SourceContract, NullsContract):
 
     @pytest.fixture
     def backend(self, mock_broker: Broker) -> KafkaBackend:
-        """A topic on the mock cluster."""
+        """Create a topic on the mock cluster."""
         return KafkaBackend(mock_broker)
 
 
@@ -24,7 +24,7 @@ class TestRealKafka(SourceContract, NullsContract):
 
     @pytest.fixture
     def backend(self, broker: Broker) -> KafkaBackend:
-        """A topic on it."""
+        """Create a topic on the real broker."""
         return KafkaBackend(broker)
 
 
@@ -33,5 +33,5 @@ class TestKinesis(SourceContract):
 
     @pytest.fixture
     def backend(self, aws: TestAws) -> KinesisBackend:
-        """A stream of two shards."""
+        """Create a stream of two shards."""
         return KinesisBackend(aws)

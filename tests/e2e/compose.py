@@ -131,7 +131,7 @@ def _producing(stack: Compose, count: int) -> "subprocess.Popen[str]":
 
 
 def _sent(producing: "subprocess.Popen[str]") -> Sent:
-    """What became of the records; ends the program when one was refused."""
+    """Count the stored and the unknown records; end the program when one was rejected."""
     told, _ = producing.communicate(timeout=PATIENCE)
     rows = json.loads(told[told.index("[") :]) if "[" in told else []
     sent = sum((Sent(row["stored"], row["unknown"]) for row in rows), Sent())

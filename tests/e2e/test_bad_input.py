@@ -31,14 +31,14 @@ VALUES = payloads(100)
 
 @pytest.fixture
 def home(tmp_path: Path, mock_broker: Broker) -> Home:
-    """A pipeline whose topic has records and whose table does not exist yet."""
+    """Configure a pipeline whose topic has records and whose table does not exist yet."""
     topic = mock_broker.create_topic()
     mock_broker.produce(topic, VALUES)
     return kafka_home(tmp_path, mock_broker, topic)
 
 
 def consume(home: Home, arrived: Callable[[], bool]) -> None:
-    """A consumer from its start until `arrived`, and its clean end."""
+    """Run a consumer until `arrived` holds, then stop it; it must end without an error."""
     with home.running("consume") as consumer:
         until(lambda: arrived() or consumer.poll() is not None, "the rows")
         assert stop(consumer) == 0, (home.folder / "process.log").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ SECONDS, RATE = 10, 1000
 
 
 def output(command: list[str], folder: Path) -> str:
-    """What the command prints; it takes its consumers, broker and S3 with it when it must end."""
+    """Return the command's output; when it times out, end its consumers, broker and S3 with it."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

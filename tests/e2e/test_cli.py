@@ -104,13 +104,13 @@ PRODUCE = ["produce", "--direct", "--route", "kafka"]
 
 
 def scraped(port: int) -> str:
-    """What Prometheus would read."""
+    """Return the metrics as Prometheus would read them."""
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         return str(answer.read().decode())
 
 
 def counted(port: int) -> float:
-    """Records of all pipelines and outcomes, by the metrics."""
+    """Sum the records of all pipelines and outcomes in the metrics."""
     lines = re.findall(r"^pinpip_records_total\{.*\} (.+)$", scraped(port), re.MULTILINE)
     return sum(map(float, lines))
 
@@ -121,7 +121,7 @@ def held(home: Home, name: str) -> int:
 
 
 def answer(home: Home, *arguments: str) -> Any:
-    """What a command says in JSON."""
+    """Return the JSON that a command prints."""
     done = home.run(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -39,7 +39,7 @@ pipelines:
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """The modules that a consumer of a Kafka pipeline, with an archive, has imported."""
+    """Return the modules that a consumer of a Kafka pipeline with an archive has imported."""
     folder = tmp_path_factory.mktemp("consumer")
     (folder / "config.yaml").write_text(CONFIG, encoding="utf-8")
     done = subprocess.run(

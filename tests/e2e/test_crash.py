@@ -39,7 +39,7 @@ MOMENTS = ["user/*.parquet", "user/_delta_log/*.json", "user_quarantine/*.parque
 
 @pytest.fixture(scope="module")
 def topic(broker: Broker) -> str:
-    """A topic that is full before anyone reads it."""
+    """Create a topic and fill it before any consumer starts."""
     name = broker.create_topic()
     broker.produce(name, payloads(COUNT))
     return name
@@ -157,7 +157,7 @@ def test_a_consumer_stopped_while_its_lake_does_not_answer_ends_in_time_and_name
 
 
 def log_of(home: Home) -> str:
-    """What the last process said."""
+    """Return the log of the last process."""
     return (home.folder / "process.log").read_text(encoding="utf-8")
 
 

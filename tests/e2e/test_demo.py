@@ -34,7 +34,7 @@ class Demo:
     done: subprocess.CompletedProcess[str]
 
     def table(self, name: str) -> pl.DataFrame:
-        """A table's own columns, sorted; the demo's routes decide the coordinates."""
+        """Read a table's data columns, sorted: coordinates differ between the demo's routes."""
         frame = pl.read_delta(str(self.folder / ".pinpip/demo/lake" / name))
         own = frame.select(~cs.starts_with("_"))
         return own.sort(cs.all())

@@ -64,7 +64,7 @@ def own_id() -> str:
 def pinpip(
     folder: Path, cloud: RecordedAws, settings: dict[str, str], *arguments: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A command with the configuration of the image, in a task's environment."""
+    """Run a command with the image's configuration in the environment of an ECS task."""
     config = ROOT / "deploy/config/config.yaml"
     own = {
         "PINPIP_AWS__ENDPOINT_URL": cloud.endpoint,
@@ -80,7 +80,7 @@ def pinpip(
 
 
 def actions(name: str) -> set[str]:
-    """What the policy of access.yaml allows."""
+    """Return the actions that the policy of access.yaml allows."""
     document = template("access.yaml")["Resources"][name]["Properties"]["PolicyDocument"]
     return {action for statement in document["Statement"] for action in listed(statement)}
 

@@ -16,7 +16,7 @@ COMMANDS = [["demo"], ["local", "up"], [*CHAOS, "--kafka", "real"]]
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """The documented configuration in a folder where `.pinpip` is a file."""
+    """Write the documented configuration into a folder where `.pinpip` is a file."""
     copy(ROOT / "config.yaml", tmp_path)
     (tmp_path / ".pinpip").touch()
     return Home(tmp_path)

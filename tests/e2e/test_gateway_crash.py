@@ -37,7 +37,7 @@ FRAGILE = {"enable_idempotence": "true", "enable_gapless_guarantee": "true"}
 
 @pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A broker that may be killed."""
+    """Start a broker that tests may kill."""
     with own_kafka(tmp_path_factory.mktemp("kafka"), properties=SOON_BACK) as own:
         yield own
 
@@ -63,7 +63,7 @@ def more(under: Load, records: int = 200) -> Callable[[], bool]:
 
 
 def ready(gateway: GatewayProcess) -> tuple[int, str | None]:
-    """What /ready says, and why."""
+    """Return the status code of /ready and the reason that it gives."""
     answer = requests.get(f"{gateway.url}/ready", timeout=30)
     return answer.status_code, answer.json().get("reason")
 
@@ -107,7 +107,7 @@ def post(url: str, topic: str) -> requests.Response:
 
 @contextmanager
 def frozen(kafka: Kafka) -> Iterator[None]:
-    """The broker answers nothing as long as the block runs."""
+    """Stop the broker's process with SIGSTOP while the block runs."""
     assert kafka.pid is not None
     os.kill(kafka.pid, signal.SIGSTOP)
     try:

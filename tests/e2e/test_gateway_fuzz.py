@@ -39,7 +39,7 @@ def gateway(
 
 
 def status_of(port: int, data: bytes) -> str:
-    """The status of the answer to `data`, after which the client sends no more."""
+    """Send `data` and nothing more; return the status of the response."""
     said = b""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         with suppress(OSError):  # it may be cut off before it has said everything

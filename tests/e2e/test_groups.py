@@ -33,7 +33,7 @@ PROTOCOLS = ["classic", *(["consumer"] if is_from(4) else [])]
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A broker that lets KIP-848's members fall silent for six seconds only."""
+    """Start a broker whose KIP-848 sessions time out after six seconds."""
     properties = {
         "group.consumer.session.timeout.ms": str(SESSION),
         "group.consumer.min.session.timeout.ms": str(SESSION),
@@ -45,7 +45,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 def home_of(folder: Path, broker: Broker, topic: str, protocol: str, **own: object) -> Home:
-    """A home whose member speaks `protocol` with `own` properties."""
+    """Make a home whose member speaks `protocol` with `own` properties."""
     home = kafka_home(folder, broker, topic)
     timing: dict[str, object] = {"session.timeout.ms": SESSION, "heartbeat.interval.ms": 300}
     properties = timing if protocol == "classic" else {"group.protocol": "consumer"}
@@ -69,13 +69,13 @@ class Watched:
         )
 
     def moves(self) -> list[tuple[str, int]]:
-        """The events that moved partitions: a cooperative rebalance may end with an empty one."""
+        """Return the events that moved partitions: cooperative rebalances add empty ones."""
         return [event for event in self.events if event[1]]
 
 
 @contextmanager
 def watching(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
-    """The pipeline of `home` in a thread, as long as the block runs."""
+    """Run the pipeline of `home` in a thread while the block runs."""
     watched = Watched()
 
     def noting(event: str, told: Any) -> Any:

@@ -20,7 +20,7 @@ class Silent:
         self.endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
     def hears(self) -> socket.socket:
-        """The connection of the first request, once that is there."""
+        """Return the connection of the first request, once one was made."""
         connection, _ = self._listener.accept()
         connection.recv(1)
         return connection
@@ -44,7 +44,7 @@ def on_s3(home: Home, endpoint: str) -> None:
 
 
 def log_of(home: Home) -> str:
-    """What the last process said."""
+    """Return the log of the last process."""
     return (home.folder / "process.log").read_text(encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel's contents in a folder of their own."""
+    """Build the wheel and unpack it into a separate folder."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
     built = subprocess.run([*command, str(ROOT)], capture_output=True, text=True, check=False)
@@ -36,7 +36,7 @@ def distribution(unpacked: Path) -> Distribution:
 
 
 def run_in(site: Path, code: str) -> str:
-    """What `code` prints when only the wheel's own files are importable as the project."""
+    """Return the output of `code` when the project can be imported from the wheel only."""
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"]
     done = subprocess.run(command, cwd=site, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -44,7 +44,7 @@ def run_in(site: Path, code: str) -> str:
 
 
 def shipped(package: str) -> set[str]:
-    """The files of `package` in the repository that belong into the wheel."""
+    """Return the files of `package` in the repository that belong in the wheel."""
     files = (path for path in (ROOT / package).rglob("*") if path.is_file())
     return {str(path.relative_to(ROOT)) for path in files if "__pycache__" not in path.parts}
 

@@ -24,7 +24,7 @@ BLOCK = "```sh\n"
 
 
 def commands() -> list[list[str]]:
-    """The commands in the README's shell blocks, as a shell would split them."""
+    """Return the commands in the README's shell blocks, split as a shell does."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = [part.split("```")[0] for part in text.split(BLOCK)[1:]]
     lines = "".join(blocks).replace("\\\n", "").splitlines()
@@ -77,7 +77,7 @@ class Reader:
         return count(str(self.folder / ".pinpip" / "lake" / table))
 
     def log(self) -> str:
-        """What the commands in the other terminals said."""
+        """Return the log of the commands in the other terminals."""
         return (self.folder / "terminals.log").read_text(encoding="utf-8")
 
     def _own(self, text: str) -> str:
@@ -111,7 +111,7 @@ class Reader:
 
 
 def _targets() -> list[str]:
-    """What `make help` lists."""
+    """Return the targets that `make help` lists."""
     said = subprocess.run(
         ["make", "help"],  # noqa: S607  # as the README says it
         cwd=ROOT,

@@ -55,7 +55,7 @@ def consumed(home: Home, count: int) -> Home:
 
 @pytest.fixture(scope="module")
 def live(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A live table, and its quarantine, of all that a topic holds."""
+    """Write a whole topic to a live table and its quarantine."""
     topic = broker.create_topic()
     broker.produce(topic, payloads(COUNT), key=b"key")
     return consumed(kafka_home(tmp_path_factory.mktemp("live"), broker, topic), COUNT)
@@ -68,13 +68,13 @@ def replayed(home: Home, into: str, *bounds: str) -> None:
 
 
 def topic_of(home: Home) -> str:
-    """The topic of the pipeline."""
+    """Return the topic of the pipeline."""
     [topic] = home.config.pipeline("user").source.topics  # type: ignore[union-attr]  # it is Kafka
     return str(topic)
 
 
 def versions(home: Home, name: str) -> list[int]:
-    """The versions of a table and its quarantine."""
+    """Return the versions of a table and its quarantine."""
     return [version(home.uri(name + suffix)) for suffix in ("", "_quarantine")]
 
 
@@ -190,7 +190,7 @@ def test_a_stretch_of_time_is_cut_by_each_records_own_timestamp(
 
 @pytest.fixture(scope="module")
 def stream(aws: TestAws, tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, datetime]:
-    """A live table of a stream, and the second in which the later half of it began to arrive."""
+    """Write a stream to a live table; return the second in which its later half began to arrive."""
     name = aws.stream()
     put(aws, name, payloads(1000))
     middle = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
@@ -229,7 +229,7 @@ def test_a_stream_has_no_offsets(stream: tuple[Home, datetime]) -> None:
 def bounded(
     broker: Broker, topic: str, window: Window | None = None, chunk: int = 1000
 ) -> BoundedKafkaSource:
-    """A source over a window of `topic`."""
+    """Make a source over a window of `topic`."""
     return BoundedKafkaSource(broker.properties, [topic], "beside", window or Window(), chunk=chunk)
 
 
@@ -245,7 +245,7 @@ def everything(source: BoundedKafkaSource) -> list[Records]:
 
 
 def read_all(broker: Broker, topic: str, window: Window | None = None) -> list[bytes]:
-    """The values that a bounded source gives, sorted."""
+    """Return the values that a bounded source reads, sorted."""
     source = bounded(broker, topic, window)
     with opened(source, Recorder()):
         parts = everything(source)
@@ -343,7 +343,7 @@ def trim(broker: Broker, topic: str, before: int) -> None:
 
 @contextmanager
 def transactions(broker: Broker) -> Iterator[Producer]:
-    """A transactional producer."""
+    """Make a transactional producer."""
     producer = Producer(broker.properties | {"transactional.id": f"t{time.monotonic_ns()}"})
     producer.init_transactions(20)
     yield producer

@@ -21,7 +21,7 @@ NAMES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY")
 
 @pytest.fixture(scope="module")
 def lake() -> Iterator[tuple[Cloud, str]]:
-    """A cloud that is a proxy as well, and a lake in it."""
+    """Start a cloud that is also a proxy, and write a lake to it."""
     with cloud_behind_a_proxy() as cloud:
         root = f"s3://{cloud.direct.bucket()}"
         options = cloud.direct.storage_options()

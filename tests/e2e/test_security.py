@@ -84,14 +84,14 @@ def test_the_docs_list_each_command_with_exactly_these_rights() -> None:
 
 
 def rights_in(row: list[str]) -> set[str]:
-    """What a line of the docs' table says: its columns are command, topics, group."""
+    """Parse a row of the docs' table of rights: command, topics, group."""
     named = {"topics": row[1], "group": row[2]}
     return {f"{right} on the {what}" for what, right in named.items() if right != "-"}
 
 
 @contextmanager
 def serving(home: Home) -> Iterator[str]:
-    """The gateway of `home` while the block runs; the URL of its topic."""
+    """Run the gateway of `home` while the block runs; yield the URL of its topic."""
     config = home.config
     with home.running("gateway", log="gateway.log") as gateway:
         log = home.folder / "gateway.log"
@@ -193,7 +193,7 @@ def test_the_configuration_is_shown_without_its_passwords(
 
 
 def assert_keeps_secrets(home: Home, text: str) -> None:
-    """The password in force is in none of what was said."""
+    """Assert that no output contains the current password."""
     assert tree_of(home)["kafka"]["sasl.password"] not in text
 
 

@@ -18,7 +18,7 @@ ALIVE = len(VALUES) - DEAD
 
 
 def consumed(folder: Path, broker: Broker, tombstones: str | None) -> tuple[Home, str]:
-    """A home whose consumer has seen all of VALUES, and the line it closed with."""
+    """Consume all of VALUES; return the home and the consumer's last log line."""
     topic = broker.create_topic()
     broker.produce(topic, VALUES)
     home = kafka_home(folder, broker, topic)
@@ -33,7 +33,7 @@ def consumed(folder: Path, broker: Broker, tombstones: str | None) -> tuple[Home
 
 
 def archived(home: Home) -> pl.DataFrame:
-    """The records of the archive."""
+    """Read the records of the archive."""
     files = list((home.folder / "archive").rglob("*.parquet"))
     return pl.concat(map(pl.read_parquet, files)) if files else pl.DataFrame()
 

@@ -79,13 +79,13 @@ class Mix:
 
 
 def archived(home: Home) -> list[bytes]:
-    """The values in the archive, sorted."""
+    """Return the values in the archive, sorted."""
     files = list((home.folder / "archive").rglob("*.parquet"))
     return sorted(value for file in files for value in pl.read_parquet(file)["_value"])
 
 
 def status(home: Home) -> dict[int, dict[str, int]]:
-    """What `pinpip status` says of each partition."""
+    """Return what `pinpip status` prints for each partition."""
     done = home.run("status", "--json")
     assert done.returncode == 0, done.stderr
     [tree] = json.loads(done.stdout)

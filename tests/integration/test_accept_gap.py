@@ -54,7 +54,7 @@ def at(home: Home, offset: int) -> Callable[[], bool]:
 
 @pytest.fixture
 def lagging(broker: Broker, tmp_path: Path) -> tuple[Home, str]:
-    """A table and an archive of twenty records, and a topic whose next thirty have expired."""
+    """Write twenty records to a table and an archive, then let the topic's next thirty expire."""
     topic = broker.create_topic(1)
     home = kafka_home(tmp_path, broker, topic)
     change(
@@ -72,7 +72,7 @@ def accepting(home: Home, done: Callable[[], bool]) -> Home:
 
 
 def standing(home: Home) -> dict[str, int]:
-    """What `pinpip status` says of the one partition."""
+    """Return what `pinpip status` prints for the only partition."""
     [tree] = json.loads(invoke(home, "status", "--json").stdout)
     [row] = tree["partitions"]
     return {name: row[name] for name in ("lag", "gone", "expired")}
@@ -279,7 +279,7 @@ def test_each_sink_keeps_the_newest_gap_for_the_others(pair: Pair) -> None:
 
 
 def gaps(pair: Pair) -> list[Mapping[Partition, range]]:
-    """What a fresh sink on each of the three says."""
+    """Return the gaps that a fresh sink on each of the three finds."""
     both = [pair.log.partition(A), pair.log.partition(B)]
     found: list[Mapping[Partition, range]] = []
     sink: Sink

@@ -34,7 +34,7 @@ def served() -> Iterator[Cloud]:
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An environment that knows one profile and no addresses."""
+    """Leave an environment that has one profile and no endpoint addresses."""
     for name in [n for n in os.environ if n.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -47,7 +47,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def cloud(bare: None, served: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """The cloud, by way of the proxy."""
+    """Start the cloud behind the proxy."""
     del bare
     for name in ("HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, served.endpoint)

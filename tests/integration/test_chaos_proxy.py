@@ -25,20 +25,20 @@ CREATE = {"If-None-Match": "*"}
 
 @pytest.fixture(scope="module")
 def bucket(aws: TestAws) -> str:
-    """A bucket behind the proxy."""
+    """Create a bucket behind the proxy."""
     return aws.bucket()
 
 
 @pytest.fixture
 def proxy(aws: TestAws) -> Iterator[Rough]:
-    """A proxy in clear weather."""
+    """Start a proxy that injects no faults yet."""
     with rough(aws.endpoint, stall=0.3) as made:
         yield made
 
 
 @contextmanager
 def connected(endpoint: str) -> Iterator[http.client.HTTPConnection]:
-    """A client that tries nothing twice."""
+    """Connect a client that never retries."""
     where = urlsplit(endpoint)
     client = http.client.HTTPConnection(str(where.hostname), where.port, timeout=30)
     with closing(client):
@@ -46,7 +46,7 @@ def connected(endpoint: str) -> Iterator[http.client.HTTPConnection]:
 
 
 def stored(aws: TestAws, bucket: str, key: str) -> bytes | None:
-    """What is behind the proxy."""
+    """Read the object directly, past the proxy; None when it is absent."""
     s3 = aws.client("s3")
     listed = s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents", [])
     return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read()) if listed else None
@@ -77,7 +77,7 @@ def test_a_connection_is_kept(proxy: Rough, bucket: str) -> None:
 
 
 async def echoed(sent: bytes, end: bytes) -> bytes:
-    """What the proxy says to `sent`, before an upstream that answers with what it was asked."""
+    """Send `sent` through the proxy to an upstream that echoes; return the response."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = await reader.readuntil(end)
@@ -160,7 +160,7 @@ def test_a_cut_answer_promises_more_than_it_brings(aws: TestAws, proxy: Rough, b
 
 
 def request(method: str, *lines: str) -> Message:
-    """The head of a request."""
+    """Make the head of a request."""
     return Message(f"{method} /bucket/key HTTP/1.1", lines)
 
 

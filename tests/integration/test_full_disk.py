@@ -41,7 +41,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture
 def held(disk: SmallDisk) -> DeltaBackend:
-    """A table on it."""
+    """Make a table on the small disk."""
     return DeltaBackend(FolderStore(disk.root / "table"), dict, "clean", KAFKA)
 
 
@@ -52,13 +52,13 @@ def archive(disk: SmallDisk) -> ParquetBackend:
 
 
 def assert_once(held: Held, count: int) -> None:
-    """The first records of both partitions are there, each once and unchanged."""
+    """Assert that the first records of both partitions are stored, each once and unchanged."""
     kept = held.kept(records(count))
     assert_frame_equal(held.rows().select(kept.columns), kept, check_row_order=False)
 
 
 def assert_no_room(sink: Sink) -> None:
-    """The next batch is refused, and the hint says what to do."""
+    """Assert that the next batch is refused with a hint that says what to do."""
     with pytest.raises(TransientError, match=NO_ROOM) as told:
         sink.write(NEXT)
     assert "make room" in told.value.hint
@@ -142,7 +142,7 @@ def test_of_an_archive_the_partition_that_had_no_room_is_written_by_the_same_cal
 
 @pytest.fixture
 def home(tmp_path: Path, aws: TestAws) -> Iterator[tuple[Home, SmallDisk, str]]:
-    """A pipeline whose lake is a small disk, and its stream."""
+    """Configure a pipeline whose lake is a small disk; yield its stream as well."""
     stream = aws.stream(shards=1)
     made = kinesis_home(tmp_path, aws, stream)
     with small_disk(tmp_path / "lake", "4m") as disk:
@@ -156,7 +156,7 @@ def says(home: Home, text: str) -> bool:
 
 @contextmanager
 def on_a_full_disk(home: tuple[Home, SmallDisk, str], aws: TestAws) -> Iterator[Process]:
-    """A consumer that has written some rows and has no room for the next."""
+    """Run a consumer that has written some rows and has no room for more."""
     consumed, disk, stream = home
     put(aws, stream, payloads(100))
     with consumed.running("consume", "user") as consumer:

@@ -55,7 +55,7 @@ def put(url: str, path: str, body: Any) -> requests.Response:
 
 
 def last(aws: TestAws, stream: str, answer: dict[str, Any]) -> tuple[bytes, str]:
-    """Data and partition key of the record that `answer` names."""
+    """Read data and partition key of the record that the response names."""
     kinesis = aws.client("kinesis")
     iterator = kinesis.get_shard_iterator(
         StreamName=stream,
@@ -317,7 +317,7 @@ def test_a_stream_name_that_no_stream_can_have_is_400(url: str) -> None:
 
 
 def refused(code: str, status: int) -> tuple[AWSResponse, dict[str, Any]]:
-    """What botocore hands on when Kinesis refuses a call."""
+    """Make what botocore passes on when Kinesis refuses a call."""
     error = {"Code": code, "Message": "Rate exceeded for shard"}
     parsed = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
     return AWSResponse("http://kinesis", status, HTTPHeaders(), None), parsed
@@ -357,7 +357,7 @@ BROKEN = {"ErrorCode": "InternalFailure", "ErrorMessage": "Internal service fail
 
 
 def put_answered(stream: str, *calls: list[dict[str, str]]) -> requests.Response:
-    """The gateway's answer when Kinesis answers its calls with these entries, one per record."""
+    """Return the gateway's response when Kinesis returns these entries, one per record."""
     answers = ((AWSResponse("", 200, HTTPHeaders(), None), {"Records": c}) for c in calls)
     kinesis = kinesis_client(NOWHERE)
     refuse_calls(kinesis, answers)

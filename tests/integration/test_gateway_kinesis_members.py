@@ -19,7 +19,7 @@ LAST = 2**128 - 1
 
 @pytest.fixture(scope="module")
 def calls() -> list[dict[str, Any]]:
-    """What the gateway asked of Kinesis."""
+    """Return the list that collects the gateway's calls to Kinesis."""
     return []
 
 

@@ -50,7 +50,7 @@ ALICE: dict[str, str | int | float | bool] = {
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A gateway that comes to Kafka as alice."""
+    """Start a gateway that connects to Kafka as alice."""
     folder = tmp_path_factory.mktemp("rights")
     guard = Guard("SASL_PLAINTEXT", {"alice": "correct-horse"})
     with own_kafka(folder / "kafka", properties=BROKER, guard=guard) as kafka:

@@ -37,7 +37,7 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def secured(
     pem: Certificates, broker: Broker, *, patience: float = 20.0, limit: int = LIMIT
 ) -> Iterator[str]:
-    """A gateway over TLS; its URL."""
+    """Start a gateway over TLS; yield its URL."""
     tls = {"certificate": str(pem.server), "key": str(pem.server)}
     own = {"tls": tls, "request_timeout": patience, "max_connections": limit}
     with running(broker.properties, settings=Gateway.model_validate(own), served=["t"]) as url:
@@ -50,7 +50,7 @@ def trusting(pem: Certificates) -> ssl.SSLContext:
 
 @contextmanager
 def shaken(url: str, pem: Certificates) -> Iterator[socket.socket]:
-    """A connection over TLS."""
+    """Open a connection over TLS."""
     wrapped = trusting(pem).wrap_socket
     with connected(url) as client, wrapped(client, server_hostname="127.0.0.1") as secure:
         yield secure

@@ -43,7 +43,7 @@ def served() -> Iterator[Cloud]:
 
 @pytest.fixture
 def cloud(served: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cloud:
-    """An environment without an identity, in which the cloud is reached by way of the proxy."""
+    """Start a cloud behind the proxy, in an environment without an AWS identity."""
     for name in [n for n in os.environ if n.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -194,7 +194,7 @@ def test_keys_that_cannot_be_renewed_now_are_a_passing_fault(
 
 @pytest.fixture
 def home(cloud: Cloud, tmp_path: Path) -> Home:
-    """A pipeline from a stream into a bucket, without a word on AWS in its configuration."""
+    """Configure a pipeline from a stream to a bucket without any AWS settings."""
     made = kinesis_home(tmp_path, cloud.direct, cloud.direct.stream(1))
     change(made, "aws", {})
     change(made, "lake/root", f"s3://{cloud.direct.bucket()}/lake")

@@ -53,26 +53,26 @@ OLD, NEW = 2**61 + 1, 2**61 + 2
 
 
 def living(batch: Batch, epoch: int | None) -> Batch:
-    """The batch as of this life of its log."""
+    """Return the batch as read from the topic of this epoch."""
     spans = {p: replace(s, end=replace(s.end, epoch=epoch)) for p, s in batch.spans.items()}
     return replace(batch, spans=spans)
 
 
 def clean(where: Path, **target: Any) -> DeltaSink:
-    """A writer of the clean table that knows nothing yet."""
+    """Make a writer of the clean table that has read nothing yet."""
     own = replace(delta_target(str(where), dict, KAFKA, "clean"), **target)
     return DeltaSink("clean", own, FolderStore(where), SystemClock())
 
 
 def opened(where: Path, **target: Any) -> DeltaSink:
-    """A writer of the clean table that owns both partitions."""
+    """Make a writer of the clean table that owns both partitions."""
     sink = clean(where, **target)
     sink.positions([P0, P1])
     return sink
 
 
 def epochs(folder: Path) -> list[int | None]:
-    """The epochs that the table's positions are in, as a new reader finds them."""
+    """Return the epochs of the table's positions, as a new reader finds them."""
     found = clean(folder).positions([P0, P1])
     return [None if at is None else at.epoch for at in found.values()]
 
@@ -167,7 +167,7 @@ def test_an_archive_refuses_another_life_of_a_topic(tmp_path: Path) -> None:
 
 
 def second(**more: Any) -> dict[str, Any]:
-    """The target of the second incarnation."""
+    """Return the settings of the second incarnation's target."""
     return {"app": "pinpip/pin/2", "folder": rows.folder_of("2"), **more}
 
 
@@ -224,7 +224,7 @@ def test_of_two_that_begin_an_incarnation_with_the_same_partition_one_is_stale(
 
 
 def of_life(uri: str, options: Options, coordinates: Coordinates, incarnation: str) -> pl.DataFrame:
-    """The rows of one incarnation, as verify reads them."""
+    """Return the rows of one incarnation, as verify reads them."""
     table = DeltaTable(uri, storage_options=options())
     folder = rows.folder_of(incarnation)
     lives = Lives(table, options, coordinates, f"pinpip/pin/{incarnation}", folder)
@@ -297,7 +297,7 @@ def create(admin: AdminClient, topic: str) -> None:
 
 
 def reading(broker: Broker, partition: Partition, at: Position | None) -> Reader:
-    """A reader that was put there."""
+    """Make a reader that was sought to `at`."""
     reader = Reader(settings(broker.properties, "reader", 0), headers=False, chunk=1000)
     reader.consumer.incremental_assign(reader.place({partition: at}))
     return reader
@@ -339,7 +339,7 @@ def test_an_id_of_zeros_counts_as_unknown(
 
 @pytest.fixture
 def topic(broker: Broker) -> str:
-    """A topic of one partition with a hundred records."""
+    """Create a topic of one partition with a hundred records."""
     name = broker.create_topic(1)
     broker.produce(name, payloads(100))
     return name
@@ -423,7 +423,7 @@ def consumed(home: Home, count: int, *arguments: str) -> None:
 
 
 def refusal(home: Home) -> str:
-    """What a consumer says that does not start."""
+    """Return the error of a consumer that does not start."""
     done = home.run("consume", "user")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -431,7 +431,7 @@ def refusal(home: Home) -> str:
 
 
 def numbers(home: Home) -> list[int]:
-    """The numbers of the good payloads that the clean table holds."""
+    """Return the numbers of the valid payloads in the clean table."""
     return home.table()["ind"].sort().to_list()
 
 

@@ -46,7 +46,7 @@ real = pytest.mark.real_broker
 
 @pytest.fixture
 def backend(broker: Broker) -> KafkaBackend:
-    """A topic on the best broker."""
+    """Create a topic on the best broker."""
     return KafkaBackend(broker)
 
 

@@ -105,7 +105,7 @@ def test_children_of_a_split_on_moto_are_announced_once_it_ends(
 
 
 def end_closed_shards(client: "KinesisClient") -> None:
-    """The next answer is the last of its shard: moto never ends a closed shard by itself."""
+    """End the shard in the next response: moto never ends a closed shard by itself."""
 
     def end(parsed: dict[str, Any], **_: Any) -> None:
         parsed["NextShardIterator"] = None

@@ -45,7 +45,7 @@ JAVA = pytest.mark.skipif(
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """The documented example under an id of its own: moto's servers in one process share all."""
+    """Load the documented example under a unique id: moto's servers in one process share state."""
     text = (ROOT / "config.yaml").read_text().replace("id: demo", f"id: d{uuid4().hex[:8]}", 1)
     (tmp_path / "config.yaml").write_text(text)
     return configfile.load(tmp_path / "config.yaml")
@@ -62,13 +62,13 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A broker that the tests stop and kill."""
+    """Start a broker that the tests stop and kill."""
     with real_kafka(tmp_path_factory.mktemp("own"), properties=SOON_BACK) as own:
         yield own
 
 
 def broker_of(kafka: Kafka) -> Broker:
-    """What tests do to it."""
+    """Return the broker as the tests' helpers take it."""
     return Broker(kafka.bootstrap, "a test's own", real=True)
 
 

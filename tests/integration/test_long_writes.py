@@ -40,7 +40,7 @@ class Watched(Loop):
 
 
 def outage(seconds: float) -> Callable[[], None]:
-    """A hook that fails for so long, counted from its first call."""
+    """Make a hook that fails for `seconds` after its first call."""
     began: list[float] = []
 
     def fail() -> None:

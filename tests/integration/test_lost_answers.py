@@ -50,7 +50,7 @@ def client(url: str) -> GatewayClient:
 
 
 def sent(send: Send) -> dict[int, Result]:
-    """What was said of each record; all are said to be stored."""
+    """Return the result of each record; every one must be stored."""
     told = {
         r.key: result for batch in batches() for r, result in zip(batch, send(batch), strict=True)
     }

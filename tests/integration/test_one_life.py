@@ -33,7 +33,7 @@ OLD, NEW = 2**61 + 1, 2**61 + 2
 
 
 def archived(folder: Path, broker: Broker, topic: str) -> Home:
-    """A home whose pipeline keeps an archive beside its table."""
+    """Make a home whose pipeline writes an archive and a table."""
     home = kafka_home(folder, broker, topic)
     change(home, sinks=[{"delta": "user"}, {"parquet": str(folder / "archive"), "stage": "raw"}])
     return home
@@ -66,7 +66,7 @@ def holding(home: Home, count: int) -> Callable[[], bool]:
 
 
 def kept(home: Home) -> int:
-    """Records in the archive."""
+    """Count the records in the archive."""
     found = list((home.folder / "archive").rglob("*.parquet"))
     return sum(pl.read_parquet(path, columns=["_offset"]).height for path in found)
 
@@ -171,7 +171,7 @@ def test_the_source_hears_what_the_sinks_know_before_it_is_sought(
 
 
 def reading(broker: Broker, bound: dict[Partition, Known]) -> Reader:
-    """A reader that knows what sinks hold."""
+    """Make a reader that is bound to the sinks' positions."""
     reader = Reader(settings(broker.properties, "reader", 0), headers=False, chunk=1000)
     reader.placement.known |= bound
     return reader

@@ -26,7 +26,7 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture(scope="module")
 def home(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A topic of two partitions with 20 records each; the first 5 of partition 0 are gone."""
+    """Create a topic of two partitions with 20 records each; expire the first 5 of partition 0."""
     topic = broker.create_topic(2)
     broker.produce(topic, payloads(40))
     trim(broker, topic, 5)

@@ -85,24 +85,24 @@ class Place:
         )
 
     def delta(self, timeout: int = 30) -> DeltaSink:
-        """A sink by way of the proxy."""
+        """Make a sink behind the proxy."""
         return self.delta_sink(self.store(timeout), self.options(timeout))
 
     def delta_sink(self, store: S3Store, options: Options) -> DeltaSink:
-        """A sink on the table here."""
+        """Make a sink on this table."""
         target = delta_target(self.uri, options, KAFKA, "clean")
         return DeltaSink("clean", target, store, SystemClock())
 
     def parquet(self, timeout: int = 30) -> ParquetSink:
-        """A sink by way of the proxy."""
+        """Make a sink behind the proxy."""
         return ParquetSink(self.store(timeout), "raw", KAFKA, "archive")
 
     def table(self) -> DeltaBackend:
-        """The table, directly."""
+        """Return the table without the proxy."""
         return DeltaBackend(self._store(), self.direct.storage_options, "clean", KAFKA)
 
     def chains(self) -> ParquetBackend:
-        """The chains, directly."""
+        """Return the chains without the proxy."""
         return ParquetBackend(self._store(), "raw", KAFKA)
 
     def _store(self) -> S3Store:
@@ -110,7 +110,7 @@ class Place:
 
 
 def assert_once(held: DeltaBackend | ParquetBackend, count: int) -> None:
-    """The first records of both partitions are there, each once and unchanged."""
+    """Assert that the first records of both partitions are stored, each once and unchanged."""
     kept = held.kept(records(count))
     assert_frame_equal(held.rows().select(kept.columns), kept, check_row_order=False)
 
@@ -137,7 +137,7 @@ def place(aws: TestAws, proxy: Rough, bucket: str) -> Iterator[Place]:
 
 
 def met_in_turn(place: Place, sink: Sink, method: str, part: str) -> dict[Fault, Reactions]:
-    """What each fault of a creating request leads to, one after the other."""
+    """Inject each fault into a creating request in turn; return the reactions to each."""
     assert deliver(sink, STEP) == []
     told = {}
     for n, fault in enumerate(CREATING, 1):

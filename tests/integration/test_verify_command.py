@@ -31,12 +31,12 @@ def filled(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture
 def home(filled: Home, tmp_path: Path) -> Home:
-    """A copy of `filled` that a test may damage."""
+    """Copy `filled`, so that a test may damage it."""
     return copied(filled, tmp_path / "copy")
 
 
 def said(home: Home, incarnation: str) -> tuple[int, int, dict[str, int]]:
-    """The exit code of `pinpip verify`, the rows that it counts, and its findings by kind."""
+    """Run `pinpip verify`; return its exit code, its count of rows and its findings by kind."""
     change(home, "pipelines/user/incarnation", incarnation)
     done = invoke(home, "verify", "--grace", "0", "--json")
     [tree] = json.loads(done.stdout)

@@ -34,7 +34,7 @@ def examined(home: Home, plan: Plan | None = None) -> dict[str, Any]:
 
 
 def places(home: Home, plan: Plan | None = None) -> list[str]:
-    """What verify does not know; it finds no difference."""
+    """Return what verify reports as unknown; it must find no difference."""
     tree = examined(home, plan)
     assert tree["findings"] == []
     return [f"{u['where']}: {u['detail']}" for u in tree["unknown"]]
@@ -42,7 +42,7 @@ def places(home: Home, plan: Plan | None = None) -> list[str]:
 
 @pytest.fixture(scope="module")
 def topic(broker: Broker) -> str:
-    """Records of two partitions at least."""
+    """Create a topic that has records in at least two partitions."""
     topic = broker.create_topic()
     broker.produce(topic, payloads(COUNT))
     return topic
@@ -64,7 +64,7 @@ def filled(broker: Broker, topic: str, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def home(filled: Home, tmp_path: Path) -> Home:
-    """A copy of `filled` that a test may damage."""
+    """Copy `filled`, so that a test may damage it."""
     copy = copied(filled, tmp_path / "copy")
     sinks = [{"delta": "user"}, {"parquet": str(copy.folder / "archive")}]
     change(copy, "pipelines/user/sinks", sinks)
@@ -73,7 +73,7 @@ def home(filled: Home, tmp_path: Path) -> Home:
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """A broker that tells no topic ids; the call ends it."""
+    """Hide topic ids as an old broker does; calling the result ends that."""
     monkeypatch.setattr(TopicIds, "answers", lambda *_: {})
     return monkeypatch.undo
 
@@ -183,7 +183,7 @@ def test_a_stream_whose_creation_is_not_told_is_not_known(
 
 
 def dated(pair: Pair, first: int, last: int, epoch: int | None) -> Any:
-    """Records [first, last) of both partitions, of this life."""
+    """Return records [first, last) of both partitions, read in this epoch."""
     batch = pair.log.batch({A: (first, last), B: (first, last)})
     spans = {p: replace(s, end=replace(s.end, epoch=epoch)) for p, s in batch.spans.items()}
     return replace(batch, spans=spans)

@@ -26,7 +26,7 @@ COUNT = 6000
 
 
 def with_archive(home: Home) -> Home:
-    """The same pipeline, with a raw archive."""
+    """Configure the same pipeline with a raw archive."""
     tree = yaml.safe_load(home.config_path.read_text(encoding="utf-8"))
     tree["pipelines"]["user"]["sinks"].append({"parquet": str(home.folder / "archive")})
     home.config_path.write_text(yaml.safe_dump(tree), encoding="utf-8")
@@ -50,12 +50,12 @@ def live(broker: Broker, tmp_path: Path) -> Home:
 
 
 def kinds(tree: dict[str, Any]) -> set[str]:
-    """What was found."""
+    """Return the kinds of the findings."""
     return {finding["kind"] for finding in tree["findings"]}
 
 
 def topic_of(home: Home) -> str:
-    """The topic of the pipeline."""
+    """Return the topic of the pipeline."""
     [topic] = home.config.pipeline("user").source.topics  # type: ignore[union-attr]  # it is Kafka
     return str(topic)
 
@@ -146,7 +146,7 @@ def test_markers_and_aborted_records_are_gaps_and_no_finding(
 
 @contextmanager
 def transactions(broker: Broker, topic: str) -> Iterator[Any]:
-    """What writes values to partition 0 in one transaction."""
+    """Yield a function that writes values to partition 0 in one transaction."""
     producer = Producer(broker.properties | {"transactional.id": f"of {topic}"})
     producer.init_transactions(20)
 

@@ -19,7 +19,7 @@ COUNT = 40
 
 
 def said(home: Home, *arguments: str) -> tuple[int, str]:
-    """The exit code of `pinpip verify`, and its last line."""
+    """Run `pinpip verify`; return its exit code and its last line."""
     done = invoke(home, "verify", *arguments)
     return done.exit_code, done.output.strip().splitlines()[-1]
 
@@ -39,7 +39,7 @@ def filled(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture
 def home(filled: Home, tmp_path: Path) -> Home:
-    """A copy of `filled` that a test may damage."""
+    """Copy `filled`, so that a test may damage it."""
     return copied(filled, tmp_path / "copy")
 
 
@@ -56,7 +56,7 @@ def test_offline_the_line_says_that_unread_records_are_not_known(home: Home) -> 
 
 @pytest.fixture
 def away(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """The same tables, and a broker that does not answer."""
+    """Return the same tables with a broker that does not respond."""
     change(home, "kafka/bootstrap.servers", "127.0.0.1:9")
     monkeypatch.setattr("consumers.kafka.client.REQUEST_TIMEOUT_S", 1.0)
     return home

@@ -7,13 +7,13 @@ from consumers.kinesis.kpl import MAGIC, UserRecord
 
 
 def varint(value: int) -> bytes:
-    """A protobuf varint."""
+    """Encode a protobuf varint."""
     low, rest = value & 0x7F, value >> 7
     return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
 
 
 def chunk(number: int, data: bytes) -> bytes:
-    """A length-delimited protobuf field."""
+    """Encode a length-delimited protobuf field."""
     return varint(number << 3 | 2) + varint(len(data)) + data
 
 

@@ -23,7 +23,7 @@ class TestAws:
         return Aws.model_validate({"endpoint_url": self.endpoint, **keys})
 
     def storage_options(self) -> dict[str, str]:
-        """What delta-rs and polars need for its S3."""
+        """Return the options that delta-rs and polars need for this S3."""
         return {
             "aws_endpoint_url": self.endpoint,
             "aws_allow_http": "true",
@@ -34,7 +34,7 @@ class TestAws:
         }
 
     def client(self, service: str) -> Any:
-        """A boto3 client."""
+        """Make a boto3 client."""
         return boto3.session.Session().client(
             service,  # type: ignore[call-overload]  # any service's name
             endpoint_url=self.endpoint,
@@ -44,13 +44,13 @@ class TestAws:
         )
 
     def bucket(self) -> str:
-        """A new, empty bucket's name."""
+        """Create an empty bucket; return its name."""
         name = f"b-{uuid4().hex[:12]}"
         self.client("s3").create_bucket(Bucket=name)
         return name
 
     def stream(self, shards: int = 2) -> str:
-        """A new, active stream's name."""
+        """Create a stream and wait until it is active; return its name."""
         name = f"s-{uuid4().hex[:12]}"
         kinesis = self.client("kinesis")
         kinesis.create_stream(StreamName=name, ShardCount=shards)

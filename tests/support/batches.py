@@ -44,7 +44,7 @@ def delta_target(
     coordinates: Coordinates,
     stage: Literal["clean", "rejected"],
 ) -> Target:
-    """The clean table, or the quarantine, which puts commits without rows off."""
+    """Return the target of the clean table or the quarantine; the latter defers empty commits."""
     metadata = dict(coordinates.metadata)
     clean = CLEAN_SCHEMA | metadata | {RESCUED: pl.String()}
     return Target(
@@ -66,7 +66,7 @@ class Log:
     source: str = "demo.pin"
 
     def partition(self, index: int) -> Partition:
-        """The partition or shard of this number."""
+        """Return the partition or shard of this number."""
         kafka = self.coordinates.sub is None
         return Partition(self.source, str(index) if kafka else f"shardId-{index:012d}")
 
@@ -87,7 +87,7 @@ class Log:
         return 2 * (position.number - FIRST_SEQUENCE) + position.sub + 1
 
     def batch(self, parts: Mapping[int, tuple[int, int]]) -> Batch:
-        """Records [first, last) of each partition given by number."""
+        """Make a batch of records [first, last) of each partition, given by number."""
         rows = [self._row(index, n) for index, (i, j) in parts.items() for n in range(i, j)]
         good = [row for row in rows if not _bad(row)]
         bad = [row for row in rows if _bad(row)]
@@ -103,7 +103,7 @@ class Log:
         )
 
     def without_rows(self, parts: Mapping[int, tuple[int, int]]) -> Batch:
-        """The same stretch where there was nothing to keep: compacted or filtered out."""
+        """Make the batch of the same ranges without rows, as after compaction or a filter."""
         full = self.batch(parts)
         return Batch(
             full.raw.clear(),
@@ -114,7 +114,7 @@ class Log:
         )
 
     def after_gap(self, batch: Batch, index: int, held: int) -> Batch:
-        """The batch for a sink at the record `held`: those up to the batch's first have expired."""
+        """Make the batch that follows a gap: the records from `held` to its first have expired."""
         partition = self.partition(index)
         span = batch.spans[partition]
         gap = replace(span, start=self.position(held), first=span.start)

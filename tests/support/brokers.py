@@ -46,7 +46,7 @@ class Broker:
         return self.properties | ({} if self.real else fast)
 
     def create_topic(self, partitions: int = MOCK_PARTITIONS, **config: str) -> str:
-        """A topic of its own; the mock cluster knows only topics of four partitions."""
+        """Create a topic with a new name; the mock cluster has topics of four partitions only."""
         topic = f"t{uuid4().hex[:12]}"
         if self.real:
             config = {name.replace("_", "."): value for name, value in config.items()}
@@ -107,7 +107,7 @@ class Broker:
 
 @contextmanager
 def mock_broker() -> Iterator[Broker]:
-    """The mock cluster of librdkafka in this process."""
+    """Start librdkafka's mock cluster in this process."""
     with embedded_kafka() as bootstrap:
         yield Broker(bootstrap, "librdkafka's mock cluster", real=False)
 
@@ -138,7 +138,7 @@ def is_from(*least: int) -> bool:
 
 @contextmanager
 def own_kafka(folder: Path, **options: Any) -> Iterator[Kafka]:
-    """A real broker with `options` of real_kafka's for one test module, or its tests skipped."""
+    """Start a real broker with `options` of real_kafka, or skip the tests."""
     if not has_jars():
         pytest.skip("needs an Apache Kafka of its own: install Java and Maven")
     guard: Guard | None = options.get("guard")
@@ -150,7 +150,7 @@ def own_kafka(folder: Path, **options: Any) -> Iterator[Kafka]:
 
 @contextmanager
 def best_broker(folder: Path) -> Iterator[Broker]:
-    """The broker that PINPIP_TEST_KAFKA names, or the first rung of the ladder that holds.
+    """Start the broker that PINPIP_TEST_KAFKA names, or the first that is available.
 
     It names an address, or one of the rungs `docker`, `jars` and `mock`.
     """
@@ -179,7 +179,7 @@ def _ladder(folder: Path) -> Iterator[Broker]:
 
 
 def _in_docker(held: ExitStack) -> tuple[Broker | None, str]:
-    """A broker in a container, or why there is none although Docker answers."""
+    """Start a broker in a container, or return why there is none although Docker answers."""
     if not docker_answers():
         return None, ""
     try:

@@ -22,7 +22,7 @@ class Certificates:
 
 
 def certificates(folder: Path) -> Certificates:
-    """A new authority and a server's certificate for loopback, good for an hour."""
+    """Make a new authority and a server certificate for loopback, valid for an hour."""
     folder.mkdir(parents=True, exist_ok=True)
     root, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _certificate("tests' authority", root.public_key(), root, ca=True)

@@ -14,7 +14,7 @@ from tests.support.processes import Home
 
 
 def the_error(done: "CompletedProcess[str]") -> str:
-    """The one error that ended a command: a line that says what, and mostly one that says next."""
+    """Return the only error that ended a command: one line that says what, usually a next step."""
     logged = ("[warning  ]", "|FATAL|rdkafka#")
     lines = [line for line in done.stderr.splitlines() if not any(mark in line for mark in logged)]
     assert done.returncode == 1, done.stderr + done.stdout
@@ -25,12 +25,12 @@ def the_error(done: "CompletedProcess[str]") -> str:
 
 
 def tree_of(home: Home) -> dict[str, Any]:
-    """The configuration as it stands in the file."""
+    """Return the configuration as it stands in the file."""
     return dict(yaml.safe_load(home.config_path.read_text(encoding="utf-8")))
 
 
 def copied(home: Home, folder: Path) -> Home:
-    """A copy of `home`, lake included, that a test may damage."""
+    """Copy `home`, lake included, so that a test may damage it."""
     copy = Home(Path(shutil.copytree(home.folder, folder)))
     change(copy, "lake/root", str(copy.folder / "lake"))
     return copy

@@ -13,7 +13,7 @@ from tests.support.processes import Home, until
 
 @contextmanager
 def consuming(home: Home, **options: Any) -> Iterator[Callable[[], bool]]:
-    """The home's pipeline runs as long as the block does; its error is raised at the end.
+    """Run the home's pipeline in a thread while the block runs; raise its error at the end.
 
     The block is told when it has ended by itself.
     """

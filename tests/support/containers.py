@@ -43,7 +43,7 @@ def docker_answers() -> bool:
 
 @contextmanager
 def kafka_container(image: str = IMAGE, **more: str) -> Iterator[str]:
-    """The bootstrap servers of a node in a container of `image`, which `more` variables configure.
+    """Start a node in a container of `image`, configured by `more`; yield its bootstrap servers.
 
     Raises NoContainer when Docker cannot pull or create it, RuntimeError with the end of its log
     when it runs and Kafka does not answer.
@@ -77,7 +77,7 @@ def _published(container: "DockerContainer", more: Mapping[str, str]) -> str:
 
 
 def _variables(address: str) -> dict[str, str]:
-    """A node that is broker and controller, and that its clients find at `address`.
+    """Return the variables of a node that is broker and controller, reachable at `address`.
 
     It calls itself as a broker too (transactions are verified so), where `address` leads nowhere.
     """

@@ -36,7 +36,7 @@ class Rule:
     _row: int = 0
 
     def next(self) -> Cut | None:
-        """What the next request meets."""
+        """Return the fault of the next request; None lets it pass."""
         if self._row == self.most or self.rng.random() >= self.share:
             self._row = 0
             return None
@@ -46,13 +46,13 @@ class Rule:
         return cut
 
     def part(self, whole: bytes) -> bytes:
-        """The start of `whole`, at least a byte and never all."""
+        """Return the start of `whole`: at least one byte, never all."""
         return whole[: self.rng.randrange(1, len(whole))]
 
 
 @contextmanager
 def cutting(upstream: str, rule: Rule) -> Iterator[str]:
-    """The URL of a proxy before `upstream`, as long as the block runs."""
+    """Start a proxy before `upstream` while the block runs; yield its URL."""
     place = urlsplit(upstream)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

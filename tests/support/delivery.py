@@ -12,7 +12,7 @@ Reactions = list[type[Exception]]
 
 
 def records(count: int) -> Batch:
-    """The first `count` records of both partitions."""
+    """Return the first `count` records of both partitions."""
     return LOG.batch({0: (0, count), 1: (0, count)})
 
 

@@ -81,7 +81,7 @@ class Case(NamedTuple):
 
 
 def case(seed: int) -> Case:
-    """The case of this seed: one to four requests, perhaps damaged, in one to many segments."""
+    """Make the case of this seed: 1 to 4 requests, perhaps damaged, in one or more segments."""
     rng = random.Random(seed)
     stream = b"".join(_request(rng) for _ in range(rng.choice([1, 1, 2, 3, 4])))
     if rng.random() < 0.15:
@@ -114,7 +114,7 @@ def _more(rng: random.Random) -> list[bytes]:
 
 
 def _doubled(rng: random.Random) -> bytes:
-    """A second header that frames a body."""
+    """Add a second header that frames a body."""
     return rng.choice([b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n"])
 
 

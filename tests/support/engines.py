@@ -36,13 +36,13 @@ def put_entry(uri: str, *actions: Action) -> None:
 
 
 def asks_of_readers(features: list[str], version: int = 3) -> Action:
-    """The table's protocol, when its readers and writers must know these features."""
+    """Make a protocol action that requires these features of readers and writers."""
     named = {"minReaderVersion": version, "minWriterVersion": 7, "writerFeatures": features}
     return {"protocol": named | ({"readerFeatures": features} if version == 3 else {})}
 
 
 def maps_columns(uri: str) -> Action:
-    """The table's metadata, with its columns mapped by name (here to their own names)."""
+    """Make a metadata action that maps columns by name, here to their own names."""
     actions = [json.loads(line) for path in _entries(uri) for line in path.read_text().splitlines()]
     newest: Action = [action["metaData"] for action in actions if "metaData" in action][-1]
     schema = json.loads(newest["schemaString"])
@@ -58,7 +58,7 @@ def _entries(uri: str) -> list[Path]:
 
 
 def adds(uri: str) -> list[Action]:
-    """The `add` actions of the table's files, by modification time; no checkpoint is read."""
+    """Return the `add` actions of the table's files by modification time; ignore checkpoints."""
     found: dict[str, Action] = {}
     for path in _entries(uri):
         for action in map(json.loads, path.read_text().splitlines()):
@@ -118,7 +118,7 @@ def rewrite(
 
 
 def _read(uri: str, add: Action) -> pl.DataFrame:
-    """A file's rows; what was INT96 has a time zone again."""
+    """Read a file's rows; give INT96 columns their time zone again."""
     found = pl.read_parquet(f"{uri}/{add['path']}", hive_partitioning=False)
     return found.with_columns(cs.datetime("ns").cast(TIMESTAMP))
 
@@ -128,7 +128,7 @@ def _remove(add: Mapping[str, Any]) -> Action:
 
 
 def _vector(folder: Path, rows: Collection[int], storage: Literal["i", "u"]) -> Action:
-    """The descriptor of a deletion vector for these row numbers."""
+    """Make the descriptor of a deletion vector for these row numbers."""
     body = _bitmap(rows)
     about = {"storageType": storage, "sizeInBytes": len(body), "cardinality": len(rows)}
     if storage == "i":

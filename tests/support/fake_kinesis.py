@@ -33,7 +33,7 @@ class FakeClock:
         return self.seconds
 
     def now(self) -> datetime:
-        """The same as a time of day."""
+        """Return the same moment as a date and time."""
         return _START + timedelta(seconds=self.seconds)
 
     def sleep(self, seconds: float) -> None:
@@ -42,7 +42,7 @@ class FakeClock:
 
 
 def fault(code: str, operation: str = "GetRecords", status: int = 400) -> ClientError:
-    """An error as botocore raises it."""
+    """Make an error as botocore raises it."""
     error: Any = {
         "Error": {"Code": code, "Message": f"{code} was asked for"},
         "ResponseMetadata": {"HTTPStatusCode": status},
@@ -180,7 +180,7 @@ class FakeKinesis:
         return {"ShardIterator": self._iterator(name, after)}
 
     def _before(self, records: list[dict[str, Any]], asked: str) -> int:
-        """The number before the first record whose own is `asked` or comes later in text order."""
+        """Return the number before the first record at or after `asked` in text order."""
         if len(asked) >= self.width:
             return int(asked) - 1
         earlier = [r for r in records if r["SequenceNumber"] < asked]

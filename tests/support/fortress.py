@@ -44,7 +44,7 @@ class Fortress:
     shown: Certificates
 
     def home(self, folder: Path, user: str = "alice", **changed: str) -> Home:
-        """A home with topics of its own, and what `user` needs to know to reach them."""
+        """Make a home with new topics and the credentials of `user`."""
         identity = f"c{uuid4().hex[:8]}"
         self._prepare(identity)
         known = {
@@ -101,7 +101,7 @@ def _binding(identity: str, user: str, right: str) -> AclBinding:
 
 @contextmanager
 def fortress(folder: Path) -> Iterator[Fortress]:
-    """The broker as long as the block runs, or the test skipped without Java and Maven."""
+    """Start the broker while the block runs, or skip the test without Java and Maven."""
     shown = certificates(folder / "certificates")
     properties = {
         "sasl.enabled.mechanisms": "SCRAM-SHA-512",

@@ -31,7 +31,7 @@ class GatewayProcess(NamedTuple):
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that no process listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -40,7 +40,7 @@ def free_port() -> int:
 def gateway_process(
     home: Home, port: int | None = None, **settings: object
 ) -> Iterator[GatewayProcess]:
-    """A gateway over `home`'s configuration, as long as the block runs."""
+    """Run `pinpip gateway` with the configuration of `home` while the block runs."""
     own = free_port() if port is None else port
     change(home, "gateway", {"port": own, **settings})
     with home.running("gateway", log="gateway.log") as process:

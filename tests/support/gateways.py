@@ -41,7 +41,7 @@ def running(
     kinesis: Any = None,
     served: Collection[str] = (),
 ) -> Iterator[str]:
-    """A gateway on loopback; its URL without a stage."""
+    """Run a gateway on loopback; yield its URL without a stage."""
     port = KafkaProducer(kafka) if isinstance(kafka, Mapping) else kafka
     cluster = KafkaCluster(kafka if isinstance(kafka, Mapping) else NO_BROKER)
     streams = kinesis or kinesis_client(NOWHERE)
@@ -62,7 +62,7 @@ def running(
 
 
 def read(bootstrap: str, topic: str, count: int, partitions: int = 4) -> list[Read]:
-    """The first `count` records of the topic, by partition and offset; fails when fewer come."""
+    """Read the first `count` records of the topic, by partition and offset; fail on fewer."""
     with _reading(bootstrap, topic, partitions) as consumer:
         messages = consumer.consume(count, timeout=PATIENCE)
     assert len(messages) == count

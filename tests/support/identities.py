@@ -75,7 +75,7 @@ class Cloud:
         }
 
     def users(self) -> dict[str, set[str]]:
-        """The keys that each library showed since the calls were last cleared."""
+        """Return the keys that each library used since the calls were last cleared."""
         return {
             c.library: {o.key for o in self.calls if o.library == c.library} for c in self.calls
         }
@@ -92,7 +92,7 @@ class Cloud:
         return Response(_ROLES.format(action[0], self.keys()), content_type="text/xml")
 
     def refusal(self, bucket: str, region: str) -> Response | None:
-        """What S3 says to a request for a bucket that is signed for another region."""
+        """Make S3's response to a request for a bucket that is signed for another region."""
         own = self.regions.get(bucket, region)
         if own == region:
             return None
@@ -147,7 +147,7 @@ def cloud_behind_a_proxy(tls: SSLContext | None = None, plain: str = "") -> Iter
 
 
 def written(folder: Path, name: str, text: str) -> str:
-    """A file's path, once it has `text`."""
+    """Write `text` to a file; return its path."""
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return str(path)

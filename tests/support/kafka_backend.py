@@ -24,5 +24,5 @@ class KafkaBackend:
         self.broker.produce(self.topic, values)
 
     def source(self, **options: object) -> KafkaSource:
-        """A member of the group."""
+        """Make a member of the group."""
         return KafkaSource(self.broker.consumer_properties, [self.topic], self.group, **options)  # type: ignore[arg-type]  # options of the tests

@@ -36,5 +36,5 @@ class KinesisBackend:
         return str(_HASHES // self._shards * (n % self._shards) + 1)
 
     def source(self) -> Source:
-        """A source of the stream, from its first record."""
+        """Make a source of the stream, from its first record."""
         return KinesisSource(self._client, self._stream, clock=SystemClock())

@@ -12,17 +12,17 @@ A, B = "shardId-000000000000", "shardId-000000000001"
 
 
 def source_of(kinesis: FakeKinesis, **options: Any) -> KinesisSource:
-    """A source of the fake stream."""
+    """Make a source of the fake stream."""
     return KinesisSource(kinesis.client, STREAM, clock=kinesis.clock, **options)
 
 
 def of(shard: str) -> Partition:
-    """The partition of a shard."""
+    """Return the partition of a shard."""
     return Partition(STREAM, shard)
 
 
 def drain(source: KinesisSource, seconds: float = 40.0) -> list[Records]:
-    """What comes within `seconds` of the fake clock."""
+    """Poll for `seconds` of the fake clock; return what came."""
     clock: Clock = source._clock
     deadline, parts = clock.monotonic() + seconds, list[Records]()
     while clock.monotonic() < deadline and not source.exhausted:
@@ -38,5 +38,5 @@ def everything(kinesis: FakeKinesis, listener: Recorder, **options: Any) -> list
 
 
 def flat(parts: list[Records]) -> list[bytes | None]:
-    """The values of `parts` in order."""
+    """Return the values of `parts` in order."""
     return [value for part in parts for value in values(part)]

@@ -46,7 +46,7 @@ def without_links() -> None:
 
 @contextmanager
 def exfat_disk(folder: Path) -> Iterator[Path]:
-    """An exFAT disk, mounted as long as the block runs; the test is skipped where none can be."""
+    """Mount an exFAT disk while the block runs, or skip the test where that is impossible."""
     image, mount = folder / "exfat.img", folder / "exfat"
     mount.mkdir()
     with image.open("wb") as file:

@@ -54,7 +54,7 @@ def load(url: str, topic: str) -> Iterator[Load]:
 
 
 def assert_so(under: Load, bootstrap: str, topic: str) -> None:
-    """The topic holds what the clients were told, where they were told, and nothing twice."""
+    """Assert that the topic has each record where its client was told, and none twice."""
     held = everything(bootstrap, topic)
     places: dict[tuple[str, object], tuple[bytes | None, bytes | None]]
     places = {(str(r.partition), r.offset): (r.key, r.value) for r in held}

@@ -22,7 +22,7 @@ def request(
     media: bytes = JSON,
     line: bytes | None = None,
 ) -> bytes:
-    """A request that is right but for what is given."""
+    """Make a request that is valid but for the given parts."""
     first = line or b"POST " + rng.choice(PATHS).encode() + b" HTTP/1.1"
     size = str(len(body)).encode() if length is None else length
     sized = b"Content-Length: " + size + b"\r\n" if size else b""
@@ -44,7 +44,7 @@ def noise(rng: random.Random) -> bytes:
 
 
 def line(rng: random.Random) -> bytes:
-    """A request line that is wrong."""
+    """Make an invalid request line."""
     wrong = [
         b"POST /topics/t HTTP/9.9",
         b"POST /topics/t HTTP",
@@ -65,7 +65,7 @@ def line(rng: random.Random) -> bytes:
 
 
 def header(rng: random.Random) -> bytes:
-    """A header that is wrong."""
+    """Make an invalid header."""
     wrong = [
         b"No Colon Here\r\n",
         b": no name\r\n",
@@ -85,7 +85,7 @@ def header(rng: random.Random) -> bytes:
 
 
 def media(rng: random.Random) -> bytes:
-    """A content type that is none of the route's."""
+    """Make a content type that the route does not accept."""
     wrong = [
         b"text/plain",
         b"application/vnd.kafka.avro.v2+json",
@@ -97,7 +97,7 @@ def media(rng: random.Random) -> bytes:
 
 
 def length(rng: random.Random) -> bytes:
-    """A length that is none, or not the body's; the client then sends no more."""
+    """Make an invalid length, or one that is not the body's; the client sends no more."""
     wrong = [b"-1", b"x", b"1e3", b"0x10", b"+5", b"1, 2", b"99999999999999999999", b" ", b"\xb2"]
     wrong += [str(len(GOOD) + rng.randrange(1, 9999)).encode(), str(rng.randrange(1, 50)).encode()]
     wrong += [str(11 * 1024 * 1024).encode()]
@@ -134,7 +134,7 @@ def chunks(rng: random.Random) -> bytes:
 
 
 def body(rng: random.Random) -> bytes:
-    """A body that is no records."""
+    """Make a body without valid records."""
     cut = GOOD[: rng.randrange(len(GOOD) - 1)]
     broken = bytearray(GOOD)
     broken[rng.randrange(len(GOOD) - 1)] = rng.choice(b"\x00\x01\x1f\xff\xc0\xe2")
@@ -157,13 +157,13 @@ def body(rng: random.Random) -> bytes:
 
 
 def base64(rng: random.Random) -> bytes:
-    """A binary value that is no base64."""
+    """Make a binary value that is not base64."""
     value = rng.choice([1, True, {}, [], "x", "YQ", "YWJj=", "Y Q==", "YQ==\n", "é", "_-=="])
     return request(rng, json.dumps({"records": [{"value": value}]}).encode(), media=BINARY)
 
 
 def stream(rng: random.Random) -> bytes:
-    """Records for Kinesis that are none."""
+    """Make invalid records for Kinesis."""
     path = rng.choice(STREAMS).encode()
     name = rng.choice(["records", "Data", "PartitionKey", "x"])
     tree = {name: rng.choice(WRONG_VALUES), "PartitionKey": rng.choice(["", None, [], "k" * 257])}

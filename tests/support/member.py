@@ -44,7 +44,7 @@ class Member:
         self.turn()
 
     def turn(self, times: int = 1) -> None:
-        """Some turns; none when it is in the midst of one."""
+        """Run some turns; none during a turn."""
         if self.busy:
             return
         self.busy = True
@@ -56,7 +56,7 @@ class Member:
 
 
 def failing(*faults: Exception) -> Callable[[], None]:
-    """A hook that raises each of `faults` once."""
+    """Make a hook that raises each of `faults` once."""
     left = list(faults)
 
     def fail() -> None:
@@ -72,5 +72,5 @@ def fill(broker: MemoryBroker, partition: Partition, n: int, value: bytes = b"go
 
 
 def offsets(table: MemoryTable, partition: Partition) -> list[int]:
-    """The offsets of a partition's rows, in the order they were written."""
+    """Return the offsets of a partition's rows in the order of writing."""
     return [offset for p, offset in table.rows if p == partition]

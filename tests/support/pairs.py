@@ -57,17 +57,17 @@ class Pair:
         return DeltaTable(self.uri(stage), storage_options=self.options())
 
     def sink(self, stage: Stage) -> DeltaSink:
-        """A fresh sink on one of the tables."""
+        """Make a fresh sink on one of the tables."""
         uri = self.uri(stage)
         where = delta_target(uri, self.options, self.coordinates, stage)
         return DeltaSink(stage, where, open_store(uri, self.aws), SystemClock())
 
     def archiver(self) -> ParquetSink:
-        """A fresh sink on the archive."""
+        """Make a fresh sink on the archive."""
         return ParquetSink(self.archive.store, "raw", self.coordinates, "archive")
 
     def write(self, *batches: Batch, stages: tuple[Stage, ...] = ("clean", "rejected")) -> None:
-        """What a consumer does from its start to its clean stop."""
+        """Write the log as a consumer does from its start to a clean stop."""
         for stage in stages:
             with closing(self.sink(stage)) as sink:
                 sink.positions([self.log.partition(A), self.log.partition(B)])
@@ -75,14 +75,14 @@ class Pair:
                     sink.write(batch)
 
     def archived(self, *batches: Batch) -> None:
-        """What the same consumer does with its archive."""
+        """Write the archive as the same consumer does."""
         with closing(self.archiver()) as sink:
             sink.positions([self.log.partition(A), self.log.partition(B)])
             for batch in batches:
                 sink.write(batch)
 
     def objects(self, index: int) -> list[Path]:
-        """The archive's objects of a partition, in order; in a folder."""
+        """Return the archive's objects of a partition, in order; for a folder."""
         return sorted(Path(self.uri("archive")).rglob(f"*{self.log.partition(index).id}+*.parquet"))
 
     def drop(self, stage: Stage, index: int, n: int) -> None:
@@ -121,7 +121,7 @@ class Pair:
         self.commit(stage, transactions.write(lookup, own, position, self.coordinates, 1))
 
     def logs(self, stage: Stage) -> list[Path]:
-        """The JSON commits, oldest first."""
+        """Return the JSON commits, oldest first."""
         return sorted(Path(self.uri(stage), "_delta_log").glob("*.json"))
 
     def forget(self, stage: Stage, *, but: int = 0) -> None:

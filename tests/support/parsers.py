@@ -89,7 +89,7 @@ class Ours:
         await send({"type": "http.response.body", "body": b""})
 
     async def read(self, segments: Sequence[bytes]) -> Outcome:
-        """What a new connection makes of `segments` and an end."""
+        """Feed `segments` and an end of file to a new connection; return the outcome."""
         self._seen, wire, state = [], _Wire(), ServerState()
         connection: Any = self._made(config=self._config, server_state=state, app_state={})
         connection.connection_made(wire)
@@ -118,7 +118,7 @@ def _statuses(written: bytes) -> list[int]:
 
 
 def h11_reads(stream: bytes) -> list[Seen]:
-    """The requests that h11 finds in `stream` and an end; it refuses every upgrade."""
+    """Return the requests that h11 finds in `stream`; it refuses every upgrade."""
     seen: list[Seen] = []
     rest: bytes | None = stream
     while rest:
@@ -161,7 +161,7 @@ def _origin_form(target: bytes) -> bytes:
 
 
 def _after(connection: h11.Connection) -> bytes | None:
-    """What follows the request on this connection; None when it is the last one."""
+    """Return the bytes after the request; None when it is the connection's last."""
     connection.send(h11.Response(status_code=400, headers=[("Content-Length", "0")]))
     connection.send(h11.EndOfMessage())
     return connection.trailing_data[0] if connection.our_state is h11.DONE else None

@@ -40,7 +40,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -
 
 
 def payload(number: int) -> bytes:
-    """A user record whose key is `number`; every fiftieth is no JSON."""
+    """Make a user record whose key is `number`; every fiftieth is not JSON."""
     if number % BAD_EVERY == 0:
         return b"no JSON: %d" % number
     joined = b'"date_joined": "2016-01-02T03:04:05"'
@@ -52,7 +52,7 @@ def payload(number: int) -> bytes:
 
 
 def payloads(count: int, since: int = 0) -> list[bytes]:
-    """The payloads of `count` numbers from `since` on."""
+    """Make the payloads of `count` numbers from `since` on."""
     return [payload(n) for n in range(since, since + count)]
 
 
@@ -110,7 +110,7 @@ class Home:
         )
 
     def verify(self, *arguments: str) -> dict[str, Any]:
-        """What `pinpip verify` says of the pipeline; its exit code must agree."""
+        """Run `pinpip verify`; return its JSON, with which its exit code must agree."""
         done = self.run("verify", "--json", *arguments)
         assert done.returncode in {0, 3, 4}, done.stderr
         [tree] = json.loads(done.stdout)
@@ -129,7 +129,7 @@ class Home:
         return sum(count(self.uri(name)) for name in ("user", "user_quarantine"))
 
     def lag(self) -> int:
-        """What the topic holds beyond the tables' positions."""
+        """Return how many records the topic has beyond the tables' positions."""
         [tree] = json.loads(self.run("status", "--json").stdout)
         return int(tree["lag"])
 
@@ -142,7 +142,7 @@ class Home:
 
 
 def environment() -> dict[str, str]:
-    """This process's, and where pinpip is when it is not installed."""
+    """Return this process's environment, plus the path of pinpip where it is not installed."""
     own = {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONFAULTHANDLER": "1"}
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PINPIP_") or k in _KEPT}
     return kept | own
@@ -157,7 +157,7 @@ def count(uri: str) -> int:
 
 
 def version(uri: str) -> int:
-    """The newest version of a table."""
+    """Return the newest version of a table."""
     return int(DeltaTable(uri).version())
 
 
@@ -173,7 +173,7 @@ def stop(process: Process, within: float = STOPPING) -> int:
 
 
 def kafka_home(folder: Path, broker: Broker, topic: str, **properties: str) -> Home:
-    """A home whose pipeline reads `topic` in a group of its own, `pinpip-{topic}-user`.
+    """Make a home whose pipeline reads `topic` in its own group, `pinpip-{topic}-user`.
 
     A member's death is noticed as soon as Kafka allows.
     """
@@ -185,7 +185,7 @@ def kafka_home(folder: Path, broker: Broker, topic: str, **properties: str) -> H
 
 
 def kinesis_home(folder: Path, aws: TestAws, stream: str, **batching: object) -> Home:
-    """A home whose pipeline reads `stream`."""
+    """Make a home whose pipeline reads `stream`."""
     keys = {"access_key_id": "local", "secret_access_key": "local"}
     sections = {
         "kafka": {"bootstrap.servers": "none.invalid:9092"},

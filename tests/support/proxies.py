@@ -19,12 +19,12 @@ class Rough:
     proxy: Proxy
 
     def next(self, method: str, part: str, *faults: Fault) -> None:
-        """The next requests of `method` whose path contains `part` meet these."""
+        """Inject these faults into the next requests of `method` whose path contains `part`."""
         self.proxy.weather.planned += [Planned(method, part, fault) for fault in faults]
 
     @contextmanager
     def only(self, nth: int, fault: Fault) -> Iterator["Nth"]:
-        """The nth request, counted from 1, meets this as long as the block runs."""
+        """Inject this fault into the nth request, counted from 1, while the block runs."""
         clear, self.proxy.weather = self.proxy.weather, Nth(nth=nth, meets=fault)
         yield self.proxy.weather
         self.proxy.weather = clear
@@ -39,7 +39,7 @@ class Nth(Weather):
     meets: Fault | None = None
 
     def fault(self, request: Message) -> Fault | None:
-        """Counts."""
+        """Count the request; return the fault when it is the nth."""
         del request
         self.seen += 1
         return self.meets if self.seen == self.nth else None
@@ -47,7 +47,7 @@ class Nth(Weather):
 
 @contextmanager
 def rough(upstream: str, stall: float = 0.2) -> Iterator[Rough]:
-    """A proxy before `upstream` as long as the block runs, on a thread of its own."""
+    """Start a proxy before `upstream` on its own thread while the block runs."""
     proxy = Proxy(upstream, Weather(), stall)
     with on_a_thread(lambda: proxy.listen(0)) as port:
         yield Rough(f"http://127.0.0.1:{port}", proxy)
@@ -55,7 +55,7 @@ def rough(upstream: str, stall: float = 0.2) -> Iterator[Rough]:
 
 @contextmanager
 def on_a_thread(listen: Callable[[], Coroutine[Any, Any, asyncio.Server]]) -> Iterator[int]:
-    """The port of a server that runs on a thread of its own as long as the block runs."""
+    """Run a server on its own thread while the block runs; yield its port."""
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(listen())
     thread = threading.Thread(target=loop.run_forever)
@@ -87,7 +87,7 @@ class Deaf(Proxy):
 
 @contextmanager
 def deaf(upstream: str) -> Iterator[str]:
-    """The endpoint of a proxy that drops `If-None-Match`, as long as the block runs."""
+    """Start a proxy that drops `If-None-Match`; yield its endpoint."""
     proxy = Deaf(upstream, Weather())
     with on_a_thread(lambda: proxy.listen(0)) as port:
         yield f"http://127.0.0.1:{port}"

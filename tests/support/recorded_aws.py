@@ -46,7 +46,7 @@ def recorded_aws() -> Iterator[RecordedAws]:
 
 
 def action(environ: dict[str, Any]) -> str:
-    """The right that AWS wants for a request (Service Authorization Reference)."""
+    """Name the IAM action of a request (Service Authorization Reference)."""
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     if target:
         service, _, operation = target.rpartition(".")

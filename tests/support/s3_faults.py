@@ -43,7 +43,7 @@ def pass_through(_request: AWSPreparedRequest) -> None:
 
 
 def inject(store: Store, operation: str, faults: Iterable[Fault], only: str = "") -> None:
-    """Requests of `operation` whose URL contains `only` meet these faults, one after the other."""
+    """Inject these faults, in turn, into requests of `operation` whose URL contains `only`."""
     assert isinstance(store, S3Store)
     coming = iter(faults)
 

@@ -15,7 +15,7 @@ ACCOUNT = "123456789012"  # moto's
 
 
 def template(name: str) -> dict[str, Any]:
-    """The template with its functions in their long form: {"Ref": …}, {"Fn::Sub": …}."""
+    """Read the template with its functions in their long form: {"Ref": …}, {"Fn::Sub": …}."""
     tree: dict[str, Any] = _plain(cfn_yaml.load(str(FOLDER / name)))
     return tree
 

@@ -38,7 +38,7 @@ class _Input:
         return self._params.get(name, "")
 
     def path(self, path: str) -> Any:
-        """The value at a JSONPath of plain steps."""
+        """Return the value at a JSONPath of plain steps."""
         found = json.loads(self.body or "{}")
         steps = list(_STEP.finditer(path, 1))
         assert path == "$" + "".join(step[0] for step in steps), f"not understood: {path}"
@@ -50,7 +50,7 @@ class _Input:
         return found
 
     def json(self, path: str) -> str:
-        """The value at a JSONPath as JSON."""
+        """Return the value at a JSONPath as JSON."""
         return json.dumps(self.path(path), ensure_ascii=False, separators=(",", ":"))
 
 

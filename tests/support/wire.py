@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def connected(url: str) -> Iterator[socket.socket]:
-    """A connection to the gateway at `url`."""
+    """Connect to the gateway at `url`."""
     port = int(url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         yield client

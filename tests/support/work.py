@@ -15,7 +15,7 @@ from tests.support.identities import Cloud
 
 
 def lake_of(cloud: Cloud, region: str = "") -> str:
-    """A new bucket with a table; if a region is named, the bucket can only be reached as there."""
+    """Create a bucket with a table; with `region`, the bucket is reachable only as of there."""
     bucket = f"b-{uuid4().hex[:12]}"
     location: Any = {"CreateBucketConfiguration": {"LocationConstraint": region}} if region else {}
     cloud.direct.client("s3").create_bucket(Bucket=bucket, **location)
@@ -45,7 +45,7 @@ class Work:
         assert find(self.uri, self._options) is not None
 
     def users(self) -> dict[str, set[str]]:
-        """The keys that each library shows when all is done once."""
+        """Do all work once; return the keys that each library used."""
         self._cloud.calls.clear()
         self._kinesis.list_streams()
         self.store()
@@ -56,5 +56,5 @@ class Work:
 
 
 def everybody(key: str) -> dict[str, set[str]]:
-    """That key, of each library."""
+    """Return that key for each library."""
     return {library: {key} for library in ("boto3", "delta-rs", "polars")}

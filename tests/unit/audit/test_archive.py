@@ -30,12 +30,12 @@ def filled(pair: Pair) -> Pair:
 
 
 def examined(pair: Pair) -> Report:
-    """What verify says."""
+    """Run verify on the pair."""
     return verify(pair.tables, [pair.archive])
 
 
 def told(pair: Pair) -> list[tuple[Kind, str]]:
-    """What verify finds, in words."""
+    """Return the findings of verify with their details."""
     return [(f.kind, f.detail) for f in examined(pair).findings]
 
 

@@ -27,7 +27,7 @@ def empty(tmp_path: Path) -> Pair:
 
 
 def pin(pair: Pair, begins: Mapping[int, Begin]) -> None:
-    """What a consumer does at its first start."""
+    """Fix the beginnings as a consumer does at its first start."""
     uri = pair.uri("clean")
     target = delta_target(uri, dict, KAFKA, "clean")
     sink = DeltaSink("clean", target, open_store(uri, pair.aws), SystemClock())
@@ -44,7 +44,7 @@ def pair(empty: Pair) -> Pair:
 
 
 def first(pair: Pair, begin: int, end: int) -> Batch:
-    """What A gives first: the quarantine holds nothing yet."""
+    """Return the first batch of A: the quarantine has no rows yet."""
     batch = pair.log.batch({A: (begin, end)})
     return replace(batch, spans={p: replace(s, start=None) for p, s in batch.spans.items()})
 
@@ -111,7 +111,7 @@ def test_a_row_lost_before_an_accepted_gap_is_found(empty: Pair) -> None:
 
 
 def old(pair: Pair, low: int, *, latest: bool) -> None:
-    """A table of before, of offsets 5 to 24, is pinned while the topic holds `low` to 24."""
+    """Pin an older table of offsets 5 to 24 while the topic has `low` to 24."""
     pair.write(first(pair, LOW, 25))
     pin(pair, {A: begin(low, 25, latest=latest), B: begin(0, 0, latest=latest)})
 

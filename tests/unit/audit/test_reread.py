@@ -37,12 +37,12 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
 
 
 def batches(log: Log, cuts: Sequence[int] = (0, 7, 19, 30)) -> list[Batch]:
-    """What the source gives again, cut otherwise than it was at first."""
+    """Read the log again in batches that are cut elsewhere than at first."""
     return [log.batch({A: cut, B: cut}) for cut in pairwise(cuts)]
 
 
 def compared(pair: Pair, again: Sequence[Batch] | None = None, **options: Any) -> Comparison:
-    """The comparison of everything from the first record on."""
+    """Compare everything from the first record on."""
     starts = {pair.log.partition(index): _first(pair) for index in (A, B)}
     comparison = Comparison(
         [*snapshots(pair.tables), pair.archive], starts, pair.coordinates, **options
@@ -57,7 +57,7 @@ def _first(pair: Pair) -> Position | None:
 
 
 def found(comparison: Comparison) -> set[tuple[Kind, Partition | None]]:
-    """What differs, and where."""
+    """Return which kinds of difference were found, and where."""
     return {(finding.kind, finding.partition) for finding in comparison.findings()}
 
 

@@ -36,7 +36,7 @@ def pair(tmp_path: Path) -> Pair:
 
 
 def proven(pair: Pair) -> Report:
-    """What verify says where the source lists both partitions."""
+    """Run verify where the source lists both partitions."""
     listed = [pair.log.partition(n) for n in (A, B)]
     return prove(*snapshots(pair.tables), [pair.archive], listed=listed)
 
@@ -63,7 +63,7 @@ def _lose_without_a_log(pair: Pair) -> None:
 
 
 def _forge(pair: Pair) -> None:
-    """A ledger entry of a transform that made two rows of each record."""
+    """Write a ledger entry of a transform that makes two rows of each record."""
     path = pair.logs("clean")[2]
     actions = [json.loads(line) for line in path.read_text().splitlines()]
     (info,) = [a["commitInfo"] for a in actions if "commitInfo" in a]
@@ -157,7 +157,7 @@ def test_filtered_records_are_counted(pair: Pair) -> None:
 
 
 def tree(**own: Any) -> dict[str, Any]:
-    """What a sound pipeline of ten rows gives."""
+    """Return the verdict on a sound pipeline of ten rows."""
     names = ("quarantined", "filtered", "expired", "accepted_gaps", "held_back", "waiting")
     counts = dict.fromkeys(names, 0)
     lists: dict[str, list[Any]] = {

@@ -43,12 +43,12 @@ def pair(empty: Pair) -> Pair:
 
 
 def kinds(report: Report) -> set[Kind]:
-    """What was found."""
+    """Return the kinds of the findings."""
     return {finding.kind for finding in report.findings}
 
 
 def found(pair: Pair) -> set[Kind]:
-    """What verify finds."""
+    """Return the kinds that verify finds."""
     return kinds(verify(pair.tables))
 
 

@@ -52,7 +52,7 @@ BOUNDED = data_file.bounded(BATCH.clean.schema, KAFKA)
 
 
 def read_json() -> pl.DataFrame:
-    """The measure: one record read by polars."""
+    """Read one record with polars: the unit of every measure."""
     return pl.read_ndjson(b"\n".join(PAYLOADS), schema=dict(pin.SCHEMA.fields))
 
 
@@ -88,12 +88,12 @@ def test_the_loop_itself_costs_next_to_nothing() -> None:
 
 
 def made(records: Records) -> Batch:
-    """The batch that was made before."""
+    """Return the batch that was made before."""
     return replace(BATCH, spans=records.spans)
 
 
 def stream() -> None:
-    """`POLLS` polls through a loop with a source, a process and a sink that do nothing."""
+    """Run `POLLS` polls through a loop whose source, process and sink do nothing."""
     source = Idle()
     limits = Limits(2 * ROWS, 1 << 40, 3600.0, 1.0, 1)
     with ThreadPoolExecutor(IN_FLIGHT) as workers:

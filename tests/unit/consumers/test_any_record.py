@@ -103,7 +103,7 @@ def message(offset: int, sent: tuple[Any, ...], kind: type[Message] = Message) -
 
 
 def committed(records: Records, room: Any, root: Path) -> tuple[int, int]:
-    """What became of the records behind the whole path, proven: clean and quarantined rows."""
+    """Write the records by the whole path, verify, and count clean and quarantined rows."""
     process = processor(room.SCHEMA, room.clean, records.coordinates, keep_values=True)
     batch = process(records)
     partitions = list(records.spans)

@@ -46,13 +46,13 @@ def test_a_pattern_that_cannot_be_read_is_refused(name: str) -> None:
 
 
 def create(broker: Broker, topic: str) -> None:
-    """A topic of two partitions."""
+    """Create a topic of two partitions."""
     admin = AdminClient(broker.properties)
     admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(30)
 
 
 def shown(home: Home) -> dict[str, Any]:
-    """What `pinpip status` says of the pipeline."""
+    """Return what `pinpip status` prints for the pipeline."""
     [tree] = json.loads(home.run("status", "--json").stdout)
     return dict(tree)
 

@@ -38,7 +38,7 @@ def compose() -> dict[str, Any]:
 
 
 def instructions(name: str) -> list[str]:
-    """The arguments of every such instruction, continued lines joined."""
+    """Return the arguments of every instruction of this name, with continued lines joined."""
     joined = DOCKERFILE.replace("\\\n", " ")
     return re.findall(rf"^{name} (.*)$", joined, re.MULTILINE)
 

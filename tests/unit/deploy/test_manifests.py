@@ -27,7 +27,7 @@ UNITS = ["pinpip-gateway.service", "pinpip-consumer@.service"]
 
 @pytest.fixture(scope="module")
 def manifests() -> list[dict[str, Any]]:
-    """What `kubectl apply -k deploy/kubernetes` applies."""
+    """Return what `kubectl apply -k deploy/kubernetes` applies."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("needs kubectl")
@@ -38,7 +38,7 @@ def manifests() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def shipped() -> Config:
-    """The configuration in the ConfigMap."""
+    """Load the configuration in the ConfigMap."""
     environment = {"PINPIP_ID": "demo", "KAFKA_SERVERS": "b:9092", "PINPIP_LAKE": "s3://b/lake"}
     return configfile.load(ROOT / "deploy/config/config.yaml", environment)
 
@@ -49,7 +49,7 @@ def deployments(manifests: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def environment_of(deployment: dict[str, Any]) -> dict[str, str]:
-    """The container's own variables, resolved as Kubernetes does, for the id `demo`."""
+    """Resolve the container's own variables as Kubernetes does, for the id `demo`."""
     resolved = {"PINPIP_ID": "demo"}
     for variable in deployment["template"]["spec"]["containers"][0]["env"]:
         value = variable["value"]
@@ -151,7 +151,7 @@ def test_the_other_ways_to_run_wait_as_long() -> None:
 
 
 def read_unit(path: Path) -> RawConfigParser:
-    """A unit or drop-in; of a key that is there twice the last value."""
+    """Parse a unit or drop-in; of a repeated key the last value counts."""
     parser = RawConfigParser(strict=False)
     parser.optionxform = str  # type: ignore[method-assign,assignment]  # systemd's keys have capitals
     parser.read_string(path.read_text(encoding="utf-8"))
@@ -170,7 +170,7 @@ def test_the_units_run_the_commands_with_the_configuration_that_only_they_may_re
 
 @pytest.fixture
 def installed_units(tmp_path: Path) -> Path:
-    """The units with their drop-ins, as deploy/README.md installs them; the program is `true`."""
+    """Install units and drop-ins as deploy/README.md says, with `true` as the program."""
     for name in UNITS:
         text = (SYSTEMD / name).read_text(encoding="utf-8")
         true = text.replace("/opt/pinpip/bin/pinpip", shutil.which("true") or "")

@@ -32,13 +32,13 @@ def own_id() -> str:
 
 @pytest.fixture(scope="module")
 def shipped() -> Config:
-    """The configuration in the image."""
+    """Load the configuration in the image."""
     environment = {"PINPIP_ID": "demo", "KAFKA_SERVERS": "b:9098", "PINPIP_LAKE": "s3://b/lake"}
     return configfile.load(ROOT / "deploy/config/config.yaml", environment)
 
 
 def commands(tree: Any) -> Iterator[Any]:
-    """The command of every container, at any depth."""
+    """Return the command of every container, at any depth."""
     if isinstance(tree, dict):
         if "Command" in tree:
             yield tree["Command"]

@@ -32,7 +32,7 @@ def label(path: Path) -> str:
 
 
 def house() -> ModuleType:
-    """The script that draws the picture; docs/ is no package."""
+    """Load the script that draws the picture; docs/ is not a package."""
     spec = importlib.util.spec_from_file_location("house", ROOT / "docs/house.py")
     assert spec is not None
     assert spec.loader is not None

@@ -123,6 +123,6 @@ def test_a_gateway_to_kafka_alone_asks_kinesis_nothing(mock_broker: Broker) -> N
 
 
 def until_asked_again(url: str, status: int) -> requests.Response:
-    """The answer of `/ready` once it is `status`: it asks once a second at most."""
+    """Await this status of `/ready`, which probes at most once a second; return the response."""
     until(lambda: ready(url).status_code == status, f"/ready to answer {status}")
     return ready(url)

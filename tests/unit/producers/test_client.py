@@ -47,7 +47,7 @@ class Script:
     connections: set[Any] = field(default_factory=set)
 
     def next(self) -> Any:
-        """The next answer."""
+        """Return the next response."""
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 

@@ -60,7 +60,7 @@ class Gateway(BaseAdapter):
         return self.said(502, {}) if fault is Fault.BAD_GATEWAY and request.body else answer
 
     def answer(self, request: requests.PreparedRequest) -> requests.Response:
-        """What the gateway does and says."""
+        """Return the gateway's response."""
         key = request.headers["Idempotency-Key"]
         if not request.body:
             return self.said(422, {})
@@ -73,12 +73,12 @@ class Gateway(BaseAdapter):
         return self.said(200, answer)
 
     def kept(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """The answer to records that are stored now."""
+        """Return the response to records that are stored now."""
         self.stored.update(record["key"] for record in records)
         return {"offsets": [{"partition": 0, "offset": record["key"]} for record in records]}
 
     def said(self, status: int, tree: dict[str, Any]) -> requests.Response:
-        """An answer; it names the scope when the gateway itself gives it."""
+        """Make a response; name the scope when the gateway itself responds."""
         answer = requests.Response()
         answer.status_code = status
         answer._content = json.dumps(tree).encode()

@@ -174,7 +174,7 @@ class Target:
         )
 
     def keys(self, target: str) -> list[int]:
-        """The keys that `target` was sent, in order."""
+        """Return the keys that were sent to `target`, in order."""
         return [r.key for _, name, records in self.sent if name == target for r in records]
 
 

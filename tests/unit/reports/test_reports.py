@@ -183,7 +183,7 @@ BY_HAND: dict[str, tuple[list[str], list[Row]]] = {
 def stored(
     table: str, rows: Sequence[Row], where: Sequence[Row], kind: Coordinates
 ) -> pl.LazyFrame:
-    """A clean table of `rows` with the metadata columns `where`, a stranger column between."""
+    """Make a clean table of `rows` with the metadata `where`, an unknown column between."""
     clean = pl.DataFrame(rows, schema=SCHEMAS[table], orient="row")
     metadata = pl.DataFrame(where, schema=dict(kind.metadata), orient="row")
     return pl.concat([clean.with_columns(_rescued=None), metadata], how="horizontal").lazy()

@@ -46,7 +46,7 @@ Act = Callable[[], None]
 
 
 def nothing() -> None:
-    """What happens in a window in which nothing happens."""
+    """Do nothing: no other writer comes in between."""
 
 
 class Window:
@@ -84,7 +84,7 @@ class Place:
         self.window = Window(self.store)
 
     def writer(self, *indices: int) -> Sink:
-        """A writer that owns these partitions; all share the window."""
+        """Make a writer that owns these partitions; all writers share the window."""
         made = self._made(cast("Store", self.window))
         made.positions([self.log.partition(i) for i in indices])
         return made
@@ -97,7 +97,7 @@ class Place:
         return DeltaSink(self.kind, where, store, SystemClock())
 
     def assert_holds(self, wanted: Batch) -> None:
-        """The rows of `wanted`, each once; the positions are its ends."""
+        """Assert that the rows of `wanted` are stored once, and that the positions are its ends."""
         frames = {"clean": wanted.clean, "quarantine": wanted.rejected, "archive": wanted.raw}
         kept = frames[self.kind]
         assert_frame_equal(self._rows().select(kept.columns), kept, check_row_order=False)
@@ -202,13 +202,13 @@ def test_what_a_zombie_put_off_is_never_committed(
 
 
 def clean(folder: Path, coordinates: Coordinates = KAFKA) -> DeltaSink:
-    """A writer of the clean table that knows nothing yet."""
+    """Make a writer of the clean table that has read nothing yet."""
     target = delta_target(str(folder), dict, coordinates, "clean")
     return DeltaSink("clean", target, FolderStore(folder), SystemClock())
 
 
 def opened(folder: Path, *indices: int) -> DeltaSink:
-    """A writer of the clean table that owns these partitions."""
+    """Make a writer of the clean table that owns these partitions."""
     sink = clean(folder)
     sink.positions([LOG.partition(i) for i in indices])
     return sink
@@ -223,7 +223,7 @@ def move_by_hand(folder: Path, *txns: Transaction) -> None:
 
 
 def findings(folder: Path) -> set[Kind]:
-    """What verify says of the clean table, beside a quarantine that is not there."""
+    """Run verify on the clean table, without a quarantine; return the kinds of its findings."""
     tables = Tables(str(folder), f"{folder}_quarantine", dict, KAFKA, APP)
     return {f.kind for f in verify(tables).findings if str(folder) + ":" in f.detail}
 
@@ -292,7 +292,7 @@ def test_a_restored_table_doubles_nothing_and_verify_names_what_it_lost(tmp_path
 
 
 def other_group(home: Home) -> Home:
-    """The same pipeline, tables and topic as another deployment would configure them."""
+    """Configure the same pipeline, tables and topic as another deployment would."""
     tree = yaml.safe_load(home.config_path.read_text(encoding="utf-8"))
     twin = Home(home.folder / "twin")
     twin.folder.mkdir()
@@ -302,7 +302,7 @@ def other_group(home: Home) -> Home:
 
 
 def ended_well(process: Process, log: Path) -> bool:
-    """It ran until it was stopped, or it gave up and said that it is not alone."""
+    """Return whether it ran until it was stopped, or gave up because it is not alone."""
     if process.poll() is None:
         return stop(process) == 0
     return process.returncode == 1 and "another" in log.read_text(encoding="utf-8")

@@ -50,7 +50,7 @@ class Life:
         return [Log(self.coordinates).partition(index) for index in (0, 1)]
 
     def batch(self, first: int, last: int, epoch: int | None) -> Batch:
-        """Records [first, last) of both partitions, read from the topic or stream `epoch`."""
+        """Return records [first, last) of both partitions, read from the topic `epoch`."""
         batch = Log(self.coordinates).batch({0: (first, last), 1: (first, last)})
         spans = {p: replace(s, end=replace(s.end, epoch=epoch)) for p, s in batch.spans.items()}
         return replace(batch, spans=spans)
@@ -65,12 +65,12 @@ NEWEST = [KAFKA_SECOND, KINESIS_ONLY]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A copy of all lakes."""
+    """Copy all lakes."""
     return Path(shutil.copytree(LAKES, tmp_path / "lakes"))
 
 
 def sinks(root: Path, life: Life) -> list[Sink]:
-    """What a consumer of today writes into this life of the lake."""
+    """Make the sinks with which today's consumer continues this incarnation of the lake."""
     lake, folder = root / life.lake, folder_of(life.incarnation)
     made: list[Sink] = []
     for stage in ("clean", "rejected"):
@@ -95,7 +95,7 @@ def consume(root: Path, life: Life, batches: Sequence[Batch]) -> list[int]:
 
 
 def proof(root: Path, life: Life) -> Report:
-    """What verify says of this life."""
+    """Run verify on this incarnation."""
     lake, folder = root / life.lake, folder_of(life.incarnation)
     clean, rejected = str(lake / "clean"), str(lake / "rejected")
     tables = Tables(clean, rejected, dict, life.coordinates, life.app, folder)

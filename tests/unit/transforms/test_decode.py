@@ -55,7 +55,7 @@ def reject(value: bytes | None) -> tuple[str, str]:
 
 
 def outcomes(values: list[bytes | None]) -> list[Outcome]:
-    """What became of each payload of one batch."""
+    """Return the outcome of each payload of one batch."""
     found = decoded(*values)
     assert found.rows["_offset"].is_sorted()
     assert found.rejected["_offset"].is_sorted()
@@ -69,7 +69,7 @@ def outcomes(values: list[bytes | None]) -> list[Outcome]:
 
 
 def alone(value: bytes | None) -> Outcome:
-    """What one payload is by the slow way."""
+    """Decode one payload by the slow path."""
     try:
         return tuple(map(repr, read(value, THING).values()))
     except Rejected as rejected:

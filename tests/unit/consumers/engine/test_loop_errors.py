@@ -38,12 +38,12 @@ def member(broker: MemoryBroker, tables: list[MemoryTable]) -> Member:
 
 
 def hopeless() -> None:
-    """A hook whose fault never goes."""
+    """Raise a fault that never goes away."""
     raise TransientError("S3 answers 503")
 
 
 def lasting(member: Member, seconds: float) -> Callable[[], None]:
-    """A hook whose fault lasts so long from now on."""
+    """Make a hook that fails for `seconds` from now on."""
     end = member.clock.monotonic() + seconds
 
     def fail() -> None:
@@ -308,7 +308,7 @@ def test_a_bounded_source_that_is_overtaken_in_its_last_batch_gives_the_rest_aga
 
 
 def overtaking(table: MemoryTable, times: int, step: int = 1) -> Callable[[], None]:
-    """A hook: another group writes `step` records of P0 just before, so often."""
+    """Make a hook in which another group writes `step` records of P0 first, `times` times."""
     left = iter(range(times))
 
     def overtake() -> None:

@@ -50,7 +50,7 @@ def begin(low: int, end: int, *, latest: bool = False) -> Begin:
 
 
 def start(*begins: Begin, epoch: int | None = None) -> Start:
-    """A topic with these partitions."""
+    """Return the start of a topic with these partitions."""
     return Start({LOG.partition(n): own for n, own in enumerate(begins)}, epoch)
 
 
@@ -93,7 +93,7 @@ def test_a_position_of_another_life_or_beyond_the_end_does_not_belong() -> None:
 
 
 def sink(where: Path, **target: Any) -> DeltaSink:
-    """A writer of the clean table that knows nothing yet."""
+    """Make a writer of the clean table that has read nothing yet."""
     own = replace(delta_target(str(where), dict, KAFKA, "clean"), **target)
     return DeltaSink("clean", own, FolderStore(where), SystemClock())
 
@@ -209,7 +209,7 @@ def test_a_source_that_cannot_tell_its_ends_is_asked_again(monkeypatch: pytest.M
 
 
 def silent(_: AdminClient, topics: Any, **__: Any) -> dict[str, "Future[Any]"]:
-    """A broker that has not told the ids of topics in time."""
+    """Behave as a broker that does not return the topics' ids in time."""
     late: Future[Any] = Future()
     late.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
     return dict.fromkeys(topics.topic_names, late)
@@ -360,7 +360,7 @@ def test_a_first_start_without_records_makes_one_commit_and_no_object(
 
 
 def kept_moment(kinesis: FakeKinesis) -> Position:
-    """The first start of a pipeline that reads the latest records, as its table keeps it."""
+    """Return the first position of a pipeline that reads the latest, as its table has it."""
     with opened(source_of(kinesis, start="latest"), Recorder()) as source:
         drain(source, 5)
         [(_, told)] = source.starts([of(A).source]).items()
@@ -369,7 +369,7 @@ def kept_moment(kinesis: FakeKinesis) -> Position:
 
 
 def after(kinesis: FakeKinesis, moment: Position, **held: Position) -> list[bytes | None]:
-    """What a later start gives, with these shards' positions in the table."""
+    """Return the values that a later start reads, with these positions in the table."""
     positions = {of(name): at for name, at in held.items()}
 
     class Bound(Recorder):

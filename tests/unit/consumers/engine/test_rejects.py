@@ -201,7 +201,7 @@ def test_without_rules_nothing_is_kept(tmp_path: Path) -> None:
 
 
 def damage(path: Path) -> None:
-    """The ledger of this commit is none."""
+    """Overwrite the ledger of this commit with something else."""
     text = path.read_text()
     path.write_text(text.replace('"pinpip":"{', '"pinpip":"'))
 

@@ -26,7 +26,7 @@ def answer(keys: list[int], error: int = 0) -> bytes:
 
 @contextmanager
 def broker_that_answers(said: bytes) -> Iterator[str]:
-    """The address of something that takes one request, says `said` and closes."""
+    """Serve one request with the response `said`, then close; yield the address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:

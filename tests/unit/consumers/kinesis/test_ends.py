@@ -29,7 +29,7 @@ def beyond(
     *,
     latest: bool = False,
 ) -> dict[str, End]:
-    """What each shard holds beyond the sequence numbers `held`, last read to its end at `tips`."""
+    """Return what each shard has beyond the numbers `held`, last read to its end at `tips`."""
     positions = {of(shard): Position(number) for shard, number in held.items()}
     old = kinesis.clock.now() - GRACE
     found = ends_beyond(
@@ -139,7 +139,7 @@ def test_an_expired_iterator_is_replaced(kinesis: FakeKinesis) -> None:
 
 
 def ago(kinesis: FakeKinesis, hours: float) -> int:
-    """The time so many hours ago, in milliseconds."""
+    """Return the time `hours` ago in milliseconds."""
     return milliseconds(kinesis.clock.now() - timedelta(hours=hours))
 
 

@@ -90,7 +90,7 @@ class Lake:
             return self.consume(accept_gap=True), True
 
     def told(self) -> dict[str, Any]:
-        """What verify finds, and what it does not know."""
+        """Return what verify finds and what it reports as unknown."""
         return examine(self.home.config, "user", 30.0)
 
 
@@ -253,7 +253,7 @@ def test_a_gap_that_opens_after_one_was_accepted_stops_the_consumer(lake: Lake) 
 
 @contextmanager
 def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The code that kept neither the first start nor tips, and went on over gaps."""
+    """Restore the code that kept neither the first start nor tips, and read on over gaps."""
     with monkeypatch.context() as before:
         before.setattr(Beginnings, "starts", lambda *_: {})
         before.setattr(notes, "written", lambda *_: ())

@@ -138,7 +138,7 @@ class World:
             had += fresh
 
     def split(self) -> None:
-        """The first open shard becomes two."""
+        """Split the first open shard into two."""
         name = next(n for n, shard in self.kinesis.shards.items() if not shard.closed)
         self.kinesis.reshard((name,), 2)
 

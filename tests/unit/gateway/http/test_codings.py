@@ -22,7 +22,7 @@ LIMIT = 1000
 
 
 def raw(data: bytes) -> bytes:
-    """What many clients call deflate."""
+    """Compress as many clients do for deflate, without zlib's header."""
     packer = zlib.compressobj(wbits=-15)
     return packer.compress(data) + packer.flush()
 

@@ -27,7 +27,7 @@ READY = HEALTH.replace(b"/test/health", b"/ready")
 
 
 def announced(size: int) -> bytes:
-    """The head of a request whose body has so many bytes."""
+    """Make the head of a request whose body has `size` bytes."""
     return (
         b"POST /topics/t HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
         b"Content-Type: application/vnd.kafka.json.v2+json\r\n\r\n" % size
@@ -36,7 +36,7 @@ def announced(size: int) -> bytes:
 
 @contextmanager
 def beginning(url: str) -> Iterator[socket.socket]:
-    """A connection that has begun a request, and no more."""
+    """Open a connection and send only the beginning of a request."""
     with connected(url) as client:
         client.sendall(HEALTH[:1])
         yield client

@@ -42,7 +42,7 @@ def inside(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def template(path: str, method: str) -> str:
-    """What makes the request to Kinesis."""
+    """Return the mapping template of the request to Kinesis."""
     text: str = DOCUMENT["paths"][path][method][INTEGRATION]["requestTemplates"]["application/json"]
     return text
 
@@ -300,7 +300,7 @@ def compact(tree: Any) -> bytes:
 
 
 def put_by_us(record: KinesisRecord) -> dict[str, Any]:
-    """What botocore sends for a record of the gateway."""
+    """Return what botocore sends for a record of the gateway."""
     return record.members | {"Data": base64.b64encode(record.data).decode()}
 
 

@@ -42,14 +42,14 @@ Lake = Callable[..., DeltaBackend]
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of eight commits of three records; checkpoints of the third and the sixth."""
+    """Write a table of eight commits of three records; checkpoint the third and the sixth."""
     folder = tmp_path_factory.mktemp("template")
     return Path(checkpointed(folder, versions=(3, 6)).store.uri)
 
 
 @pytest.fixture(params=["folder", "bucket"])
 def lake(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Lake:
-    """A copy of it, with the checkpoints of some versions."""
+    """Copy the table with the checkpoints of some versions."""
 
     def make(*versions: int) -> DeltaBackend:
         backend = in_folder(tmp_path / "pin")
@@ -351,7 +351,7 @@ def test_a_checkpoint_of_the_second_specification_is_read(tmp_path: Path) -> Non
 
 @pytest.fixture
 def recorded() -> Iterator[RecordedAws]:
-    """A server in this very process."""
+    """Start a recording server in this process."""
     with recorded_aws() as own:
         yield own
 

@@ -55,12 +55,12 @@ class Counting:
 
 
 def in_folder(folder: Path) -> DeltaBackend:
-    """A table on disk."""
+    """Make a table on disk."""
     return DeltaBackend(FolderStore(folder), dict, "clean", KAFKA)
 
 
 def opened(backend: DeltaBackend, *indices: int, store: Store | None = None) -> DeltaSink:
-    """A sink that knows the positions of these partitions."""
+    """Make a sink that has read the positions of these partitions."""
     made = cast(
         DeltaSink, DeltaBackend(store or backend.store, backend.options, "clean", KAFKA).sink()
     )
@@ -69,7 +69,7 @@ def opened(backend: DeltaBackend, *indices: int, store: Store | None = None) -> 
 
 
 def in_threes(sink: DeltaSink, numbers: range) -> None:
-    """Commits of three offsets each, these of them."""
+    """Write these commits, of three offsets each."""
     for n in numbers:
         sink.write(LOG.batch({A: (3 * n, 3 * n + 3)}))
 
@@ -214,7 +214,7 @@ def log_of(backend: DeltaBackend) -> Path:
 
 
 def entries(backend: DeltaBackend) -> list[int]:
-    """The versions whose entries are there."""
+    """Return the versions whose log entries exist."""
     return sorted(int(p.stem) for p in log_of(backend).glob("*.json") if p.stem.isdigit())
 
 
@@ -297,7 +297,7 @@ def test_a_damaged_hint_at_the_last_checkpoint_stops_nobody(tmp_path: Path, hint
 
 
 def in_two_parts(backend: DeltaBackend) -> None:
-    """A checkpoint of the newest version in two files."""
+    """Write a checkpoint of the newest version in two files."""
     version = table(backend).version()
     table(backend).create_checkpoint()
     whole = log_of(backend) / f"{version:020d}.checkpoint.parquet"
@@ -310,7 +310,7 @@ def in_two_parts(backend: DeltaBackend) -> None:
 
 
 def by_the_second_specification(backend: DeltaBackend) -> None:
-    """A checkpoint of the newest version as Spark names it with `delta.checkpointPolicy` v2."""
+    """Write a checkpoint of the newest version as Spark does with `delta.checkpointPolicy` v2."""
     version = table(backend).version() + 1
     ask_for(backend, 3, ["v2Checkpoint"])
     paths = [log_of(backend) / f"{n:020d}.json" for n in range(version + 1)]
@@ -457,7 +457,7 @@ def ask_for(backend: DeltaBackend, reader: int, features: list[str]) -> None:
 def written_and_asked_for(
     folder: Path, reader: int, feature: str
 ) -> tuple[DeltaBackend, DeltaSink]:
-    """A table with a sink's rows that then comes to ask for the feature, and that sink."""
+    """Write rows, then let the table require the feature; return the table and its sink."""
     backend = in_folder(folder)
     sink = opened(backend, A)
     sink.write(LOG.batch({A: (0, 3)}))
@@ -553,7 +553,7 @@ def test_a_gap_that_every_listing_shows_is_damage(tmp_path: Path) -> None:
 
 
 def constrain(found: DeltaTable) -> None:
-    """A rule that the rows themselves must obey."""
+    """Add a constraint on the rows themselves."""
     found.alter.add_constraint({"early": "_offset < 1000"})
 
 

@@ -41,7 +41,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
 
 
 def sink(pair: Pair, stage: Stage, life: str, *, begins: bool = False) -> DeltaSink:
-    """A writer of this life of a table that knows its positions."""
+    """Make a writer of this incarnation of a table that has read its positions."""
     uri = pair.uri(stage)
     target = delta_target(uri, dict, pair.coordinates, stage)
     own = replace(target, app=f"pinpip/pin/{life}", folder=folder_of(life), begins=begins)
@@ -51,7 +51,7 @@ def sink(pair: Pair, stage: Stage, life: str, *, begins: bool = False) -> DeltaS
 
 
 def consume(pair: Pair, life: str, *batches: Batch, begins: bool = False) -> None:
-    """What a consumer of this life does from its start to its clean stop."""
+    """Write as a consumer of this incarnation does from its start to a clean stop."""
     for stage in STAGES:
         with closing(sink(pair, stage, life, begins=begins)) as own:
             for batch in batches:
@@ -59,7 +59,7 @@ def consume(pair: Pair, life: str, *batches: Batch, begins: bool = False) -> Non
 
 
 def batches(pair: Pair, *cuts: int, later: timedelta = timedelta()) -> list[Batch]:
-    """The records of both partitions between the cuts, that much later than the log's own."""
+    """Return the records of both partitions between the cuts, with times moved by a constant."""
     made = [pair.log.batch({A: cut, B: cut}) for cut in pairwise(cuts)]
     return [_moved(batch, later) for batch in made]
 
@@ -72,7 +72,7 @@ def _moved(batch: Batch, later: timedelta) -> Batch:
 
 
 def report(pair: Pair, life: str) -> Report:
-    """What verify says of this life."""
+    """Run verify on this incarnation."""
     return verify(replace(pair.tables, app=f"pinpip/pin/{life}", folder=folder_of(life)))
 
 
@@ -254,7 +254,7 @@ def test_a_third_life_names_its_rows_beside_two_that_do_not(old: Pair) -> None:
 
 
 def doubtful(pair: Pair, life: str) -> Report:
-    """What verify says where it cannot know: no difference, and why."""
+    """Run verify where it cannot know; it must find no difference. Return the report."""
     found = report(pair, life)
     assert found.findings == ()
     assert {unknown.partition for unknown in found.unknown} == {

@@ -48,7 +48,7 @@ MONTH = timedelta(days=30)
 def checkpointed(
     folder: Path, *, versions: tuple[int, ...] = (3, 6), last: int = 8
 ) -> DeltaBackend:
-    """A table of `last` commits with checkpoints of these versions."""
+    """Write a table of `last` commits with checkpoints of these versions."""
     backend = in_folder(folder)
     sink = opened(backend, A)
     for n in range(last):
@@ -59,7 +59,7 @@ def checkpointed(
 
 
 def hint_of(backend: DeltaBackend, **changed: object) -> None:
-    """The hint says something else."""
+    """Overwrite the hint."""
     path = log_of(backend) / "_last_checkpoint"
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
 
@@ -180,7 +180,7 @@ def hint_size(backend: DeltaBackend) -> int:
 
 
 def written(commits: int) -> tuple[list[int], int]:
-    """The versions of the checkpoints of so many commits of a file each, and what all list."""
+    """Return the versions of the checkpoints of so many commits, and how many files they list."""
     last: Hint | None = None
     found = []
     for version in range(1, commits + 1):
@@ -208,7 +208,7 @@ def test_a_checkpoint_that_failed_is_tried_again_every_hundred_commits() -> None
 
 
 def files(entries_: range, *checkpoints_: int, each: timedelta = DAY) -> Listing:
-    """A log whose version n was written n times `each` after the start."""
+    """List a log whose version n was written n times `each` after START."""
     names = [(name_of(v), START + v * each) for v in entries_]
     points = [(name_of(v, "checkpoint.parquet"), START + v * each) for v in checkpoints_]
     return listed([*names, *points])
@@ -293,7 +293,7 @@ def test_every_version_since_the_base_can_still_be_read(
 
 
 def age(backend: DeltaBackend, days: int, *versions: int) -> None:
-    """The log's files of these versions were written so many days ago."""
+    """Set the age of the log files of these versions to `days`."""
     for version in versions:
         for path in log_of(backend).glob(f"{version:020d}.*"):
             then = path.stat().st_mtime - days * 86_400
@@ -301,7 +301,7 @@ def age(backend: DeltaBackend, days: int, *versions: int) -> None:
 
 
 def renew(store: Store, retention: timedelta = MONTH) -> int:
-    """What follows a checkpoint."""
+    """Clean up as after a checkpoint; return how many files went."""
     return cleanup.clean_up(store, retention, lambda base: settled.keep(store, base), lambda: False)
 
 

@@ -29,7 +29,7 @@ def sink(place: Path, app: str, **changed: Any) -> DeltaSink:
 
 
 def filled(place: Path, app: str, log: Log, first: int = 0, **changed: Any) -> DeltaSink:
-    """A sink that has written three more records."""
+    """Make a sink and write three more records."""
     made = sink(place, app, **changed)
     made.positions([log.partition(0)])
     made.write(log.batch({0: (first, first + 3)}))
@@ -37,7 +37,7 @@ def filled(place: Path, app: str, log: Log, first: int = 0, **changed: Any) -> D
 
 
 def forget_owner(folder: Path) -> None:
-    """The table as the code before this rule made it."""
+    """Remove the owner: the code before this rule wrote none."""
     for path in (folder / "_delta_log").glob("*.json"):
         lines = [line for line in path.read_text().splitlines() if owner.ID not in line]
         path.write_text("\n".join([*lines, ""]))

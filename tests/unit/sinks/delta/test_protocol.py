@@ -18,7 +18,7 @@ NUMBERS = PrimitiveType("double")
 
 
 def made(pair: Pair, *columns: Field) -> None:
-    """The clean table, made by another hand with these columns in place of the plain ones."""
+    """Create the clean table outside pinpip, with these columns in place of the plain ones."""
     plain = CLEAN_SCHEMA | dict(pair.coordinates.metadata) | {RESCUED: pl.String()}
     fields = {f.name: f for f in Schema.from_arrow(pl.Schema(plain)).fields}
     fields |= {f.name: f for f in columns}
@@ -26,7 +26,7 @@ def made(pair: Pair, *columns: Field) -> None:
 
 
 def refusal(pair: Pair) -> str:
-    """What a consumer says before it reads, having written nothing."""
+    """Return the error of a consumer that stops before it reads or writes."""
     with pytest.raises(SinkError) as raised:
         pair.write(pair.log.batch({A: (0, 9)}))
     assert raised.value.hint

@@ -36,12 +36,12 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
 
 
 def rows(pair: Pair) -> pl.DataFrame:
-    """The clean table as pinpip reads it, in order."""
+    """Read the clean table as pinpip does, in order."""
     return TableReader(pair.table("clean"), dict).rows().sort(pair.coordinates.identity).collect()
 
 
 def differences(pair: Pair) -> Counter[Kind]:
-    """What verify finds, and then a comparison with the source, by kind."""
+    """Count by kind what verify finds, and then a comparison with the source."""
     starts = {pair.log.partition(i): _first(pair) for i in (A, B)}
     comparison = Comparison(snapshots(pair.tables), starts, pair.coordinates)
     for cut in pairwise(CUTS):
@@ -112,12 +112,12 @@ def dictionaries(data: pa.Table) -> pa.Table:
 
 
 def reordered(data: pa.Table) -> pa.Table:
-    """The columns the other way round."""
+    """Reverse the order of the columns."""
     return data.select(data.column_names[::-1])
 
 
 def shouted(data: pa.Table) -> pa.Table:
-    """The names in another case."""
+    """Change the case of the columns' names."""
     return data.rename_columns([name.upper() for name in data.column_names])
 
 

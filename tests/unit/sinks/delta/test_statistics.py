@@ -62,7 +62,7 @@ FRAMES = st.lists(ROWS, min_size=1, max_size=5).map(
 
 
 def parsed(text: Any, dtype: pl.DataType) -> Any:
-    """A bound, read by the letter of the protocol."""
+    """Parse a bound exactly as the protocol writes it."""
     if dtype == pl.Date:
         assert len(text) == len("2024-05-01")
         return date.fromisoformat(text)
@@ -175,7 +175,7 @@ READERS = [by_polars, by_pyarrow, by_delta_rs, by_datafusion]
 
 
 def tabled(folder: Path, frames: list[pl.DataFrame]) -> DeltaTable:
-    """A table of these files, as the sink writes them."""
+    """Write these files to a table as the sink does."""
     bounded = data_file.bounded(frames[0].schema, KAFKA)
     told: Any = metadata.configuration(bounded)
     DeltaTable.create(str(folder), Schema.from_arrow(frames[0].schema), configuration=told)
@@ -229,7 +229,7 @@ def _is_in_reach(name: str) -> pl.Expr:
 
 
 def properties(pair: Pair) -> dict[str, str]:
-    """The clean table's."""
+    """Return the properties of the clean table."""
     return dict(pair.table("clean").metadata().configuration)
 
 

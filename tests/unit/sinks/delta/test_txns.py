@@ -36,7 +36,7 @@ MOVES = st.dictionaries(st.sampled_from(IDS), st.integers(-(2**63), 2**63 - 1))
 
 
 def made(where: Path) -> DeltaTable:
-    """An empty table."""
+    """Create an empty table."""
     schema = delta_target(str(where), dict, KAFKA, "clean").schema
     return DeltaTable.create(str(where), Schema.from_arrow(schema))
 
@@ -49,12 +49,12 @@ def commit(table: DeltaTable, moves: dict[str, int]) -> None:
 
 
 def one_by_one(table: DeltaTable, ids: list[str]) -> dict[str, int | None]:
-    """What delta-rs says."""
+    """Read each version with delta-rs."""
     return {own: table.transaction_version(own) for own in ids}
 
 
 def at_once(table: DeltaTable, ids: list[str]) -> dict[str, int | None]:
-    """What is read."""
+    """Read all versions at once."""
     lookup = txns.versions(table, dict)
     return {own: lookup(own) for own in ids}
 
@@ -162,7 +162,7 @@ def damaged(log: Path, what: str) -> None:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """What is freed in the block is freed by its last reference."""
+    """Turn garbage collection off: objects of the block are freed by their last reference."""
     gc.disable()
     try:
         yield
@@ -172,7 +172,7 @@ def without_collection() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
-    """A server that writes down who asked."""
+    """Start a server that records which requests it got."""
     with cloud_behind_a_proxy() as own:
         yield own
 
@@ -203,7 +203,7 @@ def test_a_start_on_s3_asks_no_more_often_than_the_log_is_long(
 
 
 def put_below(uri: str, cloud: Cloud, folder: Path) -> None:
-    """A bucket's copy of a folder."""
+    """Copy a folder to a bucket."""
     store = open_store(uri, cloud.direct.config)
     for path in folder.rglob("*.*"):
         store.put_new(path.relative_to(folder).as_posix(), path.read_bytes(), {})

@@ -29,7 +29,7 @@ PARTITIONS = [LOG.partition(A), LOG.partition(B)]
 
 
 def sink(store: Store, coordinates: Coordinates = KAFKA) -> ParquetSink:
-    """A raw sink that knows where A and B end."""
+    """Make a raw sink that has read the ends of A and B."""
     made = ParquetSink(store, "raw", coordinates, "archive")
     made.positions([Log(coordinates).partition(i) for i in (A, B)])
     return made
@@ -42,19 +42,19 @@ def held(store: Store) -> pl.DataFrame:
 
 
 def raw(batch: Batch) -> pl.DataFrame:
-    """The rows that belong there, sorted."""
+    """Return the raw rows of the batch, sorted."""
     return batch.raw.sort(KAFKA.identity)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> FolderStore:
-    """An empty folder."""
+    """Make an empty folder."""
     return FolderStore(tmp_path)
 
 
 @pytest.fixture
 def bucket(aws: TestAws) -> Store:
-    """An empty bucket."""
+    """Make an empty bucket."""
     return open_store(f"s3://{aws.bucket()}", aws.config)
 
 
@@ -224,13 +224,13 @@ class Names:
 
 
 def last_key(names: Names) -> str | None:
-    """What the sink takes for the last object of A."""
+    """Return the key that the sink takes for the last object of A."""
     archive = ParquetSink(cast("Store", names), "raw", KAFKA, "archive")
     return archive._last_key(LOG.partition(A))
 
 
 def name(start: int) -> str:
-    """The object of A that starts there."""
+    """Return the key of A's object that starts here."""
     return f"demo.pin/partition=0/demo.pin+0+{start:020d}.parquet"
 
 

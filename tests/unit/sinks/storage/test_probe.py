@@ -42,14 +42,14 @@ def archive(aws: TestAws, uri: str) -> Sink:
 
 @pytest.fixture
 def overwriting(aws: TestAws) -> Iterator[TestAws]:
-    """An S3 that ignores If-None-Match."""
+    """Start an S3 that ignores If-None-Match."""
     with deaf(aws.endpoint) as endpoint:
         yield TestAws(endpoint)
 
 
 @pytest.fixture
 def bucket(aws: TestAws) -> Store:
-    """An empty prefix of a bucket."""
+    """Make an empty prefix of a bucket."""
     return open_store(f"s3://{aws.bucket()}/lake/pin", aws.config)
 
 
@@ -83,7 +83,7 @@ def test_a_store_that_does_not_know_conditional_puts_is_refused_in_the_same_word
 
 
 def requests_of(aws: TestAws, uri: str) -> list[str]:
-    """The methods of the requests of one start."""
+    """Return the methods of the requests of one start."""
     store, asked = open_store(uri, aws.config), []
 
     def note(request: AWSPreparedRequest, **_: object) -> None:

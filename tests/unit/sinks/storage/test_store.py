@@ -22,7 +22,7 @@ from tests.support.s3_faults import answer, inject, lose_the_answer
 
 @pytest.fixture
 def bucket(aws: TestAws) -> Store:
-    """An empty prefix of a bucket."""
+    """Make an empty prefix of a bucket."""
     return open_store(f"s3://{aws.bucket()}/archive", aws.config)
 
 
