@@ -1,4 +1,4 @@
-"""The process: from the configuration to a listening gateway, and its graceful end."""
+"""The gateway process: build it from the configuration, listen, and shut down gracefully."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from core import aws, kafka
 from core.config import Aws, Config, Gateway, KafkaSource
 from core.errors import FatalError
 from gateway.app import create_app
-from gateway.http.connection import Connection, connections
+from gateway.http.connection import PROBES, ConnectionLimit, HttpConnection
 from gateway.http.handshake import accept, server_context
 from gateway.kafka.cluster import KafkaCluster
 from gateway.kafka.producer import KafkaProducer
@@ -22,10 +22,10 @@ from gateway.kafka.producer import KafkaProducer
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
-DRAIN_SECONDS = 30
+DRAIN_TIMEOUT_S = 30
 BACKLOG = 2048
-THREADS = 40  # as many calls to Kinesis as starlette's thread pool makes at once
-_ONCE = BotoConfig(
+THREADS = 40  # the size of starlette's thread pool, which makes the calls to Kinesis
+_ONE_ATTEMPT = BotoConfig(
     connect_timeout=3,
     read_timeout=20,
     max_pool_connections=THREADS,
@@ -34,9 +34,9 @@ _ONCE = BotoConfig(
 
 
 def serve(config: Config, ready: Callable[[], None]) -> None:
-    """Serve in the foreground until SIGTERM or SIGINT; `ready` is called once it listens.
+    """Serve in the foreground until SIGTERM or SIGINT; call `ready` when the socket listens.
 
-    What is under way then gets its answer, DRAIN_SECONDS at most. `config` is resolved.
+    At the end requests in progress have DRAIN_TIMEOUT_S to complete. `config` is resolved.
     Raises FatalError when the address cannot be listened on, ConfigError for bad properties.
     """
     with listen(config.gateway) as listener:
@@ -51,19 +51,30 @@ def serve(config: Config, ready: Callable[[], None]) -> None:
 
 
 def served_topics(config: Config) -> Collection[str]:
-    """The topics that the pipelines read: known even before their first record."""
+    """Return the topics that the pipelines read: they are known before their first record."""
     sources = [pipeline.source for pipeline in config.pipelines.values()]
     return {topic for s in sources if isinstance(s, KafkaSource) for topic in s.plain}
 
 
 def kinesis_client(own: Aws) -> "KinesisClient":
-    """A client that tries once, in less time than API Gateway waits: callers decide to retry."""
-    made: KinesisClient = aws.client(own, "kinesis", _ONCE, lazily=True)
+    """Return a client without retries and with a timeout below API Gateway's: callers retry."""
+    made: KinesisClient = aws.client(own, "kinesis", _ONE_ATTEMPT, lazily=True)
     return made
 
 
+def connections(settings: Gateway) -> type[HttpConnection]:
+    """Return the protocol class of a gateway with these settings."""
+    stages = {"", f"/{settings.stage}".rstrip("/")}
+    own = {
+        "settings": settings,
+        "limit": ConnectionLimit(settings.max_connections),
+        "probes": {f"{stage}{path}".encode() for stage in stages for path in PROBES},
+    }
+    return type("Connection", (HttpConnection,), own)
+
+
 class GatewayServer(uvicorn.Server):
-    """uvicorn, telling when it listens, and draining before it stops to."""
+    """uvicorn's server, which reports that it listens, and stays ready for a while at its end."""
 
     def __init__(self, app: Starlette, settings: Gateway, ready: Callable[[], None]) -> None:
         super().__init__(_uvicorn(app, settings))
@@ -75,7 +86,7 @@ class GatewayServer(uvicorn.Server):
         self._accepting: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
+        """Listen, then call `ready`."""
         self._loop = asyncio.get_running_loop()
         if self._tls is None:
             await super().startup(sockets)
@@ -86,16 +97,16 @@ class GatewayServer(uvicorn.Server):
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no more, and let the connections end."""
+        """Accept no more connections, and wait for the open ones."""
         for task in self._accepting:
             task.cancel()
         await super().shutdown(sockets)
 
-    def _connection(self) -> Connection:
-        """What serves the next connection, made as uvicorn makes it."""
+    def _connection(self) -> HttpConnection:
+        """Return the protocol of the next connection, made as uvicorn makes it."""
         made = self.config.http_protocol_class
         return cast(
-            "Connection",
+            "HttpConnection",
             made(
                 config=self.config,  # type: ignore[call-arg]
                 server_state=self.server_state,
@@ -104,9 +115,9 @@ class GatewayServer(uvicorn.Server):
         )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """On SIGTERM and SIGINT say that this process is not ready any more, and end it soon.
+        """On SIGTERM or SIGINT report that the gateway is not ready, and exit after `drain_wait`.
 
-        uvicorn would raise the signal again at its end; a second one ends without the drain.
+        A second signal exits at once. uvicorn itself would raise the signal again after its exit.
         """
         del sig, frame
         readiness, loop = self._app.state.readiness, self._loop
@@ -131,12 +142,12 @@ def _uvicorn(app: Starlette, own: Gateway) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=DRAIN_TIMEOUT_S,
     )
 
 
 def listen(settings: Gateway) -> socket.socket:
-    """The socket to serve on; raises FatalError when the address cannot be listened on."""
+    """Return the listening socket; raises FatalError when the address cannot be listened on."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server(
@@ -147,9 +158,9 @@ def listen(settings: Gateway) -> socket.socket:
             f"the gateway cannot listen on {settings.host}:{settings.port}: {error.strerror}",
             "stop what listens there, or change gateway.host or gateway.port in config.yaml",
         ) from error
-    # asyncio sets it only on sockets that name their protocol; without it answers take 40 ms more
+    # asyncio sets it only on sockets with a known protocol; without it responses take 40 ms more
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: ends clients that do not take their answers
-        patience = int(settings.request_timeout * 1000)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: ends connections of clients that do not read
+        timeout = int(settings.request_timeout * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout)
     return listener

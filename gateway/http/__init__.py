@@ -1,1 +1,1 @@
-"""HTTP: connections, requests and responses."""
+"""HTTP: connections, middleware, endpoints, request bodies and responses."""

@@ -1,9 +1,10 @@
-"""One connection: HTTP as uvicorn and httptools read it, cut off when it costs more than it may."""
+"""HTTP connections: parsed by uvicorn and httptools, limited in number, in size and in time."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import httptools
 from uvicorn._types import ASGI3Application
@@ -12,29 +13,85 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from core.config import Gateway
 from gateway.http import head
 from gateway.http.expectation import last_if_refused
-from gateway.http.limits import RETRY_LATER
-from gateway.http.places import PROBES, RESERVE_SECONDS, Places
-from gateway.http.responses import refusal
+from gateway.http.responses import RETRY_LATER, closing_response
 
-HEAD_MAX = 32 * 1024
+MAX_HEAD = 32 * 1024
 """Bytes of a request besides its body: its line, headers, trailers."""
-FRAMING = 8
+MAX_FRAMING = 8
 """Bytes of chunk framing allowed for each byte of a body: a chunk of one byte takes five."""
+PROBES = ("/health", "/metrics")
+"""Routes that are served beyond the connection limit; their responses come from memory."""
+RESERVE = 20
+"""Connections beyond the limit, for probes: a liveness probe must not depend on the load."""
+RESERVE_TIMEOUT_S = 2.0
+"""How long a connection beyond the limit may take to send its request."""
+
+
+class Closable(Protocol):
+    """A connection as ConnectionLimit sees it."""
+
+    def close_idle(self) -> None:
+        """Close the connection; it has no request in progress."""
+        ...
+
+    def refuse(self) -> None:
+        """Respond that there are too many connections, and close."""
+        ...
+
+
+class ConnectionLimit:
+    """At most `limit` connections of one gateway, and RESERVE beyond it.
+
+    At the limit a new connection replaces the one that has been idle for longest: it has no
+    request in progress, or has sent nothing yet.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._idle: OrderedDict[Closable, None] = OrderedDict()
+        self._reserve: OrderedDict[Closable, None] = OrderedDict()
+
+    def admits(self, connection: Closable, connections: int) -> bool:
+        """Whether the new `connection` may send any request; otherwise only probes.
+
+        `connections`: how many there are, with the new one.
+        """
+        if connections <= self._limit:
+            return True
+        if self._idle:
+            self._idle.popitem(last=False)[0].close_idle()
+            return True
+        self._reserve[connection] = None
+        if len(self._reserve) > RESERVE:
+            self._reserve.popitem(last=False)[0].refuse()
+        return False
+
+    def set_idle(self, connection: Closable) -> None:
+        """Note that `connection` has no request in progress."""
+        self._idle[connection] = None
+
+    def set_busy(self, connection: Closable) -> None:
+        """Note that `connection` sends a request, or is closed."""
+        self._idle.pop(connection, None)
+
+    def leave_reserve(self, connection: Closable) -> None:
+        """Note that the request of a `connection` beyond the limit arrived, or that it closed."""
+        self._reserve.pop(connection, None)
 
 
 class _FullError(Exception):
     """There are too many connections for this request."""
 
 
-class Connection(HttpToolsProtocol):
-    """What a client sends must arrive in time and fit; else it gets a 4xx, or is just cut off.
+class HttpConnection(HttpToolsProtocol):
+    """One connection; a request that is too long or too slow gets a 4xx and ends the connection.
 
-    uvicorn leaves the length of heads and trailers and the time they take to its front; the
-    kernel's TCP_USER_TIMEOUT, which the listener has, ends clients that do not read.
+    uvicorn leaves limits of the size and time of heads and trailers to a reverse proxy. The
+    listener's TCP_USER_TIMEOUT ends connections of clients that do not read their response.
     """
 
     settings = Gateway()
-    places = Places(settings.max_connections)
+    limit = ConnectionLimit(settings.max_connections)
     probes: Collection[bytes] = ()
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -43,56 +100,56 @@ class Connection(HttpToolsProtocol):
         self._overhead = 0
         self._head_is_read = False
         self._is_arriving = False
-        self._is_beyond = False  # beyond max_connections: it may only ask whether we live
-        self._last_words: bytes | None = None  # once the connection is to end
+        self._is_beyond = False  # beyond max_connections: only probes are served
+        self._last_response: bytes | None = None  # set when the connection is to end
         self._running: RequestResponseCycle | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection; one of too many may not ask for much."""
+        """Accept the connection, within the limit or beyond it."""
         super().connection_made(transport)
-        self._is_beyond = not self.places.has_room(self, len(self.connections))
+        self._is_beyond = not self.limit.admits(self, len(self.connections))
         if not self._is_beyond:
-            self.places.idle(self)
-        self._expect()
+            self.limit.set_idle(self)
+        self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline, and the place."""
-        self._arrived()
-        self.places.busy(self)
-        self.places.served(self)
+        """Cancel the deadline and leave the connection limit."""
+        self._cancel_deadline()
+        self.limit.set_busy(self)
+        self.limit.leave_reserve(self)
         super().connection_lost(exc)
 
-    def leave(self) -> None:
-        """Close, as nothing is under way."""
+    def close_idle(self) -> None:
+        """Close the connection; it has no request in progress."""
         self.transport.close()
 
     def refuse(self) -> None:
-        """Say that there are too many connections, and close."""
+        """Respond that there are too many connections, and close."""
         limit = f"at most {self.settings.max_connections} connections (gateway.max_connections)"
         self._end(HTTPStatus.SERVICE_UNAVAILABLE, RETRY_LATER, limit)
 
     def data_received(self, data: bytes) -> None:
-        """Parse `data`, and count what of it is no body."""
-        if self._last_words is not None or self.transport.is_closing():
+        """Parse `data`, and count the bytes that do not belong to a body."""
+        if self._last_response is not None or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
-        self.places.busy(self)
+        self.limit.set_busy(self)
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
             self._refuse(error.__context__)
             return
         self._overhead = max(0, self._overhead + len(data))
-        if self._overhead > HEAD_MAX:
+        if self._overhead > MAX_HEAD:
             self._end(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif self._running is None or self._running.response_complete:
-            self._expect()
+            self._set_deadline()
 
     def _parse(self, data: bytes) -> None:
-        """Parse `data`; a request that offers another protocol is parsed without the offer.
+        """Parse `data`; the Upgrade header of a request is removed.
 
-        llhttp takes what follows such an offer for the other protocol, and drops the body.
+        After an Upgrade header llhttp treats the rest as the other protocol and drops the body.
         """
         rest = memoryview(data)
         while True:
@@ -108,7 +165,7 @@ class Connection(HttpToolsProtocol):
                 return
 
     def _refuse(self, reason: BaseException | None) -> None:
-        """Refuse what cannot be parsed, for the reason that a callback of the parser gave."""
+        """Refuse what cannot be parsed; `reason` is what a callback of the parser raised."""
         if isinstance(reason, head.BadHead):
             self._end(reason.status, detail=reason.detail)
         elif isinstance(reason, _FullError):
@@ -117,30 +174,30 @@ class Connection(HttpToolsProtocol):
             self._end(HTTPStatus.BAD_REQUEST)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more: it gets the answer to what has arrived; True keeps open."""
-        last = self._last_due()
-        if self._is_arriving and self._last_words is None:
+        """Respond to the requests that have arrived; True keeps the connection open for that."""
+        last = self._last_pending()
+        if self._is_arriving and self._last_response is None:
             self._end(HTTPStatus.BAD_REQUEST)
         elif last is not None:
             last.keep_alive = False
-        return last is not None and self.scheme == "http"  # TLS knows no half of a connection
+        return last is not None and self.scheme == "http"  # TLS has no half-closed connections
 
     def on_message_begin(self) -> None:
-        """Begin a request: it must have arrived by its deadline."""
+        """Begin a request and set its deadline."""
         super().on_message_begin()
         self._head_is_read = False
         self._is_arriving = True
-        self._expect()
+        self._set_deadline()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note a header, without the blanks around its value; a trailer is none."""
+        """Note a header without the whitespace around its value; trailers are ignored."""
         if not self._head_is_read:
             super().on_header(name, value.strip(b" \t"))
 
     def on_headers_complete(self) -> None:
-        """Begin to serve the request; one whose head is refused is stopped here at the latest."""
+        """Check the head, then start to serve the request."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > HEAD_MAX:
+        if size > MAX_HEAD:
             raise head.BadHead(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "")
         method, version = self.parser.get_method(), self.parser.get_http_version()
         head.check(method, version, self.headers)
@@ -150,26 +207,26 @@ class Connection(HttpToolsProtocol):
         if self._is_beyond and target.partition(b"?")[0].rstrip(b"/") not in self.probes:
             raise _FullError
         self.url = target
-        if authority is not None:  # RFC 9112, 3.2.2: it stands for the Host header
+        if authority is not None:  # RFC 9112, 3.2.2: it replaces the Host header
             self.headers[:] = [(n, authority if n == b"host" else v) for n, v in self.headers]
         self.expect_100_continue &= version != "1.0"
         super().on_headers_complete()
         self._head_is_read = True
 
     def on_body(self, body: bytes) -> None:
-        """Hand on a part of the body."""
-        self._overhead -= (1 + FRAMING) * len(body)
+        """Pass on a part of the body."""
+        self._overhead -= (1 + MAX_FRAMING) * len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request has arrived."""
+        """Note that the request has arrived completely."""
         if self.parser.should_upgrade():
             return
-        self._overhead -= HEAD_MAX
+        self._overhead -= MAX_HEAD
         self._is_arriving = False
-        self._arrived()
-        self.cycle.keep_alive &= self.parser.should_keep_alive()  # llhttp heeds a trailer's close
-        self.places.served(self)
+        self._cancel_deadline()
+        self.cycle.keep_alive &= self.parser.should_keep_alive()  # a trailer may say close
+        self.limit.leave_reserve(self)
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -179,36 +236,36 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, last_if_refused(cycle, app) if waits else app)
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or end the connection if that is what comes next."""
+        """Continue with the next request, or end the connection after the last response."""
         super().on_response_complete()
-        is_last = self._last_words is not None and self._last_due() is None
+        is_last = self._last_response is not None and self._last_pending() is None
         if is_last and not self.transport.is_closing():
             self._close()
         elif self.timeout_keep_alive_task is not None:
-            self.places.idle(self)
+            self.limit.set_idle(self)
 
-    def _expect(self) -> None:
+    def _set_deadline(self) -> None:
         if self._deadline is None:
-            patience = self.settings.request_timeout
-            seconds = min(patience, RESERVE_SECONDS) if self._is_beyond else patience
-            self._deadline = self.loop.call_later(seconds, self._too_late)
+            timeout = self.settings.request_timeout
+            seconds = min(timeout, RESERVE_TIMEOUT_S) if self._is_beyond else timeout
+            self._deadline = self.loop.call_later(seconds, self._expire)
 
-    def _arrived(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _too_late(self) -> None:
+    def _expire(self) -> None:
         self._deadline = None
-        if self._last_due() is not None:
-            self._expect()  # the reading stands still until the answer is out
+        if self._last_pending() is not None:
+            self._set_deadline()  # reading is paused until the response is written
         elif self._is_beyond:
             self.refuse()
         elif not self.transport.is_closing():
             self._end(HTTPStatus.REQUEST_TIMEOUT)
 
-    def _last_due(self) -> RequestResponseCycle | None:
-        """The last request that has arrived and waits for its answer."""
+    def _last_pending(self) -> RequestResponseCycle | None:
+        """Return the last request that has arrived and has no complete response."""
         for cycle, _ in self.pipeline:  # the latest first
             if not (cycle.more_body or cycle.response_complete):
                 return cycle
@@ -218,32 +275,21 @@ class Connection(HttpToolsProtocol):
     def _end(
         self, status: HTTPStatus, headers: Mapping[str, str] | None = None, detail: str = ""
     ) -> None:
-        """Answer `status` and close, as soon as the requests before have their answers."""
+        """Respond with `status` and close, after the responses to earlier requests."""
         answered = self._is_arriving and self._head_is_read and self.cycle.response_started
-        self._last_words = b"" if answered else refusal(status, headers or {}, detail)
+        self._last_response = b"" if answered else closing_response(status, headers or {}, detail)
         if self.pipeline and self.pipeline[0][0].more_body:
             self.pipeline.popleft()
-        if self._last_due() is None:
+        if self._last_pending() is None:
             self._close()
 
     def _close(self) -> None:
-        self.transport.write(self._last_words or b"")
+        self.transport.write(self._last_response or b"")
         self.transport.close()
 
 
 def _parser(connection: HttpToolsProtocol) -> httptools.HttpRequestParser:
-    """A parser as uvicorn makes it."""
+    """Return a parser with uvicorn's settings."""
     parser = httptools.HttpRequestParser(connection)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser
-
-
-def connections(settings: Gateway) -> type[Connection]:
-    """The connections of a gateway with these settings."""
-    stages = {"", f"/{settings.stage}".rstrip("/")}
-    own = {
-        "settings": settings,
-        "places": Places(settings.max_connections),
-        "probes": {f"{stage}{path}".encode() for stage in stages for path in PROBES},
-    }
-    return type("Connection", (Connection,), own)

@@ -1,4 +1,4 @@
-"""`Expect: 100-continue`: the body that a client announces and may never send."""
+"""`Expect: 100-continue`: a client announces a body that it may never send."""
 
 from uvicorn._types import (
     ASGI3Application,
@@ -11,17 +11,18 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 def last_if_refused(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
-    """`app`, with the connection ended by an answer before the body was asked for.
+    """Return `app`, with the connection closed by a response before 100 Continue.
 
-    The client then sends its body or goes on without it: nobody knows which (RFC 9110, 10.1.1).
+    After such a response the client may send its body or omit it (RFC 9110, 10.1.1): the next
+    bytes on the connection are ambiguous.
     """
 
     async def served(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        async def answer(message: ASGISendEvent) -> None:
+        async def send_last(message: ASGISendEvent) -> None:
             if cycle.waiting_for_100_continue:
                 cycle.keep_alive = False
             await send(message)
 
-        await app(scope, receive, answer)
+        await app(scope, receive, send_last)
 
     return served

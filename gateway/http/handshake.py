@@ -1,6 +1,6 @@
-"""TLS handshakes: each counts as a connection from its accept on, and has a deadline.
+"""TLS handshakes: each one counts as a connection, and has a timeout.
 
-A server of asyncio makes a connection known only after its handshake, and waits 60 s for that.
+asyncio's own server reports a connection only after its handshake, for which it waits 60 s.
 """
 
 import asyncio
@@ -11,14 +11,13 @@ from contextlib import suppress
 
 from core.config import Tls
 from core.errors import FatalError
-from gateway.http.connection import Connection
-from gateway.http.places import RESERVE_SECONDS
+from gateway.http.connection import RESERVE_TIMEOUT_S, HttpConnection
 
-_FULL_SECONDS = 1.0  # to wait when no file is left for a socket, as asyncio does
+_NO_FILE_WAIT_S = 1.0  # asyncio's wait when the process has no file descriptor left
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:
-    """The context of a server with this certificate; raises FatalError if it cannot be used."""
+    """Return the TLS context of a server with this certificate; FatalError if it is unusable."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(tls.certificate, tls.key)
@@ -31,9 +30,9 @@ def server_context(tls: Tls) -> ssl.SSLContext:
 
 
 async def accept(
-    listener: socket.socket, context: ssl.SSLContext, made: Callable[[], Connection]
+    listener: socket.socket, context: ssl.SSLContext, made: Callable[[], HttpConnection]
 ) -> None:
-    """Accept connections until cancelled; `made` gives what serves the next one over TLS."""
+    """Accept connections until cancelled; `made` returns the protocol of the next one."""
     listener.setblocking(False)  # noqa: FBT003  # the name is the standard library's
     loop, handshakes = asyncio.get_running_loop(), set[asyncio.Task[None]]()
     try:
@@ -54,54 +53,54 @@ async def _next(listener: socket.socket) -> socket.socket:
         except ConnectionAbortedError:
             continue
         except OSError:
-            await asyncio.sleep(_FULL_SECONDS)
+            await asyncio.sleep(_NO_FILE_WAIT_S)
         else:
             return client
 
 
 class _Handshake(asyncio.Protocol):
-    """Holds a place as an idle connection does, then gives way to the connection over TLS."""
+    """A handshake counts as an idle connection; when it is done, the HttpConnection replaces it."""
 
-    def __init__(self, client: socket.socket, connection: Connection) -> None:
+    def __init__(self, client: socket.socket, connection: HttpConnection) -> None:
         self._client = client
         self._connection = connection
-        self._places = connection.places
-        self._patience = connection.settings.request_timeout
-        connection.connections.add(self)  # type: ignore[arg-type]  # what uvicorn asks of them
-        if self._places.has_room(self, len(connection.connections)):
-            self._places.idle(self)
+        self._limit = connection.limit
+        self._timeout = connection.settings.request_timeout
+        connection.connections.add(self)  # type: ignore[arg-type]  # uvicorn only calls `shutdown`
+        if self._limit.admits(self, len(connection.connections)):
+            self._limit.set_idle(self)
         else:
-            self._patience = min(self._patience, RESERVE_SECONDS)
+            self._timeout = min(self._timeout, RESERVE_TIMEOUT_S)
 
     async def shake(self, context: ssl.SSLContext) -> None:
-        """Serve the client if the handshake is done in time; else it is cut off."""
+        """Serve the client if the handshake succeeds in time; otherwise close the connection."""
         loop = asyncio.get_running_loop()
         try:
-            with suppress(OSError):  # no TLS, too late, gone
+            with suppress(OSError):  # no TLS, a timeout, or a closed connection
                 await loop.connect_accepted_socket(
                     lambda: self,
                     self._client,
                     ssl=context,
-                    ssl_handshake_timeout=self._patience,
+                    ssl_handshake_timeout=self._timeout,
                     ssl_shutdown_timeout=self._connection.settings.request_timeout,
                 )
         finally:
-            self._done()
+            self._finish()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """The handshake is done: the connection takes a place itself."""
-        self._done()
+        """Hand the transport over to the HttpConnection after the handshake."""
+        self._finish()
         transport.set_protocol(self._connection)
         self._connection.connection_made(transport)
 
-    def leave(self) -> None:
-        """Give way to another connection: the handshake fails."""
+    def close_idle(self) -> None:
+        """Close the connection: the handshake fails."""
         with suppress(OSError):
             self._client.shutdown(socket.SHUT_RDWR)
 
-    refuse = shutdown = leave  # without TLS nothing can be said
+    refuse = shutdown = close_idle  # before the handshake no response can be sent
 
-    def _done(self) -> None:
+    def _finish(self) -> None:
         self._connection.connections.discard(self)
-        self._places.busy(self)
-        self._places.served(self)
+        self._limit.set_busy(self)
+        self._limit.leave_reserve(self)

@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it is ready for requests."""
+"""Liveness and readiness of the gateway."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,42 +9,43 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.clock import Clock
-from gateway.http.limits import RETRY_LATER
-from gateway.http.responses import reply
+from gateway.http.responses import RETRY_LATER, reply
 
-FRESH_SECONDS = 1.0
+MAX_AGE_S = 1.0
+"""How long one result of `fault` is used."""
 
 
 async def alive(_request: Request, _body: bytes) -> Response:
-    """`GET /health`."""
+    """Handle `GET /health`."""
     return reply({"status": "ok"})
 
 
 @dataclass
 class Readiness:
-    """Whether to send requests here; `fault` is asked once a second at most.
+    """Whether the gateway can serve requests; it calls `fault` once a second at most.
 
-    `fault`: what keeps the gateway from serving, or None; it may block.
+    `fault` returns why the gateway cannot serve, or None; it may block. `draining`: whether the
+    process is about to stop.
     """
 
     fault: Callable[[], str | None]
     clock: Clock
     draining: bool = False
-    _asked: float | None = None
-    _said: str | None = None
-    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _checked_at: float | None = None
+    _reason: str | None = None
+    _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def answer(self, _request: Request, _body: bytes) -> Response:
-        """`GET /ready`."""
-        reason = "draining" if self.draining else await self._served()
+        """Handle `GET /ready`."""
+        reason = "draining" if self.draining else await self._check()
         if reason is None:
             return reply({"status": "ready"})
         return reply({"status": "unready", "reason": reason}, 503, headers=RETRY_LATER)
 
-    async def _served(self) -> str | None:
-        async with self._asking:
+    async def _check(self) -> str | None:
+        async with self._checking:
             now = self.clock.monotonic()
-            if self._asked is None or now - self._asked >= FRESH_SECONDS:
-                self._said = await run_in_threadpool(self.fault)
-                self._asked = self.clock.monotonic()
-            return self._said
+            if self._checked_at is None or now - self._checked_at >= MAX_AGE_S:
+                self._reason = await run_in_threadpool(self.fault)
+                self._checked_at = self.clock.monotonic()
+            return self._reason

@@ -1,9 +1,9 @@
-"""`Idempotency-Key`: a repeated request gets the first one's answer and stores nothing twice.
+"""`Idempotency-Key`: a repeated request gets the first response and stores nothing twice.
 
-The header is that of the IETF's draft-ietf-httpapi-idempotency-key-header. What is kept is in this
-process's memory: every answer to a request with a key says whose memory it is in
+The header is that of the IETF's draft-ietf-httpapi-idempotency-key-header. Responses are stored in
+the memory of this process. Every response to a request with a key names this memory in
 `Idempotency-Scope`, and a request that names another scope is refused with 412 before anything
-is stored, so that a client never takes a gateway that has forgotten its key for one that has not.
+is stored: a client never mistakes a gateway that has lost its key for one that has it.
 """
 
 import asyncio
@@ -20,46 +20,46 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.clock import Clock
-from gateway.http.auth import CALLER
-from gateway.http.limits import RETRY_LATER
-from gateway.http.responses import Refusal
+from gateway.http.middleware import CALLER
+from gateway.http.responses import RETRY_LATER, Refusal
 
 HEADER = "Idempotency-Key"
 SCOPE = "Idempotency-Scope"
 REPLAYED = "Idempotency-Replayed"
-KEPT_SECONDS = 600.0
+RETENTION_S = 600.0
+MIN_COMPRESSED = 1000
+"""Bytes of a body from which on it is stored compressed."""
 _KEY = re.compile(r"[!-~]{1,255}")
-WORTH_PACKING = 1000
 _STORING = {"POST", "PUT"}
-_OVERHEAD = 700  # bytes that an answer takes besides its body
+_OVERHEAD = 700  # bytes that a stored response takes besides its body
 
 Work = Callable[[], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """What is kept of an answer."""
+class _Stored:
+    """A stored response; `expires` is a time of the monotonic clock."""
 
     status: int
     media_type: str
     body: bytes
-    is_packed: bool
-    until: float
+    is_compressed: bool
+    expires: float
 
 
 @dataclass(slots=True)
 class _Request:
-    """A request with a key: `answer` is the running work until there is one to keep."""
+    """A request with a key; `response` is the running task until the response is stored."""
 
     fingerprint: int
-    answer: "asyncio.Task[Response] | _Answer"
+    response: "asyncio.Task[Response] | _Stored"
 
 
-class Answers:
-    """The answers of the last ten minutes, by caller, method, path and key.
+class ResponseStore:
+    """The responses of the last ten minutes, by caller, method, path and key.
 
-    `limit`: bytes that they may take; beyond it requests with a new key are refused, for a
-    promise that is forgotten early is none.
+    `limit`: bytes of all stored responses. At the limit, requests with a new key are refused: a
+    response that is dropped early would let a repeated request store its records twice.
     """
 
     def __init__(self, limit: int, clock: Clock) -> None:
@@ -70,10 +70,11 @@ class Answers:
         self.scope = uuid4().hex
 
     async def once(self, request: Request, path: str, body: bytes, work: Work) -> Response:
-        """The answer of `work`, or that of the same request before; `path` without the stage.
+        """Return the response of `work`, or that of the same request before.
 
-        Raises HTTPException: 400 for a key that is none, 412 for another scope, 422 for a key
-        that came with another request, 503 when there is no room; and what `work` raises.
+        `path`: the path without the stage. Raises HTTPException: 400 for a malformed key, 412 for
+        another scope, 422 for a key that came with another request, 503 when the store is full;
+        and what `work` raises.
         """
         key = request.headers.get(HEADER)
         if key is None or request.method not in _STORING:
@@ -82,12 +83,12 @@ class Answers:
         caller = request.scope.get(CALLER) or ""
         name = _digest(f"{caller}\n{request.method}\n{path}\n{key}")
         fingerprint = hash((request.headers.get("content-type"), body))
-        before = self._recall(name)
+        before = self._find(name)
         if before is None:
             return await self._first(name, fingerprint, work)
         if before.fingerprint != fingerprint:
             raise HTTPException(422, f"{HEADER} came before with another request")
-        return await _again(before.answer)
+        return await _replayed(before.response)
 
     def _check(self, key: str, scope: str) -> None:
         if not _KEY.fullmatch(key):
@@ -95,13 +96,14 @@ class Answers:
         if scope != self.scope:
             raise HTTPException(412, f"{SCOPE} is another gateway's, or from before its restart")
 
-    def _recall(self, name: bytes) -> _Request | None:
+    def _find(self, name: bytes) -> _Request | None:
+        """Return the request with this name, after removal of the expired ones."""
         now = self._clock.monotonic()
         while self._requests:
             oldest, kept = next(iter(self._requests.items()))
-            if isinstance(kept.answer, asyncio.Task) or kept.answer.until > now:
+            if isinstance(kept.response, asyncio.Task) or kept.response.expires > now:
                 break
-            self._forget(oldest)
+            self._remove(oldest)
         return self._requests.get(name)
 
     async def _first(self, name: bytes, fingerprint: int, work: Work) -> Response:
@@ -111,30 +113,30 @@ class Answers:
         task = asyncio.create_task(_run(work))
         self._requests[name] = _Request(fingerprint, task)
         self.held += _OVERHEAD
-        task.add_done_callback(lambda done: self._keep(name, done))
-        return await asyncio.shield(task)  # a client that goes away leaves the answer to its repeat
+        task.add_done_callback(lambda done: self._store(name, done))
+        return await asyncio.shield(task)  # the task goes on when the client disconnects
 
-    def _keep(self, name: bytes, done: "asyncio.Task[Response]") -> None:
+    def _store(self, name: bytes, done: "asyncio.Task[Response]") -> None:
         if done.cancelled() or done.exception():
-            self._forget(name)
+            self._remove(name)
             return
         response = done.result()
-        until = self._clock.monotonic() + KEPT_SECONDS
-        body, is_packed = bytes(response.body), len(response.body) > WORTH_PACKING
-        body = zlib.compress(body, 1) if is_packed else body
+        expires = self._clock.monotonic() + RETENTION_S
+        body, is_compressed = bytes(response.body), len(response.body) > MIN_COMPRESSED
+        body = zlib.compress(body, 1) if is_compressed else body
         media_type = response.headers["content-type"]
-        answer = _Answer(response.status_code, media_type, body, is_packed, until)
-        self._requests[name].answer = answer
+        stored = _Stored(response.status_code, media_type, body, is_compressed, expires)
+        self._requests[name].response = stored
         self._requests.move_to_end(name)
         self.held += len(body)
 
-    def _forget(self, name: bytes) -> None:
-        answer = self._requests.pop(name).answer
-        self.held -= _OVERHEAD + (len(answer.body) if isinstance(answer, _Answer) else 0)
+    def _remove(self, name: bytes) -> None:
+        response = self._requests.pop(name).response
+        self.held -= _OVERHEAD + (len(response.body) if isinstance(response, _Stored) else 0)
 
 
 async def _run(work: Work) -> Response:
-    """The answer of `work`; a refusal after which a record may be stored is an answer to keep."""
+    """Return the response of `work`; a refusal after which a record may be stored is one, too."""
     try:
         return await work()
     except Refusal as refusal:
@@ -143,12 +145,12 @@ async def _run(work: Work) -> Response:
         return refusal.response()
 
 
-async def _again(answer: "asyncio.Task[Response] | _Answer") -> Response:
-    if isinstance(answer, _Answer):
-        body = zlib.decompress(answer.body) if answer.is_packed else answer.body
-        status, media_type = answer.status, answer.media_type
+async def _replayed(response: "asyncio.Task[Response] | _Stored") -> Response:
+    if isinstance(response, _Stored):
+        body = zlib.decompress(response.body) if response.is_compressed else response.body
+        status, media_type = response.status, response.media_type
     else:
-        first = await asyncio.shield(answer)
+        first = await asyncio.shield(response)
         body, status, media_type = (
             bytes(first.body),
             first.status_code,

@@ -1,4 +1,4 @@
-"""The gateway's own document: gateway/openapi.yaml, served as JSON."""
+"""`GET /openapi.json`: the document gateway/openapi.yaml as JSON."""
 
 import json
 from functools import cache
@@ -17,22 +17,22 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is seven time
 
 
 def routes() -> Routes:
-    """The one route; the document is read when it is first asked for."""
-    return {PATH: {"GET": _answer}}
+    """Return the route; the first request reads the document."""
+    return {PATH: {"GET": _respond}}
 
 
 @cache
 def text() -> str:
-    """The document as compact JSON, with its `x-amazon-apigateway-*` parts."""
+    """Return the document as compact JSON, with its `x-amazon-apigateway-*` extensions."""
     return json.dumps(document(), separators=(",", ":"))
 
 
 def document() -> dict[str, Any]:
-    """The document as it is packaged."""
+    """Return the packaged document."""
     packaged = resources.files("gateway").joinpath("openapi.yaml").read_bytes()
     found: dict[str, Any] = yaml.load(packaged, _LOADER)  # noqa: S506  # a safe loader, both
     return found
 
 
-async def _answer(_request: Request, _body: bytes) -> Response:
+async def _respond(_request: Request, _body: bytes) -> Response:
     return Response(await run_in_threadpool(text), media_type=JSON)

@@ -1,19 +1,28 @@
-"""Bodies of the REST Proxy's v2 produce requests → records, or a refusal that names the field.
+"""Request bodies: content coding, media type, and the JSON of the REST Proxy's produce requests.
 
-Any bytes end in records or in a Refusal with a 4xx status, nothing else. Values are checked but not
-rebuilt: a number keeps every digit it was sent with.
+Any bytes result in records, or in a Refusal or HTTPException with a 4xx status. JSON values are
+checked, not parsed and written again: a number keeps all its digits.
 """
 
 import json
 import re
+import zlib
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from gateway.http.responses import Refusal
 
+CODINGS = ("gzip", "deflate")
+REFUSED = {"Accept-Encoding": ", ".join(CODINGS)}
+STEP = 256 * 1024
+"""Bytes that are decompressed at a time."""
+_GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's wbits
+_DEFLATED = 8  # the method in the first byte of a zlib stream
 PARTITION_MAX = 2**31 - 1
 NULL = Raw(b"null")
 _ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\.")  # a run: surrogates come in pairs
@@ -27,8 +36,65 @@ _SURROGATES = re.compile(
 )
 
 T = TypeVar("T")
-Partition = Annotated[int, Meta(ge=0, le=PARTITION_MAX)]
+PartitionNumber = Annotated[int, Meta(ge=0, le=PARTITION_MAX)]
 Refuse = Callable[[str], Refusal]
+Grow = Callable[[int], None]
+"""Reserve this many bytes in total; raises HTTPException when they exceed a limit."""
+
+
+def coding(header: str) -> str | None:
+    """Return the one coding of a Content-Encoding header, or None.
+
+    Raises HTTPException 415, which names the supported codings, for any other.
+    """
+    names = [name.strip().lower().removeprefix("x-") for name in header.split(",")]
+    applied = [name for name in names if name not in {"", "identity"}]
+    if len(applied) > 1 or not set(applied) <= set(CODINGS):
+        detail = f"Unsupported Media Type: the Content-Encoding may be {' or '.join(CODINGS)}"
+        raise HTTPException(415, detail, REFUSED)
+    return applied[0] if applied else None
+
+
+def unpacked(packed: bytes, name: str, grow: Grow) -> bytes:
+    """Decompress `packed` step by step; `grow` stops a decompression bomb.
+
+    Raises HTTPException 400 for data that do not have the coding `name`, that end too early or
+    that continue after its end (a second gzip member is refused); and what `grow` raises.
+    """
+    stream, parts, size = zlib.decompressobj(_window(name, packed)), list[bytes](), 0
+    try:
+        while part := stream.decompress(packed, STEP):
+            size, packed = size + len(part), stream.unconsumed_tail
+            grow(size)
+            parts.append(part)
+    except zlib.error:
+        raise HTTPException(400, f"The body is not {name} data") from None
+    if not stream.eof or stream.unused_data:
+        raise HTTPException(400, f"The body is not one whole stream of {name} data")
+    return b"".join(parts)
+
+
+def _window(name: str, packed: bytes) -> int:
+    """Return zlib's `wbits`; many clients send raw streams as deflate (RFC 9110, 8.4.1.2)."""
+    if name == "gzip":
+        return _GZIP
+    is_zlib = packed[0] % 16 == _DEFLATED and int.from_bytes(packed[:2]) % 31 == 0
+    return _ZLIB if is_zlib else _RAW
+
+
+def essence(header: str) -> str:
+    """Return the media type of a Content-Type header, without parameters, in lower case."""
+    return header.partition(";")[0].strip().lower()
+
+
+def check_media_type(request: Request, *types: str) -> None:
+    """Raise HTTPException 415 when the body's media type is none of `types`.
+
+    A web page may send a form, text, or bytes without a type to any site. For other types a
+    browser sends a CORS preflight first.
+    """
+    if essence(request.headers.get("content-type", "")) not in types:
+        raise HTTPException(415, f"Unsupported Media Type: send {' or '.join(types)}")
 
 
 class KafkaRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,13 +102,13 @@ class KafkaRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     key: bytes | None = None
     value: bytes | None = None
-    partition: Partition | None = None
+    partition: PartitionNumber | None = None
 
 
 class _JsonRecord(msgspec.Struct, forbid_unknown_fields=True):
     key: Raw = NULL
     value: Raw = NULL
-    partition: Partition | None = None
+    partition: PartitionNumber | None = None
 
 
 class _Schemas(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,8 +130,8 @@ _json = msgspec.json.Decoder(_Json)
 _binary = msgspec.json.Decoder(_Binary)
 
 
-def decoded(decoder: msgspec.json.Decoder[T], body: bytes, malformed: Refuse, misfit: Refuse) -> T:
-    """`body` as `decoder` reads it; raises `malformed` when it is no JSON, else `misfit`."""
+def decoded(decoder: msgspec.json.Decoder[T], body: bytes, malformed: Refuse, invalid: Refuse) -> T:
+    """Decode `body`; raises `malformed` when it is not JSON, `invalid` when it has other types."""
     try:
         return decoder.decode(body.decode())
     except UnicodeDecodeError as error:
@@ -73,14 +139,14 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes, malformed: Refuse, mi
     except RecursionError:
         raise malformed("Malformed JSON: nested too deeply") from None
     except msgspec.ValidationError as error:
-        raise misfit(str(error)) from None
+        raise invalid(str(error)) from None
     except msgspec.DecodeError as error:
         said = _lone_surrogate(body) or str(error).removeprefix("JSON is malformed: ")
         raise malformed(f"Malformed JSON: {said}") from None
 
 
 def _lone_surrogate(body: bytes) -> str | None:
-    """What to say of the first escape that is half of a pair; the decoder only says "truncated"."""
+    """Describe the first escape that is half of a pair; the decoder's message is "truncated"."""
     text = body.decode()
     for found in _SURROGATES.finditer(text):
         if found[1]:
@@ -90,15 +156,15 @@ def _lone_surrogate(body: bytes) -> str | None:
 
 
 def _compact(value: Raw) -> bytes:
-    """The text of a JSON value without blanks."""
+    """Return a JSON value without whitespace."""
     text: bytes = msgspec.json.format(value, indent=-1)
     return text
 
 
 def canonical(value: Raw) -> bytes:
-    """The same for every spelling: without blanks, and with characters instead of escapes."""
+    """Return one spelling of a JSON value: no whitespace, characters instead of escapes."""
     text = bytes(value)
-    if text.isalnum():  # numbers, as most keys are, and null
+    if text.isalnum():  # null and numbers: most keys are numbers
         return text
     text = _compact(value)
     return _ESCAPES.sub(_unescaped, text.decode()).encode() if b"\\u" in text else text
@@ -111,12 +177,12 @@ def _unescaped(escapes: re.Match[str]) -> str:
 
 
 def kafka_records(body: bytes, *, binary: bool) -> list[KafkaRecord]:
-    """The records of a v2 produce request (ProduceRequest of kafka-rest's entities.v2).
+    """Return the records of a v2 produce request (ProduceRequest of kafka-rest's entities.v2).
 
-    `binary`: keys and values are base64 text; otherwise any JSON, stored as its compact text, a
-    key's escapes resolved, for its bytes choose the partition. JSON's null is a null key or a null
-    value (a tombstone). Raises Refusal: 400 for malformed JSON and for values of another type, 422
-    for anything else.
+    `binary`: keys and values are base64 text; otherwise they are any JSON, which is stored as
+    compact text. The escapes of a key are resolved, because its bytes choose the partition. JSON's
+    null is a null key or a null value (a tombstone). Raises Refusal: 400 for malformed JSON and for
+    values of another type, 422 for anything else.
     """
     if body.strip() in (b"", b"null"):
         raise Refusal(422, 42206, "Payload error. Request body is empty. Data is required.")
@@ -156,6 +222,6 @@ def _not_binary(message: str) -> Refusal:
 
 
 def split(message: str) -> tuple[str, str]:
-    """A decoder's message, and the path in the body that it ends with."""
+    """Split a decoder's message from the path in the body that it ends with."""
     found = _WHERE.fullmatch(message)
     return (found[1], found[2]) if found else (message, "")

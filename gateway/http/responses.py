@@ -1,25 +1,34 @@
-"""What the gateway says: JSON answers and refusals."""
+"""Responses: JSON bodies, refusals, errors, and the media type that the client accepts."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
+import structlog
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+ANYTHING = "*/*"
 JSON = "application/json"
 KAFKA_JSON = "application/vnd.kafka.v2+json"
+KAFKA_FAILED = 50002
+"""The REST Proxy's code for an error that a retry does not resolve."""
+RETRY_LATER = {"Retry-After": "1"}
 
 Handler = Callable[[Request, bytes], Awaitable[Response]]
 Routes = Mapping[str, Mapping[str, Handler]]
-"""Path, then method, then what answers it with the request and its body."""
+"""Handlers by path and method; a handler gets the request and its body."""
+_log = structlog.get_logger("gateway")
 
 
 class Refusal(Exception):
-    """A request that is not served; `code` is a number on the Kafka routes, a type on Kinesis's.
+    """A request that the gateway refuses.
 
-    `headers` go out with the answer.
+    `code`: the REST Proxy's error number on the Kafka routes, the error type on the Kinesis routes.
+    `headers`: further headers of the response.
     """
 
     def __init__(
@@ -34,17 +43,17 @@ class Refusal(Exception):
 
     @property
     def stored_nothing(self) -> bool:
-        """Whether it is sure that no record of the request is stored."""
+        """Whether no record of the request can have been stored."""
         return self.status < 500 or self.status == 503  # noqa: PLR2004
 
     @property
     def body(self) -> dict[str, int | str]:
-        """The error object of the protocol in hand."""
+        """The error object: the REST Proxy's or that of Kinesis."""
         name = "error_code" if isinstance(self.code, int) else "__type"
         return {name: self.code, "message": self.message}
 
     def response(self) -> Response:
-        """The answer to send."""
+        """Return the response to send."""
         return reply(self.body, self.status, self.media_type, self.headers)
 
 
@@ -54,12 +63,37 @@ def reply(
     media_type: str = JSON,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """`body` as compact JSON."""
+    """Return a response with `body` as compact JSON."""
     return Response(msgspec.json.encode(body), status, headers, media_type)
 
 
-def refusal(status: HTTPStatus, headers: Mapping[str, str], detail: str) -> bytes:
-    """The last answer of a connection, in bytes, to a request that reaches no route."""
+def http_error(_request: Request, error: Exception) -> Response:
+    """Return the response for an HTTPException, with the REST Proxy's error object."""
+    assert isinstance(error, HTTPException)  # noqa: S101  # as it is registered
+    message = f"HTTP {error.status_code} {error.detail}"
+    body = {"error_code": error.status_code, "message": message}
+    return reply(body, error.status_code, headers=error.headers)
+
+
+def unexpected(error: Exception) -> Response:
+    """Log where `error` was raised and return 500.
+
+    The message of `error` is neither logged nor returned: it may contain a record.
+    """
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code if trace else None
+    where = f"{code.co_filename}:{trace.tb_lineno}" if code and trace else "unknown"
+    _log.error("unexpected error", error=type(error).__name__, where=where)
+    return reply({"error_code": KAFKA_FAILED, "message": "Internal Server Error"}, 500)
+
+
+def closing_response(status: HTTPStatus, headers: Mapping[str, str], detail: str) -> bytes:
+    """Return the bytes of an error response after which the server closes the connection.
+
+    It is the response to a request that reaches no route.
+    """
     message = f"HTTP {status} {status.phrase}" + (f": {detail}" if detail else "")
     body = msgspec.json.encode({"error_code": int(status), "message": message})
     named = {
@@ -70,3 +104,36 @@ def refusal(status: HTTPStatus, headers: Mapping[str, str], detail: str) -> byte
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
     return f"HTTP/1.1 {status} {status.phrase}\r\n{head}\r\n".encode() + body
+
+
+@lru_cache(1000)
+def accepted(accept: str, offered: tuple[str, ...]) -> str | None:
+    """Return the offered media type with the highest quality in `accept`, None if all have 0.
+
+    Of equal qualities the first offered type wins. The most specific range decides (RFC 9110,
+    12.5.1). A range with a malformed q counts as q=0.
+    """
+    ranges = dict(map(_range, accept.split(",")))
+    qualities = [_quality(media_type, ranges) for media_type in offered]
+    best = max(qualities)
+    return offered[qualities.index(best)] if best > 0 else None
+
+
+def _range(part: str) -> tuple[str, float]:
+    name, *parameters = [text.strip().lower() for text in part.split(";")]
+    q = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+    return ANYTHING if name == "*" else name, _weight(q)  # Java's HTTP client sends "*"
+
+
+def _weight(q: str) -> float:
+    try:
+        weight = float(q)
+    except ValueError:
+        return 0.0
+    return weight if 0 <= weight <= 1 else 0.0
+
+
+def _quality(media_type: str, ranges: Mapping[str, float]) -> float:
+    group = f"{media_type.partition('/')[0]}/*"
+    found = (ranges[name] for name in (media_type, group, ANYTHING) if name in ranges)
+    return next(found, 0.0)

@@ -1,1 +1,1 @@
-"""The REST Proxy's interface to Kafka."""
+"""The Kafka routes: those of the Kafka REST Proxy v2."""

@@ -1,4 +1,4 @@
-"""What the cluster says of itself: brokers, topics, partitions, offsets, configurations."""
+"""Reads of the Kafka cluster: brokers, topics, partitions, offsets, configurations."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -13,11 +13,11 @@ from confluent_kafka.admin._metadata import ClusterMetadata, PartitionMetadata
 from starlette.concurrency import run_in_threadpool
 
 from core.errors import ConfigError
-from gateway.http.responses import Refusal
+from gateway.http.responses import RETRY_LATER, Refusal
 from gateway.kafka.producer import (
     FORBIDDEN,
     KAFKA_RETRIABLE,
-    METADATA_SECONDS,
+    METADATA_TIMEOUT_S,
     UNAUTHENTICATED,
     failure,
 )
@@ -30,8 +30,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Partition:
-    """One partition and the brokers that hold it; `leader` is -1 when none leads."""
+class PartitionReplicas:
+    """The brokers that have one partition; `leader` is -1 when there is none."""
 
     number: int
     leader: int
@@ -40,10 +40,10 @@ class Partition:
 
 
 class KafkaCluster:
-    """Reads of metadata, in starlette's threads, METADATA_SECONDS at most each.
+    """An admin client; each read takes a thread of starlette and METADATA_TIMEOUT_S at most.
 
-    Every read raises Refusal: 404 (40401, 40402, 40404), 401 or 403 when Kafka lets the gateway
-    not in, 503 when no broker answers, 500 for what remains.
+    Every read raises Refusal: 404 (40401, 40402, 40404), 401 or 403 when Kafka denies access, 503
+    when no broker responds, 500 for other errors.
     """
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
@@ -52,21 +52,21 @@ class KafkaCluster:
         except KafkaException as error:
             raise ConfigError(
                 f"the gateway's Kafka client cannot start: {error.args[0].str()}",
-                "mend the kafka section of config.yaml",
+                "fix the section kafka of config.yaml",
             ) from error
-        self._widths: Mapping[str, int] = {}
-        self._look: asyncio.Future[ClusterMetadata] | None = None
+        self._partition_counts: Mapping[str, int] = {}
+        self._pending: asyncio.Future[ClusterMetadata] | None = None
 
     async def brokers(self) -> list[int]:
-        """The ids of the brokers, ascending."""
+        """Return the ids of the brokers, ascending."""
         return sorted((await self._metadata()).brokers)
 
     async def topics(self) -> list[str]:
-        """The names of the topics, ascending, without Kafka's own."""
+        """Return the names of the topics, ascending, without Kafka's internal ones."""
         return sorted((await self._metadata()).topics.keys() - INTERNAL)
 
-    async def partitions(self, topic: str) -> list[Partition]:
-        """The partitions of `topic`, by number."""
+    async def partitions(self, topic: str) -> list[PartitionReplicas]:
+        """Return the partitions of `topic`, ordered by number."""
         found = (await self._metadata()).topics.get(topic)
         if found is None:
             raise Refusal(404, TOPIC_NOT_FOUND, "Topic not found.")
@@ -74,86 +74,89 @@ class KafkaCluster:
             raise refusal(found.error)
         return [_partition(found.partitions[number]) for number in sorted(found.partitions)]
 
-    async def partition(self, topic: str, number: int) -> Partition:
-        """One partition of `topic`."""
+    async def partition(self, topic: str, number: int) -> PartitionReplicas:
+        """Return one partition of `topic`."""
         for partition in await self.partitions(topic):
             if partition.number == number:
                 return partition
         raise Refusal(404, PARTITION_NOT_FOUND, "Partition not found.")
 
     async def lacks(self, topic: str, number: int) -> bool:
-        """Whether `topic` is there without this partition; the cluster is asked until it has it."""
-        if number >= self._widths.get(topic, 0):
+        """Whether `topic` exists without this partition; only existing partitions are cached."""
+        if number >= self._partition_counts.get(topic, 0):
             topics = (await self._metadata()).topics.items()
-            self._widths = {name: len(t.partitions) for name, t in topics if not t.error}
-        return topic in self._widths and number >= self._widths[topic]
+            self._partition_counts = {name: len(t.partitions) for name, t in topics if not t.error}
+        return topic in self._partition_counts and number >= self._partition_counts[topic]
 
     async def configs(self, topic: str) -> dict[str, str | None]:
-        """The configuration of `topic`, sensitive values None; empty when no broker tells it."""
+        """Return the configuration of `topic`; sensitive values are None.
+
+        It is empty when the cluster has no controller.
+        """
         metadata = await self._metadata()
         if metadata.controller_id not in metadata.brokers:  # librdkafka's mock cluster
             return {}
-        return await _answered(run_in_threadpool(self._configs, topic))
+        return await _read(run_in_threadpool(self._configs, topic))
 
     async def offsets(self, topic: str, number: int) -> tuple[int, int]:
-        """The partition's first offset, and the one that its next record gets."""
+        """Return the partition's first offset, and the offset of its next record."""
         if (await self.partition(topic, number)).leader < 0:
             raise Refusal(404, LEADER_NOT_AVAILABLE, "Leader not available.")
-        return await _answered(run_in_threadpool(self._offsets, TopicPartition(topic, number)))
+        return await _read(run_in_threadpool(self._offsets, TopicPartition(topic, number)))
 
     async def _metadata(self) -> ClusterMetadata:
-        """One look at a time, shared: a cluster that is silent holds one thread, not all."""
-        if self._look is None or self._look.done():
-            look = run_in_threadpool(self._admin.list_topics, timeout=METADATA_SECONDS)
-            self._look = asyncio.ensure_future(look)
-            self._look.add_done_callback(_seen)
-        return await _answered(asyncio.shield(self._look))
+        """Return the metadata; concurrent callers share one read, which blocks one thread."""
+        if self._pending is None or self._pending.done():
+            read = run_in_threadpool(self._admin.list_topics, timeout=METADATA_TIMEOUT_S)
+            self._pending = asyncio.ensure_future(read)
+            self._pending.add_done_callback(_retrieve_exception)
+        return await _read(asyncio.shield(self._pending))
 
     def _configs(self, topic: str) -> dict[str, str | None]:
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-        asked = self._admin.describe_configs([resource], request_timeout=METADATA_SECONDS)
+        asked = self._admin.describe_configs([resource], request_timeout=METADATA_TIMEOUT_S)
         found = asked[resource].result()
         return {name: found[name].value for name in sorted(found)}
 
     def _offsets(self, partition: TopicPartition) -> tuple[int, int]:
-        ends = (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        asked = [
-            self._admin.list_offsets({partition: end}, request_timeout=METADATA_SECONDS)[partition]
-            for end in ends
+        specs = (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        futures = [
+            self._admin.list_offsets({partition: spec}, request_timeout=METADATA_TIMEOUT_S)
+            for spec in specs
         ]
-        first, following = [answer.result().offset for answer in asked]
-        return first, following
+        first, end = [future[partition].result().offset for future in futures]
+        return first, end
 
 
-def _partition(found: PartitionMetadata) -> Partition:
-    return Partition(found.id, found.leader, tuple(found.replicas), frozenset(found.isrs))
+def _partition(found: PartitionMetadata) -> PartitionReplicas:
+    return PartitionReplicas(found.id, found.leader, tuple(found.replicas), frozenset(found.isrs))
 
 
-def _seen(look: asyncio.Future[ClusterMetadata]) -> None:
-    """Take its failure, which asyncio would log when every caller had gone."""
-    if not look.cancelled():
-        look.exception()
+def _retrieve_exception(read: asyncio.Future[ClusterMetadata]) -> None:
+    """Mark the exception as retrieved; asyncio logs it when no caller awaits the future."""
+    if not read.cancelled():
+        read.exception()
 
 
-async def _answered(read: Awaitable[T]) -> T:
-    """The answer to `read`; raises Refusal when Kafka has none."""
+async def _read(result: Awaitable[T]) -> T:
+    """Await `result`; raises Refusal when Kafka returns an error."""
     try:
-        return await read
+        return await result
     except KafkaException as error:
         raise refusal(error.args[0]) from None
 
 
 def refusal(error: KafkaError) -> Refusal:
-    """`error` as KafkaExceptionMapper of rest-utils 8.5 says it, but 503 for its 500 50003.
+    """Return the response of rest-utils 8.5 (KafkaExceptionMapper), but 503 for its 500 50003.
 
-    librdkafka's own errors (below 0) mean that no broker answered.
+    librdkafka's own errors (below 0) mean that no broker responded.
     """
-    code, words = failure(error)
+    code, said = failure(error)
     if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
         return Refusal(404, TOPIC_NOT_FOUND, "Topic not found.")
     if code in (UNAUTHENTICATED, FORBIDDEN):
-        return Refusal(code // 100, code, words)
+        return Refusal(code // 100, code, said)
     if error.code() < 0 or code == KAFKA_RETRIABLE:
-        message = f"Kafka cannot be reached: {words}"
-        return Refusal(503, KAFKA_RETRIABLE, message, {"Retry-After": "1"})
-    return Refusal(500, code, words)
+        message = f"Kafka cannot be reached: {said}"
+        return Refusal(503, KAFKA_RETRIABLE, message, RETRY_LATER)
+    return Refusal(500, code, said)

@@ -1,4 +1,4 @@
-"""The Kafka side of the gateway: records in, acknowledged coordinates or failures out."""
+"""The gateway's Kafka producer: it returns coordinates or a failure for each record."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -14,31 +14,30 @@ from starlette.concurrency import run_in_threadpool
 
 from core.errors import ConfigError
 from gateway.http.request_codec import KafkaRecord
-from gateway.http.responses import Refusal
+from gateway.http.responses import KAFKA_FAILED, RETRY_LATER, Refusal
 
-KAFKA_FAILED = 50002
 KAFKA_RETRIABLE = 50003
 UNAUTHENTICATED = 40101
 FORBIDDEN = 40301
-DELIVERY_SECONDS = 20  # with the topic's look-up an answer comes before API Gateway's 29 s
-METADATA_SECONDS = 4.0
-NO_OFFSET = -1  # as Java producers have it: the broker has the record, and no longer knows where
-POLL_SECONDS = 0.001
-IDLE_SECONDS = 0.5
+DELIVERY_TIMEOUT_S = 20  # with METADATA_TIMEOUT_S less than API Gateway's 29 s
+METADATA_TIMEOUT_S = 4.0
+NO_OFFSET = -1  # Java's value: the broker has stored the record and no longer knows its offset
+POLL_INTERVAL_S = 0.001
+IDLE_INTERVAL_S = 0.5
 _DEFAULTS = {
     "compression.type": "lz4",
     "linger.ms": 5,
-    "partitioner": "murmur2_random",  # as Java producers, so that a key keeps its partition
+    "partitioner": "murmur2_random",  # that of Java producers: a key keeps its partition
     "queue.buffering.max.kbytes": 128 * 1024,
     "topic.metadata.propagation.max.ms": 5000,
-    "log_level": 2,  # errors arrive at _report
+    "log_level": 2,  # _log_error gets the errors
 }
-_PROMISES = {
+_REQUIRED = {
     "acks": "all",
     "enable.idempotence": True,
-    "delivery.timeout.ms": DELIVERY_SECONDS * 1000,
+    "delivery.timeout.ms": DELIVERY_TIMEOUT_S * 1000,
 }
-_ALIASES = {"message.timeout.ms", "request.required.acks"}  # they would win over a promise
+_ALIASES = {"message.timeout.ms", "request.required.acks"}  # they would override _REQUIRED
 _CODES = {
     KafkaError.SASL_AUTHENTICATION_FAILED: UNAUTHENTICATED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED: FORBIDDEN,
@@ -60,7 +59,7 @@ _log = structlog.get_logger("gateway")
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """The broker acknowledged the record here; encoded it is the REST Proxy's PartitionOffset."""
+    """Where the broker stored a record; as JSON it is the REST Proxy's PartitionOffset."""
 
     partition: int
     offset: int
@@ -69,7 +68,7 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Failed(NamedTuple):
-    """The REST Proxy's code for a record that was not acknowledged, and Kafka's words for it."""
+    """The REST Proxy's code for a record that was not acknowledged, and Kafka's message."""
 
     code: int
     message: str
@@ -79,9 +78,9 @@ Outcome = Stored | Failed
 
 
 def failure(error: KafkaError) -> Failed:
-    """`error` as the REST Proxy numbers it: 50003 may be tried again, 50002 may not.
+    """Return the REST Proxy's code for `error`: 50003 is retriable, 50002 is not.
 
-    After a time-out (50003, as the REST Proxy has it) the broker may still hold the record.
+    After a timeout (50003, as in the REST Proxy) the broker may have stored the record.
     """
     return Failed(_CODES.get(error.code(), KAFKA_FAILED), error.str())
 
@@ -90,84 +89,83 @@ _PURGED = failure(KafkaError(KafkaError._PURGE_QUEUE))  # noqa: SLF001
 
 
 @dataclass(slots=True)
-class _Pulse:
-    """What a producer did since it was looked at: one that only times out is of no more use."""
+class _Progress:
+    """Whether a producer stored records, or let records time out, since the last check."""
 
     stored: bool = False
     timed_out: bool = False
 
 
 class _Delivery:
-    """The outcomes of one request's records; `done` gets them when the last is known."""
+    """The outcomes of one request's records; the last one completes the future `done`."""
 
-    def __init__(self, records: int, pulse: _Pulse) -> None:
-        self._pulse = pulse
+    def __init__(self, records: int, progress: _Progress) -> None:
+        self._progress = progress
         self.done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         self._outcomes: list[Outcome] = [Failed(KAFKA_FAILED, "")] * records
         self._left = records
 
     def settle(self, index: int, outcome: Outcome) -> None:
-        """Note one record's outcome."""
+        """Set the outcome of one record."""
         self._outcomes[index] = outcome
         self._left -= 1
         if not self._left and not self.done.cancelled():
             self.done.set_result(self._outcomes)
 
     def delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
-        """Take one delivery report."""
+        """Set the outcome of one record from its delivery report."""
         if error is None:
-            self._pulse.stored = True
+            self._progress.stored = True
             partition, offset = message.partition() or 0, message.offset()
             self.settle(index, Stored(partition, NO_OFFSET if offset is None else offset))
         else:
-            self._pulse.timed_out |= error.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001
+            self._progress.timed_out |= error.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001
             self.settle(index, failure(error))
 
 
 class KafkaProducer:
-    """One idempotent producer with acks=all; its `kafka` section's properties may tune the rest.
+    """An idempotent producer with acks=all; `properties` are the section `kafka`.
 
-    Delivery reports are polled for in the event loop itself: a thread of their own would fight
-    with it for the interpreter at every record. Raises ConfigError when librdkafka does not take
-    the properties.
+    The event loop polls for delivery reports: a separate thread would compete with it for the
+    interpreter at every record. Raises ConfigError when librdkafka refuses the properties.
     """
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
         own = {name: value for name, value in properties.items() if name not in _ALIASES}
-        self._properties = {**_DEFAULTS, **own, **_PROMISES, "error_cb": _report}
+        self._properties = {**_DEFAULTS, **own, **_REQUIRED, "error_cb": _log_error}
         self._producer = _made(self._properties)
-        self._pulse = _Pulse()
-        self._verdict: Failed | None = None  # why Kafka lets the gateway not in, for what it purged
+        self._progress = _Progress()
+        self._denied: Failed | None = None  # why Kafka denied access; the outcome of purged records
         self._retired: list[Producer] = []
         self._topics: Collection[str] = ()
         self._work = asyncio.Event()
         self._polling: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Start hearing of deliveries."""
+        """Start to poll for delivery reports."""
         self._polling = asyncio.create_task(self._poll())
 
     async def close(self) -> None:
-        """Wait for what is under way, DELIVERY_SECONDS at most, then stop."""
+        """Wait for records in flight, DELIVERY_TIMEOUT_S at most, then stop."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(DELIVERY_SECONDS):
-                while len(self._producer) or self._retired:  # noqa: ASYNC110  # librdkafka has nothing to wait on
-                    await asyncio.sleep(POLL_SECONDS)
+            async with asyncio.timeout(DELIVERY_TIMEOUT_S):
+                while len(self._producer) or self._retired:  # noqa: ASYNC110  # librdkafka has no event to await
+                    await asyncio.sleep(POLL_INTERVAL_S)
         if self._polling is not None:
             self._polling.cancel()
 
     async def produce(self, topic: str, records: Sequence[KafkaRecord]) -> list[Outcome]:
-        """Outcomes in the order of `records`, when the broker has answered for the last one."""
-        delivery = _Delivery(len(records), self._pulse)
+        """Store `records`; return their outcomes, in order, when the last one is known."""
+        delivery = _Delivery(len(records), self._progress)
         for index, record in enumerate(records):
             rejected = self._enqueue(topic, record, partial(delivery.delivered, index))
             if rejected is not None:
                 delivery.settle(index, rejected)
         self._work.set()
         outcomes = await delivery.done
-        if self._verdict is None:
+        if self._denied is None:
             return outcomes
-        return [self._verdict if outcome == _PURGED else outcome for outcome in outcomes]
+        return [self._denied if outcome == _PURGED else outcome for outcome in outcomes]
 
     def _enqueue(self, topic: str, record: KafkaRecord, report: Any) -> Failed | None:
         where = -1 if record.partition is None else record.partition
@@ -179,22 +177,22 @@ class KafkaProducer:
             except KafkaException as error:
                 if not _is_fatal(error.args[0]):
                     return failure(error.args[0])
-                self._serve()  # where the fatal error comes to light, and another producer with it
+                self._poll_once()  # it reports the fatal error and replaces the producer
             else:
                 return None
-        return Failed(KAFKA_RETRIABLE, "The gateway's producer begins anew")
+        return Failed(KAFKA_RETRIABLE, "The gateway replaces its producer")
 
     async def knows(self, topic: str) -> bool:
-        """Whether the cluster has `topic`; it is asked until it does.
+        """Whether the cluster has `topic`; only a known topic is cached.
 
-        Raises Refusal with status 503 when no broker answers.
+        Raises Refusal with status 503 when no broker responds.
         """
         if topic not in self._topics:
             self._topics = await run_in_threadpool(self._list_topics)
         return topic in self._topics
 
     def fault(self) -> str | None:
-        """What keeps Kafka from answering, or None; blocks for METADATA_SECONDS at most."""
+        """Return why Kafka does not respond, or None; blocks for METADATA_TIMEOUT_S at most."""
         try:
             self._list_topics()
         except Refusal as refusal:
@@ -203,58 +201,56 @@ class KafkaProducer:
 
     def _list_topics(self) -> Collection[str]:
         try:
-            return frozenset(self._producer.list_topics(timeout=METADATA_SECONDS).topics)
+            return frozenset(self._producer.list_topics(timeout=METADATA_TIMEOUT_S).topics)
         except KafkaException as error:
             message = f"Kafka cannot be reached: {error.args[0].str()}"
-            raise Refusal(503, KAFKA_RETRIABLE, message, {"Retry-After": "1"}) from None
+            raise Refusal(503, KAFKA_RETRIABLE, message, RETRY_LATER) from None
 
     async def _poll(self) -> None:
         while True:
-            self._serve()
+            self._poll_once()
             if len(self._producer) or self._retired:
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(POLL_INTERVAL_S)
             else:
                 await self._idle()
 
     async def _idle(self) -> None:
-        """Wait for records; now and then librdkafka has something to say without any."""
+        """Wait for records, but not for long: librdkafka reports errors without any."""
         self._work.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(IDLE_SECONDS):
+            async with asyncio.timeout(IDLE_INTERVAL_S):
                 await self._work.wait()
 
-    def _serve(self) -> None:
+    def _poll_once(self) -> None:
         for old in self._retired:
             with suppress(KafkaException, SystemError):
                 old.poll(0)
         self._retired = [old for old in self._retired if len(old)]
         try:
             self._producer.poll(0)
-        except (KafkaException, SystemError) as error:  # SystemError: a report came after it
-            self._give_up(error if isinstance(error, KafkaException) else error.__cause__)
-        if self._pulse.timed_out:
-            self._look_closer()
+        except (KafkaException, SystemError) as error:  # SystemError: a report followed it
+            self._replace_failed(error if isinstance(error, KafkaException) else error.__cause__)
+        if self._progress.timed_out:
+            self._replace_stalled()
 
-    def _look_closer(self) -> None:
-        """After a broker's crash librdkafka's idempotent producer may wait for it for ever."""
-        if not self._pulse.stored:
-            self._begin_anew("records time out and none is stored")
-        self._pulse.stored = self._pulse.timed_out = False
+    def _replace_stalled(self) -> None:
+        """Replace a producer that stores nothing: after a broker's crash it may wait for ever."""
+        if not self._progress.stored:
+            self._replace("records time out and none is stored")
+        self._progress.stored = self._progress.timed_out = False
 
-    def _give_up(self, fatal: BaseException | None) -> None:
-        """After a fatal error nothing is delivered any more: the next producer may do better."""
+    def _replace_failed(self, fatal: BaseException | None) -> None:
+        """Replace the producer after a fatal error, after which it delivers nothing."""
         self._producer.purge(blocking=False)
         verdict = failure(fatal.args[0]) if isinstance(fatal, KafkaException) else None
-        self._verdict = (
-            verdict if verdict and verdict.code in (UNAUTHENTICATED, FORBIDDEN) else None
-        )
-        self._begin_anew(str(fatal))
+        self._denied = verdict if verdict and verdict.code in (UNAUTHENTICATED, FORBIDDEN) else None
+        self._replace(str(fatal))
 
-    def _begin_anew(self, why: str) -> None:
-        """Make another producer; this one only gives what it still holds its outcome."""
-        _log.error("kafka_producer_begins_anew", error=why)
+    def _replace(self, why: str) -> None:
+        """Create another producer; the old one only reports on the records that it holds."""
+        _log.error("kafka_producer_replaced", error=why)
         self._retired.append(self._producer)
-        self._producer, self._pulse = _made(self._properties), _Pulse()
+        self._producer, self._progress = _made(self._properties), _Progress()
 
 
 def _made(properties: Mapping[str, Any]) -> Producer:
@@ -263,7 +259,7 @@ def _made(properties: Mapping[str, Any]) -> Producer:
     except KafkaException as error:
         raise ConfigError(
             f"the gateway's Kafka producer cannot start: {error.args[0].str()}",
-            "mend the kafka section of config.yaml",
+            "fix the section kafka of config.yaml",
         ) from error
 
 
@@ -271,7 +267,7 @@ def _is_fatal(error: KafkaError) -> bool:
     return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001
 
 
-def _report(error: KafkaError) -> None:
-    """Log what concerns the cluster; a single connection's failure comes several times a second."""
+def _log_error(error: KafkaError) -> None:
+    """Log errors of the cluster, not those of a connection, which repeat several times a second."""
     if error.code() not in _PER_CONNECTION:
         _log.warning("kafka", error=error.str(), fatal=error.fatal())

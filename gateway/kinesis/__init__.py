@@ -1,1 +1,1 @@
-"""The API Gateway's interface to Kinesis."""
+"""The Kinesis routes: those of an API Gateway with a Kinesis integration."""

@@ -1,9 +1,9 @@
-"""Kinesis routes: records into streams, and the streams themselves.
+"""Kinesis routes: put records into streams; list, describe, create and delete streams.
 
-Bodies are those of Kinesis, so that API Gateway's service integration of the same routes looks the
-same. The status is 400 for what Kinesis refuses, but 404 for an unknown stream, 429 when it
-throttled everything and 503 when it refuses the gateway's own credentials: nothing was stored, and
-the caller may try again.
+Bodies are those of Kinesis, as in API Gateway's service integration of the same routes. The status
+is 400 for a request that Kinesis refuses, but 404 for an unknown stream, 429 when Kinesis throttled
+all records and 503 when it refuses the gateway's own credentials. After 429 and 503 nothing is
+stored and the client may retry.
 """
 
 import re
@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.clock import Clock, SystemClock
-from gateway.http.content_negotiation import demand
-from gateway.http.limits import RETRY_LATER, refuse_more
-from gateway.http.responses import JSON, Handler, Refusal, Routes, reply
+from gateway.http.endpoint import check_count
+from gateway.http.request_codec import check_media_type
+from gateway.http.responses import JSON, RETRY_LATER, Handler, Refusal, Routes, reply
 from gateway.kinesis.records import (
     KinesisRecord,
     invalid,
@@ -28,13 +28,13 @@ from gateway.kinesis.records import (
 from gateway.kinesis.streams import THROUGHPUT, Streams
 
 AMZ_JSON = "application/x-amz-json-1.1"
-PUT_RECORDS = 500
-PUT_BYTES = 5 * 1024 * 1024
-SENDING_SECONDS = 5.0  # a call may take 23, and API Gateway gives up after 29
-PAGE = 10_000
-SHARDS = 10_000  # the most that UpdateShardCount takes
+MAX_PUT_RECORDS = 500
+MAX_PUT_BYTES = 5 * 1024 * 1024
+PUT_TIMEOUT_S = 5.0  # for the start of the last call: it may take 23 s, and API Gateway waits 29 s
+MAX_PAGE = 10_000
+MAX_SHARDS = 10_000  # the limit of UpdateShardCount
 NEW_STREAM = ("Tags", "WarmThroughputMiBps", "MaxRecordSizeInKiB", "RecordDistributionStrategy")
-"""What CreateStream takes besides; botocore and Kinesis check it."""
+"""Further parameters of CreateStream; botocore and Kinesis check them."""
 PROVISIONED = "PROVISIONED"
 ON_DEMAND = "ON_DEMAND"
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
@@ -43,7 +43,7 @@ _NOT_SENT = {"ErrorCode": THROUGHPUT, "ErrorMessage": "not sent: the calls befor
 
 
 def routes(kinesis: Streams, max_records: int, clock: Clock | None = None) -> Routes:
-    """The routes; the path's stream wins over a body's."""
+    """Return the routes; the stream of the path overrides one in the body."""
     put_records = partial(_put_records, kinesis, max_records, clock or SystemClock())
     return {
         "/streams": {"GET": partial(_list, kinesis)},
@@ -58,8 +58,8 @@ def routes(kinesis: Streams, max_records: int, clock: Clock | None = None) -> Ro
 
 
 async def _json(handler: Handler, request: Request, body: bytes) -> Response:
-    """What `handler` answers; raises HTTPException 415 for a body that is not declared as JSON."""
-    demand(request, JSON, AMZ_JSON)
+    """Return the response of `handler`; raises HTTPException 415 if the body is not JSON."""
+    check_media_type(request, JSON, AMZ_JSON)
     return await handler(request, body)
 
 
@@ -71,12 +71,12 @@ async def _put_record(kinesis: Streams, request: Request, body: bytes) -> Respon
 async def _put_records(
     kinesis: Streams, max_records: int, clock: Clock, request: Request, body: bytes
 ) -> Response:
-    """Chunk after chunk while there is time; raises Refusal 429 when all were throttled."""
+    """Put chunks until PUT_TIMEOUT_S; raises Refusal 429 when all records were throttled."""
     stream, records = _stream(request), kinesis_records(body)
-    refuse_more(len(records), max_records)
+    check_count(len(records), max_records)
     results, start = list[dict[str, Any]](), clock.monotonic()
     for chunk in chunks(records):
-        if clock.monotonic() - start > SENDING_SECONDS:
+        if clock.monotonic() - start > PUT_TIMEOUT_S:
             results += [_NOT_SENT] * len(chunk)
         else:
             results += await _put_chunk(kinesis, stream, chunk, first=not results)
@@ -89,32 +89,32 @@ async def _put_records(
 async def _put_chunk(
     kinesis: Streams, stream: str, chunk: Sequence[KinesisRecord], *, first: bool
 ) -> list[dict[str, Any]]:
-    """One result per record; a refusal fails them all, but goes on to the caller for the first."""
+    """Return one result per record; a refusal of the `first` chunk is raised."""
     entries = [record.members for record in chunk]
     try:
-        answer = await kinesis.call("put_records", StreamName=stream, Records=entries)
+        response = await kinesis.call("put_records", StreamName=stream, Records=entries)
     except Refusal as refusal:
         if first:
             raise
         return [_entry(refusal)] * len(chunk)
-    results: list[dict[str, Any]] = answer["Records"]
+    results: list[dict[str, Any]] = response["Records"]
     return results
 
 
 def _entry(refusal: Refusal) -> dict[str, Any]:
-    """A failed entry has one of two codes: surely not stored, or perhaps."""
+    """Return the result of a failed record: throttled means not stored, else it is unknown."""
     code = THROUGHPUT if refusal.headers else "InternalFailure"
     return {"ErrorCode": code, "ErrorMessage": f"{refusal.code}: {refusal.message}"}
 
 
 def chunks(records: Sequence[KinesisRecord]) -> Iterator[Sequence[KinesisRecord]]:
-    """`records` in order, in as many PutRecords calls as Kinesis's limits ask for.
+    """Yield `records`, in order, in chunks within the limits of one PutRecords call.
 
-    A record above PUT_BYTES, which some streams take, gets a call of its own.
+    A record above MAX_PUT_BYTES, which some streams accept, is a chunk by itself.
     """
     start = size = 0
     for n, record in enumerate(records):
-        if n > start and (n - start == PUT_RECORDS or size + record.size > PUT_BYTES):
+        if n > start and (n - start == MAX_PUT_RECORDS or size + record.size > MAX_PUT_BYTES):
             yield records[start:n]
             start, size = n, 0
         size += record.size
@@ -132,18 +132,18 @@ async def _describe(kinesis: Streams, request: Request, _body: bytes) -> Respons
 
 
 def _page(request: Request, *names: str) -> dict[str, Any]:
-    """Kinesis's own paging, from the query: `Limit`, and where to start by one of `names`."""
+    """Return the paging parameters of the query: `Limit`, and those of `names`, the start."""
     query = request.query_params
     page: dict[str, Any] = {name: query[name] for name in names if name in query}
     if "Limit" not in query:
         return page
-    if not _DIGITS.fullmatch(query["Limit"]) or not 1 <= int(query["Limit"]) <= PAGE:
-        raise invalid("Limit", f"must be an integer from 1 to {PAGE}")
+    if not _DIGITS.fullmatch(query["Limit"]) or not 1 <= int(query["Limit"]) <= MAX_PAGE:
+        raise invalid("Limit", f"must be an integer from 1 to {MAX_PAGE}")
     return page | {"Limit": int(query["Limit"])}
 
 
 async def _create(kinesis: Streams, request: Request, body: bytes) -> Response:
-    """CreateStream: `ShardCount` or `StreamModeDetails` with ON_DEMAND, and NEW_STREAM's."""
+    """Create a stream with `ShardCount`, or ON_DEMAND in `StreamModeDetails`, and NEW_STREAM."""
     stream, tree = _stream(request), kinesis_object(body)
     mode = _mode(tree["StreamModeDetails"]) if "StreamModeDetails" in tree else None
     wanted: dict[str, Any] = {"StreamModeDetails": {"StreamMode": mode}} if mode else {}
@@ -154,8 +154,8 @@ async def _create(kinesis: Streams, request: Request, body: bytes) -> Response:
 
 
 def _shards(count: Any) -> int:
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= SHARDS:
-        raise invalid("ShardCount", f"must be an integer from 1 to {SHARDS}")
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_SHARDS:
+        raise invalid("ShardCount", f"must be an integer from 1 to {MAX_SHARDS}")
     return count
 
 

@@ -1,6 +1,6 @@
-"""Bodies of the Kinesis routes → records, or a refusal in Kinesis's words.
+"""Records of the Kinesis routes' request bodies, and refusals in the format of Kinesis.
 
-The data are JSON or text. Any bytes end in records or in a Refusal with a 4xx status, nothing else.
+The data are JSON or text. Any bytes result in records or in a Refusal with a 4xx status.
 """
 
 import re
@@ -14,11 +14,11 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from gateway.http.request_codec import MISSING, NULL, canonical, decoded, split
 from gateway.http.responses import Refusal
 
-PARTITION_KEY_MAX = 256
-RECORD_MAX = 10 * 1024 * 1024  # Kinesis's most; whether a stream takes more than 1 MiB, it says
+MAX_PARTITION_KEY = 256
+MAX_RECORD = 10 * 1024 * 1024  # of any stream; Kinesis checks the limit of each, 1 MiB or more
 HASH_KEY_END = 2**128
 SEQUENCE_END = 10**129
-_NUMBER = re.compile(r"[0-9]{1,129}")  # handed on as it was sent, leading zeros included
+_NUMBER = re.compile(r"[0-9]{1,129}")  # passed on unchanged, with its leading zeros
 
 
 class _Put(msgspec.Struct):
@@ -43,7 +43,7 @@ class _PutMany(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class KinesisRecord:
-    """One record to put; `options` are the other members of Kinesis's own request."""
+    """One record to put; `options` are further members of the Kinesis request."""
 
     data: bytes
     partition_key: str
@@ -51,12 +51,12 @@ class KinesisRecord:
 
     @property
     def size(self) -> int:
-        """Bytes as Kinesis counts them: the data and the key in UTF-8."""
+        """The size in bytes that Kinesis limits: the data and the key in UTF-8."""
         return len(self.data) + len(self.partition_key.encode())
 
     @property
     def members(self) -> dict[str, Any]:
-        """The record as PutRecord and PutRecords take it."""
+        """The record as a member of PutRecord and PutRecords."""
         return {"Data": self.data, "PartitionKey": self.partition_key, **self.options}
 
 
@@ -67,14 +67,15 @@ _text = msgspec.json.Decoder(str)
 
 
 def kinesis_record(body: bytes) -> KinesisRecord:
-    """The record of `PUT …/record`: `{"Data":…,"PartitionKey":…}`.
+    """Return the record of `PUT …/record`: `{"Data":…,"PartitionKey":…}`.
 
-    PutRecord's `ExplicitHashKey` and `SequenceNumberForOrdering` are handed on, other members
-    ignored. Text is stored as it is, other JSON as its compact text. Raises Refusal 400.
+    `ExplicitHashKey` and `SequenceNumberForOrdering` are passed on, other members ignored. Text is
+    stored unchanged, other JSON as compact text. Raises Refusal 400.
     """
     put = decoded(_put, body, _serialization, _serialization)
     _refuse_dry_run(put.dry_run)
-    after = put.after if isinstance(put.after, (str, UnsetType)) else ""  # a number loses zeros
+    # A JSON number would lose the leading zeros.
+    after = put.after if isinstance(put.after, (str, UnsetType)) else ""
     options = {
         "ExplicitHashKey": _digits("ExplicitHashKey", put.hash_key, HASH_KEY_END),
         "SequenceNumberForOrdering": _digits("SequenceNumberForOrdering", after, SEQUENCE_END),
@@ -83,12 +84,12 @@ def kinesis_record(body: bytes) -> KinesisRecord:
 
 
 def kinesis_records(body: bytes) -> list[KinesisRecord]:
-    """The records of `PUT …/records`: `{"records":[{"data":…,"partition-key":…}]}`.
+    """Return the records of `PUT …/records`: `{"records":[{"data":…,"partition-key":…}]}`.
 
     A record may have an `explicit-hash-key`, also as `ExplicitHashKey`; other members are ignored.
     Raises Refusal with status 400.
     """
-    put = decoded(_put_many, body, _serialization, _misfit)
+    put = decoded(_put_many, body, _serialization, _invalid_member)
     _refuse_dry_run(put.dry_run)
     return [_member(f"records[{n}]", member) for n, member in enumerate(put.records)]
 
@@ -101,13 +102,13 @@ def _member(where: str, member: _Member) -> KinesisRecord:
 
 
 def _refuse_dry_run(dry_run: Any) -> None:
-    """Raise Refusal 400 for a request that Kinesis would not store and this gateway would."""
+    """Raise Refusal 400 for a dry run: Kinesis would store nothing, this gateway would store."""
     if dry_run is not False:
         raise invalid("DryRun", "must be false: this gateway stores what it takes")
 
 
 def kinesis_object(body: bytes) -> dict[str, Any]:
-    """The JSON object that `body` holds; raises Refusal with status 400."""
+    """Return the JSON object in `body`; raises Refusal 400."""
     return decoded(_object, body, _serialization, _serialization)
 
 
@@ -116,13 +117,13 @@ def _record(
 ) -> KinesisRecord:
     given = {name: value for name, value in options.items() if value is not None}
     record = KinesisRecord(_data(data_name, data), _partition_key(key_name, key), given)
-    if record.size > RECORD_MAX:
-        raise invalid(data_name, f"must hold at most {RECORD_MAX} bytes with its key")
+    if record.size > MAX_RECORD:
+        raise invalid(data_name, f"must hold at most {MAX_RECORD} bytes with its key")
     return record
 
 
 def _digits(where: str, value: Any, end: int) -> str | None:
-    """A number below `end`, as text or as an integer; None when there is none."""
+    """Return a number below `end`, sent as text or as an integer, or None."""
     if value is UNSET:
         return None
     text = "" if isinstance(value, bool) or not isinstance(value, (str, int)) else str(value)
@@ -143,8 +144,8 @@ def _partition_key(where: str, key: Any) -> str:
         raise invalid(where, "must not be null")
     if isinstance(key, bool) or not isinstance(key, (str, int)):
         raise invalid(where, "must be text")
-    if not 1 <= len(str(key)) <= PARTITION_KEY_MAX:
-        raise invalid(where, f"must have 1 to {PARTITION_KEY_MAX} characters")
+    if not 1 <= len(str(key)) <= MAX_PARTITION_KEY:
+        raise invalid(where, f"must have 1 to {MAX_PARTITION_KEY} characters")
     return str(key)
 
 
@@ -153,7 +154,7 @@ def _serialization(message: str) -> Refusal:
     return Refusal(400, "SerializationException", f"{where}: {message}" if where else message)
 
 
-def _misfit(message: str) -> Refusal:
+def _invalid_member(message: str) -> Refusal:
     what, where = split(message)
     if what == MISSING or (where == "records" and "length" in what):
         return invalid("records", "must be an array that is not empty")
@@ -161,6 +162,6 @@ def _misfit(message: str) -> Refusal:
 
 
 def invalid(where: str, rule: str) -> Refusal:
-    """Kinesis's refusal of one member of a request."""
+    """Return the ValidationException of Kinesis for one member of a request."""
     detail = f"Value at '{where}' failed to satisfy constraint: Member {rule}"
     return Refusal(400, "ValidationException", f"1 validation error detected: {detail}")

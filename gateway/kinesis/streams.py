@@ -1,7 +1,7 @@
-"""Kinesis as the routes call it: its answers, its refusals, and whether it takes our credentials.
+"""Calls to Kinesis: results, refusals, and faults of the gateway's credentials.
 
-A fault of the gateway's own credentials or clock is not the caller's: it is answered with 503, as
-nothing was stored, and keeps the gateway from being ready until Kinesis takes them again.
+A fault of the gateway's credentials or clock is not the client's fault: the response is 503, as
+nothing was stored, and the gateway is not ready until Kinesis accepts the credentials again.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,7 @@ from botocore.exceptions import (
 from starlette.concurrency import run_in_threadpool
 
 from core import aws_faults
-from gateway.http.limits import RETRY_LATER
-from gateway.http.responses import Refusal
+from gateway.http.responses import RETRY_LATER, Refusal
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -37,55 +36,55 @@ _log = structlog.get_logger("gateway")
 
 
 class Streams:
-    """Calls of one Kinesis client, and the last fault of its credentials."""
+    """One Kinesis client, and the current fault of its credentials."""
 
     def __init__(self, client: "KinesisClient") -> None:
         self._client = client
         self._fault: str | None = None
 
     async def call(self, operation: str, **wanted: Any) -> dict[str, Any]:
-        """The answer to boto3's `operation` without its metadata.
+        """Return the result of boto3's `operation` without its metadata.
 
-        Raises Refusal when Kinesis refuses it or does not answer.
+        Raises Refusal when Kinesis refuses the call or does not respond.
         """
         try:
-            answer = await run_in_threadpool(partial(self._answer, operation, wanted))
+            result = await run_in_threadpool(partial(self._run, operation, wanted))
         except (ClientError, BotoCoreError) as error:
             raise self._refusal(error) from None
-        return {key: _plain(value) for key, value in answer.items() if key != "ResponseMetadata"}
+        return {key: _plain(value) for key, value in result.items() if key != "ResponseMetadata"}
 
     def fault(self) -> str | None:
-        """Why Kinesis does not take the gateway's credentials, or None; may block.
+        """Return why Kinesis refuses the gateway's credentials, or None; may block.
 
-        Kinesis is only asked again after such a fault: a gateway to Kafka alone needs none.
+        Only after such a fault Kinesis is called: a gateway for Kafka alone has no credentials.
         """
         if self._fault is not None:
             try:
-                self._answer("list_streams", {"Limit": 1})
+                self._run("list_streams", {"Limit": 1})
             except ClientError as error:
-                self._note(error)  # whatever else it refuses, it has taken the credentials
+                self._set_fault_of(error)  # any other refusal means that the credentials are valid
             except BotoCoreError as error:
                 _log.debug("kinesis", error=type(error).__name__)
         return self._fault
 
-    def _answer(self, operation: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = getattr(self._client, operation)(**wanted) or {}
-        self._tell(None)
-        return answer
+    def _run(self, operation: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = getattr(self._client, operation)(**wanted) or {}
+        self._set_fault(None)
+        return result
 
-    def _note(self, error: Exception) -> None:
+    def _set_fault_of(self, error: Exception) -> None:
         advice = aws_faults.advice(error)
         name = _code(error) or type(error).__name__
-        self._tell(advice and f"Kinesis refuses the gateway's credentials ({name}): {advice}")
+        self._set_fault(advice and f"Kinesis refuses the gateway's credentials ({name}): {advice}")
 
-    def _tell(self, fault: str | None) -> None:
+    def _set_fault(self, fault: str | None) -> None:
         if fault != self._fault:
-            _log.warning("kinesis_credentials", fault=fault or "none any more")
+            _log.warning("kinesis_credentials", fault=fault or "none")
         self._fault = fault
 
     def _refusal(self, error: ClientError | BotoCoreError) -> Refusal:
         if aws_faults.advice(error) is not None:
-            self._note(error)
+            self._set_fault_of(error)
             return _unavailable("Kinesis refuses the gateway's credentials")
         if isinstance(error, ClientError):
             return _refused(error)
@@ -116,7 +115,7 @@ def _code(error: Exception) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as Kinesis's JSON has it: times are seconds since 1970."""
+    """Return `value` as in the JSON of Kinesis: times are seconds since 1970."""
     if isinstance(value, datetime):
         return value.timestamp()
     if isinstance(value, dict):

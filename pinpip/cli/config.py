@@ -42,7 +42,7 @@ def api_key(
 
     Example: pinpip config api-key phone-app
     """
-    from gateway.http.auth import new_key
+    from gateway.http.middleware import new_key
 
     key, digest = new_key()
     typer.echo(f"key, shown only now: {key}")

@@ -26,7 +26,7 @@ from schemathesis.core.parameters import ParameterLocation
 
 from core.config import Gateway
 from gateway.http import openapi
-from gateway.http.auth import hashed
+from gateway.http.middleware import hashed
 from gateway.server import kinesis_client
 from pinpip.local.embedded import embedded_aws
 from tests.support import brokers

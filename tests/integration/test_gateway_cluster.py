@@ -17,7 +17,7 @@ from confluent_kafka.admin._metadata import ClusterMetadata, PartitionMetadata, 
 
 from gateway.http.responses import Refusal
 from gateway.kafka.cluster import KafkaCluster, refusal
-from gateway.kafka.producer import METADATA_SECONDS
+from gateway.kafka.producer import METADATA_TIMEOUT_S
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, NO_BROKER, running
 
@@ -220,7 +220,7 @@ class Told:
         self.fault: int | None = None
 
     def list_topics(self, timeout: float) -> ClusterMetadata:
-        assert timeout == METADATA_SECONDS
+        assert timeout == METADATA_TIMEOUT_S
         self.asked += 1
         if self.fault:
             raise KafkaException(KafkaError(self.fault))

@@ -18,9 +18,9 @@ from starlette.responses import Response
 
 from core.config import Gateway
 from gateway.http.responses import Refusal
-from gateway.kinesis.api import PUT_BYTES, SENDING_SECONDS, chunks, routes
+from gateway.kinesis.api import MAX_PUT_BYTES, PUT_TIMEOUT_S, chunks, routes
 from gateway.kinesis.records import (
-    RECORD_MAX,
+    MAX_RECORD,
     KinesisRecord,
     kinesis_record,
     kinesis_records,
@@ -101,16 +101,18 @@ def test_records_are_answered_one_for_one_beyond_kinesiss_limits(
     assert last(aws, stream, answer["Records"][777]) == (b'{"n":777}', "777")
 
 
-@given(st.lists(st.integers(1, MIB - 1) | st.integers(1, RECORD_MAX - 1), min_size=1, max_size=40))
+@given(st.lists(st.integers(1, MIB - 1) | st.integers(1, MAX_RECORD - 1), min_size=1, max_size=40))
 def test_chunks_keep_the_order_and_the_limits(sizes: list[int]) -> None:
-    data = bytes(RECORD_MAX)
+    data = bytes(MAX_RECORD)
     records = [KinesisRecord(data[:size], str(n % 10)) for n, size in enumerate(sizes)]
     parts = list(chunks(records))
 
     assert [record for part in parts for record in part] == records
     assert all(part for part in parts)
-    large = [part for part in parts if sum(record.size for record in part) > PUT_BYTES]
-    assert [len(part) for part in large] == [1] * sum(record.size > PUT_BYTES for record in records)
+    large = [part for part in parts if sum(record.size for record in part) > MAX_PUT_BYTES]
+    assert [len(part) for part in large] == [1] * sum(
+        record.size > MAX_PUT_BYTES for record in records
+    )
 
 
 INVALID = "1 validation error detected: Value at '{}' failed to satisfy constraint: Member {}"
@@ -400,7 +402,7 @@ def test_what_a_slow_kinesis_leaves_no_time_for_is_not_sent(aws: TestAws, stream
 
     def slow(params: dict[str, Any], **_: Any) -> None:
         calls.append(len(params["Records"]))
-        clock.advance(SENDING_SECONDS + 1)
+        clock.advance(PUT_TIMEOUT_S + 1)
 
     kinesis.meta.events.register("before-parameter-build.kinesis.PutRecords", slow)
     handler = routes(Streams(kinesis), 10_000, clock)["/streams/{stream}/records"]["PUT"]

@@ -11,7 +11,7 @@ import pytest
 
 from core.config import Gateway
 from core.errors import FatalError
-from gateway.http.places import RESERVE, RESERVE_SECONDS
+from gateway.http.connection import RESERVE, RESERVE_TIMEOUT_S
 from tests.support.brokers import Broker
 from tests.support.certificates import Certificates, certificates
 from tests.support.gateways import running
@@ -105,7 +105,7 @@ def test_handshakes_beyond_the_limit_end_soon_and_do_not_keep_health_out(
         until(lambda: sum(map(has_ended, silent[:5])) == 5, "those beyond the reserve to leave")
         assert said(url, pem, HEALTH).startswith(b"HTTP/1.1 200")
         until(lambda: all(map(has_ended, silent)), "all of them to leave")
-        assert time.monotonic() - began < 10 * RESERVE_SECONDS  # not request_timeout
+        assert time.monotonic() - began < 10 * RESERVE_TIMEOUT_S  # not request_timeout
 
 
 def test_places_of_handshakes_that_failed_are_free_again(

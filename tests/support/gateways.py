@@ -10,9 +10,9 @@ from confluent_kafka import Consumer, TopicPartition
 
 from core.config import Aws, Gateway
 from gateway.app import create_app
+from gateway.kafka.api import Port
 from gateway.kafka.cluster import KafkaCluster
 from gateway.kafka.producer import KafkaProducer
-from gateway.kafka.topics import Port
 from gateway.server import GatewayServer, kinesis_client, listen
 from tests.support.waiting import PATIENCE
 

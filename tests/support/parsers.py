@@ -10,7 +10,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from core.config import Gateway
-from gateway.http.connection import connections
+from gateway.server import connections
 
 _ABSOLUTE = re.compile(rb"^https?://[^/?]*", re.IGNORECASE)
 _BLANKS = re.compile(rb"^(\S+) +(\S+) +(HTTP/\d\.\d\r\n)")

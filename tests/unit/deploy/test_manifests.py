@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from core.config import Config, KafkaSource
-from gateway.server import DRAIN_SECONDS
+from gateway.server import DRAIN_TIMEOUT_S
 from pinpip import configfile
 from pinpip.pipelines import group_of
 from tests.support.places import ROOT
@@ -120,7 +120,7 @@ def test_whatever_stops_a_daemon_waits_until_it_has_drained(
 ) -> None:
     gateway = deployments(manifests)["gateway"]
     waits = int(environment_of(gateway)["PINPIP_GATEWAY__DRAIN_WAIT"])
-    assert gateway["template"]["spec"]["terminationGracePeriodSeconds"] > waits + DRAIN_SECONDS
+    assert gateway["template"]["spec"]["terminationGracePeriodSeconds"] > waits + DRAIN_TIMEOUT_S
     for name, deployment in deployments(manifests).items():
         if name != "gateway":
             patience = deployment["template"]["spec"]["terminationGracePeriodSeconds"]
@@ -136,7 +136,7 @@ def test_the_other_ways_to_run_wait_as_long() -> None:
     consumers = template("consumers.yaml")["Resources"]
     tasks = [body[next(iter(body))]["Properties"] for _, _, body in consumers.values()]
     stops = {
-        DRAIN_SECONDS: [
+        DRAIN_TIMEOUT_S: [
             int(services["gateway"]["stop_grace_period"].removesuffix("s")),
             int(gateway["Service"]["TimeoutStopSec"]),
             task["ContainerDefinitions"][0]["StopTimeout"],

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
 
-from gateway.http.idempotency import KEPT_SECONDS
+from gateway.http.idempotency import RETENTION_S
 from producers.client import GatewayClient
 from producers.delivery import Outcome, Outgoing, Retry
 from tests.support.clock import ManualClock
@@ -69,7 +69,7 @@ class Gateway(BaseAdapter):
         until, answer = self.answers.get(key, (-1.0, {}))
         if until < self.clock.monotonic() or not self.remembers:
             answer = self.kept(json.loads(request.body)["records"])
-            self.answers[key] = self.clock.monotonic() + KEPT_SECONDS, answer
+            self.answers[key] = self.clock.monotonic() + RETENTION_S, answer
         return self.said(200, answer)
 
     def kept(self, records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
 from core.config import Gateway
-from gateway.http.codings import STEP, unpacked
+from gateway.http.request_codec import STEP, unpacked
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, read, running
 

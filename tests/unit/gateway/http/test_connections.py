@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from core.config import Gateway
-from gateway.http.connection import HEAD_MAX
+from gateway.http.connection import MAX_HEAD
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, running
 from tests.support.wire import answer, connected, exchange
@@ -72,9 +72,9 @@ def test_a_connection_serves_request_after_request_beyond_the_time_for_one(url: 
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * (HEAD_MAX + 100),
-        b"GET /" + b"x" * (HEAD_MAX + 100),
-        b"GET /health HTTP/1.1\r\n" + b"X-Many: y\r\n" * (HEAD_MAX // 11 + 10),
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * (MAX_HEAD + 100),
+        b"GET /" + b"x" * (MAX_HEAD + 100),
+        b"GET /health HTTP/1.1\r\n" + b"X-Many: y\r\n" * (MAX_HEAD // 11 + 10),
     ],
     ids=["a header", "a path", "headers"],
 )
@@ -84,7 +84,7 @@ def test_a_head_that_is_too_long_is_431(url: str, head: bytes) -> None:
 
 @pytest.mark.parametrize(
     "tail",
-    [b"0\r\nX-Trailer: " + b"x" * (2 * HEAD_MAX), b"1;" + b"x" * (2 * HEAD_MAX)],
+    [b"0\r\nX-Trailer: " + b"x" * (2 * MAX_HEAD), b"1;" + b"x" * (2 * MAX_HEAD)],
     ids=["trailers", "chunk extensions"],
 )
 def test_chunked_bodies_have_no_room_for_more_than_the_body(url: str, tail: bytes) -> None:

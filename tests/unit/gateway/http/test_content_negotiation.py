@@ -1,7 +1,7 @@
 """Which media type an answer has: the negotiation alone, and on every Kafka route.
 
-`ANSWERS` are what kafka-rest produces: 8.5.0 the first only (resources/v2, @Produces), 5.4 all
-three (Versions.java: KAFKA_V2_JSON, KAFKA_DEFAULT_JSON, JSON).
+`RESPONSE_TYPES` are what kafka-rest produces: 8.5.0 the first only (resources/v2, @Produces), 5.4
+all three (Versions.java: KAFKA_V2_JSON, KAFKA_DEFAULT_JSON, JSON).
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,9 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http.content_negotiation import accepted, essence
-from gateway.kafka.topics import ANSWERS, UNVERSIONED
+from gateway.http.request_codec import essence
+from gateway.http.responses import accepted
+from gateway.kafka.api import RESPONSE_TYPES, UNVERSIONED
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, running
 
@@ -49,12 +50,12 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     ],
 )
 def test_the_type_that_the_caller_likes_best_is_taken(accept: str, answer: str | None) -> None:
-    assert accepted(accept, ANSWERS) == answer
+    assert accepted(accept, RESPONSE_TYPES) == answer
 
 
 @given(st.text())
 def test_any_accept_ends_in_an_offer_or_none(accept: str) -> None:
-    assert accepted(accept, ANSWERS) in {*ANSWERS, None}
+    assert accepted(accept, RESPONSE_TYPES) in {*RESPONSE_TYPES, None}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ READS += ["/topics/{}/partitions/0", "/topics/{}/partitions/0/offsets"]
 
 
 @pytest.mark.parametrize("path", READS)
-@pytest.mark.parametrize("accept", ANSWERS)
+@pytest.mark.parametrize("accept", RESPONSE_TYPES)
 def test_every_read_answers_in_the_type_asked_for(
     url: str, topic: str, path: str, accept: str
 ) -> None:

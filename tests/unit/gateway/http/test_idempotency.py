@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.config import Gateway
-from gateway.http.auth import hashed
-from gateway.http.idempotency import KEPT_SECONDS, Answers
+from gateway.http.idempotency import RETENTION_S, ResponseStore
+from gateway.http.middleware import hashed
 from gateway.http.request_codec import KafkaRecord
 from gateway.http.responses import Refusal, reply
 from gateway.kafka.producer import Outcome, Stored
@@ -215,7 +215,7 @@ class Work:
         return reply({"run": self.runs, "padding": "x" * 2000})
 
 
-async def ask(answers: Answers, key: str, work: Work) -> Any:
+async def ask(answers: ResponseStore, key: str, work: Work) -> Any:
     response = await answers.once(request(key), "/topics/{topic}", b"body", work)
     return json.loads(bytes(response.body))["run"] if response.status_code == 200 else response
 
@@ -223,8 +223,8 @@ async def ask(answers: Answers, key: str, work: Work) -> Any:
 def test_an_answer_is_kept_for_ten_minutes() -> None:
     async def story() -> list[int]:
         clock = ManualClock()
-        answers, work, runs = Answers(10_000, clock), Work(), []
-        for pause in (0.0, KEPT_SECONDS - 1, 2.0):
+        answers, work, runs = ResponseStore(10_000, clock), Work(), []
+        for pause in (0.0, RETENTION_S - 1, 2.0):
             clock.sleep(pause)
             runs.append(await ask(answers, "k", work))
         return runs
@@ -235,13 +235,13 @@ def test_an_answer_is_kept_for_ten_minutes() -> None:
 def test_answers_beyond_the_limit_are_refused_and_none_is_forgotten_early() -> None:
     async def story() -> tuple[list[int], int]:
         clock = ManualClock()
-        answers, work = Answers(5 * 740, clock), Work()
+        answers, work = ResponseStore(5 * 740, clock), Work()
         runs = [await ask(answers, f"k{n}", work) for n in range(5)]
         with pytest.raises(HTTPException) as full:
             await ask(answers, "another", work)
         assert full.value.status_code == 503
         assert [await ask(answers, f"k{n}", work) for n in range(len(runs))] == runs
-        clock.sleep(KEPT_SECONDS + 1)
+        clock.sleep(RETENTION_S + 1)
         assert await ask(answers, "new", work) == len(runs) + 1
         return runs, answers.held
 
@@ -264,7 +264,7 @@ def test_only_an_answer_after_which_something_may_be_stored_is_kept(
     error: Exception, runs: int
 ) -> None:
     async def story() -> int:
-        answers, work = Answers(10_000, ManualClock()), Work(error)
+        answers, work = ResponseStore(10_000, ManualClock()), Work(error)
         for _ in range(2):
             try:
                 await ask(answers, "k", work)

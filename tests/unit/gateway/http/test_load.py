@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from core.config import Gateway
-from gateway.http.limits import InFlight
-from gateway.http.places import RESERVE, RESERVE_SECONDS, Places
+from gateway.http.connection import RESERVE, RESERVE_TIMEOUT_S, ConnectionLimit
+from gateway.http.endpoint import InFlight
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, running
 from tests.support.processes import until
@@ -158,7 +158,7 @@ def test_silent_connections_beyond_the_limit_end_soon_and_do_not_keep_health_out
 
         assert alive.startswith(b"HTTP/1.1 200 ")
         assert {end[:13] for end in ends} == {b"HTTP/1.1 503 "}
-        assert time.monotonic() - began < RESERVE_SECONDS + 8
+        assert time.monotonic() - began < RESERVE_TIMEOUT_S + 8
         first[0].sendall(HEALTH[1:])
         assert first[0].recv(65536).startswith(b"HTTP/1.1 200 ")
 
@@ -197,12 +197,12 @@ def test_a_request_under_way_keeps_its_place() -> None:
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
-class Guest:
+class FakeConnection:
     """A connection that notes its end."""
 
     end = ""
 
-    def leave(self) -> None:
+    def close_idle(self) -> None:
         self.end = "left"
 
     def refuse(self) -> None:
@@ -210,18 +210,18 @@ class Guest:
 
 
 def test_places_end_the_longest_idle_first_and_then_the_longest_silent() -> None:
-    places, idle = Places(2), [Guest(), Guest()]
+    limit, idle = ConnectionLimit(2), [FakeConnection(), FakeConnection()]
     for guest in idle:
-        places.idle(guest)
-    places.busy(idle[0])
-    places.idle(idle[0])
+        limit.set_idle(guest)
+    limit.set_busy(idle[0])
+    limit.set_idle(idle[0])
 
-    assert places.has_room(Guest(), 2)
-    assert places.has_room(Guest(), 3)
+    assert limit.admits(FakeConnection(), 2)
+    assert limit.admits(FakeConnection(), 3)
     assert [guest.end for guest in idle] == ["", "left"]
-    assert places.has_room(Guest(), 3)
-    beyond = [Guest() for _ in range(RESERVE + 2)]
-    assert not any(places.has_room(guest, 3 + n) for n, guest in enumerate(beyond))
+    assert limit.admits(FakeConnection(), 3)
+    beyond = [FakeConnection() for _ in range(RESERVE + 2)]
+    assert not any(limit.admits(guest, 3 + n) for n, guest in enumerate(beyond))
     assert [guest.end for guest in beyond] == ["refused"] * 2 + [""] * RESERVE
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from core.config import Gateway
 from gateway.app import create_app
 from gateway.http import openapi
-from gateway.http.auth import hashed
+from gateway.http.middleware import hashed
 from gateway.kafka.cluster import KafkaCluster
 from gateway.kafka.producer import KafkaProducer
 from gateway.server import kinesis_client

@@ -420,7 +420,7 @@ def test_the_first_record_that_kafka_let_not_in_gives_the_status(
 def test_a_producer_whose_records_only_time_out_is_made_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(producer._PROMISES, "delivery.timeout.ms", 1000)
+    monkeypatch.setitem(producer._REQUIRED, "delivery.timeout.ms", 1000)
     nowhere = {"bootstrap.servers": "127.0.0.1:9"}
     with capture_logs() as logs, running(nowhere, served=["t"]) as url:
         answers = [post(url, "t", {"records": [{"value": 1}]}).json() for _ in range(2)]

@@ -1,14 +1,13 @@
 """Kafka REST Proxy v2: produce to topics and partitions, and the reads of metadata.
 
 Routes, bodies and codes are those of kafka-rest 8.5.0 (resources/v2, entities/v2, Errors.java) and
-rest-utils' exception mappers. Where 8.5 leaves a client waiting or without a word, the answer is
-that of its API reference and of kafka-rest 5.x:
+rest-utils' exception mappers. Exceptions follow its API reference and kafka-rest 5.x:
 
-- An unknown topic or partition is 404 40401 or 40402 at once; 8.5 waits a minute to fail each
-  record with 50003, and calls an unknown topic 40403 where it is read.
-- `application/json` is a content type (binary) and an answer's type, and a read's content type is
-  not looked at; 8.5 has 415 and 406 for these.
-- 406 has a body as any error; Jersey sends none. 503 with Retry-After stands for 8.5's 500 50003.
+- An unknown topic or partition is 404 40401 or 40402 at once. 8.5 waits a minute, then fails each
+  record with 50003; its code for the read of an unknown topic is 40403.
+- `application/json` is accepted as a content type (binary) and as a response type, and the content
+  type of a read is ignored. 8.5 responds with 415 and 406.
+- 406 has an error body; Jersey sends none. 503 with Retry-After replaces 8.5's 500 50003.
 """
 
 import re
@@ -19,11 +18,24 @@ from typing import Any, Protocol
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.http.content_negotiation import ANYTHING, accepted, essence
-from gateway.http.limits import refuse_more
-from gateway.http.request_codec import PARTITION_MAX, KafkaRecord, kafka_records
-from gateway.http.responses import JSON, KAFKA_JSON, Handler, Refusal, Routes, reply
-from gateway.kafka.cluster import PARTITION_NOT_FOUND, TOPIC_NOT_FOUND, KafkaCluster, Partition
+from gateway.http.endpoint import check_count
+from gateway.http.request_codec import PARTITION_MAX, KafkaRecord, essence, kafka_records
+from gateway.http.responses import (
+    ANYTHING,
+    JSON,
+    KAFKA_JSON,
+    Handler,
+    Refusal,
+    Routes,
+    accepted,
+    reply,
+)
+from gateway.kafka.cluster import (
+    PARTITION_NOT_FOUND,
+    TOPIC_NOT_FOUND,
+    KafkaCluster,
+    PartitionReplicas,
+)
 from gateway.kafka.producer import FORBIDDEN, UNAUTHENTICATED, Outcome, Stored
 
 JSON_FORMAT = "application/vnd.kafka.json.v2+json"
@@ -33,8 +45,8 @@ BINARY_FORMATS = {BINARY_FORMAT, KAFKA_JSON, UNVERSIONED, JSON, "application/oct
 SCHEMA_FORMATS = {
     f"application/vnd.kafka.{name}.v2+json": name for name in ("avro", "jsonschema", "protobuf")
 }
-ANSWERS = (KAFKA_JSON, UNVERSIONED, JSON)
-"""What an answer may be, the best first."""
+RESPONSE_TYPES = (KAFKA_JSON, UNVERSIONED, JSON)
+"""The media types of responses, the preferred one first."""
 _STATUS = {UNAUTHENTICATED: 401, FORBIDDEN: 403}
 _DIGITS = re.compile(r"[0-9]{1,10}")
 
@@ -42,14 +54,14 @@ Read = Callable[[KafkaCluster, Request], Awaitable[Any]]
 
 
 class Port(Protocol):
-    """What the routes ask of Kafka; gateway.kafka.producer has the real one."""
+    """The producer that the routes need; KafkaProducer implements it."""
 
     async def open(self) -> None:
         """Start."""
         ...
 
     async def close(self) -> None:
-        """Finish what is under way."""
+        """Wait for records in flight, then stop."""
         ...
 
     async def knows(self, topic: str) -> bool:
@@ -57,26 +69,26 @@ class Port(Protocol):
         ...
 
     def fault(self) -> str | None:
-        """What keeps the cluster from answering, or None; may block for seconds."""
+        """Return why the cluster does not respond, or None; may block for seconds."""
         ...
 
     async def produce(self, topic: str, records: Sequence[KafkaRecord]) -> list[Outcome]:
-        """Store `records`; outcomes in their order."""
+        """Store `records`; return their outcomes in order."""
         ...
 
 
 def routes(kafka: Port, cluster: KafkaCluster, served: Collection[str], max_records: int) -> Routes:
-    """The routes; a topic is known when it is one of `served` or in the cluster's metadata."""
+    """Return the routes; known topics are `served` and those in the cluster's metadata."""
     produce = partial(_produce, kafka, cluster, frozenset(served), max_records)
     topic, partition = "/topics/{topic}", "/topics/{topic}/partitions/{partition}"
     table: dict[str, dict[str, Handler]] = {
-        "/": {"GET": partial(_answer_read, _root, cluster)},
-        "/brokers": {"GET": partial(_answer_read, _brokers, cluster)},
-        "/topics": {"GET": partial(_answer_read, _topics, cluster)},
-        topic: {"GET": partial(_answer_read, _topic, cluster), "POST": produce},
-        f"{topic}/partitions": {"GET": partial(_answer_read, _partitions, cluster)},
-        partition: {"GET": partial(_answer_read, _partition, cluster), "POST": produce},
-        f"{partition}/offsets": {"GET": partial(_answer_read, _offsets, cluster)},
+        "/": {"GET": partial(_respond, _root, cluster)},
+        "/brokers": {"GET": partial(_respond, _brokers, cluster)},
+        "/topics": {"GET": partial(_respond, _topics, cluster)},
+        topic: {"GET": partial(_respond, _topic, cluster), "POST": produce},
+        f"{topic}/partitions": {"GET": partial(_respond, _partitions, cluster)},
+        partition: {"GET": partial(_respond, _partition, cluster), "POST": produce},
+        f"{partition}/offsets": {"GET": partial(_respond, _offsets, cluster)},
     }
     return {
         path: {method: partial(_negotiated, handler) for method, handler in methods.items()}
@@ -85,9 +97,9 @@ def routes(kafka: Port, cluster: KafkaCluster, served: Collection[str], max_reco
 
 
 async def _negotiated(handler: Handler, request: Request, body: bytes) -> Response:
-    """What `handler` answers or refuses, in the media type that the caller accepts."""
+    """Return the response of `handler` in the media type that the client accepts."""
     accept = ",".join(request.headers.getlist("accept")) or ANYTHING
-    media_type = accepted(accept, ANSWERS)
+    media_type = accepted(accept, RESPONSE_TYPES)
     if media_type is None:
         raise Refusal(406, 406, "HTTP 406 Not Acceptable")
     try:
@@ -111,7 +123,7 @@ async def _produce(
     topic: str = request.path_params["topic"]
     number = _number(request) if "partition" in request.path_params else None
     records = kafka_records(body, binary=_is_binary(request))
-    refuse_more(len(records), max_records)
+    check_count(len(records), max_records)
     if topic not in served and not await kafka.knows(topic):
         raise Refusal(404, TOPIC_NOT_FOUND, "Topic not found.")
     if number is not None:
@@ -120,11 +132,14 @@ async def _produce(
         records = [
             r if r.partition is not None else KafkaRecord(r.key, r.value, number) for r in records
         ]
-    return _answer(await kafka.produce(topic, records))
+    return _produced(await kafka.produce(topic, records))
 
 
 def _is_binary(request: Request) -> bool:
-    """Which format the body has; raises Refusal 415 for any that a web page can send unasked."""
+    """Whether the body has the binary format, not the JSON format.
+
+    Raises Refusal 415 for other media types, among them those that need no CORS preflight.
+    """
     content_type = essence(request.headers.get("content-type", ""))
     if content_type == JSON_FORMAT or content_type in BINARY_FORMATS:
         return content_type != JSON_FORMAT
@@ -135,15 +150,15 @@ def _is_binary(request: Request) -> bool:
 
 
 def _number(request: Request) -> int:
-    """The partition of the path; raises Refusal 404 as JAX-RS does for an int that is none."""
+    """Return the partition of the path; raises Refusal 404, as JAX-RS does, if it is no int."""
     text: str = request.path_params["partition"]
     if not _DIGITS.fullmatch(text) or int(text) > PARTITION_MAX:
         raise Refusal(404, 404, "HTTP 404 Not Found")
     return int(text)
 
 
-def _answer(outcomes: Sequence[Outcome]) -> Response:
-    """ProduceResponse: 200 whatever failed, unless Kafka let no one in; the first such decides."""
+def _produced(outcomes: Sequence[Outcome]) -> Response:
+    """Return the ProduceResponse: 200, but 401 or 403 when Kafka denied access to a record."""
     codes = (outcome.code for outcome in outcomes if not isinstance(outcome, Stored))
     status = next((_STATUS[code] for code in codes if code in _STATUS), 200)
     offsets = [_entry(outcome) for outcome in outcomes]
@@ -157,9 +172,7 @@ def _entry(outcome: Outcome) -> Any:
     return {"partition": None, "offset": None, "error_code": code, "error": error}
 
 
-async def _answer_read(
-    read: Read, cluster: KafkaCluster, request: Request, _body: bytes
-) -> Response:
+async def _respond(read: Read, cluster: KafkaCluster, request: Request, _body: bytes) -> Response:
     return reply(await read(cluster, request))
 
 
@@ -196,8 +209,8 @@ async def _offsets(cluster: KafkaCluster, request: Request) -> dict[str, int]:
     return {"beginning_offset": first, "end_offset": end}
 
 
-def _described(partition: Partition) -> dict[str, Any]:
-    """GetPartitionResponse."""
+def _described(partition: PartitionReplicas) -> dict[str, Any]:
+    """Return the GetPartitionResponse."""
     replicas = [
         {"broker": n, "leader": n == partition.leader, "in_sync": n in partition.in_sync}
         for n in partition.replicas
