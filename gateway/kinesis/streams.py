@@ -79,7 +79,7 @@ class Streams:
 
     def _set_fault(self, fault: str | None) -> None:
         if fault != self._fault:
-            _log.warning("kinesis_credentials", fault=fault or "none")
+            _log.warning("kinesis_credentials", fault=fault or "none any more")
         self._fault = fault
 
     def _refusal(self, error: ClientError | BotoCoreError) -> Refusal:

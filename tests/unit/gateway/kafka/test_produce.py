@@ -426,7 +426,7 @@ def test_a_producer_whose_records_only_time_out_is_made_anew(
         answers = [post(url, "t", {"records": [{"value": 1}]}).json() for _ in range(2)]
 
     assert [a["offsets"][0]["error_code"] for a in answers] == [50003, 50003]
-    assert [log["event"] for log in logs].count("kafka_producer_begins_anew") == 2
+    assert [log["event"] for log in logs].count("kafka_producer_replaced") == 2
 
 
 @pytest.mark.parametrize(
