@@ -108,7 +108,7 @@ class Ours:
 
 async def _answered(connection: Any, wire: _Wire) -> None:
     """Wait until every request that has arrived has its answer."""
-    while not wire.is_closed and connection._last_due():  # noqa: ASYNC110  # uvicorn has no event
+    while not wire.is_closed and connection._last_pending():  # noqa: ASYNC110  # uvicorn has no event
         await asyncio.sleep(0)
 
 
