@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import polars as pl
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
@@ -14,7 +15,7 @@ from consumers.kafka.client import (
     report,
     topic_partition,
 )
-from consumers.kafka.messages import as_many_as, frame_of, ranges
+from consumers.kafka.messages import OffsetRange, as_many_as, frame_of, ranges
 from consumers.kafka.offsets import Offsets, PlacementRequest
 from consumers.kafka.placement import Placement
 from consumers.kafka.topic_identity import TopicIdentity, TopicIds
@@ -220,21 +221,32 @@ class Reader:
             _log.warning("kafka_awaits_topic", topic=topic)
 
     def _take(self, messages: Sequence[Message], ends: Mapping[Partition, int]) -> Records | None:
-        """Return the records of `messages` that were not fetched before a seek or a revocation."""
-        frame = frame_of(messages, headers=self._headers)
-        found = ranges(frame)
-        if any(p not in self.next or found[p].first < self.next[p] for p in found):
-            frame = frame.filter(KAFKA.beyond({p: Position(n) for p, n in self.next.items()}))
-            found = ranges(frame)
+        """Return what is new in `messages` and in the partition ends that were reached."""
+        frame, found = self._due(frame_of(messages, headers=self._headers))
         spans: dict[Partition, Span] = {}
-        passed = self.placement.gaps.passed
-        unkept = {p for p, at in self._start.items() if self._from_end and at is None}
-        unkept -= self.placement.firsts.keys()
         for partition in self.next.keys() & (found.keys() | ends.keys()):
-            own = found.get(partition)
-            end = max(own.end if own else 0, ends.get(partition, 0), self.next[partition])
-            if own or partition in unkept or end > self.next[partition] or partition in passed:
-                count, gap = own.records if own else 0, passed.pop(partition, None)
-                spans[partition] = Span(self._start[partition], Position(end), count, gap)
-                self.next[partition], self._start[partition] = end, Position(end)
+            span = self._span(partition, found.get(partition), ends.get(partition, 0))
+            if span is not None:
+                spans[partition] = span
+                self.next[partition], self._start[partition] = span.end.number, span.end
         return Records(frame, spans, KAFKA) if spans else None
+
+    def _due(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[Partition, OffsetRange]]:
+        """Drop the rows that were fetched before a seek or a revocation."""
+        found = ranges(frame)
+        if all(p in self.next and own.first >= self.next[p] for p, own in found.items()):
+            return frame, found
+        frame = frame.filter(KAFKA.beyond({p: Position(n) for p, n in self.next.items()}))
+        return frame, ranges(frame)
+
+    def _span(self, partition: Partition, own: OffsetRange | None, reached: int) -> Span | None:
+        """Return the span that was read of the partition, None without news.
+
+        A beginning at the end of a partition is news, so that the sinks store it.
+        """
+        start, gap = self._start[partition], self.placement.gaps.passed.pop(partition, None)
+        end = max(own.end if own else 0, reached, self.next[partition])
+        pinned = start is not None or partition in self.placement.firsts
+        if own or gap or end > self.next[partition] or (self._from_end and not pinned):
+            return Span(start, Position(end), own.records if own else 0, gap)
+        return None
