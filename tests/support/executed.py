@@ -8,7 +8,8 @@ from inspect import CO_OPTIMIZED
 from pathlib import Path
 from types import FrameType
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.places import ROOT
+
 PRODUCT = ("core", "consumers", "producers", "gateway", "transforms", "sinks", "audit", "pinpip")
 
 
