@@ -10,7 +10,7 @@ from typing import Literal
 import polars as pl
 
 from core.batch import Coordinates, Partition, Position
-from sinks.delta.ledger import Range
+from sinks.delta.ledger import CommitRange
 
 
 class Kind(StrEnum):
@@ -61,7 +61,7 @@ class Held:
     partition: Partition
     coordinates: Coordinates
     keys: pl.Series
-    ranges: Sequence[Range]
+    ranges: Sequence[CommitRange]
     position: Position | None
     expired: int = 0
     accepted_gaps: int = 0
@@ -192,9 +192,9 @@ def _position(held: Held) -> Iterator[Finding]:
 
 def _counts(
     held: Held,
-    ranges: Sequence[Range],
-    expected: Callable[[Range], int],
-    lost: Callable[[Range], int] = lambda _: 0,
+    ranges: Sequence[CommitRange],
+    expected: Callable[[CommitRange], int],
+    lost: Callable[[CommitRange], int] = lambda _: 0,
 ) -> Iterator[Finding]:
     """The rows of each range are as many as the ledger says, or fewer by what is `lost`.
 
@@ -241,7 +241,7 @@ def lost_rejects(clean: Held, quarantine: Held) -> int:
     return sum(max(0, r.quarantined - n) for r, n in zip(ranges, held, strict=True))
 
 
-def _expired_within(r: Range, quarantine: Held) -> int:
+def _expired_within(r: CommitRange, quarantine: Held) -> int:
     """How many offsets of the clean table's range had expired before the quarantine was there."""
     start = r.start.number if r.start else 0
     gaps = [(g.start.number, g.start.number + g.expired) for g in quarantine.ranges if g.start]

@@ -8,7 +8,7 @@ from typing import Any
 from audit.archive import Archive
 from audit.snapshot import Snapshot
 from core.batch import Partition, Position, Stretch
-from sinks.delta.ledger import Range
+from sinks.delta.ledger import CommitRange
 
 _FILE = "__file"
 
@@ -68,6 +68,6 @@ def _commit(clean: Snapshot, partition: Partition, record: Stretch) -> tuple[int
     return None
 
 
-def _covers(r: Range, record: Stretch) -> bool:
+def _covers(r: CommitRange, record: Stretch) -> bool:
     begins = r.start is None or (record.start is not None and r.start <= record.start)
     return begins and record.end <= r.end

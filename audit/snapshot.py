@@ -17,10 +17,10 @@ from audit.invariants import Finding, Held, Kind
 from core.batch import Coordinates, Partition, Position, Stretch
 from core.errors import PositionLost, SinkError
 from core.protocols import Options
-from sinks.delta import ledger, notes, pins, rows, settled, table, transactions, txns
-from sinks.delta.ledger import Entry, Range
-from sinks.delta.lives import Lives
-from sinks.delta.transactions import Lookup
+from sinks.delta import ledger, origins, positions, scan, settled, table, txns
+from sinks.delta.incarnation_reader import IncarnationReader
+from sinks.delta.ledger import CommitRange, Entry
+from sinks.delta.positions import Lookup
 from sinks.delta.txns import Application
 
 _AT_ONCE = 500_000  # rows, as far as files allow
@@ -51,9 +51,9 @@ class Snapshot:
         self._options = options
         self._opened = table.find_own(uri, options, coordinates)
         self._opened_with = options()
-        self._lives: Lives | None = None
+        self._lives: IncarnationReader | None = None
         if self._opened is not None:
-            self._lives = Lives(self._opened, options, coordinates, app, folder)
+            self._lives = IncarnationReader(self._opened, options, coordinates, app, folder)
         self.lost: list[Finding] = []
         self.damaged: list[Finding] = []
 
@@ -100,8 +100,8 @@ class Snapshot:
             position=self.position(partition),
             expired=self.expired(partition),
             accepted_gaps=self.accepted_gaps(partition),
-            origin=pins.origin(self._txns, self._app, partition, self._coordinates),
-            begin=pins.begin(self._txns, self._app, partition, self._coordinates),
+            origin=origins.origin(self._txns, self._app, partition, self._coordinates),
+            begin=origins.begin(self._txns, self._app, partition, self._coordinates),
         )
 
     @property
@@ -113,7 +113,7 @@ class Snapshot:
         """The partitions that the ledger knows of."""
         return set(self._ranges)
 
-    def commits(self, most: int | None = None) -> list[tuple[ledger.Commit, Entry]]:
+    def commits(self, most: int | None = None) -> list[tuple[ledger.LedgerCommit, Entry]]:
         """This incarnation's commits, newest first; looks at `most` of the table's."""
         held = self._table
         found = ledger.commits(held, most) if held else []
@@ -126,7 +126,7 @@ class Snapshot:
             return None
         try:
             with table.sorted_errors(self.name):
-                return transactions.read_with_epoch(
+                return positions.read_with_epoch(
                     self._txns, self._app, partition, self._coordinates
                 )
         except PositionLost as error:
@@ -138,17 +138,17 @@ class Snapshot:
         if self._opened is None:
             return 0
         with table.sorted_errors(self.name):
-            return transactions.read_expired(self._txns, self._app, partition)
+            return positions.read_expired(self._txns, self._app, partition)
 
     def accepted_gaps(self, partition: Partition) -> int:
         """How many stretches of a shard may have expired unread, as the operator accepted."""
         with table.sorted_errors(self.name):
-            return notes.accepted_gaps(self._txns, self._app, partition)
+            return positions.accepted_gaps(self._txns, self._app, partition)
 
     def gapped(self) -> set[Partition]:
         """The shards with accepted gaps: one may have neither rows nor a position."""
         with table.sorted_errors(self.name):
-            return notes.gapped(self._applications, self._app)
+            return positions.gapped(self._applications, self._app)
 
     def tip(self, partition: Partition) -> int | None:
         """Since when records of a shard may be unread, in milliseconds; None: it is not told.
@@ -156,8 +156,8 @@ class Snapshot:
         Where it was never read to its end: since the pipeline began.
         """
         with table.sorted_errors(self.name):
-            begun = pins.origin(self._txns, self._app, partition, self._coordinates)
-            tip = notes.tip(self._txns, self._app, partition)
+            begun = origins.origin(self._txns, self._app, partition, self._coordinates)
+            tip = positions.tip(self._txns, self._app, partition)
         return tip if tip is not None or begun is None else begun.number
 
     def end(self, partition: Partition) -> Position | None:
@@ -170,7 +170,7 @@ class Snapshot:
 
     def located(self, stretches: Mapping[Partition, Stretch], file: str | None) -> pl.DataFrame:
         """As `rows`, with a column called `file` for the data file of each."""
-        paths = rows.touching(self._files, self._coordinates, stretches)
+        paths = scan.touching(self._files, self._coordinates, stretches)
         with self._readable():
             found = self._read(paths, file)
             return found.filter(self._coordinates.within(stretches)).collect()
@@ -243,13 +243,13 @@ class Snapshot:
             ) from error
 
     @cached_property
-    def _commits(self) -> list[tuple[ledger.Commit, Entry]]:
+    def _commits(self) -> list[tuple[ledger.LedgerCommit, Entry]]:
         return self.commits()
 
     @cached_property
-    def _ranges(self) -> dict[Partition, list[Range]]:
+    def _ranges(self) -> dict[Partition, list[CommitRange]]:
         """The ledger's, oldest commit first; before them what expired commits added up to."""
-        ranges: dict[Partition, list[Range]] = defaultdict(list)
+        ranges: dict[Partition, list[CommitRange]] = defaultdict(list)
         if self._opened is None:
             return {}
         with table.sorted_errors(self.name):
@@ -260,7 +260,7 @@ class Snapshot:
             ranges[r.of].append(r)
         return dict(ranges)
 
-    def _decoded(self, commit: ledger.Commit) -> Entry | None:
+    def _decoded(self, commit: ledger.LedgerCommit) -> Entry | None:
         try:
             return ledger.decode(commit.text)
         except ValueError:

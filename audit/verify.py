@@ -15,7 +15,7 @@ from audit.identity import Told
 from audit.invariants import Finding, Held, Unknown
 from audit.snapshot import Snapshot
 from core.batch import Partition, Position
-from sinks.delta.tables import Tables
+from sinks.delta.target import Tables
 
 Watch = Callable[[str, int, int], None]
 

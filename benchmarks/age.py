@@ -27,9 +27,9 @@ from benchmarks.measure import usage
 from benchmarks.results import Result, result
 from benchmarks.small import batch, delta_sinks, partitions
 from core.batch import KAFKA, Batch, Position, Span
-from sinks.delta import transactions
+from sinks.delta import positions
 from sinks.delta.table import find_own
-from sinks.delta.tables import Tables
+from sinks.delta.target import Tables
 from sinks.storage.store import FolderStore
 
 AGES = (100, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 50_000, 70_000, 100_000)
@@ -155,7 +155,7 @@ def _status(tables: Tables) -> None:
     if found is not None:
         look = found.transaction_version
         for p in partitions():
-            _expect(transactions.read_with_epoch(look, tables.app, p, tables.coordinates))
+            _expect(positions.read_with_epoch(look, tables.app, p, tables.coordinates))
         found.count()
 
 

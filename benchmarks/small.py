@@ -9,8 +9,7 @@ import polars as pl
 from core.batch import KAFKA, TIMESTAMP, VALUE, Batch, Partition, Position, Records, Span
 from core.clock import SystemClock
 from sinks.delta.sink import DeltaSink
-from sinks.delta.tables import Tables
-from sinks.delta.target import Target
+from sinks.delta.target import DeltaTarget, Tables
 from sinks.storage.protocol import Store
 from sinks.storage.store import FolderStore
 from transforms.load import load_schema, load_transform
@@ -41,8 +40,8 @@ def batch(nth: int, rows: int = ROWS) -> Batch:
 def delta_sinks(tables: Tables, store: Callable[[Path], Store] = FolderStore) -> list[DeltaSink]:
     """The clean table's sink and the quarantine's."""
     first, app = batch(0), tables.app
-    clean = Target(tables.clean, dict, first.clean.schema, KAFKA, app)
-    bad = Target(tables.quarantine, dict, first.rejected.schema, KAFKA, app, "rejected")
+    clean = DeltaTarget(tables.clean, dict, first.clean.schema, KAFKA, app)
+    bad = DeltaTarget(tables.quarantine, dict, first.rejected.schema, KAFKA, app, "rejected")
     return [DeltaSink(t.stage, t, store(Path(t.uri)), SystemClock()) for t in (clean, bad)]
 
 

@@ -16,7 +16,7 @@ from benchmarks.small import PARTITIONS, batch, delta_sinks, partitions
 from core.batch import KAFKA
 from core.config import Aws
 from core.protocols import Sink
-from sinks.delta.tables import Tables
+from sinks.delta.target import Tables
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.store import open_store
 

@@ -12,7 +12,7 @@ from core import aws
 from core.batch import Partition, Positions
 from core.config import Config
 from core.errors import RecordsExpired
-from sinks.delta.tables import Tables
+from sinks.delta.target import Tables
 
 if TYPE_CHECKING:
     from pinpip.stretch import Stretch

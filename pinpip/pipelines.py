@@ -18,10 +18,9 @@ from core.clock import Clock
 from core.config import Config, Pipeline
 from core.protocols import FaultInjector, Sink, Source
 from core.retry import Outage
-from sinks.delta.rows import folder_of
+from sinks.delta.incarnation import folder_of
 from sinks.delta.sink import DeltaSink
-from sinks.delta.tables import Tables
-from sinks.delta.target import Target
+from sinks.delta.target import DeltaTarget, Tables
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.options import options_at
 from sinks.storage.protocol import Store
@@ -147,10 +146,10 @@ def delta_sinks(
     rules: str = "",
     faults: FaultInjector | None = None,
 ) -> list[Sink]:
-    """The clean table and its quarantine; `begins` and `rules` as in `sinks.delta.sink.Target`."""
+    """The clean table and its quarantine; `begins` and `rules` as in `sinks.delta.target`."""
     coordinates = tables.coordinates
     empty = process(_nothing(coordinates))
-    clean = Target(
+    clean = DeltaTarget(
         tables.clean,
         tables.options,
         empty.clean.schema,
@@ -183,7 +182,7 @@ def sinks_of(
     begins: bool = False,
     faults: FaultInjector | None = None,
 ) -> list[Sink]:
-    """All sinks of the live pipeline `name`; `begins` as in `sinks.delta.sink.Target`."""
+    """All sinks of the live pipeline `name`; `begins` as in `sinks.delta.target`."""
     pipeline = config.pipeline(name)
     coordinates = coordinates_of(pipeline)
     chains: list[Sink] = [
@@ -243,7 +242,7 @@ def loop_of(
 ) -> Loop:
     """The live pipeline `name`, ready to run.
 
-    `outage` makes what hears of the faults of a part; `begins` as in `sinks.delta.sink.Target`,
+    `outage` makes what hears of the faults of a part; `begins` as in `sinks.delta.target`,
     `accept_rejects` as in `consumers.engine.loop.Limits`, `accepted` as in `KafkaSource`;
     `faults` wraps the source, the sinks and their stores.
     """

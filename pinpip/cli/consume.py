@@ -114,7 +114,7 @@ def run(
 ) -> None:
     """One thread per pipeline; the first to fail stops the others and its error is raised.
 
-    `begins` as in `sinks.delta.sink.Target`, `accept_rejects` as in `consumers.engine.loop.Limits`;
+    `begins` as in `sinks.delta.target`, `accept_rejects` as in `consumers.engine.loop.Limits`;
     `accept_gap` passes over what has expired by now, and nothing that expires later; `faults` wraps
     the clock and the parts of each pipeline.
     """

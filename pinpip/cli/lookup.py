@@ -14,7 +14,7 @@ from core.batch import Coordinates, Partition, Position, Stretch
 from core.config import Config
 from pinpip import pipelines
 from pinpip.cli.shared import show
-from sinks.delta.ledger import Commit, Entry, Range
+from sinks.delta.ledger import CommitRange, Entry, LedgerCommit
 
 NEWEST = 20
 _LAST_SUB = 2**31
@@ -77,7 +77,7 @@ def commits_of(
     ]
 
 
-def _row(name: str, side: Snapshot, commit: Commit, entry: Entry) -> dict[str, Any]:
+def _row(name: str, side: Snapshot, commit: LedgerCommit, entry: Entry) -> dict[str, Any]:
     first, last = entry.event_time or (None, None)
     return {
         "pipeline": name,
@@ -93,7 +93,7 @@ def _row(name: str, side: Snapshot, commit: Commit, entry: Entry) -> dict[str, A
     }
 
 
-def _range(r: Range) -> dict[str, Any]:
+def _range(r: CommitRange) -> dict[str, Any]:
     return {
         "partition": str(r.of),
         "start": _spelled(r.start),

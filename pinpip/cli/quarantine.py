@@ -29,7 +29,7 @@ def list_(
     import polars as pl
 
     from pinpip.pipelines import tables_of
-    from sinks.delta.reading import TableReader
+    from sinks.delta.scan import TableReader
     from sinks.delta.table import find_own
 
     tables = tables_of(settings_of(context).config(), pipeline)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from core.clock import Clock
     from core.config import Config
     from core.protocols import Source
-    from sinks.delta.tables import Tables
+    from sinks.delta.target import Tables
 
 
 def replay(

@@ -56,7 +56,7 @@ def _tree(answer: "Answer") -> dict[str, Any]:
 def _tables(config: "Config") -> "dict[str, list[pl.LazyFrame]]":
     """The clean tables by record type; a pipeline's schema says which type it is of."""
     from pinpip.pipelines import tables_of
-    from sinks.delta.reading import TableReader
+    from sinks.delta.scan import TableReader
     from sinks.delta.table import find_own
     from transforms.load import load_schema
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from core.batch import Partition, Position
     from core.config import Config
-    from sinks.delta.tables import Tables
-    from sinks.delta.transactions import Lookup
+    from sinks.delta.positions import Lookup
+    from sinks.delta.target import Tables
 
 
 def status(
@@ -83,13 +83,13 @@ def _row(
     epoch: int | None,
 ) -> dict[str, Any]:
     from pinpip.verify.unread import lag
-    from sinks.delta import notes, transactions
+    from sinks.delta import positions
 
     position, expired, gaps = None, 0, 0
     if lookup is not None:
-        position = transactions.read_with_epoch(lookup, tables.app, partition, tables.coordinates)
-        expired = transactions.read_expired(lookup, tables.app, partition)
-        gaps = notes.accepted_gaps(lookup, tables.app, partition)
+        position = positions.read_with_epoch(lookup, tables.app, partition, tables.coordinates)
+        expired = positions.read_expired(lookup, tables.app, partition)
+        gaps = positions.accepted_gaps(lookup, tables.app, partition)
     low, high = marks or (None, None)
     return {
         "partition": str(partition),
@@ -114,7 +114,7 @@ def _beyond(far: "Position | None", near: "Position | None") -> int | None:
 
 
 def _count(table: "DeltaTable | None", tables: "Tables") -> int:
-    from sinks.delta.reading import TableReader
+    from sinks.delta.scan import TableReader
 
     return 0 if table is None else TableReader(table, tables.options).count()
 

@@ -1,4 +1,9 @@
-"""Checkpoints of one Delta table, written beside the commits, and the log's clean-up after each."""
+"""Checkpoints of one Delta table, written beside the commits, and the log's clean-up after each.
+
+`python -m sinks.delta.checkpoints` writes one checkpoint. Standard input is JSON, `{"uri": …,
+"options": …}`; standard output is `{"retention": seconds or null}`: for how long the table's log
+is to be kept, null when nothing may be removed.
+"""
 
 import json
 import os
@@ -13,18 +18,19 @@ import structlog
 
 from core.errors import FatalError, PinpipError
 from core.protocols import Options
-from sinks.delta import cleanup, hint, listing, settled
-from sinks.delta.hint import Hint
+from sinks.delta import cleanup, listing, log, settled, table
+from sinks.delta.commit_log import Hint
 from sinks.storage.protocol import Store
 
 EVERY = 100  # commits at least
 SHARE = 32  # of what the last checkpoint lists: all of them together stay within 33 times the last
-PATIENCE = 5.0  # seconds for one under way when the sink is closed; a later commit makes another
+CLOSE_TIMEOUT_S = 5.0  # for one under way when the sink is closed; a later commit writes another
+_NICE = 5  # the commits go first
 _log = structlog.get_logger()
 
 
 def is_due(version: int, last: Hint | None) -> bool:
-    """Whether the writer of `version` is to write a checkpoint.
+    """Return whether the writer of `version` is to write a checkpoint.
 
     The distance grows with the table: a checkpoint lists all files, so that with a fixed one all
     of them together would grow with the square of the table's age. Each version has one writer;
@@ -35,8 +41,8 @@ def is_due(version: int, last: Hint | None) -> bool:
     return late >= 0 and late % EVERY == 0
 
 
-class Checkpoints:
-    """Writes them in a process of their own: what that takes of memory ends with it."""
+class CheckpointWriter:
+    """Writes checkpoints in separate processes, so that their memory is freed with them."""
 
     def __init__(self, name: str, uri: str, options: Options, store: Store) -> None:
         self._uri = uri
@@ -57,13 +63,13 @@ class Checkpoints:
         self._closing = True
         if self._running is not None:
             with suppress(NotYet):
-                self._running.exception(PATIENCE)
+                self._running.exception(CLOSE_TIMEOUT_S)
         if self._child is not None:
             self._child.kill()
         self._thread.shutdown()
 
     def _renew(self) -> None:
-        """A checkpoint, then the clean-up that it allows; a fault of either stops nobody."""
+        """Write a checkpoint and clean the log up; a fault of either stops nobody."""
         step = "checkpoint_failed"
         try:
             retention = self._write()
@@ -78,12 +84,12 @@ class Checkpoints:
         settled.keep(self._store, base)
 
     def _write(self) -> timedelta | None:
-        """Write a checkpoint; the retention of the log, None when nothing is to be removed."""
-        last = hint.read(self._store)
+        """Write a checkpoint; return how long to keep the log, None to remove nothing."""
+        last = log.read_hint(self._store)
         if last is not None and not listing.at(self._store, last.version):
-            self._store.remove([hint.KEY])  # delta-rs goes by it, whatever is there
+            self._store.remove([log.HINT])  # delta-rs goes by it, whatever is there
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "sinks.delta.checkpoint"],
+            [sys.executable, "-m", "sinks.delta.checkpoints"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -97,3 +103,22 @@ class Checkpoints:
             raise FatalError(failed.strip().rpartition("\n")[2] or "it was ended from outside")
         seconds = json.loads(said)["retention"]
         return None if seconds is None else timedelta(seconds=seconds)
+
+
+def main() -> int:
+    """Write one checkpoint; return the exit code. A fault is the last line of standard error."""
+    os.nice(_NICE)
+    asked = json.load(sys.stdin)
+    try:
+        properties = table.checkpoint(asked["uri"], lambda: asked["options"])
+    except PinpipError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 1
+    kept = properties.get("delta.enableExpiredLogCleanup", "true").lower() == "false"
+    found = None if kept else cleanup.period(properties.get("delta.logRetentionDuration"))
+    sys.stdout.write(json.dumps({"retention": None if found is None else found.total_seconds()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

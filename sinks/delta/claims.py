@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 
 from core.batch import Coordinates, Partition, Position
 from core.errors import PositionLost
-from sinks.delta import ledger, transactions
+from sinks.delta import ledger, positions
 from sinks.delta.txns import Application
 
 _TIME = "_timestamp"
@@ -140,6 +140,6 @@ def _position(
         return told[name].version if name in told else None
 
     try:
-        return transactions.read(lookup, app, partition, coordinates)
+        return positions.read(lookup, app, partition, coordinates)
     except PositionLost:
         return None

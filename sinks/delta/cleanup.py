@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from sinks.delta import deltalog
+from sinks.delta.log import name_of
 from sinks.storage.protocol import Store
 
 FOLDER = "_delta_log/"
@@ -132,7 +132,7 @@ def keys_of(log: Listing, plan: Plan) -> Iterator[list[str]]:
         group += log.names.get(version, [])
         at = bisect_left(log.entries, version)
         if at < len(log.entries) and log.entries[at] == version:
-            group.append(deltalog.name_of(version))
+            group.append(name_of(version))
         if len(group) >= _AT_ONCE:
             yield group
             group = []

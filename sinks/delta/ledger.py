@@ -4,7 +4,7 @@ An entry is evidence for `verify`, not the truth: that is the `txn` actions. It 
 the table's log does (`delta.logRetentionDuration`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -14,7 +14,7 @@ import polars as pl
 from deltalake import DeltaTable
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.batch import Partition, Position, Rejects
+from core.batch import Batch, Partition, Position, Rejects
 
 KEY = "pinpip"
 _TIME = "_timestamp"
@@ -22,7 +22,7 @@ _COUNTS = ("read", "clean", "quarantined", "expired")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
+class CommitRange:
     """One partition's stretch of a commit: `read` records became clean and quarantined rows.
 
     What is in neither was filtered out by the transform. `expired`: offsets at the stretch's start
@@ -56,21 +56,39 @@ class Entry(BaseModel):
     app: str
     version: str
     event_time: tuple[datetime, datetime] | None
-    ranges: tuple[Range, ...]
+    ranges: tuple[CommitRange, ...]
     rules: str | None = None
     window: Rejects | None = None
 
 
-def joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
+def ranges(batch: Batch, seen: Mapping[Partition, Position | None]) -> list[CommitRange]:
+    """Return the range of each span of `batch`, which begins where it was `seen`."""
+    read, clean, quarantined = batch.counts
+    return [
+        CommitRange(
+            source=p.source,
+            partition=p.id,
+            start=seen[p],
+            end=span.end,
+            read=read.get(p, 0),
+            clean=clean.get(p, 0),
+            quarantined=quarantined.get(p, 0),
+            expired=span.expired(seen[p]),
+        )
+        for p, span in batch.spans.items()
+    ]
+
+
+def joined(ranges: Iterable[CommitRange]) -> tuple[CommitRange, ...]:
     """The ranges with consecutive ones of a partition made one."""
-    whole: dict[Partition, Range] = {}
+    whole: dict[Partition, CommitRange] = {}
     for r in ranges:
         before = whole.get(r.of)
         whole[r.of] = r if before is None else _extended(before, r)
     return tuple(whole.values())
 
 
-def _extended(before: Range, after: Range) -> Range:
+def _extended(before: CommitRange, after: CommitRange) -> CommitRange:
     counts = {n: getattr(before, n) + getattr(after, n) for n in _COUNTS}
     return replace(before, end=after.end, **counts)
 
@@ -91,7 +109,7 @@ def decode(text: str) -> Entry:
     return Entry.model_validate_json(text)
 
 
-class Commit(NamedTuple):
+class LedgerCommit(NamedTuple):
     """One commit that carries an entry, as text."""
 
     version: int
@@ -99,7 +117,7 @@ class Commit(NamedTuple):
     text: str
 
 
-def commits(table: DeltaTable, most: int | None = None) -> list[Commit]:
+def commits(table: DeltaTable, most: int | None = None) -> list[LedgerCommit]:
     """The commits in the log that carry an entry, newest first; looks at `most` commits.
 
     delta-rs's history goes on beyond the table's own version, to what was committed since, and
@@ -109,7 +127,7 @@ def commits(table: DeltaTable, most: int | None = None) -> list[Commit]:
     found = [_told(info) for info in table.history(most)]
     later = found.index(own[0]) if own and own[0] in found else 0
     return [
-        Commit(version, datetime.fromtimestamp(info["timestamp"] / 1000, UTC), info[KEY])
+        LedgerCommit(version, datetime.fromtimestamp(info["timestamp"] / 1000, UTC), info[KEY])
         for version, info in zip(count(table.version(), -1), found[later:], strict=False)
         if KEY in info
     ]

@@ -15,9 +15,9 @@ from deltalake.exceptions import DeltaError
 
 from core.errors import SinkError
 from core.protocols import Options
-from sinks.delta import hint, listing
-from sinks.delta.deltalog import name_of
+from sinks.delta import listing
 from sinks.delta.listing import NONE, Checkpoint
+from sinks.delta.log import HINT, name_of, read_hint
 from sinks.storage.protocol import Store
 from sinks.storage.store import of_table
 
@@ -41,7 +41,7 @@ def without_hint(uri: str, options: Options) -> DeltaTable:
     Raises DeltaError when the log before that checkpoint is gone as well.
     """
     store = of_table(uri, options)
-    told = hint.read(store)
+    told = read_hint(store)
     named = told.version if told else 0
     _log.warning("last_checkpoint_is_gone", table=uri, version=named)
     try:
@@ -52,7 +52,7 @@ def without_hint(uri: str, options: Options) -> DeltaTable:
         table.update_incremental()
     except (DeltaError, ValueError, OverflowError) as error:
         raise DeltaError(
-            f"Kernel error: {hint.KEY} names the checkpoint of version {named}, which is "
+            f"Kernel error: {HINT} names the checkpoint of version {named}, which is "
             f"gone, and the log before it is incomplete: {error}"
         ) from error
     return table
@@ -70,8 +70,8 @@ def drop_damaged(uri: str, options: Options) -> bool:
     others = (b for b in bases if b not in damaged and log.leads(b))
     if not damaged or not any(_is_readable(store, base) for base in others):
         return False
-    told = hint.read(store)
-    named = [hint.KEY] if told and told.version == bases[0].at else []
+    told = read_hint(store)
+    named = [HINT] if told and told.version == bases[0].at else []
     _remove(store, [*named, *(key for base in damaged for key in base.keys)])
     _log.warning("damaged_checkpoint_removed", table=uri, version=bases[0].at)
     return True

@@ -1,4 +1,4 @@
-"""What a table's rows say against its positions: no record may be read into a table twice."""
+"""What a table says against a writer: rows without or beyond a position, another pipeline."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -6,21 +6,23 @@ from datetime import datetime
 import polars as pl
 from deltalake import DeltaTable
 
-from core.batch import Coordinates, Partition, Position
-from core.errors import PositionLost
-from sinks.delta import rows, table
-from sinks.delta.lives import Lives
-from sinks.delta.reading import TableReader
-from sinks.delta.target import Target
-from sinks.delta.transactions import Lookup
+from core.batch import Coordinates, Partition, Position, Positions
+from core.errors import PositionLost, SinkError
+from sinks.delta import history, scan, table
+from sinks.delta.commit_log import CommitLog
+from sinks.delta.incarnation_reader import IncarnationReader
+from sinks.delta.positions import OWNER, Lookup, owner_mark, pipeline_of
+from sinks.delta.scan import TableReader
+from sinks.delta.target import DeltaTarget
+from sinks.storage.protocol import Store
 
 TIME = "_timestamp"
-NEWEST = 10  # data files that are looked into at most: `verify` looks into all
+MAX_FILES = 10  # data files that are looked into at most: `verify` looks into all
 
 
 def check(
     snapshot: DeltaTable,
-    target: Target,
+    target: DeltaTarget,
     found: Mapping[Partition, Position | None],
     lookup: Lookup,
 ) -> None:
@@ -34,7 +36,7 @@ def check(
 
 
 def refuse_lost(
-    snapshot: DeltaTable, target: Target, partitions: Collection[Partition], *, begun: bool
+    snapshot: DeltaTable, target: DeltaTarget, partitions: Collection[Partition], *, begun: bool
 ) -> None:
     """Rows without a position are PositionLost: None must mean "nothing here".
 
@@ -60,18 +62,22 @@ def refuse_lost(
             )
 
 
-def _lives(snapshot: DeltaTable, target: Target) -> Lives:
-    return Lives(snapshot, target.options, target.coordinates, target.app, target.folder)
+def _lives(snapshot: DeltaTable, target: DeltaTarget) -> IncarnationReader:
+    return IncarnationReader(
+        snapshot, target.options, target.coordinates, target.app, target.folder
+    )
 
 
-def _has_rows(held: Lives | TableReader, coordinates: Coordinates, partition: Partition) -> bool:
-    paths = rows.touching(held.files, coordinates, {partition: (None, None)})
+def _has_rows(
+    held: IncarnationReader | TableReader, coordinates: Coordinates, partition: Partition
+) -> bool:
+    paths = scan.touching(held.files, coordinates, {partition: (None, None)})
     found = held.scan(paths).filter(coordinates.of(partition)).select(coordinates.identity)
     return bool(paths) and not found.head(1).collect().is_empty()
 
 
 def refuse_rewound(
-    snapshot: DeltaTable, target: Target, positions: Mapping[Partition, Position]
+    snapshot: DeltaTable, target: DeltaTarget, positions: Mapping[Partition, Position]
 ) -> None:
     """Rows beyond a position are PositionLost: somebody put it back, and they would come twice.
 
@@ -81,10 +87,10 @@ def refuse_rewound(
     lives = _lives(snapshot, target)
     files = lives.files.sort("modification_time")
     beyond = {p: (at, None) for p, at in positions.items()}
-    suspicious = rows.touching(files, target.coordinates, beyond)
+    suspicious = scan.touching(files, target.coordinates, beyond)
     if not suspicious:
         return
-    held = lives.scan(suspicious[-NEWEST:])
+    held = lives.scan(suspicious[-MAX_FILES:])
     found = held.filter(target.coordinates.beyond(positions)).select(target.coordinates.identity)
     for source, partition, number, *_ in found.head(1).collect().iter_rows():
         at = positions[Partition(source, str(partition))]
@@ -95,7 +101,9 @@ def refuse_rewound(
         )
 
 
-def newest_arrivals(target: Target, partitions: Collection[Partition]) -> dict[Partition, datetime]:
+def newest_arrivals(
+    target: DeltaTarget, partitions: Collection[Partition]
+) -> dict[Partition, datetime]:
     """When the newest row of each partition arrived at a stream; on Kinesis only."""
     newest = table.find(target.uri, target.options) if target.coordinates.sub else None
     if newest is None:
@@ -105,13 +113,45 @@ def newest_arrivals(target: Target, partitions: Collection[Partition]) -> dict[P
     return {p: at for p, at in found.items() if at is not None}
 
 
-def _newest_arrival(snapshot: DeltaTable, target: Target, partition: Partition) -> datetime | None:
+def _newest_arrival(
+    snapshot: DeltaTable, target: DeltaTarget, partition: Partition
+) -> datetime | None:
     """When the newest row of `partition` in the newest files that may hold some arrived."""
     lives = _lives(snapshot, target)
     files = lives.files.sort("modification_time")
-    paths = rows.touching(files, target.coordinates, {partition: (None, None)})[-NEWEST:]
+    paths = scan.touching(files, target.coordinates, {partition: (None, None)})[-MAX_FILES:]
     if not paths:
         return None
     own = lives.scan(paths).filter(target.coordinates.of(partition))
     found: datetime | None = own.select(pl.col(TIME).max()).collect().item()
     return found
+
+
+def refuse_another_pipeline(
+    store: Store, target: DeltaTarget, log: CommitLog, own: Positions
+) -> None:
+    """Raise SinkError when the table belongs to another pipeline and is not taken over on purpose.
+
+    A table has one pipeline, since rows and positions prove each other. A table without an owner
+    is ours if it has a position of ours, in `own`; in tables of earlier versions the ledger's
+    newest entries tell.
+    """
+    held = log.txn_version(OWNER)
+    if target.begins or held == owner_mark(target.app) or (held is None and any(own.values())):
+        return
+    others = {pipeline_of(entry.app) for entry in history.newest(store, log.version)}
+    others.discard(pipeline_of(target.app))
+    if held is not None:
+        named = [name for name in sorted(others) if owner_mark(f"pinpip/{name}/") == held]
+        raise _refused(store, target.app, named[0] if named else "another pipeline")
+    if others:
+        raise _refused(store, target.app, min(others))
+
+
+def _refused(store: Store, app: str, other: str) -> SinkError:
+    own = pipeline_of(app)
+    return SinkError(
+        f"table {store.uri} belongs to {other}, not to {own}: two pipelines cannot share a table",
+        f"name another table for {own} in config.yaml. Was the pipeline renamed? Give it its old "
+        "name, or a new `incarnation` and start once with --new-incarnation",
+    )

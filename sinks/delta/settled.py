@@ -5,9 +5,7 @@ Before entries of the log are removed for their age, `keep` adds up what they sa
 counts the rows of ranges whose commits have expired. Source: `sinks.delta.ledger`.
 """
 
-import json
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.batch import Partition
 from core.errors import SinkError
 from core.protocols import Options
-from sinks.delta import deltalog, ledger
-from sinks.delta.ledger import Entry, Range
+from sinks.delta import history, ledger
+from sinks.delta.ledger import CommitRange
+from sinks.delta.log import name_of
 from sinks.storage.protocol import Store
 
 FOLDER = "_pinpip/ledger/"
-_READERS = 16
 
 
 class Settled(BaseModel):
@@ -28,7 +26,7 @@ class Settled(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     base: int = 0
-    ranges: dict[str, tuple[Range, ...]] = {}
+    ranges: dict[str, tuple[CommitRange, ...]] = {}
 
 
 def keep(store: Store, base: int) -> None:
@@ -37,8 +35,9 @@ def keep(store: Store, base: int) -> None:
     if before.base >= base:
         return
     ranges = {app: list(own) for app, own in before.ranges.items()}
-    for entry in _entries(store, range(before.base, base)):
-        ranges[entry.app] = joined([*ranges.get(entry.app, []), *entry.ranges])
+    for body in history.bodies(store, range(before.base, base)):
+        for entry in history.ledgered(body):
+            ranges[entry.app] = joined([*ranges.get(entry.app, []), *entry.ranges])
     kept = Settled(base=base, ranges={app: tuple(own) for app, own in ranges.items()})
     older = store.list(FOLDER)
     store.put_new(f"{FOLDER}{base:020d}.json", kept.model_dump_json(by_alias=True).encode(), {})
@@ -72,7 +71,7 @@ def at(uri: str, options: Options) -> Settled:
         return Settled()
     [(line, path)] = found.sort("path").tail(1).rows()
     kept = _decoded(line.encode(), path)
-    return kept if _is_there(f"{uri}/{deltalog.name_of(kept.base)}", options) else Settled()
+    return kept if _is_there(f"{uri}/{name_of(kept.base)}", options) else Settled()
 
 
 def _is_there(uri: str, options: Options) -> bool:
@@ -83,10 +82,10 @@ def _is_there(uri: str, options: Options) -> bool:
     return not entry.is_empty()
 
 
-def joined(ranges: Iterable[Range]) -> list[Range]:
+def joined(ranges: Iterable[CommitRange]) -> list[CommitRange]:
     """As `ledger.joined`, but ranges that do not follow each other stay apart, as evidence."""
-    done: list[Range] = []
-    open_: dict[Partition, Range] = {}
+    done: list[CommitRange] = []
+    open_: dict[Partition, CommitRange] = {}
     for r in ranges:
         before = open_.get(r.of)
         if before is not None and before.end == r.start:
@@ -96,22 +95,3 @@ def joined(ranges: Iterable[Range]) -> list[Range]:
             done.append(before)
         open_[r.of] = r
     return [*done, *open_.values()]
-
-
-def _entries(store: Store, versions: range) -> Iterator[Entry]:
-    """The ledger's entries of these versions; those of other programs and damaged ones are none."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        for first in range(versions.start, versions.stop, _READERS):
-            some = range(first, min(first + _READERS, versions.stop))
-            for body in pool.map(lambda n: store.find(deltalog.name_of(n)), some):
-                if body is not None:
-                    yield from ledgered(body)
-
-
-def ledgered(body: bytes) -> Iterator[Entry]:
-    """The ledger's entry of one commit; none of another program's, or where it is damaged."""
-    try:
-        told = (json.loads(line).get("commitInfo", {}) for line in body.splitlines() if line)
-        yield from [ledger.decode(info[ledger.KEY]) for info in told if ledger.KEY in info]
-    except (ValueError, AttributeError, TypeError):
-        return

@@ -1,69 +1,155 @@
-"""What a sink's next entry carries for its table itself, once: its bounds, its column, its life."""
+"""What a pipeline sets in a table's metadata: in its first entry, or once in a later one.
 
-from collections.abc import Iterator, Sequence
+The log says for which columns its files have bounds (`delta.dataSkippingStatsColumns`): delta-rs's
+Arrow readers find no row by any other column in a file that has bounds of some. Source: Delta
+transaction protocol, "Change Metadata", "Protocol Evolution", "Schema Serialization"; delta-rs,
+`filestats_to_expression_next`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from uuid import uuid4
 
 import polars as pl
-from deltalake import DeltaTable, Schema, Transaction
+from deltalake import DeltaTable, Field, Schema, Transaction
+from deltalake.schema import PrimitiveType
 
-from sinks.delta import data_file, lives, metadata
-from sinks.delta.deltalog import Action
-from sinks.delta.rows import COLUMN
-from sinks.delta.target import Target
+from sinks.delta import data_file, incarnation, log
+from sinks.delta.commit_log import Action
+from sinks.delta.incarnation import COLUMN
+from sinks.delta.target import DeltaTarget
+from sinks.storage.protocol import Store
+
+BOUNDED = "delta.dataSkippingStatsColumns"
+_PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_LOCAL_TIME = re.compile(r'"(type|elementType|keyType|valueType)":"timestamp_ntz"')
+_PARQUET = {"provider": "parquet", "options": {}}
 
 
 class Setup:
-    """The table's set-up as the next entry leaves it.
+    """The set-up of one table, and what of it the next entry has to carry.
 
-    `bounded`: the columns that get bounds. `actions`: the `metaData` action that is due, if any.
+    `bounded`: the columns that get bounds. `column`: names the incarnation of the rows, if they do.
+    `metadata`: the `metaData` action that is due, if any. `begun`: the `txn` action that this
+    incarnation begins, if it does.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: DeltaTarget) -> None:
         self._target = target
         self._own = data_file.bounded(target.schema, target.coordinates)
-        self._begins = False
-        self._names_life = False
         self.bounded: Sequence[str] = self._own
-        self.actions: list[Action] = []
+        self.column: pl.Expr | None = None
+        self.metadata: list[Action] = []
+        self.begun: list[Transaction] = []
 
-    def see(self, table: DeltaTable | None) -> None:
+    def see(self, table: DeltaTable | None, now_ms: int) -> None:
         """Find out whether this incarnation begins with the next entry, and whether rows name it.
 
         Call it when positions are read, and `learn` whenever the table is opened after that.
         """
         target = self._target
         if table is None:
-            self._begins = target.begins or bool(target.folder)
-            self._names_life = bool(target.folder)
-            return
-        begun = target.begins and table.transaction_version(target.app) is not None
-        self._begins = target.begins and not begun
-        self._names_life = lives.names(table, target.folder, begins=self._begins)
+            begins, names = target.begins or bool(target.folder), bool(target.folder)
+        else:
+            begun = target.begins and table.transaction_version(target.app) is not None
+            begins = target.begins and not begun
+            names = incarnation.is_named(table, target.folder, begins=begins)
+        version = incarnation.NAMED if names else incarnation.UNNAMED
+        self.column = incarnation.column(target.folder) if names else None
+        self.begun = [Transaction(target.app, version, now_ms)] if begins else []
 
     def learn(self, table: DeltaTable) -> None:
         """Find out what this version of the table lacks."""
-        self.bounded = metadata.bounds(table, self._own)
-        self.actions = metadata.amendment(table, self._own, names_life=self._names_life)
-
-    def schema(self) -> Schema:
-        """The columns of a new table."""
-        named: dict[str, pl.DataType] = {COLUMN: pl.String()} if self._names_life else {}
-        return Schema.from_arrow(pl.Schema(dict(self._target.schema) | named))
-
-    def configuration(self) -> dict[str, str]:
-        """The properties of a new table."""
-        return metadata.configuration(self._own)
-
-    def named(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows as they are written."""
-        return rows.with_columns(lives.column(self._target.folder)) if self._names_life else rows
-
-    def begun(self, now_ms: int) -> Iterator[Transaction]:
-        """The action that this incarnation began, if it does."""
-        if self._begins:
-            version = lives.NAMED if self._names_life else lives.UNNAMED
-            yield Transaction(self._target.app, version, now_ms)
+        self.bounded = bounds(table, self._own)
+        self.metadata = amendment(table, self._own, names=self.column is not None)
 
     def done(self) -> None:
         """Take note that the entry is in the log."""
-        self._begins = False
-        self.actions = []
+        self.metadata, self.begun = [], []
+
+    def create(self, store: Store, now_ms: int) -> None:
+        """Make the table in `store`, unless there is one by now."""
+        named: dict[str, pl.DataType] = {COLUMN: pl.String()} if self.column is not None else {}
+        schema = Schema.from_arrow(pl.Schema(dict(self._target.schema) | named))
+        create(store, schema, configuration(self._own), now_ms)
+
+
+def create(store: Store, schema: Schema, properties: Mapping[str, str], now_ms: int) -> None:
+    """Make a table without rows in `store`, unless there is one by now.
+
+    Raises what `Store.put_new` raises.
+    """
+    text = schema.to_json()
+    info = {"timestamp": now_ms, "operation": "CREATE TABLE", "engineInfo": log.ENGINE}
+    metadata = {
+        "id": str(uuid4()),
+        "format": _PARQUET,
+        "schemaString": text,
+        "partitionColumns": [],
+        "configuration": dict(properties),
+        "createdTime": now_ms,
+    }
+    entry: list[Action] = [
+        {"commitInfo": info | {"operationParameters": {}}},
+        {"protocol": _protocol(text)},
+        {"metaData": metadata},
+    ]
+    log.begin(store, entry)
+
+
+def _protocol(schema: str) -> Action:
+    """Return the lowest versions that allow the schema: times without a zone are a feature."""
+    if not _LOCAL_TIME.search(schema):
+        return {"minReaderVersion": 1, "minWriterVersion": 2}
+    features = ["timestampNtz"]
+    return {
+        "minReaderVersion": 3,
+        "minWriterVersion": 7,
+        "readerFeatures": features,
+        "writerFeatures": features,
+    }
+
+
+def configuration(bounded: Iterable[str]) -> dict[str, str]:
+    """Return the properties of a table whose files have bounds for these columns."""
+    return {BOUNDED: ",".join(map(_quoted, bounded))}
+
+
+def amendment(table: DeltaTable, bounded: Sequence[str], *, names: bool) -> list[Action]:
+    """Return the `metaData` action that the next entry must carry, if the table lacks what it sets.
+
+    What another program has set stays. `names`: the rows have the column of an incarnation.
+    """
+    held = table.metadata()
+    fields = table.schema().fields
+    lacks = names and COLUMN not in {field.name for field in fields}
+    if BOUNDED in held.configuration and not lacks:
+        return []
+    added = [Field(COLUMN, PrimitiveType("string"))] if lacks else []
+    return [
+        {
+            "metaData": {
+                "id": held.id,
+                "name": held.name,
+                "description": held.description,
+                "format": _PARQUET,
+                "schemaString": Schema([*fields, *added]).to_json(),
+                "partitionColumns": held.partition_columns,
+                "configuration": configuration(bounded) | held.configuration,
+                "createdTime": held.created_time,
+            }
+        }
+    ]
+
+
+def bounds(table: DeltaTable, own: Sequence[str]) -> Sequence[str]:
+    """Return the columns to write bounds of: `own`, or none when the table's readers use others."""
+    told = table.metadata().configuration.get(BOUNDED, "")
+    named = {name.strip() for name in told.split(",")}
+    ours = told == configuration(own)[BOUNDED] or named <= {*own, *map(_quoted, own), ""}
+    return own if ours else []
+
+
+def _quoted(name: str) -> str:
+    """Return the column as SQL spells it."""
+    return name if _PLAIN.fullmatch(name) else "`" + name.replace("`", "``") + "`"

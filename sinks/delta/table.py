@@ -19,8 +19,8 @@ from core import aws_faults
 from core.batch import Coordinates
 from core.errors import SinkError, TransientError, UnknownFault
 from core.protocols import Options
-from sinks.delta import opening, protocol
-from sinks.delta.rows import COLUMN
+from sinks.delta import features, opening
+from sinks.delta.incarnation import COLUMN
 from sinks.storage.protocol import REACH, ROOM
 
 RETENTION = "delta.setTransactionRetentionDuration"
@@ -96,7 +96,7 @@ def find_own(uri: str, options: Options, coordinates: Coordinates) -> DeltaTable
     """
     table = find(uri, options)
     if table is not None:
-        protocol.refuse_unreadable(table, uri)
+        features.refuse_unreadable(table, uri)
         absent = sorted(set(coordinates.metadata) - {field.name for field in table.schema().fields})
         if absent:
             raise SinkError(
@@ -136,7 +136,7 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
         raise SinkError(
             f"table {uri} has another schema ({'; '.join(said[:_SHOWN])}{more})", _ANOTHER
         )
-    protocol.refuse_unwritable(table, uri)
+    features.refuse_unwritable(table, uri)
     if RETENTION in table.metadata().configuration:
         raise SinkError(
             f"table {uri} sets {RETENTION}: it would forget the positions of quiet partitions",

@@ -14,11 +14,11 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from core.protocols import Options
-from sinks.delta import hint, listing
-from sinks.delta.deltalog import name_of
+from sinks.delta import listing, log
 from sinks.delta.listing import NONE, Checkpoint
+from sinks.delta.log import name_of
+from sinks.delta.positions import Lookup
 from sinks.delta.table import sorted_errors
-from sinks.delta.transactions import Lookup
 from sinks.storage.protocol import Store
 from sinks.storage.store import of_table
 
@@ -74,7 +74,7 @@ def read(table: DeltaTable, options: Options) -> Mapping[str, Application]:
 
 def _bases(store: Store, version: int) -> Iterator[Checkpoint]:
     """What to begin with: by the hint, and where that does not lead by a listing."""
-    told = hint.read(store)
+    told = log.read_hint(store)
     if told is None:
         yield NONE
     elif told.version <= version:

@@ -5,7 +5,7 @@ An object is named by where its predecessor ended, and says itself where it ends
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NotRequired, TypedDict
@@ -20,6 +20,9 @@ KEY = "pinpip"
 _READERS = 16
 _AT_ONCE = 64  # objects for a thread: fewer would spend more on the handing over
 _FOOTER = 64 * 1024  # bytes in which a footer lies, as a rule
+_LAST_SUB = 10**10 - 1
+
+Page = Callable[[str], tuple[list[str], bool]]  # the first keys after one; whether others follow
 
 
 class About(TypedDict):
@@ -111,6 +114,32 @@ def start_of(key: str) -> Position:
         return position(key.rpartition("+")[2].removesuffix(".parquet"))
     except ValueError as error:
         raise PositionLost(f"{key} is no object of the archive", "move it elsewhere") from error
+
+
+def after(partition: Partition, number: int, coordinates: Coordinates) -> str:
+    """Return a name after those of all objects that begin at `number`."""
+    return key_of(partition, spelled(Position(number, _LAST_SUB), coordinates))
+
+
+def last_key(page: Page, after: Callable[[int], str]) -> str | None:
+    """Return the last key of a chain; None when it has none.
+
+    `page` lists some keys, `after` names a key after those of a number. The search leaps, since a
+    chain of years has millions of objects. A leap beyond the end finds nothing, and the next one
+    is half as long.
+    """
+    keys, more = page("")
+    leap = start_of(keys[-1]).number - start_of(keys[0]).number if more else 0
+    growth = 2
+    while more and leap:
+        found, found_more = page(after(start_of(keys[-1]).number + leap))
+        if found:
+            keys, more, leap = found, found_more, leap * growth
+        else:
+            growth, leap = 1, leap // 2
+    while more:
+        keys, more = page(keys[-1])
+    return keys[-1] if keys else None
 
 
 def spelled(at: Position | None, coordinates: Coordinates) -> str:

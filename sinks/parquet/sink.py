@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import polars as pl
@@ -22,7 +23,6 @@ from sinks.parquet import chain
 from sinks.storage.protocol import Store
 
 _WRITERS = 8
-_LAST_SUB = 10**10 - 1
 _Stage = Literal["raw", "clean"]
 
 
@@ -134,34 +134,14 @@ class ParquetSink(WithoutHistory):
             )
 
     def _end(self, partition: Partition) -> Position | None:
-        key = self._last_key(partition)
+        page = partial(self._store.page, chain.folder(partition))
+        key = chain.last_key(page, lambda n: chain.after(partition, n, self._coordinates))
         if key is None:
             return None
         about = chain.about(self._store, key)
         end = chain.position(about["end"])
         self._gaps[partition] = range(*about.get("accepted", (0, 0)))
         return replace(end, epoch=about.get("epoch"), digits=about.get("digits", 0))
-
-    def _last_key(self, partition: Partition) -> str | None:
-        """The chain's last object, found in leaps: a chain of years has millions of them.
-
-        A leap that lands beyond the end finds nothing, and the next one is half as long.
-        """
-        folder = chain.folder(partition)
-        keys, more = self._store.page(folder, "")
-        leap = chain.start_of(keys[-1]).number - chain.start_of(keys[0]).number if more else 0
-        growth = 2
-        while more and leap:
-            beyond = Position(chain.start_of(keys[-1]).number + leap, _LAST_SUB)
-            name = chain.key_of(partition, chain.spelled(beyond, self._coordinates))
-            found, found_more = self._store.page(folder, name)
-            if found:
-                keys, more, leap = found, found_more, leap * growth
-            else:
-                growth, leap = 1, leap // 2
-        while more:
-            keys, more = self._store.page(folder, keys[-1])
-        return keys[-1] if keys else None
 
 
 def _encoded(rows: pl.DataFrame, about: str) -> bytes:

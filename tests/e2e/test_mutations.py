@@ -46,7 +46,7 @@ class Mutation:
 
 
 COMPARED = "            moves = self._compare(log, due)\n"
-COMMIT = "            landed = log.append(entry)\n"
+COMMIT = "            match log.append(version):\n"
 MUTATIONS = [
     Mutation(
         "compare-and-set removed",
@@ -58,9 +58,8 @@ MUTATIONS = [
         "positions committed before the rows",
         COMMIT,
         """\
-            landed = log.append(entry[: len(entry) - len(others)])
-            log.append([info, *others])
-            return moves
+            log.append(replace(version, files=()))
+            match log.append(replace(version, txns=())):
 """,
         (f"{COMMITS}test_at_every_version_the_positions_are_where_the_rows_end",),
     ),
@@ -72,7 +71,7 @@ MUTATIONS = [
     ),
     Mutation(
         "an entry beside a hole taken for a commit",
-        "if landed is entry and (self._is_overtaken() or not self.is_here()):",
+        "if landed is None and (self._is_superseded() or not self.is_here()):",
         "if False:",
         (LOG + "test_an_entry_that_was_put_beside_a_hole_is_no_commit",),
     ),

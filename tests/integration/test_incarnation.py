@@ -25,8 +25,8 @@ from core.clock import SystemClock
 from core.errors import PositionLost, StalePosition, TopicRecreated
 from core.protocols import Options
 from core.topic_id import epoch_of, refuse_another, spelled
-from sinks.delta import rows
-from sinks.delta.lives import Lives
+from sinks.delta import incarnation as incarnations
+from sinks.delta.incarnation_reader import IncarnationReader
 from sinks.delta.sink import DeltaSink
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.store import FolderStore, open_store
@@ -168,7 +168,7 @@ def test_an_archive_refuses_another_life_of_a_topic(tmp_path: Path) -> None:
 
 def second(**more: Any) -> dict[str, Any]:
     """Return the settings of the second incarnation's target."""
-    return {"app": "pinpip/pin/2", "folder": rows.folder_of("2"), **more}
+    return {"app": "pinpip/pin/2", "folder": incarnations.folder_of("2"), **more}
 
 
 def test_another_incarnation_begins_only_on_purpose(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_rows_of_the_own_incarnation_without_a_position_are_refused_all_the_same
 ) -> None:
     opened(tmp_path).write(LOG.batch({0: (0, 9)}))
     opened(tmp_path, **second(begins=True)).write(LOG.batch({0: (0, 9)}))
-    renamed = {"app": "pinpip/renamed/2", "folder": rows.folder_of("2"), "begins": True}
+    renamed = {"app": "pinpip/renamed/2", "folder": incarnations.folder_of("2"), "begins": True}
     with pytest.raises(PositionLost, match="no position for it under pinpip/renamed/2"):
         opened(tmp_path, **renamed)
 
@@ -226,8 +226,8 @@ def test_of_two_that_begin_an_incarnation_with_the_same_partition_one_is_stale(
 def of_life(uri: str, options: Options, coordinates: Coordinates, incarnation: str) -> pl.DataFrame:
     """Return the rows of one incarnation, as verify reads them."""
     table = DeltaTable(uri, storage_options=options())
-    folder = rows.folder_of(incarnation)
-    lives = Lives(table, options, coordinates, f"pinpip/pin/{incarnation}", folder)
+    folder = incarnations.folder_of(incarnation)
+    lives = IncarnationReader(table, options, coordinates, f"pinpip/pin/{incarnation}", folder)
     return lives.scan(lives.files["path"].to_list()).collect()
 
 
@@ -248,7 +248,10 @@ def test_readers_see_the_rows_of_all_incarnations(
     target = delta_target(uri, options, coordinates, "clean")
     for incarnation, batch in (("1", log.batch({0: (0, 9)})), ("2", log.batch({0: (0, 6)}))):
         own = replace(
-            target, app=f"pinpip/pin/{incarnation}", folder=rows.folder_of(incarnation), begins=True
+            target,
+            app=f"pinpip/pin/{incarnation}",
+            folder=incarnations.folder_of(incarnation),
+            begins=True,
         )
         sink = DeltaSink("clean", own, open_store(uri, aws.config), SystemClock())
         sink.positions([log.partition(0)])

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from sinks.delta.rows import incarnation_of
+from sinks.delta.incarnation import incarnation_of
 from tests.support import engines
 from tests.support.brokers import Broker
 from tests.support.commands import change, copied, invoke

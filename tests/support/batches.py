@@ -20,7 +20,7 @@ from core.batch import (
     Span,
 )
 from core.protocols import Options
-from sinks.delta.target import Target
+from sinks.delta.target import DeltaTarget
 
 APP = "pinpip/pin/1"
 
@@ -43,11 +43,11 @@ def delta_target(
     options: Options,
     coordinates: Coordinates,
     stage: Literal["clean", "rejected"],
-) -> Target:
+) -> DeltaTarget:
     """Return the target of the clean table or the quarantine; the latter defers empty commits."""
     metadata = dict(coordinates.metadata)
     clean = CLEAN_SCHEMA | metadata | {RESCUED: pl.String()}
-    return Target(
+    return DeltaTarget(
         uri=uri,
         options=options,
         schema=pl.Schema(clean if stage == "clean" else metadata | REJECTED_SCHEMA),

@@ -1,19 +1,20 @@
 """What other writers do between a sink's comparison and its commit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
-from sinks.delta.deltalog import Action, Log
+from sinks.delta.commit_log import Committed, Conflict, Version
+from sinks.delta.log import DeltaLog
 
 
 def before_the_next_commit(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """Let `act` happen after a sink has compared and before it commits."""
-    append = Log.append
+    append = DeltaLog.append
 
-    def interrupted(log: Log, entry: Sequence[Action]) -> Sequence[Action]:
-        monkeypatch.setattr(Log, "append", append)
+    def interrupted(log: DeltaLog, entry: Version) -> Committed | Conflict:
+        monkeypatch.setattr(DeltaLog, "append", append)
         act()
         return append(log, entry)
 
-    monkeypatch.setattr(Log, "append", interrupted)
+    monkeypatch.setattr(DeltaLog, "append", interrupted)

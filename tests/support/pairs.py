@@ -13,9 +13,9 @@ from core.batch import Batch, Coordinates, Position
 from core.clock import SystemClock
 from core.config import Aws
 from core.protocols import Options
-from sinks.delta import transactions
+from sinks.delta import positions
 from sinks.delta.sink import DeltaSink
-from sinks.delta.tables import Tables
+from sinks.delta.target import Tables
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.store import open_store
 from tests.support.batches import APP, Log, delta_target
@@ -116,9 +116,9 @@ class Pair:
 
     def move(self, stage: Stage, index: int, position: Position) -> None:
         """Put the stored position of a partition elsewhere."""
-        own = transactions.app_id(APP, self.log.partition(index))
+        own = positions.app_id(APP, self.log.partition(index))
         lookup = self.table(stage).transaction_version
-        self.commit(stage, transactions.write(lookup, own, position, self.coordinates, 1))
+        self.commit(stage, positions.write(lookup, own, position, self.coordinates, 1))
 
     def logs(self, stage: Stage) -> list[Path]:
         """Return the JSON commits, oldest first."""

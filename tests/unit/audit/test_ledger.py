@@ -161,7 +161,7 @@ def entry_text(nth: int) -> str:
     """Make the ledger entry of a commit with four ranges of twelve records."""
     start, end = Position(nth * 12), Position(nth * 12 + 12)
     ranges = tuple(
-        ledger.Range(
+        ledger.CommitRange(
             source="demo",
             partition=str(n),
             start=start,

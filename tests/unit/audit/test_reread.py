@@ -19,8 +19,8 @@ from audit.row_diff import compare
 from audit.verify import snapshots, verify
 from core.batch import KAFKA, KINESIS, VALUE, Batch, Partition, Position, Stretch
 from core.errors import SinkError
-from sinks.delta import rows
-from sinks.delta.reading import TableReader
+from sinks.delta import scan
+from sinks.delta.scan import TableReader
 from tests.support.batches import Log
 from tests.support.pairs import A, B, Pair
 
@@ -210,7 +210,7 @@ def test_only_the_files_that_may_hold_a_stretch_are_read(pair: Pair) -> None:
     stretch = Stretch(pair.log.position(12), pair.log.position(18) or Position(0))
     table = pair.table("clean")
     found = TableReader(table, dict).files
-    own = rows.touching(found, pair.coordinates, {pair.log.partition(A): stretch})
+    own = scan.touching(found, pair.coordinates, {pair.log.partition(A): stretch})
     assert len(own) == 1
     assert len(table.file_uris()) == 3
 

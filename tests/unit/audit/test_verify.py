@@ -18,8 +18,8 @@ from audit.invariants import Kind
 from audit.verify import Report, prove, snapshots, verify
 from core.batch import KAFKA, KINESIS
 from core.errors import SinkError
-from sinks.delta import ledger, transactions
-from sinks.delta.reading import TableReader
+from sinks.delta import ledger, positions
+from sinks.delta.scan import TableReader
 from sinks.parquet import chain
 from tests.support.aws import TestAws
 from tests.support.batches import APP
@@ -137,7 +137,7 @@ def test_rows_written_again_after_a_rewind_are_found(
 def test_a_limb_of_another_commit_is_found(tmp_path: Path) -> None:
     pair = Pair(str(tmp_path), KINESIS)
     pair.write(pair.log.batch(WHOLE))
-    own = transactions.app_id(APP, pair.log.partition(A))
+    own = positions.app_id(APP, pair.log.partition(A))
     pair.commit("clean", [Transaction(f"{own}/limb1", 7, 1)])
     report = verify(pair.tables)
     assert kinds(report) == {Kind.POSITION}

@@ -30,8 +30,7 @@ from core.batch import (
 )
 from core.clock import SystemClock
 from sinks.delta.sink import DeltaSink
-from sinks.delta.tables import Tables
-from sinks.delta.target import Target
+from sinks.delta.target import DeltaTarget, Tables
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.store import FolderStore
 from tests.contracts.source_contract import Recorder, opened, read
@@ -108,7 +107,7 @@ def committed(records: Records, room: Any, root: Path) -> tuple[int, int]:
     batch = process(records)
     partitions = list(records.spans)
     uris = [str(root / stage) for stage in ("clean", "rejected")]
-    clean = Target(uris[0], dict, batch.clean.schema, records.coordinates, "pinpip/any/1")
+    clean = DeltaTarget(uris[0], dict, batch.clean.schema, records.coordinates, "pinpip/any/1")
     rejected = replace(clean, uri=uris[1], schema=batch.rejected.schema, stage="rejected")
     chain = FolderStore(root / "archive")
     for sink in (

@@ -18,9 +18,9 @@ from core.batch import KAFKA, KINESIS, Batch, Coordinates, Position
 from core.clock import SystemClock
 from core.errors import PositionLost, StalePosition
 from core.protocols import Options, Sink
-from sinks.delta import position_checks, transactions
+from sinks.delta import position_checks, positions
 from sinks.delta.sink import DeltaSink
-from sinks.delta.tables import Tables
+from sinks.delta.target import Tables
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.protocol import Store
 from sinks.storage.s3 import S3Store, client
@@ -245,7 +245,7 @@ def test_a_position_put_back_is_seen_behind_many_files_of_other_partitions(
 ) -> None:
     sink = opened(tmp_path, A, B)
     sink.write(LOG.batch({A: (0, 9)}))
-    for n in range(3 * position_checks.NEWEST):
+    for n in range(3 * position_checks.MAX_FILES):
         sink.write(LOG.batch({B: (3 * n, 3 * n + 3)}))
     move_by_hand(tmp_path, Transaction(f"{APP}/{P0}", 4, 1))
     with pytest.raises(PositionLost, match="put back"):
@@ -259,8 +259,8 @@ def test_a_sequence_number_put_back_by_hand_stops_the_next_reader(tmp_path: Path
     sink = clean(tmp_path, KINESIS)
     sink.positions([shard])
     sink.write(log.batch({A: (0, 9)}))
-    own, lookup = transactions.app_id(APP, shard), DeltaTable(str(tmp_path)).transaction_version
-    move_by_hand(tmp_path, *transactions.write(lookup, own, before, KINESIS, 1))
+    own, lookup = positions.app_id(APP, shard), DeltaTable(str(tmp_path)).transaction_version
+    move_by_hand(tmp_path, *positions.write(lookup, own, before, KINESIS, 1))
     with pytest.raises(PositionLost, match="put back"):
         clean(tmp_path, KINESIS).positions([shard])
 

@@ -17,9 +17,9 @@ from core.clock import SystemClock
 from core.errors import PositionLost, StalePosition, TopicRecreated
 from core.protocols import Sink
 from core.retry import Outage
-from sinks.delta.rows import folder_of
+from sinks.delta.incarnation import folder_of
 from sinks.delta.sink import DeltaSink
-from sinks.delta.tables import Tables
+from sinks.delta.target import Tables
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.store import FolderStore
 from tests.support.batches import Log, delta_target

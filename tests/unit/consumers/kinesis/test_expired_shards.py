@@ -23,7 +23,7 @@ from core.errors import RecordsExpired
 from pinpip.pipelines import limits_of, process_of, sinks_of, tables_of
 from pinpip.verify import unread
 from pinpip.verify.examine import examine
-from sinks.delta import notes
+from sinks.delta import positions
 from tests.support.aws import TestAws
 from tests.support.commands import invoke
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault
@@ -256,7 +256,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Restore the code that kept neither the first start nor tips, and read on over gaps."""
     with monkeypatch.context() as before:
         before.setattr(Beginnings, "starts", lambda *_: {})
-        before.setattr(notes, "written", lambda *_: ())
+        before.setattr(positions, "noted", lambda *_: ())
         before.setattr(Tips, "gaps", lambda *_: 0)
         yield
 
@@ -289,8 +289,8 @@ def test_tables_of_before_whose_last_commit_is_too_old_have_a_gap(
 
 def test_a_reader_behind_a_sink_tells_it_nothing() -> None:
     told = {of(A): Note(Position(5), tip=9), of(B): Note(None, tip=9)}
-    assert notes.kept(told, {of(A): Position(6), of(B): Position(7)}) == {of(B): told[of(B)]}
-    assert notes.kept(told, {of(A): Position(5)}) == told
+    assert positions.kept(told, {of(A): Position(6), of(B): Position(7)}) == {of(B): told[of(B)]}
+    assert positions.kept(told, {of(A): Position(5)}) == told
 
 
 STEPS = st.lists(

@@ -15,7 +15,7 @@ from consumers.kinesis.shard import to_frame
 from core.batch import KINESIS, Batch, Partition, Position, Records
 from core.errors import SourceError
 from core.protocols import Sink
-from sinks.delta import ledger, transactions
+from sinks.delta import ledger, positions
 from sinks.delta.sink import DeltaSink
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.store import FolderStore
@@ -130,18 +130,16 @@ def test_the_width_comes_back_from_the_table_s_transactions(
 ) -> None:
     partition, position = Partition("s", "shard-0"), Position(number, sub, digits=digits)
     held: dict[str, int] = {}
-    for txn in transactions.write(
-        held.get, transactions.app_id("app", partition), position, KINESIS, 0
-    ):
+    for txn in positions.write(held.get, positions.app_id("app", partition), position, KINESIS, 0):
         assert 0 <= txn.version < 2**63
         held[txn.app_id] = txn.version
-    found = transactions.read(held.get, "app", partition, KINESIS)
+    found = positions.read(held.get, "app", partition, KINESIS)
     assert found is not None
     assert (found, found.digits) == (position, digits)
 
 
 def test_a_ledger_entry_does_not_grow_by_the_width() -> None:
-    r = ledger.Range(
+    r = ledger.CommitRange(
         source="s",
         partition="0",
         start=None,
@@ -150,7 +148,7 @@ def test_a_ledger_entry_does_not_grow_by_the_width() -> None:
         clean=1,
         quarantined=0,
     )
-    ranges = TypeAdapter(ledger.Range)
+    ranges = TypeAdapter(ledger.CommitRange)
     written = ranges.dump_json(r, by_alias=True)
     assert b"digits" not in written
     assert ranges.validate_json(written) == r

@@ -13,7 +13,7 @@ from consumers.kinesis.life import milliseconds
 from core.batch import KINESIS, Position, Positions
 from core.errors import TopicRecreated
 from core.topic_id import Known, refuse_another
-from sinks.delta import transactions
+from sinks.delta import positions
 from tests.contracts.source_contract import Recorder, opened
 from tests.integration.test_one_life import change, consume
 from tests.support.aws import TestAws
@@ -161,7 +161,7 @@ def recreate(aws: TestAws, stream: str, records: int) -> None:
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write tables as before streams had an identity."""
-    monkeypatch.setattr(transactions, "write_epoch", lambda *_: Transaction("nothing", 1, 1))
+    monkeypatch.setattr(positions, "write_epoch", lambda *_: Transaction("nothing", 1, 1))
 
 
 @pytest.mark.process

@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 
 from core.batch import KAFKA, Position
 from core.errors import SinkError
-from sinks.delta import checkpoints, hint, listing, table, txns
-from sinks.delta.deltalog import name_of
-from sinks.delta.hint import Hint
+from sinks.delta import checkpoints, listing, log, table, txns
+from sinks.delta.commit_log import Hint
+from sinks.delta.log import name_of
 from sinks.storage.protocol import Store
 from sinks.storage.store import of_table, open_store
 from tests.contracts.test_sink_contract import DeltaBackend
@@ -62,7 +62,7 @@ def lake(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Lake
         for version in {3, 6} - set(versions):
             backend.store.remove([name_of(version, "checkpoint.parquet")])
         if 6 not in versions:
-            backend.store.remove([hint.KEY])
+            backend.store.remove([log.HINT])
         return backend
 
     return make
@@ -87,7 +87,7 @@ def stored(frame: pl.DataFrame) -> bytes:
 
 
 def hinted(store: Store, **more: object) -> None:
-    replace(store, hint.KEY, json.dumps({"version": 6, "size": 9, **more}).encode())
+    replace(store, log.HINT, json.dumps({"version": 6, "size": 9, **more}).encode())
 
 
 def cut_off(store: Store) -> None:
@@ -211,7 +211,7 @@ def test_the_removal_of_a_damaged_checkpoint_is_one_line_of_the_log(
     backend = lake(3, 6)
     cut_off(backend.store)
     if not hint_is_there:
-        backend.store.remove([hint.KEY])
+        backend.store.remove([log.HINT])
     with capture_logs() as lines:
         table.find_to_write(backend.store.uri, backend.options)
         table.find_to_write(backend.store.uri, backend.options)
@@ -280,7 +280,7 @@ def test_the_next_checkpoint_takes_the_place_of_a_damaged_one(
     damage(backend.store)
     with closing(sink):
         in_threes(sink, range(8, 9))
-        until(lambda: (hint.read(backend.store) or Hint(0, 0)).version == 9, "a checkpoint")
+        until(lambda: (log.read_hint(backend.store) or Hint(0, 0)).version == 9, "a checkpoint")
     assert DeltaTable(backend.store.uri, storage_options=backend.options()).version() == 9
 
 
@@ -296,7 +296,7 @@ def without_a_column_for_ids(store: Store) -> None:
 
 
 def no_checkpoint(store: Store) -> None:
-    store.remove([POINT, name_of(3, "checkpoint.parquet"), hint.KEY])
+    store.remove([POINT, name_of(3, "checkpoint.parquet"), log.HINT])
 
 
 @pytest.mark.parametrize("change", [in_two_parts, no_checkpoint], ids=lambda d: d.__name__)

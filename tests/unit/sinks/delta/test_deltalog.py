@@ -23,10 +23,10 @@ from core.errors import SinkError, StalePosition, TransientError
 from core.protocols import Options
 from sinks.delta import table as table_module
 from sinks.delta import txns
-from sinks.delta.deltalog import Log as DeltaLog
-from sinks.delta.deltalog import commit_info
+from sinks.delta.commit_log import Version
+from sinks.delta.log import DeltaLog
+from sinks.delta.positions import Lookup
 from sinks.delta.sink import DeltaSink
-from sinks.delta.transactions import Lookup
 from sinks.storage import probe
 from sinks.storage.protocol import Store
 from sinks.storage.s3 import S3Store, client
@@ -279,9 +279,9 @@ def test_an_entry_that_was_put_beside_a_hole_is_no_commit(
         if not hint:
             (log_of(backend) / "_last_checkpoint").unlink()
 
-    log = DeltaLog(Sleepy(backend.store, meanwhile), 1)
+    log = DeltaLog(Sleepy(backend.store, meanwhile), 1, lambda _: None)
     with pytest.raises(StalePosition, match="was cleaned up about version 1"):
-        log.append([commit_info({}, "test", 0)])
+        log.append(Version("", 0))
     assert log.version == 1
     assert table(backend).version() == 4
 
@@ -398,11 +398,12 @@ def test_a_writer_whose_look_at_the_positions_failed_compares_none_it_did_not_re
 
 
 def test_what_was_not_learnt_is_never_taken_for_absent(tmp_path: Path) -> None:
-    log = DeltaLog(FolderStore(tmp_path), 0)
+    unread: dict[str, int | None] = {}
+    log = DeltaLog(FolderStore(tmp_path), 0, unread.__getitem__)
     with pytest.raises(KeyError):
-        log.transaction_version("an id")
-    assert log.learning(lambda _: None)("an id") is None
-    assert log.transaction_version("an id") is None
+        log.txn_version("an id")
+    unread["an id"] = None
+    assert log.txn_version("an id") is None
 
 
 def delete(backend: DeltaBackend) -> None:

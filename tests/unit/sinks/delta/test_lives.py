@@ -20,8 +20,8 @@ from audit.verify import Report, verify
 from core.batch import KAFKA, KINESIS, Batch
 from core.clock import SystemClock
 from core.errors import PositionLost
-from sinks.delta import lives, txns
-from sinks.delta.rows import COLUMN, folder_of
+from sinks.delta import incarnation, txns
+from sinks.delta.incarnation import COLUMN, folder_of
 from sinks.delta.sink import DeltaSink
 from sinks.storage.store import FolderStore
 from tests.support import engines
@@ -217,7 +217,7 @@ def test_any_interleaving_of_lives_and_rewrites_counts_each_row_in_its_life(
 def old(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Pair:
     """Two lives as releases up to 0.1.0 wrote them: 20 and 12 records, the second one later."""
     with monkeypatch.context() as patch:
-        patch.setattr(lives, "names", lambda *_, **__: False)
+        patch.setattr(incarnation, "is_named", lambda *_, **__: False)
         consume(pair, "1", *batches(pair, 0, 10, 20))
         consume(pair, "2", *batches(pair, 0, 5, 12, later=LATER), begins=True)
     assert COLUMN not in pair.rows("clean").columns

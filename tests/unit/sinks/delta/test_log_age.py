@@ -17,11 +17,11 @@ from audit.verify import verify
 from core.batch import KAFKA, Position
 from core.config import Aws
 from core.errors import SinkError
-from sinks.delta import checkpoints, cleanup, hint, settled, table
+from sinks.delta import checkpoints, cleanup, settled, table
 from sinks.delta.cleanup import Listing, Plan, listed, plan
-from sinks.delta.deltalog import name_of
-from sinks.delta.hint import Hint
-from sinks.delta.tables import Tables
+from sinks.delta.commit_log import Hint
+from sinks.delta.log import HINT, name_of, read_hint
+from sinks.delta.target import Tables
 from sinks.storage.protocol import Store
 from sinks.storage.store import FolderStore, open_store
 from tests.contracts.test_sink_contract import DeltaBackend
@@ -144,7 +144,7 @@ def test_a_hint_that_lies_in_a_bucket_stops_nobody(aws: TestAws) -> None:
     sink = opened(backend, A)
     in_threes(sink, range(3))
     lie = json.dumps({"version": 2, "size": 9}).encode()
-    backend.store.put_new(hint.KEY, lie, {})
+    backend.store.put_new(HINT, lie, {})
     assert opened(backend, A).positions([P0]) == {P0: Position(9)}
     in_threes(sink, range(3, 4))
     assert opened(backend, A).positions([P0]) == {P0: Position(12)}
@@ -167,12 +167,12 @@ def test_a_lying_hint_is_replaced_by_the_next_checkpoint(
     monkeypatch.setattr(checkpoints, "EVERY", 3)
     sink = opened(backend, A)
     in_threes(sink, range(8, 9))
-    until(lambda: hint.read(backend.store) == Hint(9, hint_size(backend)), "a checkpoint")
+    until(lambda: read_hint(backend.store) == Hint(9, hint_size(backend)), "a checkpoint")
     sink.close()
 
 
 def hint_size(backend: DeltaBackend) -> int:
-    found = hint.read(backend.store)
+    found = read_hint(backend.store)
     return found.size if found else 0
 
 

@@ -13,9 +13,10 @@ from core.batch import KAFKA, Position
 from core.clock import SystemClock
 from core.config import Config
 from core.errors import SinkError
-from sinks.delta import owner, table
+from sinks.delta import table
+from sinks.delta.positions import OWNER, owner_mark
 from sinks.delta.sink import DeltaSink
-from sinks.delta.tables import Tables
+from sinks.delta.target import Tables
 from sinks.storage.store import FolderStore
 from tests.support.batches import Log, delta_target
 
@@ -39,7 +40,7 @@ def filled(place: Path, app: str, log: Log, first: int = 0, **changed: Any) -> D
 def forget_owner(folder: Path) -> None:
     """Remove the owner: the code before this rule wrote none."""
     for path in (folder / "_delta_log").glob("*.json"):
-        lines = [line for line in path.read_text().splitlines() if owner.ID not in line]
+        lines = [line for line in path.read_text().splitlines() if OWNER not in line]
         path.write_text("\n".join([*lines, ""]))
 
 
@@ -85,9 +86,9 @@ def test_a_table_of_before_gets_its_owner_with_the_next_commit(tmp_path: Path) -
     forget_owner(tmp_path)
     filled(tmp_path, "pinpip/pin/1", PIN, 3)
     filled(tmp_path, "pinpip/pin/1", PIN, 6)
-    assert DeltaTable(tmp_path).transaction_version(owner.ID) == owner.mark("pinpip/pin/1")
+    assert DeltaTable(tmp_path).transaction_version(OWNER) == owner_mark("pinpip/pin/1")
     entries = sorted((tmp_path / "_delta_log").glob("*.json"))
-    assert [owner.ID in path.read_text() for path in entries] == [False, False, True, False]
+    assert [OWNER in path.read_text() for path in entries] == [False, False, True, False]
 
 
 def test_the_owner_outlives_the_log(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from deltalake.schema import ArrayType, MapType, PrimitiveType, StructType
 
 from core.batch import KAFKA, KINESIS, RESCUED, Coordinates
 from core.errors import SinkError
-from sinks.delta import protocol
+from sinks.delta import features
 from tests.support.batches import CLEAN_SCHEMA
 from tests.support.pairs import A, Pair
 
@@ -114,4 +114,4 @@ def test_what_a_column_within_a_column_asks_is_found(
 ) -> None:
     found = DeltaTable.create(str(tmp_path), Schema([Field("top", outer)]))
     with pytest.raises(SinkError, match=r"NOT NULL of column top\.deep"):
-        protocol.refuse_unwritable(found, str(tmp_path))
+        features.refuse_unwritable(found, str(tmp_path))

@@ -18,7 +18,7 @@ from audit.verify import snapshots, verify
 from core.batch import KAFKA, KINESIS, Position
 from core.errors import SinkError
 from sinks.delta import table
-from sinks.delta.reading import TableReader
+from sinks.delta.scan import TableReader
 from tests.support import engines
 from tests.support.pairs import A, B, Pair
 from tests.support.places import ROOT
@@ -295,4 +295,4 @@ def test_tables_are_read_in_one_place_only() -> None:
         "sinks/delta/opening.py": "checkpoints",
         "sinks/delta/txns.py": "checkpoints",
     }
-    assert found == {"sinks/delta/reading.py", *others}
+    assert found == {"sinks/delta/scan.py", *others}

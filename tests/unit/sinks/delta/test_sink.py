@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from core.batch import KAFKA, KINESIS, Partition, Position
 from core.clock import SystemClock
 from core.errors import PositionLost, SinkError, StalePosition
-from sinks.delta import checkpoints, ledger, transactions
+from sinks.delta import checkpoints, ledger, positions
 from sinks.delta.sink import DeltaSink
 from sinks.storage.store import FolderStore
 from tests.support.batches import APP, Log, delta_target
@@ -50,7 +50,7 @@ def test_at_every_version_the_positions_are_where_the_rows_end(tmp_path: Path) -
         sink.write(LOG.batch({0: (n * 6, n * 6 + 6), 1: (n * 3, n * 3 + 3)}))
     for version in range(DeltaTable(str(tmp_path)).version() + 1):
         snapshot = DeltaTable(str(tmp_path), version=version)
-        held = [snapshot.transaction_version(transactions.app_id(APP, p)) or 0 for p in (P0, P1)]
+        held = [snapshot.transaction_version(positions.app_id(APP, p)) or 0 for p in (P0, P1)]
         wanted = LOG.batch({0: (0, held[0]), 1: (0, held[1])}).clean
         found = pl.read_delta(snapshot)
         assert_frame_equal(found.select(wanted.columns), wanted, check_row_order=False)
@@ -159,21 +159,21 @@ def test_what_was_put_off_for_partitions_that_moved_on_blocks_the_others_only_on
 @given(number=st.integers(0, 10**64 - 1), sub=st.integers(0, 2**31), before=st.integers(0, 99))
 def test_a_sequence_number_comes_back_from_its_limbs(number: int, sub: int, before: int) -> None:
     partition, position = Partition("s", "shard-0"), Position(number, sub)
-    own = transactions.app_id("app", partition)
+    own = positions.app_id("app", partition)
     held = {f"{own}/counter": before}
-    for txn in transactions.write(held.get, own, position, KINESIS, 0):
+    for txn in positions.write(held.get, own, position, KINESIS, 0):
         assert 0 <= txn.version < 2**63
         held[txn.app_id] = txn.version
-    assert transactions.read(held.get, "app", partition, KINESIS) == position
+    assert positions.read(held.get, "app", partition, KINESIS) == position
 
 
 @given(st.integers(1, 2**61), st.sampled_from(["limb0", "limb3", "sub", "counter", "checksum"]))
 def test_limbs_of_different_commits_are_refused(change: int, part: str) -> None:
     partition = Partition("s", "shard-0")
-    own = transactions.app_id("app", partition)
+    own = positions.app_id("app", partition)
     held: dict[str, int] = {}
-    for txn in transactions.write(held.get, own, Position(2**185 + 7, 3), KINESIS, 0):
+    for txn in positions.write(held.get, own, Position(2**185 + 7, 3), KINESIS, 0):
         held[txn.app_id] = txn.version
     held[f"{own}/{part}"] ^= change
     with pytest.raises(PositionLost, match="different commits"):
-        transactions.read(held.get, "app", partition, KINESIS)
+        positions.read(held.get, "app", partition, KINESIS)

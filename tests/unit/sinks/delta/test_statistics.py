@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from audit.verify import verify
 from core.batch import KAFKA, RESCUED, TIMESTAMP
-from sinks.delta import data_file, deltalog, metadata
+from sinks.delta import data_file, log, setup
 from tests.support import engines
 from tests.support.batches import CLEAN_SCHEMA
 from tests.support.commits import before_the_next_commit
@@ -177,14 +177,14 @@ READERS = [by_polars, by_pyarrow, by_delta_rs, by_datafusion]
 def tabled(folder: Path, frames: list[pl.DataFrame]) -> DeltaTable:
     """Write these files to a table as the sink does."""
     bounded = data_file.bounded(frames[0].schema, KAFKA)
-    told: Any = metadata.configuration(bounded)
+    told: Any = setup.configuration(bounded)
     DeltaTable.create(str(folder), Schema.from_arrow(frames[0].schema), configuration=told)
     added = []
     for frame in frames:
         body = data_file.encode(frame)
         action = data_file.add_action(frame, len(body), bounded, "", 1)
         (folder / action.path).write_bytes(body)
-        added.append(deltalog.add(action))
+        added.append(log.add(action))
     engines.put_entry(str(folder), *added)
     return DeltaTable(str(folder))
 
@@ -272,7 +272,7 @@ def test_a_column_of_any_name_has_bounds_that_readers_find(tmp_path: Path, name:
     assert f"max.{name}" in pl.DataFrame(table.get_add_actions(flatten=True)).columns
     assert by_delta_rs(table, "_key", "=", "key-4") == 1
     own = data_file.bounded(frame.schema, KAFKA)
-    assert metadata.bounds(table, own) == own
+    assert setup.bounds(table, own) == own
 
 
 @pytest.mark.parametrize("named", ["title", "_key,ind"])

@@ -2,9 +2,10 @@
 
 import io
 import json
+from functools import partial
 from itertools import accumulate, repeat
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from core.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position
 from core.errors import PositionLost, SinkError, StalePosition, TransientError
+from sinks.parquet import chain
 from sinks.parquet.chain import KEY
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.protocol import Store
@@ -224,9 +226,10 @@ class Names:
 
 
 def last_key(names: Names) -> str | None:
-    """Return the key that the sink takes for the last object of A."""
-    archive = ParquetSink(cast("Store", names), "raw", KAFKA, "archive")
-    return archive._last_key(LOG.partition(A))
+    """Return the key that the search takes for the last object of A."""
+    own = LOG.partition(A)
+    page = partial(names.page, chain.folder(own))
+    return chain.last_key(page, lambda number: chain.after(own, number, KAFKA))
 
 
 def name(start: int) -> str:
@@ -234,11 +237,29 @@ def name(start: int) -> str:
     return f"demo.pin/partition=0/demo.pin+0+{start:020d}.parquet"
 
 
-@given(st.lists(st.integers(1, 50), max_size=60), st.integers(1, 7))
+@given(st.lists(st.integers(1, 50) | st.integers(1, 10**9), max_size=60), st.integers(1, 7))
 def test_the_last_object_is_found_wherever_objects_start(steps: list[int], size: int) -> None:
     keys = [name(start) for start in accumulate(steps, initial=0)]
     other = name(99999).replace("partition=0", "partition=1")
     assert last_key(Names([*keys, other], size)) == keys[-1]
+
+
+def test_a_chain_without_objects_has_no_last_one() -> None:
+    assert last_key(Names([name(5).replace("partition=0", "partition=1")], 1)) is None
+
+
+@given(st.integers(1, 10**6), st.integers(1, 1000), st.integers(2, 1000))
+def test_the_search_takes_a_logarithmic_number_of_pages(last: int, step: int, size: int) -> None:
+    def page(key: str) -> tuple[list[str], bool]:
+        asked.append(key)
+        first = chain.start_of(key).number // step + 1 if key else 0
+        numbers = range(first, min(first + size, last + 1))
+        return [name(step * n) for n in numbers], first + size <= last
+
+    asked: list[str] = []
+    own = LOG.partition(A)
+    assert chain.last_key(page, lambda n: chain.after(own, n, KAFKA)) == name(step * last)
+    assert len(asked) <= 4 + 3 * (last * step).bit_length()
 
 
 def test_the_last_of_very_many_objects_is_found_with_few_questions() -> None:

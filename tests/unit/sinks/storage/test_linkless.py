@@ -16,8 +16,8 @@ import pytest
 from deltalake import DeltaTable, Schema
 
 from core.errors import SinkError
-from sinks.delta import new_table
-from sinks.storage import exclusive
+from sinks.delta import setup
+from sinks.storage import store as store_module
 from sinks.storage.store import FolderStore
 from tests.support.aws import TestAws
 from tests.support.commands import change, the_error
@@ -96,7 +96,7 @@ class OldKernel:
 def test_a_file_system_that_cannot_create_exclusively_is_refused_by_name(
     folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, library: object
 ) -> None:
-    monkeypatch.setattr(exclusive, "file_system", says(kind))
+    monkeypatch.setattr(store_module, "file_system", says(kind))
     if library is not None:
         monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: library)
     with pytest.raises(SinkError, match=rf"\({kind}\) without hard links") as refused:
@@ -122,8 +122,8 @@ def test_the_file_system_is_named(tmp_path: Path) -> None:
     if not known.exists():
         pytest.skip("needs /proc")
     kinds = {line.split()[-1] for line in known.read_text(encoding="utf-8").splitlines()}
-    assert exclusive.file_system(tmp_path) in kinds
-    assert exclusive.file_system(Path("/proc")) == "proc"
+    assert store_module.file_system(tmp_path) in kinds
+    assert store_module.file_system(Path("/proc")) == "proc"
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_an_exfat_disk_holds_a_lake_or_is_refused_by_name(home: Home) -> None:
     with exfat_disk(home.folder) as disk:
         change(home, "lake/root", str(disk / "lake"))
         change(home, "pipelines/user/sinks", [{"delta": "user"}])
-        kind = exclusive.file_system(disk)
+        kind = store_module.file_system(disk)
         if kind == "exfat":  # the kernel's own driver knows the exclusive rename
             with home.running("consume", "user") as consumer:
                 until(lambda: home.verify("--grace", "0")["findings"] == [], "all rows")
@@ -196,7 +196,7 @@ def test_a_new_table_is_the_one_that_delta_rs_would_make(tmp_path: Path, zone: s
         "t": times,
     }
     schema = Schema.from_arrow(pl.Schema(columns))
-    new_table.create(FolderStore(tmp_path / "own"), schema, {}, "pinpip/1", 1_700_000_000_000)
+    setup.create(FolderStore(tmp_path / "own"), schema, {}, 1_700_000_000_000)
     DeltaTable.create(str(tmp_path / "theirs"), schema)
     own, theirs = DeltaTable(str(tmp_path / "own")), DeltaTable(str(tmp_path / "theirs"))
     assert own.schema() == theirs.schema()

@@ -14,11 +14,14 @@ from urllib.parse import unquote
 import polars as pl
 from deltalake import DeltaTable
 
+from core.batch import Coordinates, Partition, Position
 from core.errors import SinkError
 from core.protocols import Options
 
 if TYPE_CHECKING:
     from polars._typing import SchemaDict
+
+Ends = tuple[Position | None, Position | None]  # None: from the first record, to the last
 
 _OWN = re.compile(r"(^|/)part-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.zstd\.parquet$")
 _ROW = "__row"
@@ -181,3 +184,36 @@ def _name(name: str, held: Mapping[str, object]) -> str:
 
 def _plain(uri: str) -> str:
     return unquote(uri.removeprefix("file://"))
+
+
+def touching(
+    found: pl.DataFrame, coordinates: Coordinates, stretches: Mapping[Partition, Ends]
+) -> list[str]:
+    """The paths of those `files` that may hold rows of `stretches`, by their statistics."""
+    may = [_may_hold(coordinates, p, *ends) for p, ends in stretches.items()]
+    known = {f"{side}.{name}" for side in ("min", "max") for name in coordinates.identity}
+    if may and known <= set(found.columns):
+        found = found.filter(pl.any_horizontal(may))
+    return found["path"].to_list() if may else []
+
+
+def _may_hold(
+    coordinates: Coordinates, partition: Partition, start: Position | None, end: Position | None
+) -> pl.Expr:
+    """Whether a file's statistics leave room for rows between the ends; without any they do."""
+    dtype = coordinates.metadata[coordinates.partition]
+    id_ = pl.lit(partition.id).cast(dtype)
+    source = pl.lit(partition.source)
+    room = [
+        pl.col(f"min.{coordinates.source}") <= source,
+        pl.col(f"max.{coordinates.source}") >= source,
+        pl.col(f"min.{coordinates.partition}") <= id_,
+        pl.col(f"max.{coordinates.partition}") >= id_,
+    ]
+    if start is not None:
+        first = pl.lit(coordinates.column_value(start))
+        room.append(pl.col(f"max.{coordinates.number}") >= first)
+    if end is not None:
+        last = pl.lit(coordinates.column_value(end))
+        room.append(pl.col(f"min.{coordinates.number}") <= last)
+    return pl.all_horizontal(expr.fill_null(value=True) for expr in room)

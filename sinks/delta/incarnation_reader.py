@@ -18,27 +18,13 @@ from core.batch import Coordinates
 from core.protocols import Options
 from sinks.delta import claims, txns
 from sinks.delta.claims import Claim
-from sinks.delta.reading import TableReader, is_own
-from sinks.delta.rows import COLUMN, FIRST, incarnation_of
+from sinks.delta.incarnation import COLUMN, FIRST, NAMED, incarnation_of
+from sinks.delta.scan import TableReader, is_own
 from sinks.delta.txns import Application
-
-# The version of a life's own application id: whether all its rows have `_incarnation`.
-UNNAMED, NAMED = 1, 2
-
-
-def names(table: DeltaTable, folder: str, *, begins: bool) -> bool:
-    """Whether rows that are written into `folder` name their life, which `begins` with them."""
-    has_column = COLUMN in {field.name for field in table.schema().fields}
-    return incarnation_of(folder) != FIRST and (has_column or begins)
-
-
-def column(folder: str) -> pl.Expr:
-    """The column that names the life of the rows in `folder`."""
-    return pl.lit(incarnation_of(folder), pl.String).alias(COLUMN)
 
 
 @dataclass(frozen=True)
-class Life:
+class Nameless:
     """An incarnation that leaves `_incarnation` null; `began` (ms) where the table says so."""
 
     name: str
@@ -49,7 +35,7 @@ class Life:
         return self.began is None or self.began <= written
 
 
-class Lives:
+class IncarnationReader:
     """One life's rows in one version of a table.
 
     `app` names its positions (`pinpip/<pipeline>/<incarnation>`), `folder` its data files.
@@ -134,15 +120,15 @@ class Lives:
         return dict(self.files.select("path", "modification_time").iter_rows())
 
     @cached_property
-    def _unnamed(self) -> list[Life]:
+    def _unnamed(self) -> list[Nameless]:
         """The lives that leave the column null; this one alone where there is no other."""
         if not self._app.endswith(f"/{self._own}"):  # a replay's table has one life
-            return [Life(self._own, None)]
+            return [Nameless(self._own, None)]
         told = self._applications
         names = {app.removeprefix(self._prefix).split("/")[0] for app in told}
         marks = {name: told.get(f"{self._prefix}{name}") for name in names}
         return [
-            Life(name, mark.updated if mark else None)
+            Nameless(name, mark.updated if mark else None)
             for name, mark in sorted(marks.items())
             if mark is None or mark.version < NAMED
         ]

@@ -12,7 +12,7 @@ from deltalake.schema import ArrayType, Field, MapType, StructType
 from core.batch import KAFKA, KINESIS
 from core.errors import SinkError
 
-# Reader features that `sinks.delta.reading` honours, or that delta-rs does where it reads the log.
+# Reader features that `sinks.delta.scan` honours, or that delta-rs does where it reads the log.
 _READ = {"deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"}
 # Table features that ask nothing of a writer who only appends, as long as no column or property
 # uses them; of `deletionVectors` only that the statistics count the rows.

@@ -15,18 +15,20 @@ from core.batch import Coordinates, Note, Partition, Position
 from core.errors import StalePosition, TransientError
 from core.origins import Start, pinned
 from core.topic_id import refuse_another
-from sinks.delta import deltalog, ledger, notes, owner, position_checks, table, transactions, txns
-from sinks.delta.deltalog import Log
+from sinks.delta import ledger, position_checks, positions, table, txns
+from sinks.delta.commit_log import CommitLog, Committed, Version
+from sinks.delta.ledger import CommitRange
+from sinks.delta.log import DeltaLog
+from sinks.delta.positions import Lookup
 from sinks.delta.setup import Setup
-from sinks.delta.target import Target
-from sinks.delta.transactions import Lookup
+from sinks.delta.target import DeltaTarget
 from sinks.storage.protocol import Store
 
 _TRIES = 20  # each after another writer's commit
 
 
 def origins(
-    lookup: Lookup, target: Target, partitions: Collection[Partition]
+    lookup: Lookup, target: DeltaTarget, partitions: Collection[Partition]
 ) -> dict[Partition, Position]:
     """Where these partitions began; those of a source that was never pinned are left out.
 
@@ -46,7 +48,7 @@ def origin(
     epoch = lookup(_epoch(app, partition.source))
     if coordinates.sub is not None:
         return Position(since, epoch=epoch)
-    return Position(lookup(f"{transactions.app_id(app, partition)}/first") or 0, epoch=epoch)
+    return Position(lookup(f"{positions.app_id(app, partition)}/first") or 0, epoch=epoch)
 
 
 def begin(
@@ -59,7 +61,7 @@ def begin(
 
 
 def _open(app: str, partition: Partition) -> str:
-    return f"{transactions.app_id(app, partition)}/open"
+    return f"{positions.app_id(app, partition)}/open"
 
 
 def _first(app: str, source: str) -> str:
@@ -71,7 +73,7 @@ def _epoch(app: str, source: str) -> str:
 
 
 def pin(
-    target: Target,
+    target: DeltaTarget,
     store: Store,
     setup: Setup,
     opened: Callable[[], DeltaTable],
@@ -89,65 +91,60 @@ def pin(
     for _ in range(_TRIES):
         found = opened()
         setup.learn(found)
-        log = Log(store, found.version())
-        lookup = log.learning(txns.versions(found, target.options))
+        log = DeltaLog(store, found.version(), txns.versions(found, target.options))
         with table.sorted_errors(target.uri):
-            lookup(owner.ID)
-            held = {s: _held(target, found, lookup, start) for s, start in starts.items()}
-            for positions in held.values():
-                owner.refuse_another(store, target, log, positions)
-            entry = list(_entry(target, setup, found, lookup, starts, held, now_ms))
-        if log.append(entry) is entry:
+            held = {s: _held(target, found, log, start) for s, start in starts.items()}
+            for own in held.values():
+                position_checks.refuse_another_pipeline(store, target, log, own)
+            entry = _entry(target, setup, found, log, starts, held, now_ms)
+        if isinstance(log.append(entry), Committed):
             setup.done()
             return
     raise TransientError(f"{target.uri}: other writers were faster {_TRIES} times")
 
 
 def _entry(
-    target: Target,
+    target: DeltaTarget,
     setup: Setup,
     found: DeltaTable,
-    lookup: Lookup,
+    log: CommitLog,
     starts: Mapping[str, Start],
     held: Mapping[str, Mapping[Partition, Position | None]],
     now_ms: int,
-) -> Iterator[deltalog.Action]:
-    ranges: list[ledger.Range] = []
+) -> Version:
+    """Return the version that pins `starts`; the table `found` has the positions `held`."""
+    lookup, app, c = log.txn_version, target.app, target.coordinates
+    ranges: list[CommitRange] = []
     moved: list[Transaction] = []
     for source, start in starts.items():
-        first = _first(target.app, source)
+        first = _first(app, source)
         if lookup(first) is not None:
             raise StalePosition(f"{target.uri}: another member fixed where {source} begins")
         before = held[source]
         pins = pinned(start, before)
         moved.append(Transaction(first, _moment(found, start, before, now_ms), now_ms))
         if start.epoch is not None:
-            moved.append(Transaction(_epoch(target.app, source), start.epoch, now_ms))
-        c = target.coordinates
-        moved += transactions.moved(lookup, target.app, before, pins.positions, c, now_ms)
+            moved.append(Transaction(_epoch(app, source), start.epoch, now_ms))
+        moved += positions.moved(lookup, app, before, pins.positions, c, now_ms)
         moved += _tips(target, found, lookup, before, now_ms)
         ranges += [_range(p, position) for p, position in pins.positions.items()]
         moved += [
-            Transaction(f"{transactions.app_id(target.app, p)}/first", at.number, now_ms)
+            Transaction(f"{positions.app_id(app, p)}/first", at.number, now_ms)
             for p, at in pins.firsts.items()
             if at.number
         ]
-        moved += [Transaction(_open(target.app, p), 1, now_ms) for p in sorted(pins.open)]
-    moved += owner.claim(lookup, target.app, now_ms)
-    moved += setup.begun(now_ms)
-    said = ledger.Entry(app=target.app, version=__version__, event_time=None, ranges=tuple(ranges))
-    told = {ledger.KEY: ledger.encode(said)}
-    yield deltalog.commit_info(told, f"pinpip/{__version__}", now_ms)
-    yield from setup.actions
-    yield from map(deltalog.txn, moved)
+        moved += [Transaction(_open(app, p), 1, now_ms) for p in sorted(pins.open)]
+    moved += positions.owned(lookup, app, now_ms)
+    said = ledger.Entry(app=app, version=__version__, event_time=None, ranges=tuple(ranges))
+    return Version(ledger.encode(said), now_ms, [*moved, *setup.begun], (), setup.metadata)
 
 
 def _held(
-    target: Target, found: DeltaTable, lookup: Lookup, start: Start
+    target: DeltaTarget, found: DeltaTable, log: CommitLog, start: Start
 ) -> dict[Partition, Position | None]:
     """The table's positions in the source; those of another life, or lost ones, are refused."""
-    c = target.coordinates
-    held = {p: transactions.read_with_epoch(lookup, target.app, p, c) for p in start.begins}
+    lookup, c = log.txn_version, target.coordinates
+    held = {p: positions.read_with_epoch(lookup, target.app, p, c) for p in start.begins}
     for partition, position in held.items():
         refuse_another(partition, position, start.epoch, c)
     lost = [p for p, position in held.items() if position is None]
@@ -167,7 +164,7 @@ def _moment(
 
 
 def _tips(
-    target: Target,
+    target: DeltaTarget,
     found: DeltaTable,
     lookup: Lookup,
     held: Mapping[Partition, Position | None],
@@ -178,12 +175,12 @@ def _tips(
         return
     at = txns.written_at(txns.read(found, target.options), target.app)
     told = {p: Note(position, tip=at) for p, position in held.items()}
-    yield from notes.written(lookup, target.app, told, now_ms)
+    yield from positions.noted(lookup, target.app, told, now_ms)
 
 
-def _range(partition: Partition, position: Position) -> ledger.Range:
+def _range(partition: Partition, position: Position) -> CommitRange:
     """No record was read, and the position is here."""
-    return ledger.Range(
+    return CommitRange(
         source=partition.source,
         partition=partition.id,
         start=None,

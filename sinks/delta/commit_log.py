@@ -1,0 +1,76 @@
+"""What the sink asks of a table's log: to append a version, and to say what others appended.
+
+`sinks.delta.log` implements it at a constant cost for each commit. The tests have a second
+implementation on delta-rs, and one contract suite runs on both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from deltalake import Transaction
+from deltalake.transaction import AddAction
+
+Action = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Version:
+    """The content of one version: an append of `files` that sets the versions of `txns`.
+
+    `ledger` is the text that the commit's metadata carries, `now_ms` the time of the commit.
+    `metadata`: at most one `metaData` action, which changes the table's schema or properties.
+    """
+
+    ledger: str
+    now_ms: int
+    txns: Sequence[Transaction] = ()
+    files: Sequence[AddAction] = ()
+    metadata: Sequence[Action] = field(default=())
+
+
+class Hint(NamedTuple):
+    """A checkpoint's version, and how many actions it lists."""
+
+    version: int
+    size: int
+
+
+class Committed(NamedTuple):
+    """The version is in the log; `checkpoint` is the newest one, None when there is none."""
+
+    checkpoint: Hint | None
+
+
+class Conflict(NamedTuple):
+    """Another writer took the version; the log is now at a version of another writer.
+
+    `alters`: whether that changed the schema, the properties or the protocol of the table.
+    """
+
+    alters: bool
+
+
+class CommitLog(Protocol):
+    """The log of one table at one version, followed by its one caller."""
+
+    version: int
+
+    def txn_version(self, app_id: str) -> int | None:
+        """Return what the `txn` actions up to this version say of `app_id`; None: nothing."""
+        ...
+
+    def is_here(self) -> bool:
+        """Return whether the table still has this version: its entry, or a checkpoint of it."""
+        ...
+
+    def append(self, entry: Version) -> Committed | Conflict:
+        """Make `entry` the next version if nobody else made it, and follow the log.
+
+        A repeated request whose first response was lost is Committed.
+
+        Raises TransientError when the entry may be there or not: the positions tell. Raises
+        StalePosition when the entry is there but nobody reads it, since the log about it was
+        cleaned up; the table must then be opened again.
+        """
+        ...
