@@ -59,7 +59,7 @@ class CheckpointWriter:
             self._running = self._thread.submit(self._renew)
 
     def close(self) -> None:
-        """Let a running checkpoint finish, if that does not take long."""
+        """Let a running checkpoint finish within CLOSE_TIMEOUT_S."""
         self._closing = True
         if self._running is not None:
             with suppress(NotYet):

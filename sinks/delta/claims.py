@@ -1,7 +1,7 @@
-"""Whose a row is that names no life: the lives whose positions, and whose ledger's times, cover it.
+"""Which incarnation wrote a row that names none: by their positions and their ledgers' times.
 
-A life claims the records before its position. As far as its ledger reaches, it claims only those
-whose broker timestamp lies between the first and the last that its commits name.
+An incarnation claims the records before its position. As far as its ledger reaches, it claims only
+those whose broker timestamp lies between the first and the last that its commits name.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ _TIME = "_timestamp"
 
 @dataclass
 class _Read:
-    """What the ledger knows of a life's reading."""
+    """What the ledger says an incarnation read."""
 
     first: dict[Partition, Position | None] = field(default_factory=dict)
     times: list[datetime] = field(default_factory=list)
@@ -30,7 +30,7 @@ class _Read:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a life has read.
+    """The records that an incarnation has read.
 
     `spans`: one row a partition: its columns of `coordinates`, `last` (the position as a number),
     `first` (from there on the ledger knows the times; null: from the start on) and `dated` (whether
@@ -47,7 +47,7 @@ def of(
     apps: Mapping[str, str],
     coordinates: Coordinates,
 ) -> dict[str, Claim]:
-    """The claims of the lives that `apps` names, by their application id, of all ids `told`."""
+    """Return the claim of each incarnation in `apps` (name to app id); `told` has all app ids."""
     read = _ledger(table, apps)
     return {name: _claim(read[app], told, app, coordinates) for name, app in apps.items()}
 
@@ -55,7 +55,7 @@ def of(
 def of_one(
     rows: pl.LazyFrame, claims: Mapping[str, Claim], own: str, coordinates: Coordinates
 ) -> pl.LazyFrame:
-    """The rows that only `own` claims."""
+    """Return the rows that only `own` claims."""
     mine, others = _claimed(rows, claims, own, coordinates)
     return mine.filter(~others).select(rows.collect_schema().names())
 
@@ -63,7 +63,7 @@ def of_one(
 def of_several(
     rows: pl.LazyFrame, claims: Mapping[str, Claim], own: str, coordinates: Coordinates
 ) -> pl.LazyFrame:
-    """The rows that `own` claims and others do, too."""
+    """Return the rows that `own` and at least one other claim."""
     mine, others = _claimed(rows, claims, own, coordinates)
     return mine.filter(others).select(rows.collect_schema().names())
 
@@ -71,7 +71,7 @@ def of_several(
 def _claimed(
     rows: pl.LazyFrame, claims: Mapping[str, Claim], own: str, coordinates: Coordinates
 ) -> tuple[pl.LazyFrame, pl.Expr]:
-    """The rows that `own` claims, and whether others do."""
+    """Return the rows that `own` claims, and an expression that is true where others claim them."""
     for name, claim in claims.items():
         rows = _with_claim(rows, claim, f"__{name}", coordinates)
     others = [pl.col(f"__{name}") for name in claims if name != own]
@@ -94,7 +94,7 @@ def _with_claim(
 
 
 def _ledger(table: DeltaTable, apps: Mapping[str, str]) -> Mapping[str, _Read]:
-    """What the ledger knows by application id; damaged entries are passed over."""
+    """Return what the ledger says by application id; damaged entries are skipped."""
     read: dict[str, _Read] = defaultdict(_Read)
     for commit in reversed(ledger.commits(table)):
         try:
@@ -128,7 +128,7 @@ def _claim(
 
 
 def _partitions(told: Mapping[str, Application], app: str) -> set[Partition]:
-    """The partitions that the life has a position in."""
+    """Return the partitions in which the incarnation has a position."""
     parts = (name.removeprefix(f"{app}/").split("/") for name in told if name.startswith(f"{app}/"))
     return {Partition(*own[:2]) for own in parts if len(own) > 1}
 

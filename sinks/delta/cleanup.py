@@ -1,9 +1,9 @@
-"""What a table's log need not keep, and its removal.
+"""Removal of the files of a table's log that nobody needs any more.
 
 Source: Delta transaction protocol, "Metadata Cleanup" and "Checkpoints". Entries and checkpoints
-older than the retention go, as far as a checkpoint replaces them. Of the younger checkpoints some
-are kept for reading earlier versions; entries without a checkpoint give the same answer. Ages are
-differences between times of the store itself: a wrong clock of ours removes nothing.
+older than the retention are removed if a checkpoint replaces them. Some of the younger checkpoints
+are kept to read earlier versions; between them the entries suffice. Ages are differences between
+times of the store: a wrong local clock removes nothing.
 """
 
 import re
@@ -15,24 +15,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from sinks.delta.log import name_of
+from sinks.delta.listing import FOLDER, parsed
+from sinks.delta.log import HINT, name_of
 from sinks.storage.protocol import Store
 
-FOLDER = "_delta_log/"
 GRACE = timedelta(hours=6)  # in which a reader may still use a checkpoint that was superseded
 RETENTION = timedelta(days=30)  # where the table sets none
 _NEWEST = 2  # checkpoints that are always kept
 _SPACING = 4  # older ones are kept once in so many parts of the retention
 _AT_ONCE = 64
 _EVER = datetime.min.replace(tzinfo=UTC)
-_NAME = re.compile(r"(\d{20})\.(?:json|crc|checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet)")
 _UNITS = {"second", "minute", "hour", "day", "week", "millisecond", "microsecond"}
 _PERIOD = re.compile(r"(\d+)\s+([a-z]+?)s?(?=\s|$)")
 
 
 @dataclass
-class Listing:
-    """The files of a log. `known` is false when some are of a kind that this code cannot judge."""
+class DatedListing:
+    """The files of a log. `known` is false when some are of a kind that this code does not know."""
 
     entries: "array[int]" = field(default_factory=lambda: array("q"))
     checkpoints: dict[int, datetime] = field(default_factory=dict)
@@ -41,50 +40,48 @@ class Listing:
     known: bool = True
 
     def has_entries(self, after: int, to: int) -> bool:
-        """Whether the entry of every version beyond `after` up to `to` is there."""
+        """Return whether the entry of every version beyond `after` up to `to` is there."""
         found = bisect_right(self.entries, to) - bisect_right(self.entries, after)
         return found == max(0, to - after)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Versions before `base` go; of later ones the checkpoints that are `thinned`."""
+class CleanupPlan:
+    """Remove the versions before `base`; of later ones only the checkpoints in `thinned`."""
 
     base: int = 0
     thinned: tuple[int, ...] = ()
 
 
-def listed(files: Iterable[tuple[str, datetime]]) -> Listing:
-    """The files of a log by their names (below the table) and times."""
-    found = Listing()
+def listed(files: Iterable[tuple[str, datetime]]) -> DatedListing:
+    """Sort the files of a log by their names (below the table) and times."""
+    found = DatedListing()
     parts: dict[int, set[str]] = defaultdict(set)
     for key, modified in files:
-        name = key.removeprefix(FOLDER)
-        if name.startswith("_last_checkpoint"):
+        if key.startswith(HINT):
             continue
-        match = _NAME.fullmatch(name)
-        if match is None:
+        file = parsed(key)
+        if file is None or file.is_v2:
             found.known = False
             continue
-        version = int(match[1])
         found.newest = max(found.newest, modified)
-        if name.endswith(".json"):
-            found.entries.append(version)
+        if file.is_entry:
+            found.entries.append(file.version)
             continue
-        found.names[version].append(key)
-        if name.endswith(".parquet"):
-            parts[version].add(name)
-            if len(parts[version]) == int(match[3] or 1):
-                found.checkpoints[version] = modified
+        found.names[file.version].append(key)
+        if file.parts:
+            parts[file.version].add(key)
+            if len(parts[file.version]) == file.parts:
+                found.checkpoints[file.version] = modified
     found.entries = array("q", sorted(found.entries))
     return found
 
 
-def plan(log: Listing, retention: timedelta, grace: timedelta = GRACE) -> Plan:
-    """What may go, so that every version since `Plan.base` can still be read."""
+def plan(log: DatedListing, retention: timedelta, grace: timedelta = GRACE) -> CleanupPlan:
+    """Choose the files to remove, so that each version from `base` on can still be read."""
     found = sorted(log.checkpoints)
     if not log.known or len(found) <= _NEWEST or not log.entries:
-        return Plan()
+        return CleanupPlan()
     last = log.entries[-1]
     old = [
         v
@@ -93,13 +90,13 @@ def plan(log: Listing, retention: timedelta, grace: timedelta = GRACE) -> Plan:
     ]
     base = max(old, default=0)
     since = [v for v in found if v >= base]
-    return Plan(base, tuple(_thinned(log, base, since, retention, grace)))
+    return CleanupPlan(base, tuple(_thinned(log, base, since, retention, grace)))
 
 
 def _thinned(
-    log: Listing, base: int, since: list[int], retention: timedelta, grace: timedelta
+    log: DatedListing, base: int, since: list[int], retention: timedelta, grace: timedelta
 ) -> Iterator[int]:
-    """The superseded checkpoints that lie close behind one that is kept."""
+    """Yield the superseded checkpoints that are close behind one that is kept."""
     kept: int | None = base if base in log.checkpoints else None
     for version, following in pairwise(since[: -_NEWEST + 1]):
         if (
@@ -113,17 +110,22 @@ def _thinned(
 
 
 def _is_needless(
-    log: Listing, kept: int, version: int, following: int, retention: timedelta, grace: timedelta
+    log: DatedListing,
+    kept: int,
+    version: int,
+    following: int,
+    retention: timedelta,
+    grace: timedelta,
 ) -> bool:
-    """Whether what `version` answers is answered as well by the checkpoint `kept` and entries."""
+    """Return whether the checkpoint `kept` and the entries after it replace that of `version`."""
     times = log.checkpoints
     close = times[version] - times[kept] < retention / _SPACING
     superseded = log.newest - times[following] > grace
     return close and superseded and log.has_entries(kept, version)
 
 
-def keys_of(log: Listing, plan: Plan) -> Iterator[list[str]]:
-    """The keys that go, some at a time: an entry is never gone before all that is older."""
+def keys_of(log: DatedListing, plan: CleanupPlan) -> Iterator[list[str]]:
+    """Yield the keys to remove, some at a time; an entry is never removed before older files."""
     for version in plan.thinned:
         yield log.names[version]
     oldest = min([*log.names, *log.entries[:1]], default=plan.base)
@@ -146,10 +148,10 @@ def clean_up(
     settle: Callable[[int], None],
     is_over: Callable[[], bool],
 ) -> int:
-    """Remove what may go; how many files that were.
+    """Remove the files that nobody needs; return how many.
 
-    `settle` is told a version before anything is removed: it keeps what the entries before it say
-    and no checkpoint does. Raises what the store raises, SinkError when the right is missing.
+    `settle` is called with a version before anything is removed: it stores what only the entries
+    before that version say. Raises what the store raises, SinkError when the right is missing.
     """
     log = listed(store.scan(FOLDER))
     wanted = plan(log, retention)
@@ -166,7 +168,7 @@ def clean_up(
 
 
 def period(text: str | None) -> timedelta | None:
-    """The retention that a table property says; None when it cannot be understood."""
+    """Parse the retention in a table property; None when it cannot be parsed."""
     if text is None:
         return RETENTION
     words = text.strip().lower().removeprefix("interval").strip()

@@ -16,7 +16,7 @@ _LEVEL = 1  # zstd 1: half of snappy's bytes for a sixth of the time of the deco
 
 
 def encode(frame: pl.DataFrame) -> bytes:
-    """The frame as a Parquet file."""
+    """Encode the frame as a Parquet file."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", compression_level=_LEVEL)
     return buffer.getvalue()
@@ -25,7 +25,7 @@ def encode(frame: pl.DataFrame) -> bytes:
 def add_action(
     frame: pl.DataFrame, size: int, bounded: Collection[str], folder: str, now_ms: int
 ) -> AddAction:
-    """A fresh name in `folder` for the frame's file, with the statistics to skip it by."""
+    """Return the action that adds the frame's file to `folder`, with a new name and statistics."""
     return AddAction(
         path=f"{folder}part-{uuid4()}.zstd.parquet",
         size=size,
@@ -37,7 +37,7 @@ def add_action(
 
 
 def bounded(schema: pl.Schema, coordinates: Coordinates) -> list[str]:
-    """The columns that get bounds: coordinates, integers, dates and times.
+    """Select the columns that get bounds: coordinates, integers, dates and times.
 
     Floats have NaN, and what is finer than a microsecond would be cut off.
     """
@@ -45,9 +45,9 @@ def bounded(schema: pl.Schema, coordinates: Coordinates) -> list[str]:
 
 
 def statistics(frame: pl.DataFrame, bounded: Collection[str]) -> dict[str, Any]:
-    """Row count, and minimum, maximum and nulls of the `bounded` columns.
+    """Count the rows; add minimum, maximum and nulls of the `bounded` columns.
 
-    The row count alone when a bound cannot be spelled (a year outside 1 to 9999): delta-rs's
+    Return the row count alone when a bound cannot be spelled (a year outside 1 to 9999): delta-rs's
     readers lose rows of a file that lacks a bound they look for.
     """
     count = {"numRecords": frame.height}
@@ -72,7 +72,7 @@ def _is_ordered(dtype: pl.DataType) -> bool:
 
 
 def _spelled(bounds: pl.DataFrame) -> dict[str, Any]:
-    """The bounds as the Delta protocol spells them in JSON ("Per-file Statistics"), or None."""
+    """Spell the bounds as the Delta protocol does in JSON ("Per-file Statistics"), or as None."""
     texts = [_text(name, dtype) for name, dtype in bounds.schema.items() if dtype.is_temporal()]
     return bounds.with_columns(texts).row(0, named=True)
 
@@ -92,5 +92,5 @@ def put(
     """Write the rows to a data file that nothing refers to yet."""
     body = encode(rows)
     action = add_action(rows, len(body), bounded, folder, now_ms)
-    store.put_new(action.path, body, {})  # a name nobody else has: taken, it is ours
+    store.put_new(action.path, body, {})  # a UUID name: "exists" means our own retry
     return action

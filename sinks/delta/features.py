@@ -90,7 +90,7 @@ def _checks(table: DeltaTable) -> Iterator[str]:
 
 
 def _of_columns(fields: Iterable[Field], above: str = "") -> Iterator[str]:
-    """What columns ask, those within columns too."""
+    """Yield what the columns ask for, nested ones included."""
     for field in fields:
         name = f"{above}{field.name}"
         if not field.nullable and name not in _NEVER_NULL:

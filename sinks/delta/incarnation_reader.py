@@ -1,10 +1,8 @@
-"""Which incarnation of its pipeline a row belongs to: its life.
+"""The rows of one incarnation of a pipeline in a table.
 
-Two incarnations may hold rows with the same coordinates: a topic that was deleted and created again
-counts from 0 again. A row's life is in `_incarnation`: null in the first life, and in later ones
-that began before that column existed. A null is of the life in whose folder the file lies. Another
-engine writes files beside the log, with rows of all lives: there a null is of the only life that
-leaves it null, else of the life whose ledger covers the row, else `unsure`.
+`sinks.delta.incarnation` says how rows and files name it. Another engine writes files beside the
+log, with rows of all incarnations: there a null is of the only incarnation that leaves it null,
+else of the one whose ledger covers the row, else `unsure`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,12 +29,12 @@ class Nameless:
     began: int | None
 
     def may_be_in(self, written: int) -> bool:
-        """Whether a file of that time (ms) may hold rows of it."""
+        """Return whether a file written at that time (ms) may have rows of it."""
         return self.began is None or self.began <= written
 
 
 class IncarnationReader:
-    """One life's rows in one version of a table.
+    """One incarnation's rows in one version of a table.
 
     `app` names its positions (`pinpip/<pipeline>/<incarnation>`), `folder` its data files.
     """
@@ -53,13 +51,13 @@ class IncarnationReader:
 
     @cached_property
     def files(self) -> pl.DataFrame:
-        """The data files that may hold rows of this life, as `TableReader.files`."""
+        """The data files that may have rows of this incarnation, as `TableReader.files`."""
         found = self.reader.files
         may = [not is_own(p) or incarnation_of(p) == self._own for p in found["path"]]
         return found.filter(pl.Series(may, dtype=pl.Boolean))
 
     def scan(self, paths: Sequence[str], file: str | None = None) -> pl.LazyFrame:
-        """The rows of this life in some files, as `TableReader.scan`."""
+        """Scan the rows of this incarnation in some files, as `TableReader.scan`."""
         shared = [path for path in paths if not is_own(path)]
         alone = [path for path in paths if is_own(path)]
         parts = [self.reader.scan(alone, file)] if alone or not shared else []
@@ -68,7 +66,7 @@ class IncarnationReader:
         return pl.concat(parts)
 
     def unsure(self, paths: Sequence[str]) -> pl.LazyFrame | None:
-        """The rows that may be of this life or of another; None: there cannot be any."""
+        """Scan the rows that may be of this incarnation or of another; None: there are none."""
         doubtful = {
             nulls: some
             for nulls, some in self._by_lives([p for p in paths if not is_own(p)]).items()
@@ -83,7 +81,7 @@ class IncarnationReader:
     def _filtered(
         self, paths: Sequence[str], nulls: tuple[str, ...], file: str | None
     ) -> pl.LazyFrame:
-        """Rows of this life in files of other engines, whose nulls are of the lives `nulls`."""
+        """Scan own rows in files of other engines, whose nulls are of the incarnations `nulls`."""
         rows = self.reader.scan(paths, file)
         named = COLUMN in self.reader.schema
         if nulls == (self._own,):
@@ -102,7 +100,7 @@ class IncarnationReader:
         return rows.filter(pl.col(COLUMN).is_null()) if named else rows
 
     def _by_lives(self, paths: Iterable[str]) -> dict[tuple[str, ...], list[str]]:
-        """Files of other engines by the lives whose rows may be nulls there."""
+        """Group files of other engines by the incarnations whose rows may be nulls there."""
         found: dict[tuple[str, ...], list[str]] = {}
         for path in paths:
             found.setdefault(self._lives_in(path), []).append(path)
@@ -121,8 +119,8 @@ class IncarnationReader:
 
     @cached_property
     def _unnamed(self) -> list[Nameless]:
-        """The lives that leave the column null; this one alone where there is no other."""
-        if not self._app.endswith(f"/{self._own}"):  # a replay's table has one life
+        """The incarnations that leave the column null; this one alone where there is no other."""
+        if not self._app.endswith(f"/{self._own}"):  # a replay's table has one incarnation
             return [Nameless(self._own, None)]
         told = self._applications
         names = {app.removeprefix(self._prefix).split("/")[0] for app in told}
@@ -139,7 +137,7 @@ class IncarnationReader:
 
     @cached_property
     def _applications(self) -> Mapping[str, Application]:
-        """Those of all lives of the pipeline."""
+        """Those of all incarnations of the pipeline."""
         found = txns.read(self._table, self._options)
         return {name: app for name, app in found.items() if name.startswith(self._prefix)}
 

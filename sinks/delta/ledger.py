@@ -23,11 +23,11 @@ _COUNTS = ("read", "clean", "quarantined", "expired")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitRange:
-    """One partition's stretch of a commit: `read` records became clean and quarantined rows.
+    """One partition's part of a commit: `read` records became clean and quarantined rows.
 
-    What is in neither was filtered out by the transform. `expired`: offsets at the stretch's start
-    whose records retention took before they were read, as the operator accepted. `verify` holds
-    all of a table at once: a model of pydantic takes four times the memory.
+    The others were filtered out by the transform. `expired`: offsets at the range's start whose
+    records retention removed before they were read, as the operator accepted. `verify` has all of
+    a table in memory: a model of pydantic takes four times as much.
     """
 
     source: str
@@ -41,7 +41,7 @@ class CommitRange:
 
     @property
     def of(self) -> Partition:
-        """The partition that the range is a stretch of."""
+        """The partition of the range."""
         return Partition(self.source, self.partition)
 
 
@@ -80,7 +80,7 @@ def ranges(batch: Batch, seen: Mapping[Partition, Position | None]) -> list[Comm
 
 
 def joined(ranges: Iterable[CommitRange]) -> tuple[CommitRange, ...]:
-    """The ranges with consecutive ones of a partition made one."""
+    """Join consecutive ranges of a partition into one."""
     whole: dict[Partition, CommitRange] = {}
     for r in ranges:
         before = whole.get(r.of)
@@ -94,18 +94,18 @@ def _extended(before: CommitRange, after: CommitRange) -> CommitRange:
 
 
 def event_time(rows: pl.DataFrame) -> tuple[datetime, datetime] | None:
-    """The first and last broker timestamp of the rows."""
+    """Return the first and last broker timestamp of the rows; None without rows."""
     low, high = rows.select(low=pl.col(_TIME).min(), high=pl.col(_TIME).max()).row(0)
     return None if low is None else (low, high)
 
 
 def encode(entry: Entry) -> str:
-    """The entry as the text that a commit carries under `KEY`."""
+    """Encode the entry as the text that a commit carries under `KEY`."""
     return entry.model_dump_json(by_alias=True)
 
 
 def decode(text: str) -> Entry:
-    """The entry in `text`; raises pydantic's ValidationError (a ValueError) when it is damaged."""
+    """Decode the entry in `text`; raises pydantic's ValidationError (a ValueError) if damaged."""
     return Entry.model_validate_json(text)
 
 
@@ -118,7 +118,7 @@ class LedgerCommit(NamedTuple):
 
 
 def commits(table: DeltaTable, most: int | None = None) -> list[LedgerCommit]:
-    """The commits in the log that carry an entry, newest first; looks at `most` commits.
+    """Return the commits in the log that carry an entry, newest first; looks at `most` commits.
 
     delta-rs's history goes on beyond the table's own version, to what was committed since, and
     counts versions from the wrong end then: the last entry of `history(1)` is the own version's.
@@ -134,6 +134,6 @@ def commits(table: DeltaTable, most: int | None = None) -> list[LedgerCommit]:
 
 
 def _told(info: dict[str, Any]) -> dict[str, Any]:
-    """What the commit says of itself, without the version that delta-rs makes up."""
+    """Return the commit's metadata without the version, which delta-rs makes up."""
     del info["version"]
     return info

@@ -7,14 +7,38 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sinks.storage.protocol import Store
 
 FOLDER = "_delta_log/"
 _NAME = re.compile(
-    FOLDER + r"(?P<version>\d{20})\."
-    r"(?:(?P<entry>json)|checkpoint\.(?:\d{10}\.(?P<of>\d{10})\.|[0-9a-f-]{36}\.)?(?:parquet|json))"
+    FOLDER + r"(?P<version>\d{20})\.(?:(?P<entry>json)|(?P<crc>crc)|"
+    r"checkpoint\.(?:\d{10}\.(?P<of>\d{10})\.|(?P<uuid>[0-9a-f-]{36})\.)?(?P<kind>parquet|json))"
 )
+
+
+class LogFile(NamedTuple):
+    """A file of the log by its name: of a checkpoint one of `parts`, 0 for other kinds.
+
+    `is_v2`: it belongs to a checkpoint of version 2 of the format, which refers to more files.
+    """
+
+    version: int
+    is_entry: bool
+    parts: int
+    is_v2: bool
+
+
+def parsed(key: str) -> LogFile | None:
+    """Parse the key of a file of the log; None for one of another kind."""
+    found = _NAME.fullmatch(key)
+    if found is None:
+        return None
+    is_checkpoint = not (found["entry"] or found["crc"])
+    is_v2 = bool(found["uuid"]) or found["kind"] == "json"
+    parts = int(found["of"] or 1) if is_checkpoint else 0
+    return LogFile(int(found["version"]), bool(found["entry"]), parts, is_v2)
 
 
 @dataclass(frozen=True)
@@ -36,18 +60,18 @@ class Listing:
     checkpoints: Sequence[Checkpoint]
 
     def bases(self, version: int | None = None) -> Iterator[Checkpoint]:
-        """What the state at `version` (None: the newest) can be read from; NONE comes last."""
+        """Yield what to read the state at `version` (None: the newest) from; NONE comes last."""
         yield from (c for c in reversed(self.checkpoints) if version is None or c.at <= version)
         yield NONE
 
     def leads(self, base: Checkpoint) -> bool:
-        """Whether every entry beyond `base` is there."""
+        """Return whether every entry beyond `base` is there."""
         newest = self.entries[-1] if self.entries else -1
         return sum(version > base.at for version in self.entries) == max(0, newest - base.at)
 
 
 def listed(store: Store) -> Listing:
-    """The whole log."""
+    """List the whole log."""
     entries, found = list[int](), list[tuple[int, str, int]]()
     for version, key, of in _names(store, FOLDER):
         if of:
@@ -58,13 +82,13 @@ def listed(store: Store) -> Listing:
 
 
 def at(store: Store, version: int) -> Sequence[Checkpoint]:
-    """The checkpoints of one version, which may be of several kinds."""
+    """List the checkpoints of one version, which may be of several kinds."""
     keys = store.list(f"{FOLDER}{version:020d}.checkpoint")
-    return _whole(_parsed(keys))
+    return _whole(_known(keys))
 
 
 def beyond(store: Store, version: int) -> int | None:
-    """The version of a checkpoint later than `version`; None when there is none."""
+    """Return the version of the first checkpoint later than `version`; None when there is none."""
     found = list[tuple[int, str, int]]()
     for name in _names(store, f"{FOLDER}{version + 1:020d}"):
         if name[2]:
@@ -76,19 +100,19 @@ def beyond(store: Store, version: int) -> int | None:
 
 
 def _names(store: Store, after: str) -> Iterator[tuple[int, str, int]]:
-    """Version, key and number of parts (0: an entry) of the files beyond `after`."""
+    """Yield version, key and number of parts (0: an entry) of the files beyond `after`."""
     more = True
     while more:
         keys, more = store.page(FOLDER, after)
-        yield from _parsed(keys)
+        yield from _known(keys)
         after = keys[-1] if keys else after
 
 
-def _parsed(keys: Iterable[str]) -> Iterator[tuple[int, str, int]]:
+def _known(keys: Iterable[str]) -> Iterator[tuple[int, str, int]]:
     for key in keys:
-        match = _NAME.fullmatch(key)
-        if match is not None:
-            yield int(match["version"]), key, 0 if match["entry"] else int(match["of"] or 1)
+        file = parsed(key)
+        if file is not None and (file.is_entry or file.parts):
+            yield file.version, key, file.parts
 
 
 def _whole(files: Iterable[tuple[int, str, int]]) -> list[Checkpoint]:

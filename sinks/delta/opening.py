@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 
 def at_newest(uri: str, options: Options) -> DeltaTable:
-    """The newest version that a listing shows: all entries before it are there since then.
+    """Open the newest version that a listing shows: all entries before it exist since then.
 
     Raises DeltaError when one is missing all the same.
     """
@@ -36,7 +36,7 @@ def at_newest(uri: str, options: Options) -> DeltaTable:
 
 
 def without_hint(uri: str, options: Options) -> DeltaTable:
-    """The newest version, though the hint names a checkpoint that is gone.
+    """Open the newest version although the hint names a checkpoint that is gone.
 
     Raises DeltaError when the log before that checkpoint is gone as well.
     """
@@ -61,7 +61,7 @@ def without_hint(uri: str, options: Options) -> DeltaTable:
 def drop_damaged(uri: str, options: Options) -> bool:
     """Remove the newest checkpoint if it is damaged and the log says all that it said.
 
-    False, touching nothing, when it can be read or nothing older leads to the newest version.
+    Return False without a change when it can be read, or nothing older leads to the newest version.
     """
     store = of_table(uri, options)
     log = listing.listed(store)
@@ -88,7 +88,7 @@ def _remove(store: Store, keys: list[str]) -> None:
 
 
 def _is_readable(store: Store, base: Checkpoint) -> bool:
-    """Whether its files can be read whole, and hold what the state of every table has."""
+    """Return whether its files can be read whole, and have what the state of every table has."""
     try:
         found = [kind for key in base.keys for kind in _kinds(store, key)]
     except _UNREADABLE:
@@ -97,7 +97,7 @@ def _is_readable(store: Store, base: Checkpoint) -> bool:
 
 
 def _kinds(store: Store, key: str) -> list[str]:
-    """The kinds of action in one file of a checkpoint; raises one of _UNREADABLE."""
+    """List the kinds of action in one file of a checkpoint; raises one of _UNREADABLE."""
     body = io.BytesIO(store.find(key) or b"")
     as_json = key.endswith("json")
     held = pl.scan_ndjson(body, infer_schema_length=None) if as_json else pl.scan_parquet(body)

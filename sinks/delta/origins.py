@@ -1,7 +1,7 @@
 """The commit that fixes where a pipeline begins to read a topic or stream, once and for all of it.
 
-`first:<app>/<source>`: the time of the first start in milliseconds; `epoch:<app>/<source>`: which
-life of the source it was. `<app>/<source>/<partition>/first`: the first offset where it is not 0;
+`first:<app>/<source>`: the time of the first start in milliseconds; `epoch:<app>/<source>`: the
+identity of the source then. `<app>/<source>/<partition>/first`: the first offset where it is not 0;
 `…/open`: the partition was read before that was kept, and may have begun at a later offset.
 All are `txn` actions, so that they outlive the log. Tables without them are read as before.
 """
@@ -30,7 +30,7 @@ _TRIES = 20  # each after another writer's commit
 def origins(
     lookup: Lookup, target: DeltaTarget, partitions: Collection[Partition]
 ) -> dict[Partition, Position]:
-    """Where these partitions began; those of a source that was never pinned are left out.
+    """Return where these partitions began; those of a source that was never pinned are left out.
 
     Kafka: the first offset. Kinesis: the time of the first start in milliseconds.
     """
@@ -41,7 +41,7 @@ def origins(
 def origin(
     lookup: Lookup, app: str, partition: Partition, coordinates: Coordinates
 ) -> Position | None:
-    """Where one partition began; None: its source was never pinned."""
+    """Return where one partition began; None: its source was never pinned."""
     since = lookup(_first(app, partition.source))
     if since is None:
         return None
@@ -54,7 +54,7 @@ def origin(
 def begin(
     lookup: Lookup, app: str, partition: Partition, coordinates: Coordinates
 ) -> Position | None:
-    """The offset from which on all rows must be there; None where nobody knows it."""
+    """Return the offset from which on all rows must be there; None where nobody knows it."""
     if coordinates.sub is not None or lookup(_open(app, partition)) is not None:
         return None
     return origin(lookup, app, partition, coordinates)
@@ -80,11 +80,10 @@ def pin(
     starts: Mapping[str, Start],
     now_ms: int,
 ) -> None:
-    """Commit where the sources begin, unless that is fixed: StalePosition.
+    """Commit where the sources begin; StalePosition if another member did.
 
-    What is decided upon is read from one version of the table, and committed as the next one.
-    Raises PositionLost as `DeltaSink.positions`, TopicRecreated when the table counts in another
-    life.
+    The decision is made on one version of the table, and committed as the next one. Raises
+    PositionLost as `DeltaSink.positions`, TopicRecreated when the table has another epoch.
     """
     if target.stage != "clean":
         return
@@ -142,7 +141,7 @@ def _entry(
 def _held(
     target: DeltaTarget, found: DeltaTable, log: CommitLog, start: Start
 ) -> dict[Partition, Position | None]:
-    """The table's positions in the source; those of another life, or lost ones, are refused."""
+    """Read the table's positions in the source; refuse lost ones, and those of another epoch."""
     lookup, c = log.txn_version, target.coordinates
     held = {p: positions.read_with_epoch(lookup, target.app, p, c) for p in start.begins}
     for partition, position in held.items():
@@ -156,7 +155,7 @@ def _held(
 def _moment(
     found: DeltaTable, start: Start, held: Mapping[Partition, Position | None], now_ms: int
 ) -> int:
-    """The first start: now, or when the table was made if its positions are of before."""
+    """Return the time of the first start; of a table with earlier positions, its creation."""
     made = found.metadata().created_time
     if any(position is not None for position in held.values()) and made is not None:
         return int(made)
@@ -170,7 +169,7 @@ def _tips(
     held: Mapping[Partition, Position | None],
     now_ms: int,
 ) -> Iterator[Transaction]:
-    """For the shards of a table of before: its last commit stands for when they were last read."""
+    """Yield the tips of shards that have none: the time of the table's last commit."""
     if target.coordinates.sub is None or not any(held.values()):
         return
     at = txns.written_at(txns.read(found, target.options), target.app)
@@ -179,7 +178,7 @@ def _tips(
 
 
 def _range(partition: Partition, position: Position) -> CommitRange:
-    """No record was read, and the position is here."""
+    """Return a range without records that ends at the position."""
     return CommitRange(
         source=partition.source,
         partition=partition.id,

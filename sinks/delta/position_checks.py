@@ -26,7 +26,7 @@ def check(
     found: Mapping[Partition, Position | None],
     lookup: Lookup,
 ) -> None:
-    """Refuse lost and rewound positions; `lookup` answers the version of an app id."""
+    """Refuse lost and rewound positions; `lookup` returns the version of an app id."""
     lost = [p for p, position in found.items() if position is None]
     begun = target.begins
     if lost and not begun:
@@ -104,7 +104,7 @@ def refuse_rewound(
 def newest_arrivals(
     target: DeltaTarget, partitions: Collection[Partition]
 ) -> dict[Partition, datetime]:
-    """When the newest row of each partition arrived at a stream; on Kinesis only."""
+    """Return when the newest row of each partition arrived at a stream; on Kinesis only."""
     newest = table.find(target.uri, target.options) if target.coordinates.sub else None
     if newest is None:
         return {}
@@ -116,7 +116,7 @@ def newest_arrivals(
 def _newest_arrival(
     snapshot: DeltaTable, target: DeltaTarget, partition: Partition
 ) -> datetime | None:
-    """When the newest row of `partition` in the newest files that may hold some arrived."""
+    """Return when the newest row of `partition` in its newest files arrived."""
     lives = _lives(snapshot, target)
     files = lives.files.sort("modification_time")
     paths = scan.touching(files, target.coordinates, {partition: (None, None)})[-MAX_FILES:]

@@ -1,6 +1,6 @@
 """Data files of a Delta table, read as the table's protocol and schema require.
 
-Honoured: deletion vectors; columns that a file lacks, orders otherwise or spells in another case;
+Supported: deletion vectors; columns that a file lacks, orders otherwise or spells in another case;
 INT96, millisecond and dictionary encodings; text without its annotation. Source: Delta
 transaction protocol, "Reader Requirements for Deletion Vectors" and "Data Files".
 """
@@ -36,7 +36,7 @@ _CASTS = pl.ScanCastOptions(
 
 
 def is_own(path: str) -> bool:
-    """Whether pinpip wrote the data file; other engines name theirs otherwise."""
+    """Return whether pinpip wrote the data file; other engines name theirs otherwise."""
     return _OWN.search(path) is not None
 
 
@@ -66,18 +66,18 @@ class TableReader:
         return found.with_columns(pl.col("num_records") - lost)
 
     def count(self) -> int:
-        """How many rows there are; reads only the files whose number of rows is not known."""
+        """Count the rows; reads only the files whose number of rows is not known."""
         known = self.files.filter(pl.col("num_records").is_not_null())
         others = self.files.join(known, on="path", how="anti")["path"].to_list()
         rest = self.scan(others).select(pl.len()).collect().item() if others else 0
         return int(known["num_records"].sum()) + int(rest)
 
     def rows(self) -> pl.LazyFrame:
-        """All rows."""
+        """Scan all rows."""
         return self.scan(self.files["path"].to_list())
 
     def scan(self, paths: Sequence[str], file: str | None = None) -> pl.LazyFrame:
-        """The rows of some files; `file` names a column for the URI of each row's file."""
+        """Scan the rows of some files; `file` names a column for the URI of each row's file."""
         apart = {path: spelled for path in paths if (spelled := self._spelled(path)) is not None}
         together = [path for path in paths if path not in apart]
         parts = [self._together(together, file)] if together or not apart else []
@@ -107,7 +107,7 @@ class TableReader:
         return found
 
     def _spelled(self, path: str) -> dict[str, pl.DataType] | None:
-        """The file's own columns if it must be read apart from the others, else None."""
+        """Return the file's own columns if it must be read apart from the others, else None."""
         if is_own(path):
             return {} if path in self._deleted else None
         held = dict(self._scan([self._uri(path)]).collect_schema())
@@ -124,7 +124,7 @@ class TableReader:
         return self._scan(list(map(self._uri, paths)), schema=self.schema, file=file)
 
     def _apart(self, path: str, held: Mapping[str, pl.DataType], file: str | None) -> pl.LazyFrame:
-        """One file's rows less the deleted ones, its columns found whatever their case."""
+        """Scan one file's rows less the deleted ones, its columns found whatever their case."""
         names = {name: _name(name, held) for name in self.schema}
         types = {
             own: held[own] if own in held and _are_texts(held[own], dtype) else dtype
@@ -151,7 +151,7 @@ class TableReader:
         file: str | None = None,
         row: str | None = None,
     ) -> pl.LazyFrame:
-        """The files' rows; `row` names a column for their numbers, and allows other columns."""
+        """Scan the files' rows; `row` names a column of their numbers and allows more columns."""
         return pl.scan_parquet(
             uris,
             schema=schema,
@@ -166,17 +166,17 @@ class TableReader:
         )
 
     def _uri(self, path: str) -> str:
-        """Where the file is; the log has absolute paths in a shallow clone."""
+        """Return where the file is; the log has absolute paths in a shallow clone."""
         return path if "://" in path else f"{self._table.table_uri.rstrip('/')}/{path}"
 
 
 def _are_texts(held: pl.DataType, wanted: pl.DataType) -> bool:
-    """Whether one is text and the other is bytes: old writers leave text without annotation."""
+    """Return whether one is text and the other bytes: old writers do not annotate text."""
     return held != wanted and held in _TEXTS and wanted in _TEXTS
 
 
 def _name(name: str, held: Mapping[str, object]) -> str:
-    """The file's own spelling of a column; Delta compares names without case."""
+    """Return the file's own spelling of a column; Delta compares names without case."""
     if name in held:
         return name
     return next((own for own in held if own.lower() == name.lower()), name)
@@ -187,10 +187,10 @@ def _plain(uri: str) -> str:
 
 
 def touching(
-    found: pl.DataFrame, coordinates: Coordinates, stretches: Mapping[Partition, Ends]
+    found: pl.DataFrame, coordinates: Coordinates, ranges: Mapping[Partition, Ends]
 ) -> list[str]:
-    """The paths of those `files` that may hold rows of `stretches`, by their statistics."""
-    may = [_may_hold(coordinates, p, *ends) for p, ends in stretches.items()]
+    """Return the paths of the files that may have rows of `ranges`, by their statistics."""
+    may = [_may_hold(coordinates, p, *ends) for p, ends in ranges.items()]
     known = {f"{side}.{name}" for side in ("min", "max") for name in coordinates.identity}
     if may and known <= set(found.columns):
         found = found.filter(pl.any_horizontal(may))
@@ -200,7 +200,7 @@ def touching(
 def _may_hold(
     coordinates: Coordinates, partition: Partition, start: Position | None, end: Position | None
 ) -> pl.Expr:
-    """Whether a file's statistics leave room for rows between the ends; without any they do."""
+    """Return whether a file's statistics allow rows between the ends; without any they do."""
     dtype = coordinates.metadata[coordinates.partition]
     id_ = pl.lit(partition.id).cast(dtype)
     source = pl.lit(partition.source)

@@ -1,4 +1,4 @@
-"""What the ledger's entries said that the log no longer holds, per partition in one range.
+"""The sums of the ledger's entries that the log no longer has, per partition in one range.
 
 Before entries of the log are removed for their age, `keep` adds up what they say in the object
 `_pinpip/ledger/<base>.json` beside the log: it covers every version before `base`. So `verify`
@@ -30,7 +30,7 @@ class Settled(BaseModel):
 
 
 def keep(store: Store, base: int) -> None:
-    """Add up the entries before `base`; what the store raises, SinkError for one that is gone."""
+    """Add up the entries before `base`, and store the sums."""
     before = newest(store)
     if before.base >= base:
         return
@@ -45,7 +45,7 @@ def keep(store: Store, base: int) -> None:
 
 
 def newest(store: Store) -> Settled:
-    """What was added up last; nothing yet: empty. Raises SinkError when it is damaged."""
+    """Return the newest sums, empty when there are none; SinkError when they are damaged."""
     keys = store.list(FOLDER)
     if not keys:
         return Settled()
@@ -63,7 +63,7 @@ def _decoded(body: bytes, name: str) -> Settled:
 
 
 def at(uri: str, options: Options) -> Settled:
-    """As `newest`, of the table at `uri`; empty when entries since then are gone as well."""
+    """Return `newest` of the table at `uri`; empty when entries since then are gone as well."""
     found = pl.scan_lines(
         f"{uri}/{FOLDER}*.json", storage_options=options(), include_file_paths="path"
     ).collect()
@@ -83,7 +83,7 @@ def _is_there(uri: str, options: Options) -> bool:
 
 
 def joined(ranges: Iterable[CommitRange]) -> list[CommitRange]:
-    """As `ledger.joined`, but ranges that do not follow each other stay apart, as evidence."""
+    """Join as `ledger.joined`, but keep ranges apart that do not follow each other: evidence."""
     done: list[CommitRange] = []
     open_: dict[Partition, CommitRange] = {}
     for r in ranges:

@@ -21,7 +21,7 @@ from core.errors import SinkError, TransientError, UnknownFault
 from core.protocols import Options
 from sinks.delta import features, opening
 from sinks.delta.incarnation import COLUMN
-from sinks.storage.protocol import REACH, ROOM
+from sinks.storage.protocol import DISK_FULL_HINT, NO_RESPONSE_HINT
 
 RETENTION = "delta.setTransactionRetentionDuration"
 _REFUSED = re.compile(
@@ -33,7 +33,7 @@ _STORAGE = re.compile(r"Generic \w+ error")  # so begins whatever the object sto
 _ANSWER = re.compile(r"status code (\d+).*<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
 # polars panics where a file is shorter than the log says.
 _UNREADABLE = (FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
-_SHOWN = 3
+_MAX_SHOWN = 3
 _KERNEL = "Kernel error"
 _GAP = "found gap"  # also what a folder shows that is listed while a fast writer adds to its log
 _HINT = "_last_checkpoint"  # in what delta-rs says when that names a checkpoint which is not there
@@ -42,7 +42,7 @@ _ANOTHER = "name another table in config.yaml, or move this one away"
 
 
 def find(uri: str, options: Options) -> DeltaTable | None:
-    """The table at `uri`, or None when there is none."""
+    """Open the table at `uri`; None when there is none."""
     with sorted_errors(uri):
         try:
             return _open(uri, options)
@@ -51,9 +51,9 @@ def find(uri: str, options: Options) -> DeltaTable | None:
 
 
 def find_to_write(uri: str, options: Options) -> DeltaTable | None:
-    """As `find`; removes damaged checkpoints that the rest of the log replaces.
+    """Open the table as `find`; remove damaged checkpoints that the rest of the log replaces.
 
-    delta-rs cannot pass over them. What only reads a table leaves them to its consumer.
+    delta-rs cannot skip them. Programs that only read a table leave them to its consumer.
     """
     with sorted_errors(uri):
         try:
@@ -77,7 +77,7 @@ def _is_damage(error: DeltaError) -> bool:
 
 
 def _open(uri: str, options: Options) -> DeltaTable:
-    """The newest version; where one look at the log does not show it, at least one just as new."""
+    """Open the newest version; where one listing does not show it, one that is just as new."""
     try:
         return DeltaTable(uri, storage_options=options())
     except DeltaError as error:
@@ -89,7 +89,7 @@ def _open(uri: str, options: Options) -> DeltaTable:
 
 
 def find_own(uri: str, options: Options, coordinates: Coordinates) -> DeltaTable | None:
-    """As `find`, to read its rows.
+    """Open the table as `find`, to read its rows.
 
     Raises SinkError when the table lacks the metadata columns of its kind of source, or uses what
     this reader does not know.
@@ -108,7 +108,9 @@ def find_own(uri: str, options: Options, coordinates: Coordinates) -> DeltaTable
 def find_or_create(
     uri: str, options: Options, schema: pl.Schema, create: Callable[[], None]
 ) -> DeltaTable:
-    """The table at `uri`, made by `create` when there is none: delta-rs needs hard links for that.
+    """Open the table at `uri`; `create` makes it when there is none.
+
+    delta-rs does not make it: it needs hard links for that.
 
     Raises SinkError when the table has another schema.
     """
@@ -132,9 +134,9 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
         differing = [n for n in wanted | held if wanted.get(n) != held.get(n)]
         differing.sort(key=lambda n: (n not in wanted or n not in held, n))  # other types first
         said = [f"{n}: {held.get(n, 'absent')}, not {wanted.get(n, 'absent')}" for n in differing]
-        more = f"; and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
+        more = f"; and {len(said) - _MAX_SHOWN} more" if len(said) > _MAX_SHOWN else ""
         raise SinkError(
-            f"table {uri} has another schema ({'; '.join(said[:_SHOWN])}{more})", _ANOTHER
+            f"table {uri} has another schema ({'; '.join(said[:_MAX_SHOWN])}{more})", _ANOTHER
         )
     features.refuse_unwritable(table, uri)
     if RETENTION in table.metadata().configuration:
@@ -157,7 +159,7 @@ def checkpoint(uri: str, options: Options) -> dict[str, str]:
 
 @contextmanager
 def sorted_errors(uri: str) -> Iterator[None]:
-    """Delta's and the object store's faults, told apart by what the loop should do."""
+    """Translate Delta's and the object store's errors into those that the loop knows."""
     try:
         yield
     except CommitFailedError as error:
@@ -208,12 +210,12 @@ def _unreachable(uri: str, error: Exception) -> SinkError | TransientError:
             or "check that the bucket or folder exists and that the credentials may write there",
         )
     if _FULL.search(str(error)):
-        return TransientError(f"table {uri} cannot be written: {_first(error)}", ROOM)
-    return TransientError(f"storage of {uri} does not answer: {_first(error)}", REACH)
+        return TransientError(f"table {uri} cannot be written: {_first(error)}", DISK_FULL_HINT)
+    return TransientError(f"storage of {uri} does not answer: {_first(error)}", NO_RESPONSE_HINT)
 
 
 def _first(error: Exception) -> str:
-    """S3's own answer, or delta-rs's message without colours, arrows and backtrace."""
+    """Return S3's response, or delta-rs's message without colours, arrows and backtrace."""
     answer = _ANSWER.search(str(error))
     if answer is not None:
         return f"S3 answers {answer[1]} {answer[2]}: {answer[3]}"

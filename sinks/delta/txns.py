@@ -1,6 +1,6 @@
 """All `txn` actions of a table, read at once: the newest checkpoint, and the entries since.
 
-delta-rs answers for one application id at a time and reads the tail of the log for each: 600
+delta-rs looks up one application id at a time and reads the tail of the log for each: 600
 partitions take it seconds on a disk and thousands of requests on S3. polars reads the contents:
 one column of a checkpoint, many entries at a time, without the interpreter's lock. Source: Delta
 transaction protocol, "Transaction Identifiers" and "Checkpoints".
@@ -40,23 +40,23 @@ class Application:
 
 
 def versions(table: DeltaTable, options: Options) -> Lookup:
-    """The version of each application id as of `table`'s version; None: it has none."""
+    """Return the lookup of app ids as of `table`'s version."""
     return lookup(read(table, options))
 
 
 def lookup(found: Mapping[str, Application]) -> Lookup:
-    """The version of each application id of `found`; None: it has none."""
+    """Return a function from an app id to its version, None without one."""
     return {app_id: own.version for app_id, own in found.items()}.get
 
 
 def written_at(found: Mapping[str, Application], app: str) -> int | None:
-    """When one of the application ids below `app` was last written, in milliseconds."""
+    """Return when one of the application ids below `app` was last written, in milliseconds."""
     times = [own.updated for app_id, own in found.items() if app_id.startswith(f"{app}/")]
     return max((at for at in times if at is not None), default=None)
 
 
 def read(table: DeltaTable, options: Options) -> Mapping[str, Application]:
-    """Every application id as of `table`'s version.
+    """Read every application id as of `table`'s version.
 
     Raises SinkError when the log is damaged, TransientError when the store does not answer.
     """
@@ -73,7 +73,7 @@ def read(table: DeltaTable, options: Options) -> Mapping[str, Application]:
 
 
 def _bases(store: Store, version: int) -> Iterator[Checkpoint]:
-    """What to begin with: by the hint, and where that does not lead by a listing."""
+    """Yield the checkpoints to read from: first the hint's, then those that a listing shows."""
     told = log.read_hint(store)
     if told is None:
         yield NONE
@@ -95,7 +95,7 @@ def _checkpointed(log: str, base: Checkpoint, storage: _Storage) -> list[_Row]:
 
 
 def _since(log: str, base: Checkpoint, version: int, storage: _Storage) -> Iterator[_Row]:
-    """The `txn` actions of the entries beyond `base`, oldest first."""
+    """Yield the `txn` actions of the entries beyond `base`, oldest first."""
     for first in range(base.at + 1, version + 1, _AT_ONCE):
         numbers = range(first, min(first + _AT_ONCE, version + 1))
         yield from _logged([f"{log}/{name_of(n)}" for n in numbers], storage)

@@ -1,6 +1,6 @@
-"""The chain that a Parquet archive is, per partition: its objects' names, and what they say.
+"""The chain of objects of one partition of a Parquet archive: their names and metadata.
 
-An object is named by where its predecessor ended, and says itself where it ends.
+An object is named by where its predecessor ended, and its metadata says where it ends.
 """
 
 import io
@@ -56,7 +56,7 @@ class Link:
 
 
 def links(store: Store, keys: Sequence[str]) -> Iterator[Link | PositionLost]:
-    """The objects of a chain in order; one that says nothing of itself is its error."""
+    """Read the objects of a chain in order; one without metadata becomes its error."""
     groups = [keys[n : n + _AT_ONCE] for n in range(0, len(keys), _AT_ONCE)]
     with ThreadPoolExecutor(_READERS) as pool:
         for found in pool.map(lambda group: [_link(store, key) for key in group], groups):
@@ -74,9 +74,9 @@ def _link(store: Store, key: str) -> Link | PositionLost:
 
 
 def about(store: Store, key: str) -> About:
-    """What the object says of itself; its footer serves where the store kept no metadata.
+    """Read the object's metadata, from its footer where the store kept none.
 
-    Raises PositionLost when it says nothing.
+    Raises PositionLost when there is none.
     """
     try:
         text = (store.metadata(key) or {}).get(KEY) or _footer(store, key)
@@ -99,17 +99,17 @@ def _footer(store: Store, key: str) -> str:
 
 
 def folder(partition: Partition) -> str:
-    """The prefix of the partition's objects."""
+    """Return the prefix of the partition's objects."""
     return f"{partition.source}/partition={partition.id}/"
 
 
 def key_of(partition: Partition, start: str) -> str:
-    """The name of the object that begins at `start`, spelled."""
+    """Return the name of the object that begins at `start`, spelled."""
     return f"{folder(partition)}{partition.source}+{partition.id}+{start}.parquet"
 
 
 def start_of(key: str) -> Position:
-    """Where the object called `key` begins; PositionLost when it is none of a chain."""
+    """Return where the object called `key` begins; PositionLost when it is not part of a chain."""
     try:
         return position(key.rpartition("+")[2].removesuffix(".parquet"))
     except ValueError as error:
@@ -143,12 +143,12 @@ def last_key(page: Page, after: Callable[[int], str]) -> str | None:
 
 
 def spelled(at: Position | None, coordinates: Coordinates) -> str:
-    """A position as names hold it, sorting as text; a fresh chain starts at zero."""
+    """Spell a position as in names, which sort as text; a new chain starts at zero."""
     number, sub = (at.number, at.sub) if at else (0, 0)
     return f"{number:020d}" if coordinates.sub is None else f"{number:064d}.{sub:010d}"
 
 
 def position(text: str) -> Position:
-    """The position that is spelled so; raises ValueError."""
+    """Parse a position that `spelled` made; raises ValueError."""
     number, _, sub = text.partition(".")
     return Position(int(number), int(sub or 0))

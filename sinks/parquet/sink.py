@@ -43,7 +43,7 @@ class ParquetSink(WithoutHistory):
         self._gaps: dict[Partition, range] = {}
 
     def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
-        """Where each chain ends, from a listing; None: it has no object yet.
+        """Return where each chain ends, from a listing; None: it has no object yet.
 
         Raises PositionLost when the last object does not say where it ends, SinkError for a topic
         whose objects' names are too long for the store.
@@ -58,11 +58,11 @@ class ParquetSink(WithoutHistory):
         return found
 
     def gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, range]:
-        """What the last object of each chain says: the next is written when all sinks have it."""
+        """Return the gaps in the last objects; the next ones come when all sinks have them."""
         return {p: self._gaps[p] for p in partitions if self._gaps.get(p)}
 
     def write(self, batch: Batch) -> None:
-        """One object per partition that the batch advances; each is durable by itself.
+        """Create one object per partition that the batch advances; each is durable by itself.
 
         Raises StalePosition when another writer holds the next name of a chain, or when the batch
         does not follow the own position; TransientError when the same call may be tried again.
@@ -76,7 +76,7 @@ class ParquetSink(WithoutHistory):
             raise min(errors, key=lambda error: isinstance(error, TransientError))
 
     def close(self) -> None:
-        """Nothing is ever put off."""
+        """Do nothing: no object is ever deferred."""
 
     def _refuse_long(self, partition: Partition) -> None:
         key = chain.key_of(partition, chain.spelled(None, self._coordinates))
@@ -124,7 +124,7 @@ class ParquetSink(WithoutHistory):
         self._own[partition] = replace(span.end, epoch=epoch)
 
     def _claim(self, key: str, about: chain.About) -> None:
-        """The name is taken: by a lost try of our own, or by another writer."""
+        """Return if an earlier try of ours made the object; StalePosition if another writer did."""
         if self._store.metadata(key) is None:
             raise TransientError(f"{self._store.uri}/{key} exists, and cannot be seen yet")
         found = chain.about(self._store, key)

@@ -13,7 +13,7 @@ from sinks.storage import s3
 
 
 @dataclass(frozen=True)
-class Place:
+class BucketAddress:
     """A bucket's region and endpoint; `hosted`: the endpoint's host name names the bucket."""
 
     region: str
@@ -21,18 +21,18 @@ class Place:
     hosted: bool
 
 
-def place(aws: Aws, bucket: str) -> Place:
-    """Ask where the bucket is.
+def place(aws: Aws, bucket: str) -> BucketAddress:
+    """Find out where the bucket is.
 
     Raises SinkError when there is none, and TransientError when the store does not answer.
     """
     region = _region(aws, bucket) or connection.region(aws)
     endpoint, hosted = _endpoint(aws, bucket, region)
-    return Place(region, endpoint, hosted)
+    return BucketAddress(region, endpoint, hosted)
 
 
 def _region(aws: Aws, bucket: str) -> str | None:
-    """The bucket's own region, which S3 says even to those who may not look; None: no word."""
+    """Return the bucket's region, which S3 tells even without rights; None: it does not tell."""
     with s3.explained(f"s3://{bucket}", bucket):
         try:
             found = s3.client(aws).head_bucket(Bucket=bucket)
@@ -48,7 +48,7 @@ def _region(aws: Aws, bucket: str) -> str | None:
 
 
 def _endpoint(aws: Aws, bucket: str, region: str) -> tuple[str, bool]:
-    """A signed URL is boto3's only word on how it would address a bucket; nothing is sent."""
+    """Return the endpoint, and whether its host names the bucket, from a signed URL; no request."""
     settings = Config(region_name=region, signature_version="s3v4")
     made = connection.client(aws, "s3", settings)
     url = made.generate_presigned_url("head_bucket", Params={"Bucket": bucket})

@@ -13,7 +13,7 @@ _PROXY = "PROXY_URL"
 
 
 def options_at(uri: str, aws: Aws) -> Options:
-    """The options for tables at `uri`; none for a folder."""
+    """Return the options for tables at `uri`; none for a folder."""
     parts = urlsplit(uri)
     return _Bucket(aws, parts.netloc).options if parts.scheme == "s3" else dict
 
@@ -26,7 +26,7 @@ class _Bucket:
         self._name = name
 
     def options(self) -> dict[str, str]:
-        """Everything that delta-rs would look for elsewhere, so that it does not.
+        """Return everything that delta-rs would otherwise read from the environment.
 
         Raises ConfigError when there are no credentials, TransientError when they cannot be
         renewed or the bucket cannot be found now, SinkError when there is no such bucket.

@@ -1,4 +1,4 @@
-"""The proof that a store creates a key only once: exactly once stands on nothing else."""
+"""The proof that a store creates a key only once, on which exactly once depends."""
 
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ def refuse_overwriting(store: "Store") -> None:
 
 
 def unconditional(uri: str, why: str) -> SinkError:
-    """The error for a store whose conditional writes are none."""
+    """Return the error for a store that ignores the condition of a conditional write."""
     return SinkError(
         f"{uri}: this store does not honour conditional writes: exactly once cannot be kept on it "
         f"({why})",

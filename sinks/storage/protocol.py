@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Protocol
 
-REACH = "look at the network, lake.root and aws.endpoint_url; nothing is lost or doubled"
-ROOM = "make room on that disk; nothing is lost or doubled"
+NO_RESPONSE_HINT = "look at the network, lake.root and aws.endpoint_url; nothing is lost or doubled"
+DISK_FULL_HINT = "make room on that disk; nothing is lost or doubled"
 
 
 class Store(Protocol):
@@ -27,31 +27,31 @@ class Store(Protocol):
         ...
 
     def metadata(self, key: str) -> Mapping[str, str] | None:
-        """What was stored beside `key`, empty where the place keeps no metadata; None: no key."""
+        """Return the metadata of `key`, empty where the store keeps none; None: no key."""
         ...
 
     def read(self, key: str) -> bytes:
-        """The body of `key`."""
+        """Return the body of `key`."""
         ...
 
     def find(self, key: str) -> bytes | None:
-        """The body of `key`; None: no key."""
+        """Return the body of `key`; None: no key."""
         ...
 
-    def tail(self, key: str, most: int) -> bytes:
-        """The last bytes of `key`, `most` of them if it has so many."""
+    def tail(self, key: str, size: int) -> bytes:
+        """Return the last bytes of `key`, at most `size`."""
         ...
 
     def page(self, prefix: str, after: str) -> tuple[list[str], bool]:
-        """The first keys beyond `after` that begin with `prefix`, sorted; whether others follow."""
+        """Return the first keys after `after` with that prefix, sorted; whether others follow."""
         ...
 
     def list(self, prefix: str) -> list[str]:
-        """All keys that begin with `prefix`, sorted; hidden names (`.…`) are not among them."""
+        """Return all keys with that prefix, sorted, without hidden names (`.…`)."""
         ...
 
     def scan(self, folder: str) -> Iterator[tuple[str, datetime]]:
-        """The keys right below `folder` (`…/`) and when each was written, in any order."""
+        """Yield the keys right below `folder` (`…/`) and when each was written, in any order."""
         ...
 
     def remove(self, keys: Collection[str]) -> None:

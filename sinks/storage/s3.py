@@ -24,7 +24,7 @@ from core import aws_faults
 from core.config import Aws
 from core.errors import PinpipError, SinkError, TransientError
 from sinks.storage.probe import refuse_overwriting, unconditional
-from sinks.storage.protocol import REACH
+from sinks.storage.protocol import NO_RESPONSE_HINT
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -53,14 +53,14 @@ _PASSING_CODES = {"RequestTimeout", "SlowDown", "Throttling", "ThrottlingExcepti
 
 
 def client(aws: Aws) -> "S3Client":
-    """A client that gives up soon enough for the loop to try again."""
+    """Make a client that gives up soon enough for the loop to retry."""
     made: S3Client = connection.client(aws, "s3", _SETTINGS)
     return made
 
 
 @lru_cache(maxsize=4)
 def client_of(bucket: str, options: frozenset[tuple[str, str]]) -> "S3Client":
-    """As `client`, by what delta-rs is given for `bucket`: the same keys, the same address."""
+    """Make a client with the keys and the address that delta-rs is given for `bucket`."""
     told = dict(options)
     hosted = told.get("aws_virtual_hosted_style_request") == "true"
     style = Config(s3={"addressing_style": "virtual" if hosted else "path"})
@@ -123,7 +123,7 @@ class S3Store:
         return HTTPStatus.OK
 
     def metadata(self, key: str) -> Mapping[str, str] | None:
-        """The object's user metadata; None when there is no such object."""
+        """Return the object's user metadata; None when there is no such object."""
         with self._explained(key):
             try:
                 found = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
@@ -135,12 +135,12 @@ class S3Store:
             return found["Metadata"]
 
     def read(self, key: str) -> bytes:
-        """The object's bytes."""
+        """Return the object's bytes."""
         with self._explained(key):
             return self._get(key)
 
     def find(self, key: str) -> bytes | None:
-        """As `read`; None when there is no such object."""
+        """Return the object's bytes; None when there is no such object."""
         with self._explained(key):
             try:
                 return self._get(key)
@@ -153,12 +153,12 @@ class S3Store:
         found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
         return found["Body"].read()
 
-    def tail(self, key: str, most: int) -> bytes:
-        """The object's last bytes; S3 refuses a range of an empty object."""
+    def tail(self, key: str, size: int) -> bytes:
+        """Return the object's last bytes; S3 refuses a range of an empty object."""
         with self._explained(key):
             try:
                 found = self._client.get_object(
-                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes=-{most}"
+                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes=-{size}"
                 )
             except ClientError as error:
                 if _code(error) == "InvalidRange":
@@ -167,7 +167,7 @@ class S3Store:
             return found["Body"].read()
 
     def page(self, prefix: str, after: str) -> tuple[list[str], bool]:
-        """Up to 1,000 keys in order of their bytes; S3 lists what was written before, always."""
+        """List up to 1,000 keys in order of their bytes; S3 lists every object written before."""
         with self._explained(prefix):
             found = self._client.list_objects_v2(
                 Bucket=self._bucket,
@@ -178,7 +178,7 @@ class S3Store:
         return keys, found["IsTruncated"]
 
     def list(self, prefix: str) -> list[str]:
-        """Page after page."""
+        """List page after page."""
         keys, more = self.page(prefix, "")
         while more:
             following, more = self.page(prefix, keys[-1])
@@ -186,7 +186,7 @@ class S3Store:
         return [key for key in keys if not key.rpartition("/")[2].startswith(".")]
 
     def scan(self, folder: str) -> Iterator[tuple[str, datetime]]:
-        """Page after page."""
+        """List page after page."""
         pages = self._client.get_paginator("list_objects_v2")
         with self._explained(folder):
             prefix = self._prefix + folder
@@ -195,7 +195,7 @@ class S3Store:
                     yield item["Key"].removeprefix(self._prefix), item["LastModified"]
 
     def remove(self, keys: Collection[str]) -> None:
-        """In one request, in no order."""
+        """Remove the objects in one request, in no order."""
         named: list[ObjectIdentifierTypeDef] = [{"Key": self._prefix + key} for key in keys]
         if not named:
             return
@@ -216,7 +216,7 @@ class S3Store:
 
 @contextmanager
 def explained(where: str, bucket: str) -> Iterator[None]:
-    """S3's faults, told apart by what the loop should do; `where` is the object."""
+    """Translate S3's errors into those that the loop knows; `where` is the object."""
     try:
         yield
     except ClientError as error:
@@ -224,7 +224,9 @@ def explained(where: str, bucket: str) -> Iterator[None]:
     except _PASSING_ERRORS as error:
         if aws_faults.is_untrusted(error):
             raise SinkError(f"{where}: {error}", aws_faults.AUTHORITY) from error
-        raise TransientError(f"storage of {where} does not answer: {error}", REACH) from error
+        raise TransientError(
+            f"storage of {where} does not answer: {error}", NO_RESPONSE_HINT
+        ) from error
     except BotoCoreError as error:
         advice = aws_faults.advice(error) or aws_faults.CREDENTIALS
         reaction = TransientError if aws_faults.is_unfetched(error) else SinkError
@@ -232,7 +234,7 @@ def explained(where: str, bucket: str) -> Iterator[None]:
 
 
 def missing(bucket: str) -> str:
-    """What to do about a bucket that is not there."""
+    """Return what to do about a missing bucket."""
     return f"create it: aws s3 mb s3://{bucket}"
 
 

@@ -14,7 +14,7 @@ from core.config import Aws
 from core.errors import SinkError, TransientError
 from core.protocols import Options
 from sinks.storage.probe import refuse_overwriting
-from sinks.storage.protocol import ROOM, Store
+from sinks.storage.protocol import DISK_FULL_HINT, Store
 
 _FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT}
 _PASSING_ERRNO = {errno.EAGAIN, errno.EIO, errno.ESTALE}
@@ -28,7 +28,7 @@ _BY_MACHINE = ("cifs", "smb3", "fuse")
 
 
 def open_store(uri: str, aws: Aws) -> Store:
-    """The store at `uri`: `s3://bucket/prefix` or a folder; raises SinkError for another scheme."""
+    """Open the store at `uri`: `s3://bucket/prefix` or a folder; SinkError for another scheme."""
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return FolderStore(Path(uri))
@@ -43,7 +43,7 @@ def open_store(uri: str, aws: Aws) -> Store:
 
 
 def of_table(uri: str, options: Options) -> Store:
-    """The store of the table at `uri`, reached as delta-rs reaches it by the same options."""
+    """Open the store of the table at `uri`, reached as delta-rs reaches it by the same options."""
     scheme, separator, rest = uri.partition("://")
     if scheme == "s3":
         from sinks.storage.s3 import S3Store, client_of  # noqa: PLC0415  # boto3 is slow to import
@@ -91,7 +91,7 @@ class FolderStore:
             return {} if (self._root / key).is_file() else None
 
     def read(self, key: str) -> bytes:
-        """The file's bytes."""
+        """Return the file's bytes."""
         with self._explained(key):
             return (self._root / key).read_bytes()
 
@@ -101,25 +101,24 @@ class FolderStore:
             return (self._root / key).read_bytes()
         return None
 
-    def tail(self, key: str, most: int) -> bytes:
-        """The file's last bytes."""
+    def tail(self, key: str, size: int) -> bytes:
+        """Return the file's last bytes."""
         with self._explained(key), (self._root / key).open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - most))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
             return file.read()
 
     def page(self, prefix: str, after: str) -> tuple[list[str], bool]:
-        """A folder is always listed whole: no others follow."""
+        """List the folder whole: no others follow."""
         return [key for key in self.list(prefix) if key > after], False
 
     def list(self, prefix: str) -> list[str]:
-        """The files whose path below the root begins with `prefix`; drafts are not among them."""
+        """Return the files whose path below the root begins with `prefix`, without drafts."""
         folder, parted, start = prefix.rpartition("/")
         with self._explained(prefix):
             return sorted(_files(self._root, folder + parted, start))
 
     def scan(self, folder: str) -> Iterator[tuple[str, datetime]]:
-        """One after the other: a log may have millions of files."""
+        """Yield one file after the other: a log may have millions."""
         with self._explained(folder), os.scandir(self._root / folder) as found:
             for file in found:
                 if not file.name.startswith(".") and file.is_file():
@@ -128,7 +127,7 @@ class FolderStore:
                         yield f"{folder}{file.name}", modified
 
     def remove(self, keys: Collection[str]) -> None:
-        """In their order."""
+        """Remove the files in this order."""
         for key in keys:
             with self._explained(key):
                 (self._root / key).unlink(missing_ok=True)
@@ -140,16 +139,16 @@ class FolderStore:
         except OSError as error:
             what = f"{self._root / key}: {error.strerror}"
             if error.errno in _FULL_ERRNO:
-                raise TransientError(what, ROOM) from error
+                raise TransientError(what, DISK_FULL_HINT) from error
             if error.errno in _PASSING_ERRNO:
                 raise TransientError(what, "look at that disk and at the system's log") from error
             raise SinkError(what, f"let this user write below {self._root}") from error
 
 
 def _files(root: Path, folder: str, start: str) -> Iterator[str]:
-    """The paths of all files below `folder` whose first part begins with `start`.
+    """Yield the paths of all files below `folder` whose first part begins with `start`.
 
-    Nothing is made of a name that is passed over: a log has hundreds of thousands.
+    Skipped names cost no object: a log has hundreds of thousands.
     """
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / folder) as found:
         for file in found:
@@ -213,13 +212,13 @@ def _rename_new(draft: Path, path: Path) -> None:
 
 
 def _renameat2() -> Callable[..., int] | None:
-    """The C library's function; None where it has none, as outside Linux."""
+    """Return the C library's function; None where it has none, as outside Linux."""
     found: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     return found
 
 
 def file_system(folder: Path) -> str:
-    """The type of the file system that holds `folder`, as proc(5) names it in mountinfo."""
+    """Return the type of the file system of `folder`, as proc(5) names it in mountinfo."""
     device = folder.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     try:

@@ -18,7 +18,7 @@ from core.batch import KAFKA, Position
 from core.config import Aws
 from core.errors import SinkError
 from sinks.delta import checkpoints, cleanup, settled, table
-from sinks.delta.cleanup import Listing, Plan, listed, plan
+from sinks.delta.cleanup import CleanupPlan, DatedListing, listed, plan
 from sinks.delta.commit_log import Hint
 from sinks.delta.log import HINT, name_of, read_hint
 from sinks.delta.target import Tables
@@ -207,7 +207,7 @@ def test_a_checkpoint_that_failed_is_tried_again_every_hundred_commits() -> None
 # --- what goes
 
 
-def files(entries_: range, *checkpoints_: int, each: timedelta = DAY) -> Listing:
+def files(entries_: range, *checkpoints_: int, each: timedelta = DAY) -> DatedListing:
     """List a log whose version n was written n times `each` after START."""
     names = [(name_of(v), START + v * each) for v in entries_]
     points = [(name_of(v, "checkpoint.parquet"), START + v * each) for v in checkpoints_]
@@ -235,7 +235,7 @@ def test_what_a_checkpoint_replaces_goes_when_it_is_older_than_the_retention() -
         listed([(name_of(v), START + v * DAY) for v in range(99)]),
     ],
 )
-def test_without_an_old_and_two_newer_checkpoints_no_entry_goes(log: Listing) -> None:
+def test_without_an_old_and_two_newer_checkpoints_no_entry_goes(log: DatedListing) -> None:
     assert plan(log, MONTH).base == 0
 
 
@@ -252,7 +252,7 @@ def test_a_log_with_files_of_another_kind_is_left_alone(name: str) -> None:
     known = [(name_of(v), START + v * DAY) for v in range(101)]
     points = [(name_of(v, "checkpoint.parquet"), START + v * DAY) for v in (10, 40, 69, 90)]
     assert plan(listed([*known, *points]), MONTH).base == 69
-    assert plan(listed([*known, *points, (f"_delta_log/{name}", START)]), MONTH) == Plan()
+    assert plan(listed([*known, *points, (f"_delta_log/{name}", START)]), MONTH) == CleanupPlan()
 
 
 def test_a_checkpoint_of_which_a_part_is_missing_replaces_nothing() -> None:
@@ -266,7 +266,7 @@ def test_a_checkpoint_of_which_a_part_is_missing_replaces_nothing() -> None:
 
 def test_of_a_day_s_checkpoints_the_newest_two_and_the_first_stay() -> None:
     log = files(range(1001), 100, 200, 300, 400, 900, 1000, each=timedelta(minutes=1))
-    assert plan(log, MONTH) == Plan(0, (200, 300))  # 400 was superseded a moment ago
+    assert plan(log, MONTH) == CleanupPlan(0, (200, 300))  # 400 was superseded a moment ago
 
 
 @settings(max_examples=200, deadline=None)
