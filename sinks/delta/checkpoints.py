@@ -2,7 +2,7 @@
 
 `python -m sinks.delta.checkpoints` writes one checkpoint. Standard input is JSON, `{"uri": …,
 "options": …}`; standard output is `{"retention": seconds or null}`: for how long the table's log
-is to be kept, null when nothing may be removed.
+must be kept, null when nothing may be removed.
 """
 
 import json
@@ -87,7 +87,7 @@ class CheckpointWriter:
         """Write a checkpoint; return how long to keep the log, None to remove nothing."""
         last = log.read_hint(self._store)
         if last is not None and not listing.at(self._store, last.version):
-            self._store.remove([log.HINT])  # delta-rs goes by it, whatever is there
+            self._store.remove([log.HINT])  # delta-rs follows it even when it is wrong
         self._child = subprocess.Popen(
             [sys.executable, "-m", "sinks.delta.checkpoints"],
             stdin=subprocess.PIPE,

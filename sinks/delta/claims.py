@@ -1,7 +1,7 @@
 """Which incarnation wrote a row that names none: by their positions and their ledgers' times.
 
 An incarnation claims the records before its position. As far as its ledger reaches, it claims only
-those whose broker timestamp lies between the first and the last that its commits name.
+those whose broker timestamp is between the first and the last that its commits name.
 """
 
 from collections import defaultdict

@@ -14,7 +14,7 @@ from sinks.delta.ledger import Entry
 from sinks.delta.log import name_of
 from sinks.storage.protocol import Store
 
-MAX_COMMITS = 64  # a partition that is in none of so many was quiet for long
+MAX_COMMITS = 64  # a partition without one among them has been idle for long
 _AT_ONCE = 16
 
 

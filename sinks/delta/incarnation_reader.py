@@ -61,20 +61,20 @@ class IncarnationReader:
         shared = [path for path in paths if not is_own(path)]
         alone = [path for path in paths if is_own(path)]
         parts = [self.reader.scan(alone, file)] if alone or not shared else []
-        for nulls, some in self._by_lives(shared).items():
+        for nulls, some in self._by_writers(shared).items():
             parts.append(self._filtered(some, nulls, file))
         return pl.concat(parts)
 
     def unsure(self, paths: Sequence[str]) -> pl.LazyFrame | None:
         """Scan the rows that may be of this incarnation or of another; None: there are none."""
-        doubtful = {
+        ambiguous = {
             nulls: some
-            for nulls, some in self._by_lives([p for p in paths if not is_own(p)]).items()
+            for nulls, some in self._by_writers([p for p in paths if not is_own(p)]).items()
             if len(nulls) > 1 and self._own in nulls
         }
         parts = [
             claims.of_several(self._nulls(some), self._claims(nulls), self._own, self._coordinates)
-            for nulls, some in doubtful.items()
+            for nulls, some in ambiguous.items()
         ]
         return pl.concat(parts) if parts else None
 
@@ -99,18 +99,18 @@ class IncarnationReader:
         named = COLUMN in self.reader.schema
         return rows.filter(pl.col(COLUMN).is_null()) if named else rows
 
-    def _by_lives(self, paths: Iterable[str]) -> dict[tuple[str, ...], list[str]]:
+    def _by_writers(self, paths: Iterable[str]) -> dict[tuple[str, ...], list[str]]:
         """Group files of other engines by the incarnations whose rows may be nulls there."""
         found: dict[tuple[str, ...], list[str]] = {}
         for path in paths:
-            found.setdefault(self._lives_in(path), []).append(path)
+            found.setdefault(self._writers_of(path), []).append(path)
         return found
 
-    def _lives_in(self, path: str) -> tuple[str, ...]:
+    def _writers_of(self, path: str) -> tuple[str, ...]:
         if incarnation_of(path) != FIRST:
             return (incarnation_of(path),)
         written = self._written[path]
-        found = tuple(life.name for life in self._unnamed if life.may_be_in(written))
+        found = tuple(own.name for own in self._unnamed if own.may_be_in(written))
         return found or (FIRST,)
 
     @cached_property
@@ -143,8 +143,8 @@ class IncarnationReader:
 
     @cached_property
     def _all_claims(self) -> Mapping[str, Claim]:
-        apps = {life.name: f"{self._prefix}{life.name}" for life in self._unnamed}
+        apps = {own.name: f"{self._prefix}{own.name}" for own in self._unnamed}
         return claims.of(self._table, self._applications, apps, self._coordinates)
 
-    def _claims(self, lives: Sequence[str]) -> Mapping[str, Claim]:
-        return {name: self._all_claims[name] for name in lives}
+    def _claims(self, names: Sequence[str]) -> Mapping[str, Claim]:
+        return {name: self._all_claims[name] for name in names}

@@ -1,7 +1,7 @@
 """The ledger: what each Delta commit covered, kept in the commit's own metadata.
 
-An entry is evidence for `verify`, not the truth: that is the `txn` actions. It lives as long as
-the table's log does (`delta.logRetentionDuration`).
+An entry is evidence for `verify`; the positions are the `txn` actions. It exists as long as the
+log has its entry (`delta.logRetentionDuration`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -120,8 +120,8 @@ class LedgerCommit(NamedTuple):
 def commits(table: DeltaTable, most: int | None = None) -> list[LedgerCommit]:
     """Return the commits in the log that carry an entry, newest first; looks at `most` commits.
 
-    delta-rs's history goes on beyond the table's own version, to what was committed since, and
-    counts versions from the wrong end then: the last entry of `history(1)` is the own version's.
+    delta-rs's history includes what was committed after the table's own version, and then numbers
+    versions from the wrong end: the last entry of `history(1)` is that of the own version.
     """
     own = [_told(info) for info in table.history(1)[-1:]]
     found = [_told(info) for info in table.history(most)]

@@ -17,7 +17,7 @@ from sinks.delta.target import DeltaTarget
 from sinks.storage.protocol import Store
 
 TIME = "_timestamp"
-MAX_FILES = 10  # data files that are looked into at most: `verify` looks into all
+MAX_FILES = 10  # data files to look into: `verify` looks into all
 
 
 def check(
@@ -43,17 +43,17 @@ def refuse_lost(
     Rows of another incarnation count as well until this one was `begun` on purpose: a slip in
     config.yaml must not read a topic again.
     """
-    lives = _lives(snapshot, target)
-    if lives.reader.files.is_empty():
+    reader = _reader(snapshot, target)
+    if reader.reader.files.is_empty():
         return
     for partition in partitions:
-        if _has_rows(lives, target.coordinates, partition):
+        if _has_rows(reader, target.coordinates, partition):
             raise PositionLost(
                 f"table {target.uri} has rows of {partition} but no position for it under "
                 f"{target.app}",
                 "was the pipeline renamed? Give it its old name, or name a new table",
             )
-        if not begun and _has_rows(lives.reader, target.coordinates, partition):
+        if not begun and _has_rows(reader.reader, target.coordinates, partition):
             raise PositionLost(
                 f"table {target.uri} has rows of {partition}, but of another incarnation than "
                 f"{target.app}",
@@ -62,7 +62,7 @@ def refuse_lost(
             )
 
 
-def _lives(snapshot: DeltaTable, target: DeltaTarget) -> IncarnationReader:
+def _reader(snapshot: DeltaTable, target: DeltaTarget) -> IncarnationReader:
     return IncarnationReader(
         snapshot, target.options, target.coordinates, target.app, target.folder
     )
@@ -84,19 +84,19 @@ def refuse_rewound(
     Asks the newest files that may hold such rows by their statistics. A partition's rows are
     written in its order, so its newest file is its witness.
     """
-    lives = _lives(snapshot, target)
-    files = lives.files.sort("modification_time")
+    reader = _reader(snapshot, target)
+    files = reader.files.sort("modification_time")
     beyond = {p: (at, None) for p, at in positions.items()}
     suspicious = scan.touching(files, target.coordinates, beyond)
     if not suspicious:
         return
-    held = lives.scan(suspicious[-MAX_FILES:])
+    held = reader.scan(suspicious[-MAX_FILES:])
     found = held.filter(target.coordinates.beyond(positions)).select(target.coordinates.identity)
     for source, partition, number, *_ in found.head(1).collect().iter_rows():
         at = positions[Partition(source, str(partition))]
         raise PositionLost(
             f"the position of {source}/{partition} in table {target.uri} is {at.number}, but the "
-            f"table holds {number}: the position was put back by another hand",
+            f"table holds {number}: the position was moved back by another program",
             "put it back where it was; to read records again use: pinpip replay",
         )
 
@@ -117,12 +117,12 @@ def _newest_arrival(
     snapshot: DeltaTable, target: DeltaTarget, partition: Partition
 ) -> datetime | None:
     """Return when the newest row of `partition` in its newest files arrived."""
-    lives = _lives(snapshot, target)
-    files = lives.files.sort("modification_time")
+    reader = _reader(snapshot, target)
+    files = reader.files.sort("modification_time")
     paths = scan.touching(files, target.coordinates, {partition: (None, None)})[-MAX_FILES:]
     if not paths:
         return None
-    own = lives.scan(paths).filter(target.coordinates.of(partition))
+    own = reader.scan(paths).filter(target.coordinates.of(partition))
     found: datetime | None = own.select(pl.col(TIME).max()).collect().item()
     return found
 

@@ -128,7 +128,7 @@ class DeltaSink:
         2. Write the rows to a data file that nothing refers to yet.
         3. Compare every stored position with the one this sink knows.
         4. Commit the file and the new positions at once, as the version after the compared one;
-           when another writer was there first, go on from its version at step 3.
+           after a conflict with another writer, continue from its version at step 3.
         """
         self._window = batch.window if self._target.rules else None
         seen = {p: self._progress[p].seen for p, s in batch.spans.items() if self._is_news(p, s)}

@@ -128,7 +128,7 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
     """Refuse a table that cannot hold rows of `schema`, or that forgets positions."""
     wanted = _types(Schema.from_arrow(schema))
     held = _types(table.schema())
-    if held.get(COLUMN) == _type(PrimitiveType("string")):  # see `sinks.delta.lives`
+    if held.get(COLUMN) == _type(PrimitiveType("string")):  # see `sinks.delta.incarnation`
         wanted.setdefault(COLUMN, held[COLUMN])
     if wanted != held:
         differing = [n for n in wanted | held if wanted.get(n) != held.get(n)]

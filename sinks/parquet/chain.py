@@ -18,8 +18,8 @@ from sinks.storage.protocol import Store
 
 KEY = "pinpip"
 _READERS = 16
-_AT_ONCE = 64  # objects for a thread: fewer would spend more on the handing over
-_FOOTER = 64 * 1024  # bytes in which a footer lies, as a rule
+_AT_ONCE = 64  # objects for a thread: with fewer, handing them over would cost more
+_FOOTER = 64 * 1024  # bytes that usually contain the footer
 _LAST_SUB = 10**10 - 1
 
 Page = Callable[[str], tuple[list[str], bool]]  # the first keys after one; whether others follow

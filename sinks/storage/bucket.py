@@ -24,7 +24,7 @@ class BucketAddress:
 def place(aws: Aws, bucket: str) -> BucketAddress:
     """Find out where the bucket is.
 
-    Raises SinkError when there is none, and TransientError when the store does not answer.
+    Raises SinkError when there is none, and TransientError when the store does not respond.
     """
     region = _region(aws, bucket) or connection.region(aws)
     endpoint, hosted = _endpoint(aws, bucket, region)

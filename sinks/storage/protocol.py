@@ -1,4 +1,4 @@
-"""What sinks ask of a place for their files."""
+"""What sinks require of a store for their objects."""
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
@@ -9,10 +9,10 @@ DISK_FULL_HINT = "make room on that disk; nothing is lost or doubled"
 
 
 class Store(Protocol):
-    """A place for whole objects. Keys are relative to the store's own root, parted by `/`.
+    """A store of whole objects. Keys are relative to the store's root, separated by `/`.
 
     Every method raises TransientError when the same call may be tried again (after a `put_new`
-    the object may be there all the same) and SinkError when a person must mend the place.
+    the object may exist nevertheless) and SinkError when a person must act.
     """
 
     uri: str

@@ -36,7 +36,7 @@ _SETTINGS = Config(
     max_pool_connections=16,
     retries={"mode": "standard", "total_max_attempts": 3},
 )
-_CONFLICT_TRIES = 5
+_MAX_TRIES = 5
 _PASSING_STATUS = {
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.CONFLICT,
@@ -97,12 +97,12 @@ class S3Store:
         S3 answers 412 when the key exists (also when a lost try of our own made it) and 409 when
         another request for it is under way; then the put is tried again.
         """
-        for _ in range(_CONFLICT_TRIES):
+        for _ in range(_MAX_TRIES):
             with self._explained(key):
                 status = self._put(key, body, metadata)
             if status != HTTPStatus.CONFLICT:
                 return status != HTTPStatus.PRECONDITION_FAILED
-        raise TransientError(f"{self.uri}/{key}: other writes to this key go on and on")
+        raise TransientError(f"{self.uri}/{key}: other writers wrote this key {_MAX_TRIES} times")
 
     def _put(self, key: str, body: bytes, metadata: Mapping[str, str]) -> int:
         try:

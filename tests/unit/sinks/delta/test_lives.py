@@ -172,7 +172,7 @@ def test_a_rewound_position_is_found_in_a_file_of_two_lives(pair: Pair) -> None:
     to = pair.log.position(10)
     assert to is not None
     pair.move("clean", A, to)
-    with pytest.raises(PositionLost, match="was put back by another hand"):
+    with pytest.raises(PositionLost, match="was moved back by another program"):
         sink(pair, "clean", "1")
 
 
