@@ -4,7 +4,7 @@ A position travels with the rows it belongs to; "+1" is decided in `Coordinates`
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, NamedTuple
 
@@ -294,20 +294,6 @@ class Batch:
     def counts(self) -> tuple[Mapping[Partition, int], ...]:
         """Rows per partition: of `raw`, `clean` and `rejected`."""
         return tuple(map(self.coordinates.counts, (self.raw, self.clean, self.rejected)))
-
-    def beyond(self, positions: "Positions") -> "Batch":
-        """Return the rows and spans of the partitions in `positions` that are beyond those.
-
-        The batch itself when it has no others.
-        """
-        spans = {p: span for p, span in self.spans.items() if p in positions}
-        if len(spans) == len(self.spans) and all(
-            span.start == positions[p] for p, span in spans.items()
-        ):
-            return self
-        rows = self.coordinates.beyond(positions)
-        kept = {name: getattr(self, name).filter(rows) for name in ("raw", "clean", "rejected")}
-        return replace(self, spans=spans, **kept)
 
 
 Positions = Mapping[Partition, Position | None]

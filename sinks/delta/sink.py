@@ -9,7 +9,7 @@ import polars as pl
 from deltalake import DeltaTable, Transaction
 
 from core import __version__
-from core.batch import Batch, Note, Partition, Position, Rejects, Span
+from core.batch import Batch, Note, Partition, Position, Positions, Rejects, Span
 from core.clock import Clock
 from core.errors import StalePosition, TransientError
 from core.origins import Start
@@ -132,7 +132,7 @@ class DeltaSink:
         """
         self._window = batch.window if self._target.rules else None
         seen = {p: self._progress[p].seen for p, s in batch.spans.items() if self._is_news(p, s)}
-        new = batch.beyond(seen)
+        new = _beyond(batch, seen)
         ranges = ledger.ranges(new, seen)
         rows: pl.DataFrame = getattr(new, self._target.stage)
         gaps = {r.of: new.spans[r.of].gap(r.start) for r in ranges if r.expired}
@@ -270,3 +270,13 @@ class DeltaSink:
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)
+
+
+def _beyond(batch: Batch, seen: Positions) -> Batch:
+    """Return the rows and spans of `batch` that are beyond `seen`, of the partitions in it."""
+    if {p: span.start for p, span in batch.spans.items()} == seen:
+        return batch
+    rows = batch.coordinates.beyond(seen)
+    raw, clean, rejected = (f.filter(rows) for f in (batch.raw, batch.clean, batch.rejected))
+    spans = {p: span for p, span in batch.spans.items() if p in seen}
+    return replace(batch, raw=raw, clean=clean, rejected=rejected, spans=spans)
