@@ -29,7 +29,7 @@ _MAX_FOLLOWED = 10  # entries of others, one by one: to open the newest version 
 
 
 @dataclass
-class _Progress:
+class _PartitionState:
     """How far one partition is: `held` in the table, `seen` with what was deferred."""
 
     held: Position | None
@@ -55,7 +55,7 @@ class DeltaSink:
         self._target = target
         self._store = store
         self._clock = clock
-        self._progress: dict[Partition, _Progress] = {}
+        self._progress: dict[Partition, _PartitionState] = {}
         self._log: CommitLog | None = None
         self._setup = Setup(target)
         self._read: Lookup = lambda _: None
@@ -89,7 +89,7 @@ class DeltaSink:
                 position_checks.check(newest, target, found, self._read)
                 position_checks.refuse_another_pipeline(self._store, target, log, found)
         self._log = log
-        self._progress |= {p: _Progress(held, held) for p, held in found.items()}
+        self._progress |= {p: _PartitionState(held, held) for p, held in found.items()}
         return found
 
     def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:
@@ -180,7 +180,7 @@ class DeltaSink:
         named = rows if self._setup.column is None else rows.with_columns(self._setup.column)
         files = [] if rows.is_empty() else [put(named)]
         moves = self._append(due, Version(self._told(rows, due), due.now_ms, files=files))
-        self._progress |= {p: _Progress(end, end) for p, end in moves.items()}
+        self._progress |= {p: _PartitionState(end, end) for p, end in moves.items()}
         self._committed_at = self._clock.monotonic()
 
     def _append(self, due: _Due, entry: Version) -> Mapping[Partition, Position]:
