@@ -155,9 +155,19 @@ class KafkaSource(Model):
     tombstones: Literal["quarantine", "drop"] = "quarantine"
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The topics and the patterns."""
+        return self.topics
+
+    @property
     def plain(self) -> tuple[str, ...]:
         """The names that are no patterns."""
         return tuple(name for name in self.topics if not names.is_pattern(name))
+
+    @property
+    def drops_tombstones(self) -> bool:
+        """Whether records without a value are filtered out instead of quarantined."""
+        return self.tombstones == "drop"
 
 
 class KinesisSource(Model):
@@ -165,6 +175,21 @@ class KinesisSource(Model):
 
     stream: str
     start: Literal["trim_horizon", "latest"] = "trim_horizon"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The stream."""
+        return (self.stream,)
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """The stream: its name is never a pattern."""
+        return (self.stream,)
+
+    @property
+    def drops_tombstones(self) -> bool:
+        """Never: a record of a stream always has a value."""
+        return False
 
 
 class DeltaSink(Model):
@@ -219,11 +244,15 @@ class Pipeline(Model):
         """The Delta table's path below the lake."""
         return next(s.delta for s in self.sinks if isinstance(s, DeltaSink))
 
+    @property
+    def keeps_raw(self) -> bool:
+        """Whether an archive keeps the records as they came, headers included."""
+        return any(s.stage == "raw" for s in self.sinks if isinstance(s, ParquetSink))
+
     def places(self, lake: Lake) -> list[str]:
         """List what only this pipeline may write: its tables, and its archives' folders."""
         table = _one_name(lake.uri(self.table))
-        source = self.source
-        names = [source.stream] if isinstance(source, KinesisSource) else sorted({*source.topics})
+        names = sorted({*self.source.names})
         roots = [_one_name(s.parquet) for s in self.sinks if isinstance(s, ParquetSink)]
         return [table, f"{table}_quarantine", *(f"{r}/{name}" for r in roots for name in names)]
 

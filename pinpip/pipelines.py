@@ -53,12 +53,6 @@ def coordinates_of(pipeline: Pipeline) -> Coordinates:
     return KINESIS if isinstance(pipeline.source, settings.KinesisSource) else KAFKA
 
 
-def drops_tombstones(pipeline: Pipeline) -> bool:
-    """Whether records without a value are filtered out instead of quarantined."""
-    source = pipeline.source
-    return isinstance(source, settings.KafkaSource) and source.tombstones == "drop"
-
-
 def group_of(config: Config, name: str) -> str:
     """The consumer group of a Kafka pipeline."""
     source = config.pipeline(name).source
@@ -107,7 +101,7 @@ def source_of(
         budget=memory,
         start=source.start,
         outage=outage("source"),
-        want_headers=any(archive.stage == "raw" for archive in archives(pipeline)),
+        want_headers=pipeline.keeps_raw,
     )
     topics.accepted = accepted or {}
     return topics
@@ -121,14 +115,14 @@ def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], 
         transform,
         coordinates_of(pipeline),
         keep_values=keep_values,
-        drop_tombstones=drops_tombstones(pipeline),
+        drop_tombstones=pipeline.source.drops_tombstones,
     )
 
 
 def decides(pipeline: Pipeline) -> str:
     """A digest of what decides whether a record of the pipeline is rejected."""
     schema, transform = load_schema(pipeline.schema_), load_transform(pipeline.transform)
-    return rules_of(schema, transform, ["drop"] if drops_tombstones(pipeline) else [])
+    return rules_of(schema, transform, ["drop"] if pipeline.source.drops_tombstones else [])
 
 
 def archive_uri(pipeline: Pipeline, archive: settings.ParquetSink) -> str:
@@ -247,8 +241,7 @@ def loop_of(
     `faults` wraps the source, the sinks and their stores.
     """
     pipeline = config.pipeline(name)
-    keep = any(archive.stage == "raw" for archive in archives(pipeline))
-    process = process_of(pipeline, keep_values=keep)
+    process = process_of(pipeline, keep_values=pipeline.keeps_raw)
     outages = outage or partial(Outage, clock=clock)
     source = source_of(config, name, clock, outages, accepted)
     return Loop(

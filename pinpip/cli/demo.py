@@ -132,14 +132,9 @@ def _send(config: "Config", events: int, bad: float) -> "Summary":
 
 def _acknowledged(config: "Config", summary: "Summary") -> dict[str, int]:
     """How many records the gateway acknowledged for each pipeline."""
-    from core.config import KafkaSource
-
-    sources = {name: pipeline.source for name, pipeline in config.pipelines.items()}
     return {
-        name: sum(summary.stored(t) for t in source.topics)
-        if isinstance(source, KafkaSource)
-        else summary.stored(source.stream)
-        for name, source in sources.items()
+        name: sum(map(summary.stored, pipeline.source.names))
+        for name, pipeline in config.pipelines.items()
     }
 
 

@@ -9,7 +9,6 @@ import typer
 from audit.locate import Location, locate
 from audit.snapshot import Snapshot
 from audit.verify import snapshots
-from core import config as settings
 from core.batch import Coordinates, Partition, Position, Stretch
 from core.config import Config
 from pinpip import pipelines
@@ -142,14 +141,12 @@ def _parsed(
 
 def _only_source(config: Config, name: str) -> str:
     source = config.pipeline(name).source
-    if isinstance(source, settings.KinesisSource):
-        return source.stream
-    if len(source.topics) > 1 or not source.plain:
+    if len(source.names) > 1 or not source.plain:
         raise typer.BadParameter(
             f"{name} reads several topics: write TOPIC/PARTITION:OFFSET",
             param_hint="--offset",
         )
-    return source.topics[0]
+    return source.names[0]
 
 
 def _outcome(found: Location, record: Stretch, quarantine: str, unsure: int) -> str:

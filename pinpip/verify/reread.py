@@ -217,7 +217,6 @@ def _read(config: Config, name: str, comparison: Comparison, tell: Callable[[], 
     if comparison.done:
         return
     pipeline = config.pipeline(name)
-    keeps = any(archive.stage == "raw" for archive in pipelines.archives(pipeline))
     limits = replace(pipelines.limits_of(config), reject_ratio=1.0)
     clock = SystemClock()
 
@@ -228,8 +227,8 @@ def _read(config: Config, name: str, comparison: Comparison, tell: Callable[[], 
 
     with ThreadPoolExecutor(IN_FLIGHT, "compare") as workers:
         loop = Loop(
-            _source(config, name, clock, want_headers=keeps),
-            pipelines.process_of(pipeline, keep_values=keeps),
+            _source(config, name, clock, want_headers=pipeline.keeps_raw),
+            pipelines.process_of(pipeline, keep_values=pipeline.keeps_raw),
             [comparison],
             limits,
             clock,
