@@ -10,14 +10,13 @@ import polars as pl
 
 from consumers.engine.limits import Limits
 from consumers.engine.loop import Loop
-from consumers.kafka.source import KafkaSource
 from core import config as settings
-from core import kafka
-from core.batch import KAFKA, KINESIS, VALUE, Batch, Coordinates, Partition, Records
+from core.batch import VALUE, Batch, Coordinates, Partition, Records
 from core.clock import Clock
 from core.config import Config, Pipeline
-from core.protocols import FaultInjector, Sink, Source
+from core.protocols import FaultInjector, Sink
 from core.retry import Outage
+from pinpip.connectors import connector_of, coordinates_of
 from sinks.delta.incarnation import folder_of
 from sinks.delta.sink import DeltaSink
 from sinks.delta.target import DeltaTarget, Tables
@@ -48,63 +47,9 @@ def tables_at(config: Config, uri: str, coordinates: Coordinates, app: str) -> T
     return Tables(uri, f"{uri}_quarantine", options, coordinates, app)
 
 
-def coordinates_of(pipeline: Pipeline) -> Coordinates:
-    """How the pipeline's source names a record."""
-    return KINESIS if isinstance(pipeline.source, settings.KinesisSource) else KAFKA
-
-
-def group_of(config: Config, name: str) -> str:
-    """The consumer group of a Kafka pipeline."""
-    source = config.pipeline(name).source
-    own = source.group if isinstance(source, settings.KafkaSource) else None
-    return own or f"pinpip-{config.id}-{name}"
-
-
 def archives(pipeline: Pipeline) -> list[settings.ParquetSink]:
     """The pipeline's Parquet sinks."""
     return [s for s in pipeline.sinks if isinstance(s, settings.ParquetSink)]
-
-
-def source_of(
-    config: Config,
-    name: str,
-    clock: Clock,
-    outage: Callable[[str], Outage],
-    accepted: Mapping[Partition, int] | None = None,
-) -> Source:
-    """The live source of the pipeline `name`; `outage` makes what hears of its faults.
-
-    `accepted` as in `KafkaSource`; a stream has no offsets: it only says whether.
-    """
-    pipeline = config.pipeline(name)
-    source = pipeline.source
-    memory = int(config.batching.memory)
-    if isinstance(source, settings.KinesisSource):
-        from consumers.kinesis.calls import CLIENT_CONFIG
-        from consumers.kinesis.source import KinesisSource  # boto3 is slow to import
-        from core import aws
-
-        client = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
-        return KinesisSource(
-            client,
-            source.stream,
-            clock=clock,
-            start=source.start,
-            memory=memory // 4,
-            outage=outage("source"),
-            accept_gap=accepted is not None,
-        )
-    topics = KafkaSource(
-        kafka.properties(config),
-        source.topics,
-        group_of(config, name),
-        budget=memory,
-        start=source.start,
-        outage=outage("source"),
-        want_headers=pipeline.keeps_raw,
-    )
-    topics.accepted = accepted or {}
-    return topics
 
 
 def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], Batch]:
@@ -237,13 +182,13 @@ def loop_of(
     """The live pipeline `name`, ready to run.
 
     `outage` makes what hears of the faults of a part; `begins` as in `sinks.delta.target`,
-    `accept_rejects` as in `consumers.engine.loop.Limits`, `accepted` as in `KafkaSource`;
+    `accept_rejects` as in `consumers.engine.loop.Limits`, `accepted` as in `Connector.live`;
     `faults` wraps the source, the sinks and their stores.
     """
     pipeline = config.pipeline(name)
     process = process_of(pipeline, keep_values=pipeline.keeps_raw)
     outages = outage or partial(Outage, clock=clock)
-    source = source_of(config, name, clock, outages, accepted)
+    source = connector_of(config, name, clock).live(outages("source"), accepted)
     return Loop(
         faults.source(source) if faults else source,
         process,

@@ -21,9 +21,9 @@ from core.batch import Position
 from core.clock import Clock, SystemClock
 from core.config import Config
 from pinpip import configfile
+from pinpip.connectors import connector_of
 from pinpip.folders import writing
 from pinpip.pipelines import archives, process_of, sinks_of, tables_of
-from pinpip.watermarks import ends_of
 from sinks.delta.table import find
 
 FOLDER = Path(".pinpip/chaos")
@@ -147,9 +147,10 @@ def _progress(config: Config, name: str, clock: Clock) -> Callable[[], Progress]
     process = process_of(config.pipeline(name), keep_values=False)
     sinks = [s for s in sinks_of(config, name, process, clock) if s.name != "quarantine"]
     tables = tables_of(config, name)
+    connector = connector_of(config, name, clock)
 
     def look() -> Progress:
-        ends = ends_of(config, name)
+        ends = connector.ends()
         held = [sink.positions(list(ends)) for sink in sinks]
         behind = max(sum(_missing(end, own[p]) for p, end in ends.items()) for own in held)
         found = [find(uri, tables.options) for uri in (tables.clean, tables.quarantine)]

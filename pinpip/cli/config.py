@@ -50,20 +50,13 @@ def api_key(
 
 
 def _row(config: "Config", name: str) -> dict[str, Any]:
-    from core import aws
-    from core.config import KafkaSource
+    from pinpip.connectors import connector_of
     from pinpip.pipelines import archives, tables_of
 
     pipeline = config.pipeline(name)
-    source = pipeline.source
-    if isinstance(source, KafkaSource):
-        read = f"Kafka {', '.join(source.topics)} at {config.kafka.bootstrap_servers}"
-        read += ", less tombstones" if source.tombstones == "drop" else ""
-    else:
-        read = f"Kinesis {source.stream} in {aws.region(config.aws)}"
     return {
         "pipeline": name,
-        "reads": read,
+        "reads": connector_of(config, name).described,
         "cleans with": pipeline.transform,
         "table": tables_of(config, name).clean,
         "archives": ", ".join(f"{a.parquet} ({a.stage})" for a in archives(pipeline)) or None,

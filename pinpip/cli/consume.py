@@ -13,7 +13,6 @@ from pinpip.runtime import tune_allocators, tuned_interpreter
 
 if TYPE_CHECKING:
     from consumers.engine.loop import Loop
-    from core.batch import Partition
     from core.config import Config
     from core.protocols import FaultInjector
     from pinpip.metrics import Metrics
@@ -120,6 +119,7 @@ def run(
     """
     from consumers.engine.loop import IN_FLIGHT
     from core.clock import SystemClock
+    from pinpip.connectors import connector_of
     from pinpip.pipelines import loop_of
 
     clock = faults.clock(SystemClock()) if faults else SystemClock()
@@ -139,17 +139,11 @@ def run(
                 begins=begins,
                 accept_rejects=accept_rejects,
                 faults=faults,
-                accepted=_first_offsets(config, name) if accept_gap else None,
+                accepted=connector_of(config, name).first_offsets() if accept_gap else None,
             )
             for name in names
         ]
         _run_all(loops, running, leave)
-
-
-def _first_offsets(config: "Config", name: str) -> "dict[Partition, int]":
-    from pinpip.watermarks import first_offsets  # it reads both kinds of sources
-
-    return first_offsets(config, name)
 
 
 def _left(metrics: "Metrics", running: "list[Future[None]]") -> PinpipError:

@@ -10,15 +10,15 @@ import typer
 from core.errors import ConfigError, FatalError, PositionLost
 from pinpip.cli.shared import TIMES, leaving_in_time, settings_of, show, stopping_on_signals, utc
 from pinpip.runtime import tune_allocators, tuned_interpreter
-from pinpip.stretch import Stretch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
+    from concurrent.futures import Executor
 
-    from core.batch import Batch
-    from core.clock import Clock
+    from consumers.engine.loop import Loop
+    from core.batch import Batch, Partition, Positions
     from core.config import Config
-    from core.protocols import Source
+    from pinpip.connectors.protocol import Row, Stretch
     from sinks.delta.target import Tables
 
 
@@ -43,6 +43,8 @@ def replay(
     expired: how many of the asked offsets retention has taken; -: not known.
     Example: pinpip replay pin --into pin_again --from-time 2026-01-01
     """
+    from pinpip.connectors.protocol import Stretch
+
     config = settings_of(context).config()
     stretch = Stretch(from_offset, until_offset, utc(from_time), utc(until_time))
     try:
@@ -54,30 +56,52 @@ def replay(
         ) from error
 
 
-def run(config: "Config", name: str, into: str, stretch: Stretch, *, as_json: bool = False) -> None:
+def run(
+    config: "Config", name: str, into: str, stretch: "Stretch", *, as_json: bool = False
+) -> None:
     """Fill the table with a progress bar, through the loop and sinks of the live pipeline."""
     tune_allocators()
-    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
-
-    from consumers.engine.loop import IN_FLIGHT, Loop
+    from consumers.engine.loop import Loop
     from core.clock import SystemClock
     from pinpip import pipelines
+    from pinpip.connectors import connector_of
 
     clock = SystemClock()
-    pipeline = config.pipeline(name)
+    connector = connector_of(config, name, clock)
     uri = config.lake.uri(into.rstrip("/"))
     _refuse_live(config, into, uri)
     app = f"pinpip/replay-{name}/{stretch.label}"
-    tables = pipelines.tables_at(config, uri, pipelines.coordinates_of(pipeline), app)
-    process = pipelines.process_of(pipeline, keep_values=False)
+    tables = pipelines.tables_at(config, uri, connector.coordinates, app)
+    process = pipelines.process_of(config.pipeline(name), keep_values=False)
     sinks = pipelines.delta_sinks(config, tables, process, clock)
-    source, total, lacking = _source(config, name, stretch, tables, clock)
+    again = connector.replay(stretch, partial(_held, tables))
+    loop = partial(Loop, again.source, process, sinks, pipelines.limits_of(config), clock)
+    written = _fill(loop, name, into, again.total, quiet=as_json)
+    done = again.source.exhausted
+    _tell({"table": uri, **written}, again.lacking() if done else [], as_json=as_json)
+    if not done:
+        raise _stopped(into)
+
+
+def _fill(
+    loop_with: "Callable[[Executor, Callable[[Batch], None]], Loop]",
+    name: str,
+    into: str,
+    total: int | None,
+    *,
+    quiet: bool,
+) -> dict[str, int]:
+    """Run the loop to its end or a signal; how many rows each table got."""
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    from consumers.engine.loop import IN_FLIGHT
+
     written = {"clean": 0, "quarantined": 0}
     columns = [*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn()]
     with (
         leaving_in_time(partial(_stopped, into)) as leave,
         ThreadPoolExecutor(IN_FLIGHT, "batch") as workers,
-        Progress(*columns, disable=as_json) as bar,
+        Progress(*columns, disable=quiet) as bar,
     ):
         task = bar.add_task(f"{name} into {into}", total=total)
 
@@ -86,23 +110,33 @@ def run(config: "Config", name: str, into: str, stretch: Stretch, *, as_json: bo
             written["quarantined"] += batch.rejected.height
             bar.advance(task, sum(span.records for span in batch.spans.values()))
 
-        loop = Loop(source, process, sinks, pipelines.limits_of(config), clock, workers, count)
+        loop = loop_with(workers, count)
         with stopping_on_signals(leave, loop.stop), tuned_interpreter():
             loop.run()
-    _tell({"table": uri, **written}, lacking() if source.exhausted else [], as_json=as_json)
-    if not source.exhausted:
-        raise _stopped(into)
+    return written
 
 
-def _tell(written: dict[str, Any], gone: list[dict[str, Any]], *, as_json: bool) -> None:
+def _tell(written: dict[str, Any], gone: "list[Row]", *, as_json: bool) -> None:
     """What was written, and what of the asked range the source does not have any more."""
-    from pinpip.gone import said, total
-
-    row = {**written, "expired": total(gone)}
+    row = {**written, "expired": _expired(gone)}
     show("Replayed", [row | {"partitions": gone} if as_json else row], as_json=as_json)
     if gone and not as_json:
         show("Gone", gone, as_json=False)
-        typer.echo(said(gone))
+        typer.echo(_said(gone))
+
+
+def _expired(gone: "Sequence[Row]") -> int | None:
+    """All that expired; None where that of one partition is not known."""
+    counts = [row["expired"] for row in gone]
+    return None if None in counts else sum(counts)
+
+
+def _said(gone: "Sequence[Row]") -> str:
+    """What is gone, in one line."""
+    expired = _expired(gone)
+    if expired is None:
+        return "not known: how many records of the range retention has taken"
+    return f"expired: {expired:,} of the asked offsets are gone from the source"
 
 
 def _stopped(into: str) -> FatalError:
@@ -122,37 +156,9 @@ def _refuse_live(config: "Config", into: str, uri: str) -> None:
             raise ConfigError(f"{into} is a live table of {name}", "name another one with --into")
 
 
-def _source(
-    config: "Config", name: str, stretch: Stretch, tables: "Tables", clock: "Clock"
-) -> "tuple[Source, int | None, Callable[[], list[dict[str, Any]]]]":
-    """The bounded source, how many records it has at most when that can be told, what is gone.
+def _held(tables: "Tables", partitions: "Collection[Partition]") -> "Positions":
+    """Where an earlier run of the same replay was."""
+    from audit.verify import snapshots
 
-    The last is to be asked for once the source has been read.
-    """
-    from consumers.kafka import window as kafka_window
-    from consumers.kafka.ends import end_positions
-    from consumers.kinesis import window as kinesis_window
-    from core import config as settings
-    from core import kafka
-    from pinpip import bounded, gone
-
-    source = config.pipeline(name).source
-    if isinstance(source, settings.KinesisSource):
-        if stretch.first is not None or stretch.last is not None:
-            raise ConfigError("Kinesis has no offsets", "use --from-time and --until-time")
-        times = kinesis_window.Window(stretch.since, stretch.until)
-        stream = bounded.kinesis_source(config, source, times, clock)
-        return stream, None, lambda: gone.of_stream(config, source.stream, stretch, clock.now())
-    ends = end_positions(kafka.properties(config), source.topics)
-    first, last = stretch.first or 0, stretch.last
-    spans = [
-        (max(low.number, first), high.number if last is None else min(high.number, last))
-        for low, high in ends.values()
-    ]
-    offsets = kafka_window.Window(stretch.first, stretch.last, stretch.since, stretch.until)
-    total = sum(max(0, high - low) for low, high in spans)
-    lows = {p: low.number for p, (low, _) in ends.items()}
-    held = {} if stretch.unbounded else gone.held(tables, lows)
-    gone.refuse(stretch, lows, held)
-    topics = bounded.kafka_source(config, name, source, offsets)
-    return topics, total, lambda: gone.of_topics(stretch, lows, topics.begun, held)
+    clean, _ = snapshots(tables)
+    return {p: clean.position(p) for p in partitions}

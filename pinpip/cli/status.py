@@ -44,8 +44,8 @@ def status(
 
 
 def _tree(config: "Config", name: str) -> dict[str, Any]:
+    from pinpip.connectors import connector_of
     from pinpip.pipelines import tables_of
-    from pinpip.watermarks import ends_of, epochs_of, high_watermarks_of, marks_of
     from sinks.delta.table import find_own
     from sinks.delta.txns import versions
 
@@ -54,14 +54,14 @@ def _tree(config: "Config", name: str) -> dict[str, Any]:
         find_own(uri, tables.options, tables.coordinates)
         for uri in (tables.clean, tables.quarantine)
     )
-    highs = high_watermarks_of(config, name)  # asked first: what arrives meanwhile is not held back
     lookup = versions(clean, tables.options) if clean else None
-    marks = marks_of(config, name)
-    ends = {p: high for p, (_, high) in marks.items()} or ends_of(config, name)
-    epochs = epochs_of(config, name, ends)
+    connector = connector_of(config, name)
+    marked = connector.marked(must=True)
+    ends = {p: high for p, (_, high) in marked.marks.items()} or connector.ends()
+    epochs = connector.epochs(ends)
     partitions = [
-        _row(tables, lookup, p, marks.get(p), epochs.get(p.source))
-        | {"held_back": _beyond(highs.get(p), end)}
+        _row(tables, lookup, p, marked.marks.get(p), epochs.get(p.source))
+        | {"held_back": None if end is None else marked.held_back.get(p, 0)}
         for p, end in sorted(ends.items())
     ]
     lags = [row["lag"] for row in partitions]
@@ -82,7 +82,7 @@ def _row(
     marks: "tuple[Position, Position] | None",
     epoch: int | None,
 ) -> dict[str, Any]:
-    from pinpip.verify.unread import lag
+    from pinpip.connectors.protocol import lag
     from sinks.delta import positions
 
     position, expired, gaps = None, 0, 0

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from core.clock import SystemClock
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -12,9 +14,9 @@ if TYPE_CHECKING:
     from audit.verify import Report, Tally, Watch
     from core.batch import Coordinates, Position
     from core.config import Config
+    from pinpip.connectors.protocol import Beyond, Marked
     from pinpip.verify.plan import Plan
     from pinpip.verify.reread import Reread
-    from pinpip.verify.unread import Beyond, Marked
 
 _WHOLE = "the whole table"
 _COUNTS = ("read", "clean", "quarantined", "filtered", "expired", "accepted_gaps")
@@ -35,21 +37,23 @@ def examine(
     findings, unknown, offline, transform, by_partition, archives, reread (or None).
     """
     from audit.verify import prove, snapshots
+    from pinpip.connectors import connector_of
+    from pinpip.connectors.protocol import Beyond, Marked
     from pinpip.pipelines import archives_of, tables_of
-    from pinpip.verify.unread import Beyond, Marked, beyond, marked
 
     clean, quarantine = snapshots(tables_of(config, name))
     archives = archives_of(config, name)
-    ends = Marked() if grace is None else marked(config, name, must=plan is not None)
+    connector = connector_of(config, name, SystemClock())
+    ends = Marked() if grace is None else connector.marked(must=plan is not None)
     report = prove(clean, quarantine, archives, _watch(bar, name), ends.marks)
     late, again = Beyond(), None
     if grace is not None:
         positions = {t.partition: t.position for t in report.tallies}
-        late = beyond(config, name, positions, ends, grace, clean)
+        late = connector.beyond(positions, ends.marks, grace, clean)
     if plan is not None:
         from pinpip.verify.reread import Held, reread
 
-        held = Held(clean, quarantine, archives, report, ends.marks)
+        held = Held(clean, quarantine, archives, report, connector, ends.marks)
         again = reread(config, name, held, plan, _watch(bar, f"{name}, again"))
     findings, unknown = _verdict(report, ends, late, again, tables_of(config, name).coordinates)
     return {
@@ -130,7 +134,7 @@ def _unknown(where: object, detail: str) -> dict[str, str]:
 
 def _partition(tally: "Tally", ends: "Marked") -> dict[str, Any]:
     """One partition's numbers beside the source's; numbers of Kinesis as text."""
-    from pinpip.verify.unread import lag
+    from pinpip.connectors.protocol import lag
 
     low, high = ends.marks.get(tally.partition, (None, None))
     return {

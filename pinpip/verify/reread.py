@@ -11,33 +11,27 @@ from audit.reread import Comparison
 from audit.snapshot import Snapshot
 from audit.verify import Report, Watch
 from consumers.engine.loop import IN_FLIGHT, Loop
-from consumers.kafka import window as kafka_window
-from consumers.kafka.ends import forgetful_topics
-from consumers.kinesis import window as kinesis_window
-from core import config as settings
-from core import kafka
 from core.batch import Batch, Partition, Position
-from core.clock import Clock, SystemClock
+from core.clock import SystemClock
 from core.config import Config
 from core.errors import RecordsExpired
-from core.protocols import Source
-from pinpip import bounded, pipelines
+from pinpip import pipelines
+from pinpip.connectors.protocol import Connector, Marks, Starts
 from pinpip.verify.plan import Plan
-from pinpip.watermarks import Marks, marks_of
 
 STRETCH = 1000
 _TRIES = 10
-_Starts = dict[Partition, Position | None]
 
 
 @dataclass(frozen=True)
 class Held:
-    """What a pipeline's sinks hold, as verify saw it, and the source's first offsets and ends."""
+    """What a pipeline's sinks hold, as verify saw it, and their source with its `marks`."""
 
     clean: Snapshot
     quarantine: Snapshot
     archives: Sequence[Archive]
     report: Report
+    connector: Connector
     marks: Marks
 
 
@@ -69,10 +63,11 @@ def reread(config: Config, name: str, held: Held, plan: Plan, watch: Watch) -> R
 
 
 def _whole(config: Config, name: str, held: Held, watch: Watch) -> Reread:
-    starts, skips = _reach(config, name, held)
+    tallies = {t.partition: t for t in held.report.tallies}
+    starts, skips = held.connector.reach(tallies, held.marks)
     total = _total(held, starts)
-    comparison = _comparison(config, name, held, starts, skips)
-    _run(config, name, comparison, lambda: watch("", comparison.records, total))
+    comparison = _comparison(held, starts, skips)
+    _run(config, name, held.connector, comparison, lambda: watch("", comparison.records, total))
     rows = _rows(comparison, held)
     everything = sum(t.clean + t.quarantined for t in held.report.tallies)
     settled = {p for p in starts if comparison.is_done(p) and _began_first(held, p, starts[p])}
@@ -86,31 +81,13 @@ def _whole(config: Config, name: str, held: Held, watch: Watch) -> Reread:
     )
 
 
-def _reach(config: Config, name: str, held: Held) -> tuple[_Starts, dict[Partition, Position]]:
-    """Where the comparison of each partition begins, and from where the others may be read."""
-    tallies = {t.partition: t for t in held.report.tallies}
-    source = config.pipeline(name).source
-    if not isinstance(source, settings.KafkaSource):
-        return dict.fromkeys(tallies), {}
-    starts: _Starts = {}
-    skips = {}
-    for partition, (low, high) in held.marks.items():
-        tally = tallies.get(partition)
-        first = tally.first if tally and source.start == "latest" else 0
-        if tally is None or tally.position is None or first is None or tally.position > high:
-            skips[partition] = high
-        else:
-            starts[partition] = max(low, Position(int(first)))
-    return starts, skips
-
-
 def _began_first(held: Held, partition: Partition, start: Position | None) -> bool:
     """Whether the comparison began no later than the first row, which Kinesis does not say."""
     [first] = [t.first for t in held.report.tallies if t.partition == partition]
     return start is not None and isinstance(first, int) and start.number <= first
 
 
-def _total(held: Held, starts: _Starts) -> int:
+def _total(held: Held, starts: Starts) -> int:
     """Offsets to be read; Kinesis: the records that the ledger knows of."""
     if not held.marks:
         return sum(t.read for t in held.report.tallies)
@@ -129,8 +106,8 @@ def _sampled(config: Config, name: str, held: Held, sample: int, seed: int, watc
 
     for starts in _rounds(within):
         skips = _ends(held)
-        compared.append(_comparison(config, name, held, starts, skips, most=STRETCH))
-        _run(config, name, compared[-1], tell)
+        compared.append(_comparison(held, starts, skips, most=STRETCH))
+        _run(config, name, held.connector, compared[-1], tell)
     return Reread(
         findings=tuple(finding for one in compared for finding in one.findings()),
         records=sum(one.records for one in compared),
@@ -160,11 +137,11 @@ def _ends(held: Held) -> dict[Partition, Position]:
     return {t.partition: t.position for t in held.report.tallies if t.position}
 
 
-def _rounds(within: Sequence[tuple[Partition, Position]]) -> Iterator[_Starts]:
+def _rounds(within: Sequence[tuple[Partition, Position]]) -> Iterator[Starts]:
     """The stretches in turns, none with two of one partition."""
     left = list(within)
     while left:
-        turn: _Starts = dict(reversed(left))
+        turn: Starts = dict(reversed(left))
         yield turn
         left = [(p, at) for p, at in left if turn[p] != at]
 
@@ -174,51 +151,51 @@ def _rows(comparison: Comparison, held: Held) -> int:
 
 
 def _comparison(
-    config: Config,
-    name: str,
     held: Held,
-    starts: _Starts,
+    starts: Starts,
     skips: Mapping[Partition, Position],
     most: int | None = None,
 ) -> Comparison:
-    source = config.pipeline(name).source
-    forgetful: set[str] = set()
-    if isinstance(source, settings.KafkaSource):
-        forgetful = forgetful_topics(kafka.properties(config), source.topics)
     return Comparison(
         [held.clean, held.quarantine, *held.archives],
         starts,
-        pipelines.coordinates_of(config.pipeline(name)),
+        held.connector.coordinates,
         skips=skips,
         most=most,
-        forgetful=forgetful,
+        forgetful=held.connector.forgetful(),
     )
 
 
 def _run(
     config: Config,
     name: str,
+    connector: Connector,
     comparison: Comparison,
     tell: Callable[[], None],
     tries: int = _TRIES,
 ) -> None:
     """Read until the comparison is done; retention may overtake it, then it goes on behind that."""
     try:
-        _read(config, name, comparison, tell)
+        _read(config, name, connector, comparison, tell)
     except RecordsExpired:
-        marks = marks_of(config, name)
+        marks = connector.marks()
         if not (marks and tries):
             raise
         comparison.skip({p: low for p, (low, _) in marks.items()})
-        _run(config, name, comparison, tell, tries - 1)
+        _run(config, name, connector, comparison, tell, tries - 1)
 
 
-def _read(config: Config, name: str, comparison: Comparison, tell: Callable[[], None]) -> None:
+def _read(
+    config: Config,
+    name: str,
+    connector: Connector,
+    comparison: Comparison,
+    tell: Callable[[], None],
+) -> None:
     if comparison.done:
         return
     pipeline = config.pipeline(name)
     limits = replace(pipelines.limits_of(config), reject_ratio=1.0)
-    clock = SystemClock()
 
     def compared(_: Batch) -> None:
         tell()
@@ -227,20 +204,12 @@ def _read(config: Config, name: str, comparison: Comparison, tell: Callable[[], 
 
     with ThreadPoolExecutor(IN_FLIGHT, "compare") as workers:
         loop = Loop(
-            _source(config, name, clock, want_headers=pipeline.keeps_raw),
+            connector.bounded(),
             pipelines.process_of(pipeline, keep_values=pipeline.keeps_raw),
             [comparison],
             limits,
-            clock,
+            SystemClock(),
             workers,
             compared,
         )
         loop.run()
-
-
-def _source(config: Config, name: str, clock: Clock, *, want_headers: bool) -> Source:
-    source = config.pipeline(name).source
-    if isinstance(source, settings.KafkaSource):
-        window = kafka_window.Window()
-        return bounded.kafka_source(config, name, source, window, want_headers=want_headers)
-    return bounded.kinesis_source(config, source, kinesis_window.Window(), clock)

@@ -18,11 +18,11 @@ from core.batch import KAFKA, Batch, Partition, Position, Span
 from core.errors import ConfigError, RecordsExpired
 from core.protocols import Sink
 from pinpip.cli.consume import said
+from pinpip.connectors import connector_of
 from pinpip.metrics import Metrics
 from pinpip.pipelines import tables_of
 from pinpip.verify.examine import examine
 from pinpip.verify.plan import Plan
-from pinpip.watermarks import first_offsets
 from sinks.delta.sink import DeltaSink
 from sinks.parquet.sink import ParquetSink
 from tests.support.batches import Log
@@ -68,7 +68,7 @@ def lagging(broker: Broker, tmp_path: Path) -> tuple[Home, str]:
 
 
 def accepting(home: Home, done: Callable[[], bool]) -> Home:
-    return consumed(home, done, accepted=first_offsets(home.config, "user"))
+    return consumed(home, done, accepted=connector_of(home.config, "user").first_offsets())
 
 
 def standing(home: Home) -> dict[str, int]:
@@ -137,12 +137,12 @@ def test_what_expires_after_the_start_was_not_accepted(
     broker: Broker, lagging: tuple[Home, str]
 ) -> None:
     home, topic = lagging
-    accepted = first_offsets(home.config, "user")
+    accepted = connector_of(home.config, "user").first_offsets()
     expire(broker, topic, 55)
     with pytest.raises(RecordsExpired, match="offset 55"):
         consumed(home, at(home, 60), accepted=accepted)
     assert position(home) == READ
-    consumed(home, at(home, 60), accepted=first_offsets(home.config, "user"))
+    consumed(home, at(home, 60), accepted=connector_of(home.config, "user").first_offsets())
     broker.produce(topic, payloads(10))
     expire(broker, topic, 65)
     with pytest.raises(RecordsExpired, match="offset 65"):

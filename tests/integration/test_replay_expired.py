@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from core.batch import Partition, Position
 from core.errors import RecordsExpired
-from pinpip import gone
-from pinpip.stretch import Stretch
+from pinpip.connectors import kafka, kinesis
+from pinpip.connectors.protocol import Stretch
 from tests.e2e.test_replay import trim
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
@@ -92,15 +92,15 @@ def test_a_stream_tells_no_more_than_that_records_may_be_gone(aws: TestAws, tmp_
     stream = aws.stream()
     put(aws, stream, payloads(8))
     home = kinesis_home(tmp_path, aws, stream)
-    row = gone.of_stream(home.config, stream, span(until=NOW), NOW)
+    row = kinesis.lacking(home.config, stream, span(until=NOW), NOW)
     assert row == []  # it is younger than its retention
     later = NOW + timedelta(hours=30)
-    assert gone.of_stream(home.config, stream, span(until=NOW), later) == [
+    assert kinesis.lacking(home.config, stream, span(until=NOW), later) == [
         {"partition": stream, "first_offset": None, "expired": None}
     ]
-    assert gone.of_stream(home.config, stream, span(), later) == []
+    assert kinesis.lacking(home.config, stream, span(), later) == []
     since = span(since=later - timedelta(hours=1))
-    assert gone.of_stream(home.config, stream, since, later) == []
+    assert kinesis.lacking(home.config, stream, since, later) == []
 
 
 # --- pure
@@ -123,7 +123,7 @@ def test_what_is_gone_are_the_asked_offsets_below_the_first_one(
     low: int, first: int | None, last: int
 ) -> None:
     asked = set(range(first or 0, last))
-    rows = gone.of_topics(span(first, last), {P: low}, {P: first or 0}, {})
+    rows = kafka.lacking(span(first, last), {P: low}, {P: first or 0}, {})
     assert sum(row["expired"] for row in rows) == len(asked & set(range(low)))
 
 
@@ -134,6 +134,6 @@ def test_a_start_is_refused_if_and_only_if_an_offset_that_is_wanted_is_gone(
     wanted = range(max(first, at.number if at else 0), low if last is None else min(low, last))
     if wanted:
         with pytest.raises(RecordsExpired, match=f"{len(wanted)} of t/0 before {low}"):
-            gone.refuse(span(first, last), {P: low, Q: 0}, {P: at})
+            kafka.refuse_expired(span(first, last), {P: low, Q: 0}, {P: at})
     else:
-        gone.refuse(span(first, last), {P: low, Q: 0}, {P: at})
+        kafka.refuse_expired(span(first, last), {P: low, Q: 0}, {P: at})

@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 
 from consumers.kafka.ends import forgetful_topics
 from core.batch import Partition, Position
-from pinpip.watermarks import misplaced
+from pinpip.connectors.kafka import misplaced
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.processes import Home, kafka_home, kinesis_home, payloads, put, stop, until

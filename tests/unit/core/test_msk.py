@@ -25,10 +25,11 @@ from core.errors import ConfigError, SourceError
 from gateway.http.request_codec import KafkaRecord
 from gateway.kafka.producer import KafkaProducer, Stored
 from pinpip.cli import replay
+from pinpip.connectors import connector_of
+from pinpip.connectors.kafka import KafkaConnector
+from pinpip.connectors.protocol import Stretch
 from pinpip.local.java import Guard, Kafka
 from pinpip.pipelines import loop_of
-from pinpip.stretch import Stretch
-from pinpip.watermarks import ends_of, unread
 from producers.delivery import Outcome, Outgoing
 from producers.direct import KafkaDirect
 from tests.support.brokers import Broker, own_kafka
@@ -281,8 +282,10 @@ def test_records_travel_by_every_client_with_tokens(home: Home) -> None:
     replay.run(config, "user", "again", Stretch(None, None, None, None))
     assert_same_tables(home, "user", "again")
     partition, now = Partition(topic, "0"), datetime.now(UTC)
-    assert ends_of(config, "user") == {partition: Position(2)}
-    assert unread(config, "user", {}, now) == {partition: 2}
+    connector = connector_of(config, "user")
+    assert isinstance(connector, KafkaConnector)
+    assert connector.ends() == {partition: Position(2)}
+    assert connector.unread({}, now) == {partition: 2}
     admin = AdminClient(kafka.properties(config))
     assert admin.list_topics(topic, timeout=10).topics[topic].partitions
 

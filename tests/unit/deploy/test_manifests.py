@@ -15,7 +15,7 @@ import yaml
 from core.config import Config, KafkaSource
 from gateway.server import DRAIN_TIMEOUT_S
 from pinpip import configfile
-from pinpip.pipelines import group_of
+from pinpip.connectors.kafka import group_of
 from tests.support.places import ROOT
 from tests.support.templates import template
 

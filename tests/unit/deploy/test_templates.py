@@ -14,7 +14,7 @@ import yaml
 
 from core.config import Config, KafkaSource, KinesisSource
 from pinpip import configfile
-from pinpip.pipelines import group_of
+from pinpip.connectors.kafka import group_of
 from tests.support.aws import TestAws
 from tests.support.places import ROOT
 from tests.support.templates import ACCOUNT, FOLDER, NAMES, create, rendered_document, template

@@ -21,7 +21,6 @@ from core import aws
 from core.batch import Batch, Note, Position, Records
 from core.errors import RecordsExpired
 from pinpip.pipelines import limits_of, process_of, sinks_of, tables_of
-from pinpip.verify import unread
 from pinpip.verify.examine import examine
 from sinks.delta import positions
 from tests.support.aws import TestAws
@@ -98,7 +97,7 @@ class Lake:
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     made = Lake(tmp_path, shards=2)
     monkeypatch.setattr(aws, "client", lambda *_: made.kinesis)
-    monkeypatch.setattr(unread, "SystemClock", lambda: made.kinesis.clock)
+    monkeypatch.setattr("pinpip.verify.examine.SystemClock", lambda: made.kinesis.clock)
     return made
 
 

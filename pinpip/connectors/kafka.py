@@ -1,0 +1,275 @@
+"""The topics of a pipeline: live, bounded, their ends, and what they hold beyond the tables."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from consumers.kafka.ends import end_positions, forgetful_topics, high_watermarks, unread_since
+from consumers.kafka.offsets import outside
+from consumers.kafka.window import Window
+from core import config as settings
+from core import kafka
+from core.batch import KAFKA, Partition, Position, Positions
+from core.clock import Clock
+from core.config import Config
+from core.errors import PinpipError, RecordsExpired, SourceError, TopicRecreated, TransientError
+from core.retry import Outage
+from core.topics import matches
+from pinpip.connectors.protocol import (
+    UNREAD,
+    Beyond,
+    Marked,
+    Marks,
+    Replay,
+    Row,
+    Starts,
+    Stretch,
+    lag,
+    late,
+)
+
+if TYPE_CHECKING:
+    from audit.snapshot import Snapshot
+    from audit.verify import Tally
+    from consumers.kafka.replay import BoundedKafkaSource
+    from consumers.kafka.source import KafkaSource
+
+_ABSENT = f"the cluster has no such topic: {UNREAD}"
+
+
+@dataclass(frozen=True)
+class KafkaConnector:
+    """A `pinpip.connectors.protocol.Connector` of the topics of the pipeline `name`."""
+
+    config: Config
+    name: str
+    source: settings.KafkaSource
+    clock: Clock
+    coordinates = KAFKA
+
+    @property
+    def described(self) -> str:
+        """The topics and the brokers."""
+        topics, brokers = ", ".join(self.source.topics), self.config.kafka.bootstrap_servers
+        tombstones = ", less tombstones" if self.source.drops_tombstones else ""
+        return f"Kafka {topics} at {brokers}{tombstones}"
+
+    def live(self, outage: Outage, accepted: Mapping[Partition, int] | None) -> "KafkaSource":
+        """A member of the pipeline's group."""
+        from consumers.kafka.source import KafkaSource
+
+        topics = KafkaSource(
+            self._properties,
+            self.source.topics,
+            group_of(self.config, self.name),
+            budget=int(self.config.batching.memory),
+            start=self.source.start,
+            outage=outage,
+            want_headers=self.config.pipeline(self.name).keeps_raw,
+        )
+        topics.accepted = accepted or {}
+        return topics
+
+    def bounded(self) -> "BoundedKafkaSource":
+        """All offsets up to the ends, with headers where an archive keeps them."""
+        keeps_raw = self.config.pipeline(self.name).keeps_raw
+        return self._bounded(Window(), want_headers=keeps_raw)
+
+    def replay(
+        self, stretch: Stretch, held: Callable[[Collection[Partition]], Positions]
+    ) -> Replay:
+        """The offsets or timestamps of the stretch; see `refuse_expired`."""
+        marks = self.marks()
+        lows = {p: low.number for p, (low, _) in marks.items()}
+        at = {} if stretch.unbounded else held(lows)
+        refuse_expired(stretch, lows, at)
+        source = self._bounded(Window(stretch.first, stretch.last, stretch.since, stretch.until))
+        total = _total(stretch, marks)
+        return Replay(source, total, lambda: lacking(stretch, lows, source.begun, at))
+
+    def marks(self) -> Marks:
+        """The first offsets and the last stable offsets, with the topics' epochs."""
+        return end_positions(self._properties, self.source.topics)
+
+    def marked(self, *, must: bool) -> Marked:
+        """The marks, what open transactions hold back, and the topics that do not exist."""
+        try:
+            # First the high watermarks: what arrives between the two calls is not held back.
+            highs = high_watermarks(self._properties, self.source.topics)
+            marks = self.marks()
+        except (SourceError, TransientError) as error:
+            if must:
+                raise
+            return Marked(unknown=self._unknown(error))
+        held = {p: highs[p].number - high.number for p, (_, high) in marks.items() if p in highs}
+        absent = dict.fromkeys(_absent(self.source.topics, marks), _ABSENT)
+        return Marked(marks, {p: n for p, n in held.items() if n > 0}, absent)
+
+    def first_offsets(self) -> dict[Partition, int]:
+        """The first offset of each partition."""
+        return {partition: low.number for partition, (low, _) in self.marks().items()}
+
+    def ends(self) -> dict[Partition, Position | None]:
+        """The last stable offsets."""
+        return {partition: high for partition, (_, high) in self.marks().items()}
+
+    def epochs(self, ends: Positions) -> dict[str, int | None]:
+        """The topics' ids, as the ends carry them."""
+        return {p.source: None if end is None else end.epoch for p, end in ends.items()}
+
+    def unread(self, positions: Positions, older_than: datetime) -> dict[Partition, int]:
+        """Partitions with records beyond their position that are older than `older_than`.
+
+        An upper bound of how many, as offsets have gaps.
+        """
+        group = group_of(self.config, self.name)
+        return unread_since(self._properties, self.source.topics, group, positions, older_than)
+
+    def beyond(self, positions: Positions, marks: Marks, grace: float, table: "Snapshot") -> Beyond:
+        """The offsets beyond the positions, and positions that the topics cannot have."""
+        try:
+            return self._beyond(positions, marks, grace)
+        except (SourceError, TransientError) as error:
+            return Beyond(unknown=self._unknown(error))
+
+    def reach(
+        self, tallies: "Mapping[Partition, Tally]", marks: Marks
+    ) -> tuple[Starts, dict[Partition, Position]]:
+        """From the first offset; with `start: latest` from the table's first row."""
+        starts: Starts = {}
+        skips = {}
+        for partition, (low, high) in marks.items():
+            tally = tallies.get(partition)
+            first = tally.first if tally and self.source.start == "latest" else 0
+            if tally is None or tally.position is None or first is None or tally.position > high:
+                skips[partition] = high
+            else:
+                starts[partition] = max(low, Position(int(first)))
+        return starts, skips
+
+    def forgetful(self) -> set[str]:
+        """The compacted topics."""
+        return forgetful_topics(self._properties, self.source.topics)
+
+    @property
+    def _properties(self) -> dict[str, Any]:
+        return kafka.properties(self.config)
+
+    def _bounded(self, window: Window, *, want_headers: bool = False) -> "BoundedKafkaSource":
+        from consumers.kafka.replay import BoundedKafkaSource
+
+        return BoundedKafkaSource(
+            self._properties,
+            self.source.topics,
+            group_of(self.config, self.name),
+            window,
+            budget=int(self.config.batching.memory),
+            want_headers=want_headers,
+        )
+
+    def _beyond(self, positions: Positions, marks: Marks, grace: float) -> Beyond:
+        since = self.clock.now() - timedelta(seconds=grace)
+        wrong = misplaced(positions, marks)
+        findings = [(kind, str(partition), detail) for partition, kind, detail in wrong]
+        at = {**positions, **{p: marks[p][1] for p, *_ in wrong if p in marks}}
+        try:
+            behind = self.unread(at, since) if marks else {}
+        except RecordsExpired as error:
+            return Beyond([*findings, ("expired", self.name, error.message)])
+        except TopicRecreated as error:
+            return Beyond([*findings, ("recreated", self.name, error.message)])
+        findings += [("behind", str(p), late(str(n), grace)) for p, n in behind.items()]
+        lags = {p: lag(at.get(p), low, high) for p, (low, high) in marks.items()}
+        return Beyond(findings, {p: n for p, n in lags.items() if n and p not in behind})
+
+    def _unknown(self, error: PinpipError) -> dict[str, str]:
+        return {", ".join(self.source.topics): f"{error.message}: {UNREAD}"}
+
+
+def group_of(config: Config, name: str) -> str:
+    """The consumer group of a Kafka pipeline."""
+    source = config.pipeline(name).source
+    own = source.group if isinstance(source, settings.KafkaSource) else None
+    return own or f"pinpip-{config.id}-{name}"
+
+
+def misplaced(positions: Positions, marks: Marks) -> list[tuple[Partition, str, str]]:
+    """Positions that the source cannot have: (partition, kind of finding, what is wrong).
+
+    A table may be behind or at the end; never beyond it, nor before the first offset: then
+    records expired unread. Kafka takes no partition away from a topic.
+    """
+    found = []
+    topics = {p.source for p in marks}
+    for partition, position in positions.items():
+        if partition in marks and position is not None:
+            low, high = marks[partition]
+            error = outside(partition, position.number, low.number, high.number)
+            if error is not None:
+                kind = "expired" if isinstance(error, RecordsExpired) else "position"
+                found.append((partition, kind, str(error).partition("\n")[0]))
+        elif partition not in marks and partition.source in topics:
+            gone = f"topic {partition.source} has no partition {partition.id}: it was re-created"
+            found.append((partition, "position", gone))
+    return found
+
+
+def lacking(
+    stretch: Stretch,
+    lows: Mapping[Partition, int],
+    begun: Mapping[Partition, int],
+    held: Positions,
+) -> list[Row]:
+    """The partitions that lack asked offsets: partition, first_offset there is, expired.
+
+    `expired` is None where it is not known: offsets do not say what their timestamps were, nor what
+    an earlier run of the replay read, which was at `held`. `begun`: where reading began, by offset
+    or timestamp; a range of time that begins behind the first record lacks nothing. A replay
+    without bounds asks for what there is.
+    """
+    if stretch.unbounded:
+        return []
+    rows = []
+    for partition, low in sorted(lows.items()):
+        last = low if stretch.last is None else min(low, stretch.last)
+        expired = last - (stretch.first or 0)
+        if expired > 0 and not (stretch.since and begun.get(partition, low) > low):
+            timed = stretch.since is not None or stretch.until is not None
+            known = not timed and held.get(partition) is None
+            row = {"partition": str(partition), "first_offset": low}
+            rows.append(row | {"expired": expired if known else None})
+    return rows
+
+
+def refuse_expired(stretch: Stretch, lows: Mapping[Partition, int], held: Positions) -> None:
+    """Raise RecordsExpired for a first offset that is gone and that the table does not hold."""
+    first = stretch.first
+    if first is None:
+        return
+    wanted = {p: max(first, at.number if (at := held.get(p)) else 0) for p in lows}
+    last = max(lows.values()) if stretch.last is None else stretch.last
+    gone = {p: min(low, last) - wanted[p] for p, low in lows.items()}
+    each = [f"{n} of {p} before {lows[p]}" for p, n in sorted(gone.items()) if n > 0]
+    if each:
+        raise RecordsExpired(
+            f"asked offsets are gone from the topic: {', '.join(each)}",
+            f"replay into a new table with --from-offset {max(lows.values())}, or without"
+            " --from-offset: that begins at the first offset there is and names what is gone",
+        )
+
+
+def _total(stretch: Stretch, marks: Marks) -> int:
+    """How many offsets the stretch has."""
+    first, last = stretch.first or 0, stretch.last
+    spans = [
+        (max(low.number, first), high.number if last is None else min(high.number, last))
+        for low, high in marks.values()
+    ]
+    return sum(max(0, high - low) for low, high in spans)
+
+
+def _absent(topics: Sequence[str], marks: Marks) -> list[str]:
+    """The names and patterns of which the cluster has no topic."""
+    there = {partition.source for partition in marks}
+    return [name for name in topics if not any(matches(name, topic) for topic in there)]

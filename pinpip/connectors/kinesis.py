@@ -1,0 +1,197 @@
+"""The stream of a pipeline: live, bounded, and what its shards hold beyond the tables."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from consumers.kinesis import faults
+from consumers.kinesis.calls import CLIENT_CONFIG
+from consumers.kinesis.ends import End, ends_beyond, epoch_now
+from consumers.kinesis.life import created, milliseconds
+from consumers.kinesis.shards import list_shards
+from consumers.kinesis.source import KinesisSource
+from consumers.kinesis.window import Window
+from core import aws
+from core import config as settings
+from core.batch import KINESIS, Partition, Position, Positions
+from core.clock import Clock
+from core.config import Config
+from core.errors import ConfigError, SourceError, TopicRecreated
+from core.retry import Outage
+from pinpip.connectors.protocol import (
+    UNREAD,
+    Beyond,
+    Marked,
+    Marks,
+    Replay,
+    Row,
+    Starts,
+    Stretch,
+    late,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
+
+    from audit.snapshot import Snapshot
+    from audit.verify import Tally
+
+
+@dataclass(frozen=True)
+class KinesisConnector:
+    """A `pinpip.connectors.protocol.Connector` of one stream, which has no offsets."""
+
+    config: Config
+    name: str
+    source: settings.KinesisSource
+    clock: Clock
+    coordinates = KINESIS
+
+    @property
+    def described(self) -> str:
+        """The stream and its region."""
+        return f"Kinesis {self.source.stream} in {aws.region(self.config.aws)}"
+
+    def live(self, outage: Outage, accepted: Mapping[Partition, int] | None) -> KinesisSource:
+        """All shards, from where the sinks are; `accepted` only says whether a gap is."""
+        return KinesisSource(
+            _client(self.config),
+            self.source.stream,
+            clock=self.clock,
+            start=self.source.start,
+            memory=self._memory,
+            outage=outage,
+            accept_gap=accepted is not None,
+        )
+
+    def bounded(self) -> KinesisSource:
+        """What has arrived by now."""
+        return self._bounded(Window())
+
+    def replay(
+        self, stretch: Stretch, held: Callable[[Collection[Partition]], Positions]
+    ) -> Replay:
+        """The records that arrived in the range of time; ConfigError for a range of offsets."""
+        if stretch.first is not None or stretch.last is not None:
+            raise ConfigError("Kinesis has no offsets", "use --from-time and --until-time")
+        source = self._bounded(Window(stretch.since, stretch.until))
+        config, stream = self.config, self.source.stream
+        return Replay(source, None, lambda: lacking(config, stream, stretch, self.clock.now()))
+
+    def marks(self) -> Marks:
+        """None."""
+        return {}
+
+    def marked(self, *, must: bool) -> Marked:
+        """None."""
+        return Marked()
+
+    def first_offsets(self) -> dict[Partition, int]:
+        """None."""
+        return {}
+
+    def ends(self) -> dict[Partition, Position | None]:
+        """The shards; SourceError when they cannot be listed."""
+        stream = self.source.stream
+        try:
+            shards = list_shards(_client(self.config), stream)
+        except (BotoCoreError, ClientError) as error:
+            raise faults.explain(error, f"stream {stream}") from error
+        return {Partition(stream, shard): None for shard in shards}
+
+    def epochs(self, ends: Positions) -> dict[str, int | None]:
+        """When the stream was created, in milliseconds."""
+        try:
+            return {self.source.stream: created(_client(self.config), self.source.stream)}
+        except (BotoCoreError, ClientError):
+            return {self.source.stream: None}
+
+    def beyond(self, positions: Positions, marks: Marks, grace: float, table: "Snapshot") -> Beyond:
+        """What the shards hold beyond their positions, and the stream's identity."""
+        client, stream = _client(self.config), self.source.stream
+        since = self.clock.now() - timedelta(seconds=grace)
+        latest = self.source.start == "latest"
+        try:
+            found = ends_beyond(
+                client, stream, positions, since, self.clock, _tips(table), latest=latest
+            )
+        except TopicRecreated as error:
+            return Beyond([("recreated", self.name, error.message)])
+        except SourceError as error:
+            return Beyond(unknown={stream: f"{error.message}: {UNREAD}"})
+        beyond = _of_shards(found, grace)
+        beyond.epochs[stream] = epoch_now(client, stream, self.clock)
+        return beyond
+
+    def reach(
+        self, tallies: "Mapping[Partition, Tally]", marks: Marks
+    ) -> tuple[Starts, dict[Partition, Position]]:
+        """Every shard of the tables, from the first record that it still has."""
+        return dict.fromkeys(tallies), {}
+
+    def forgetful(self) -> set[str]:
+        """None: a stream is not compacted."""
+        return set()
+
+    @property
+    def _memory(self) -> int:
+        return int(self.config.batching.memory) // 4
+
+    def _bounded(self, window: Window) -> KinesisSource:
+        return KinesisSource(
+            _client(self.config),
+            self.source.stream,
+            clock=self.clock,
+            memory=self._memory,
+            window=window,
+        )
+
+
+def lacking(config: Config, stream: str, stretch: Stretch, now: datetime) -> list[Row]:
+    """The stream, if the range begins before the oldest record that it can have: nobody knows."""
+    if stretch.unbounded:
+        return []
+    unknown: list[Row] = [{"partition": stream, "first_offset": None, "expired": None}]
+    client = _client(config)
+    try:
+        told = client.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
+    except (BotoCoreError, ClientError):
+        return unknown
+    kept = now - timedelta(hours=told["RetentionPeriodHours"])
+    younger = told["StreamCreationTimestamp"] > kept
+    return [] if younger or (stretch.since is not None and stretch.since >= kept) else unknown
+
+
+def _client(config: Config) -> "KinesisClient":
+    client: KinesisClient = aws.client(config.aws, "kinesis", CLIENT_CONFIG)
+    return client
+
+
+def _tips(table: "Snapshot") -> Callable[[Partition], int | None]:
+    """When each shard was last read to its end; in tables of before the last commit stands for it.
+
+    In milliseconds; None: the table does not say.
+    """
+    at = table.committed_at
+    committed = None if at is None else milliseconds(at)
+
+    def tip(partition: Partition) -> int | None:
+        told = table.tip(partition)
+        return committed if told is None else told
+
+    return tip
+
+
+def _of_shards(shards: Mapping[Partition, End], grace: float) -> Beyond:
+    wrong = [("position", str(p), end.wrong) for p, end in shards.items() if end.wrong]
+    behind = [
+        ("behind", str(p), late(f"at least {end.unread}", grace))
+        for p, end in shards.items()
+        if end.unread
+    ]
+    waiting = {p: end.young for p, end in shards.items() if end.young and not end.unread}
+    doubts = {str(p): end.doubt for p, end in shards.items() if end.doubt}
+    return Beyond([*wrong, *behind], waiting, doubts)

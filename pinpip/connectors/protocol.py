@@ -1,0 +1,184 @@
+"""What a pipeline, verify, status and replay ask of a source, whichever system holds it."""
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from core.batch import Coordinates, Partition, Position, Positions
+from core.protocols import Source
+from core.retry import Outage
+
+if TYPE_CHECKING:
+    from audit.snapshot import Snapshot
+    from audit.verify import Tally
+
+UNREAD = "whether it holds unread records"
+Marks = Mapping[Partition, tuple[Position, Position]]
+Starts = dict[Partition, Position | None]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What is to be replayed: of Kafka by offsets or timestamps, of Kinesis by arrival."""
+
+    first: int | None
+    last: int | None
+    since: datetime | None
+    until: datetime | None
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether it is all that the source holds now."""
+        return (self.first, self.last, self.since, self.until) == (None, None, None, None)
+
+    @property
+    def label(self) -> str:
+        """A name for positions: two stretches never share a table's."""
+        if self.unbounded:
+            return "all"
+        bounds = (self.first, self.last, self.since, self.until)
+        return hashlib.sha256(repr(bounds).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A bounded source over a `Stretch`.
+
+    `total`: how many records it has at most; None: the system does not tell. `lacking`: the
+    partitions of which retention took records of the stretch, as rows (partition, first_offset,
+    expired; None: not known); call it after the source has been read.
+    """
+
+    source: Source
+    total: int | None
+    lacking: Callable[[], list[Row]]
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Where the source's partitions begin and end (Kafka), and what is held back beyond that.
+
+    `held_back`: offsets behind a transaction that is still open. `unknown`: why it is not known.
+    """
+
+    marks: Marks = field(default_factory=dict)
+    held_back: Mapping[Partition, int] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> dict[str, int | None]:
+        """The identity of each topic that answered, None where it has none."""
+        return {p.source: high.epoch for p, (_, high) in self.marks.items()}
+
+
+@dataclass
+class Beyond:
+    """Records that the tables do not hold: `findings` are (kind, where, detail).
+
+    `waiting`: unread offsets or records, none of them for too long. `unknown`: by what it concerns.
+    `epochs`: the identity of a stream that answered, None where it is not told.
+    """
+
+    findings: list[tuple[str, str, str]] = field(default_factory=list)
+    waiting: dict[Partition, int] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+    epochs: dict[str, int | None] = field(default_factory=dict)
+
+
+class Connector(Protocol):
+    """The source of one pipeline: the one object that knows which system holds it.
+
+    Unless a method says otherwise it raises SourceError when the source cannot be read as
+    configured, and TransientError when it does not respond.
+    """
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """How the source names a record."""
+        ...
+
+    @property
+    def described(self) -> str:
+        """The source in words, for `config check`."""
+        ...
+
+    def live(self, outage: Outage, accepted: Mapping[Partition, int] | None) -> Source:
+        """The source that the pipeline consumes; `outage` hears of its faults.
+
+        `accepted`: the first offsets before which the operator accepts that records expired; None:
+        nothing is accepted. A stream has no offsets: there only None matters.
+        """
+        ...
+
+    def bounded(self) -> Source:
+        """All that the source holds now, read beside the live consumer."""
+        ...
+
+    def replay(
+        self, stretch: Stretch, held: Callable[[Collection[Partition]], Positions]
+    ) -> Replay:
+        """The records of `stretch`; `held`: where an earlier run of the same replay was.
+
+        Raises RecordsExpired when the first offset that is still wanted is gone, ConfigError for a
+        bound that the system does not have.
+        """
+        ...
+
+    def marks(self) -> Marks:
+        """The first offset and the end of each partition; empty: the system has no offsets.
+
+        The end is the last stable offset: transactions that are still open lie beyond it.
+        """
+        ...
+
+    def marked(self, *, must: bool) -> Marked:
+        """The marks, and the offsets that open transactions hold back.
+
+        A source that does not respond is an unknown, or with `must` its error.
+        """
+        ...
+
+    def first_offsets(self) -> dict[Partition, int]:
+        """The first offset that each partition has now; empty: the system has no offsets."""
+        ...
+
+    def ends(self) -> dict[Partition, Position | None]:
+        """All partitions and where they end now; None: the system does not tell."""
+        ...
+
+    def epochs(self, ends: Positions) -> dict[str, int | None]:
+        """The epoch of each topic or stream now; None: it is not told. `ends` as of `ends()`."""
+        ...
+
+    def beyond(self, positions: Positions, marks: Marks, grace: float, table: "Snapshot") -> Beyond:
+        """What lies beyond the `positions` of `table`; older than `grace` seconds is a finding.
+
+        `marks` as of `marks()`. A source that does not respond is an unknown.
+        """
+        ...
+
+    def reach(
+        self, tallies: "Mapping[Partition, Tally]", marks: Marks
+    ) -> tuple[Starts, dict[Partition, Position]]:
+        """From where the source can be compared with the tables, by partition.
+
+        The others cannot be compared; the second mapping says from where those may be read.
+        """
+        ...
+
+    def forgetful(self) -> set[str]:
+        """The topics or streams whose records may vanish one by one (compacted topics)."""
+        ...
+
+
+def lag(position: Position | None, low: Position, high: Position) -> int:
+    """Offsets that can still be read from `position` on; None: from the first one there is."""
+    return max(0, high.number - max(low, position or low).number)
+
+
+def late(records: str, grace: float) -> str:
+    """What is wrong with records that nobody has read in time."""
+    return f"{records} records older than {grace:g} s are not in the table: is its consumer up?"
