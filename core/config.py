@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -154,14 +154,11 @@ class KafkaSource(Model):
     start: Literal["earliest", "latest"] = "earliest"
     tombstones: Literal["quarantine", "drop"] = "quarantine"
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The topics and the patterns."""
-        return self.topics
+    streams: ClassVar[tuple[str, ...]] = ()
 
     @property
-    def plain(self) -> tuple[str, ...]:
-        """The names that are no patterns."""
+    def plain_topics(self) -> tuple[str, ...]:
+        """The topics that are named, not matched by a pattern."""
         return tuple(name for name in self.topics if not names.is_pattern(name))
 
     @property
@@ -175,21 +172,14 @@ class KinesisSource(Model):
 
     stream: str
     start: Literal["trim_horizon", "latest"] = "trim_horizon"
+    topics: ClassVar[tuple[str, ...]] = ()
+    plain_topics: ClassVar[tuple[str, ...]] = ()
+    drops_tombstones: ClassVar[bool] = False  # a record of a stream always has a value
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The stream."""
+    def streams(self) -> tuple[str, ...]:
+        """The one stream."""
         return (self.stream,)
-
-    @property
-    def plain(self) -> tuple[str, ...]:
-        """The stream: its name is never a pattern."""
-        return (self.stream,)
-
-    @property
-    def drops_tombstones(self) -> bool:
-        """Never: a record of a stream always has a value."""
-        return False
 
 
 class DeltaSink(Model):
@@ -245,6 +235,11 @@ class Pipeline(Model):
         return next(s.delta for s in self.sinks if isinstance(s, DeltaSink))
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The topics, patterns or streams of the source."""
+        return (*self.source.topics, *self.source.streams)
+
+    @property
     def keeps_raw(self) -> bool:
         """Whether an archive keeps the records as they came, headers included."""
         return any(s.stage == "raw" for s in self.sinks if isinstance(s, ParquetSink))
@@ -252,7 +247,7 @@ class Pipeline(Model):
     def places(self, lake: Lake) -> list[str]:
         """List what only this pipeline may write: its tables, and its archives' folders."""
         table = _one_name(lake.uri(self.table))
-        names = sorted({*self.source.names})
+        names = sorted({*self.reads})
         roots = [_one_name(s.parquet) for s in self.sinks if isinstance(s, ParquetSink)]
         return [table, f"{table}_quarantine", *(f"{r}/{name}" for r in roots for name in names)]
 

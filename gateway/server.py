@@ -11,7 +11,7 @@ from botocore.config import Config as BotoConfig
 from starlette.applications import Starlette
 
 from core import aws, kafka
-from core.config import Aws, Config, Gateway, KafkaSource
+from core.config import Aws, Config, Gateway
 from core.errors import FatalError
 from gateway.app import create_app
 from gateway.http.connection import PROBES, ConnectionLimit, HttpConnection
@@ -52,8 +52,7 @@ def serve(config: Config, ready: Callable[[], None]) -> None:
 
 def served_topics(config: Config) -> Collection[str]:
     """Return the topics that the pipelines read: they are known before their first record."""
-    sources = [pipeline.source for pipeline in config.pipelines.values()]
-    return {topic for s in sources if isinstance(s, KafkaSource) for topic in s.plain}
+    return {topic for p in config.pipelines.values() for topic in p.source.plain_topics}
 
 
 def kinesis_client(own: Aws) -> "KinesisClient":

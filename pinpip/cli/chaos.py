@@ -104,10 +104,8 @@ def _loaded(path: Path) -> "Config":
 
 def _first(config: "Config") -> str:
     """The first pipeline that reads Kafka."""
-    from core.config import KafkaSource
-
     for name, pipeline in config.pipelines.items():
-        if isinstance(pipeline.source, KafkaSource):
+        if pipeline.source.topics:
             return name
     raise ConfigError("no pipeline of config.yaml reads Kafka", "chaos is for Kafka pipelines")
 
@@ -117,11 +115,10 @@ def _ground(
     config: "Config", name: str, kafka: Kafka, payloads: Path | None, consumers: int, rate: int
 ) -> "Iterator[Ground]":
     """What the rounds share, a broker of their own among it unless config.yaml's is wanted."""
-    from core.config import KafkaSource
     from pinpip.chaos.content import content_of
     from pinpip.chaos.stage import Ground
 
-    if not isinstance(config.pipeline(name).source, KafkaSource):
+    if not config.pipeline(name).source.topics:
         raise ConfigError(f"pipeline {name} reads no Kafka", "name one that does")
     content = content_of(config, name, payloads)
     with _broker(config, kafka) as (properties, broker):

@@ -133,7 +133,7 @@ def _send(config: "Config", events: int, bad: float) -> "Summary":
 def _acknowledged(config: "Config", summary: "Summary") -> dict[str, int]:
     """How many records the gateway acknowledged for each pipeline."""
     return {
-        name: sum(map(summary.stored, pipeline.source.names))
+        name: sum(map(summary.stored, pipeline.reads))
         for name, pipeline in config.pipelines.items()
     }
 

@@ -11,6 +11,7 @@ from audit.snapshot import Snapshot
 from audit.verify import snapshots
 from core.batch import Coordinates, Partition, Position, Stretch
 from core.config import Config
+from core.topics import is_pattern
 from pinpip import pipelines
 from pinpip.cli.shared import show
 from sinks.delta.ledger import CommitRange, Entry, LedgerCommit
@@ -140,13 +141,13 @@ def _parsed(
 
 
 def _only_source(config: Config, name: str) -> str:
-    source = config.pipeline(name).source
-    if len(source.names) > 1 or not source.plain:
+    sources = config.pipeline(name).reads
+    if len(sources) > 1 or is_pattern(sources[0]):
         raise typer.BadParameter(
             f"{name} reads several topics: write TOPIC/PARTITION:OFFSET",
             param_hint="--offset",
         )
-    return source.names[0]
+    return sources[0]
 
 
 def _outcome(found: Location, record: Stretch, quarantine: str, unsure: int) -> str:

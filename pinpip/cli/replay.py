@@ -43,7 +43,8 @@ def replay(
     expired: how many of the asked offsets retention has taken; -: not known.
     Example: pinpip replay pin --into pin_again --from-time 2026-01-01
     """
-    from pinpip.connectors.protocol import Stretch
+    tune_allocators()
+    from pinpip.connectors.protocol import Stretch  # polars comes with it: the allocators first
 
     config = settings_of(context).config()
     stretch = Stretch(from_offset, until_offset, utc(from_time), utc(until_time))
@@ -60,7 +61,6 @@ def run(
     config: "Config", name: str, into: str, stretch: "Stretch", *, as_json: bool = False
 ) -> None:
     """Fill the table with a progress bar, through the loop and sinks of the live pipeline."""
-    tune_allocators()
     from consumers.engine.loop import Loop
     from core.clock import SystemClock
     from pinpip import pipelines

@@ -62,7 +62,7 @@ class KafkaConnector:
         topics = KafkaSource(
             self._properties,
             self.source.topics,
-            group_of(self.config, self.name),
+            self._group,
             budget=int(self.config.batching.memory),
             start=self.source.start,
             outage=outage,
@@ -123,8 +123,8 @@ class KafkaConnector:
 
         An upper bound of how many, as offsets have gaps.
         """
-        group = group_of(self.config, self.name)
-        return unread_since(self._properties, self.source.topics, group, positions, older_than)
+        topics = self.source.topics
+        return unread_since(self._properties, topics, self._group, positions, older_than)
 
     def beyond(self, positions: Positions, marks: Marks, grace: float, table: "Snapshot") -> Beyond:
         """The offsets beyond the positions, and positions that the topics cannot have."""
@@ -153,6 +153,10 @@ class KafkaConnector:
         return forgetful_topics(self._properties, self.source.topics)
 
     @property
+    def _group(self) -> str:
+        return group_of(self.config, self.name, self.source)
+
+    @property
     def _properties(self) -> dict[str, Any]:
         return kafka.properties(self.config)
 
@@ -162,7 +166,7 @@ class KafkaConnector:
         return BoundedKafkaSource(
             self._properties,
             self.source.topics,
-            group_of(self.config, self.name),
+            self._group,
             window,
             budget=int(self.config.batching.memory),
             want_headers=want_headers,
@@ -187,11 +191,9 @@ class KafkaConnector:
         return {", ".join(self.source.topics): f"{error.message}: {UNREAD}"}
 
 
-def group_of(config: Config, name: str) -> str:
-    """The consumer group of a Kafka pipeline."""
-    source = config.pipeline(name).source
-    own = source.group if isinstance(source, settings.KafkaSource) else None
-    return own or f"pinpip-{config.id}-{name}"
+def group_of(config: Config, name: str, source: settings.KafkaSource) -> str:
+    """The consumer group of the Kafka pipeline `name`."""
+    return source.group or f"pinpip-{config.id}-{name}"
 
 
 def misplaced(positions: Positions, marks: Marks) -> list[tuple[Partition, str, str]]:

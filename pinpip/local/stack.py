@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from core import aws
 from core.clock import Clock
-from core.config import Aws, Config, Gateway, KafkaSource, KinesisSource, ParquetSink
+from core.config import Aws, Config, Gateway, ParquetSink
 from core.errors import ConfigError, FatalError
 from pinpip.folders import writing
 from pinpip.local.embedded import PARTITIONS, embedded_aws, embedded_kafka
@@ -89,8 +89,7 @@ def _announced(stack: Stack, state: Path) -> Iterator[None]:
 def _create_topics(config: Config, bootstrap: str, *, real: bool) -> None:
     """All topics; the mock cluster makes one when it is asked for it."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
-    sources = [p.source for p in config.pipelines.values() if isinstance(p.source, KafkaSource)]
-    topics = {topic for source in sources for topic in source.plain}
+    topics = {topic for p in config.pipelines.values() for topic in p.source.plain_topics}
     if not real:
         for topic in topics:
             admin.list_topics(topic, timeout=10)
@@ -108,8 +107,8 @@ def _create_in_aws(config: Config, endpoint: str) -> None:
     own = Aws.model_validate({"region": config.aws.region, "endpoint_url": endpoint, **keys})
     kinesis, s3 = (aws.client(own, name, BotoConfig()) for name in ("kinesis", "s3"))
     for pipeline in config.pipelines.values():
-        if isinstance(pipeline.source, KinesisSource):
-            kinesis.create_stream(StreamName=pipeline.source.stream, ShardCount=SHARDS)
+        for stream in pipeline.source.streams:
+            kinesis.create_stream(StreamName=stream, ShardCount=SHARDS)
     for bucket in _buckets(config):
         s3.create_bucket(Bucket=bucket)
 

@@ -69,7 +69,7 @@ def replayed(home: Home, into: str, *bounds: str) -> None:
 
 def topic_of(home: Home) -> str:
     """Return the topic of the pipeline."""
-    [topic] = home.config.pipeline("user").source.topics  # type: ignore[union-attr]  # it is Kafka
+    [topic] = home.config.pipeline("user").source.topics
     return str(topic)
 
 

@@ -69,7 +69,7 @@ def home(broker: Broker, tmp_path: Path) -> Home:
 def test_a_batch_runs_through_few_files_from_the_poll_to_the_commit(
     home: Home, broker: Broker
 ) -> None:
-    [topic] = home.config.pipeline("user").source.topics  # type: ignore[union-attr]
+    [topic] = home.config.pipeline("user").source.topics
     with executed_files() as files:
         watcher = Watcher(files)
         with consuming(home, faults=watcher):

@@ -56,7 +56,7 @@ def kinds(tree: dict[str, Any]) -> set[str]:
 
 def topic_of(home: Home) -> str:
     """Return the topic of the pipeline."""
-    [topic] = home.config.pipeline("user").source.topics  # type: ignore[union-attr]  # it is Kafka
+    [topic] = home.config.pipeline("user").source.topics
     return str(topic)
 
 

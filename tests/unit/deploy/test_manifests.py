@@ -86,7 +86,7 @@ def test_the_scalers_watch_the_groups_and_topics_of_the_kafka_pipelines(
         group, topic = (own[metadata[f"{key}FromEnv"]] for key in ("consumerGroup", "topic"))
         scaled[own["PIPELINE"]] = (group, (topic,))
     assert scaled == {
-        name: (group_of(shipped, name), pipeline.source.topics)
+        name: (group_of(shipped, name, pipeline.source), pipeline.source.topics)
         for name, pipeline in shipped.pipelines.items()
         if isinstance(pipeline.source, KafkaSource)
     }

@@ -131,7 +131,8 @@ def test_the_alarm_on_lag_watches_the_groups_and_topics_of_the_pipelines(shipped
     for name in names:
         source = shipped.pipelines[name].source
         assert isinstance(source, KafkaSource)
-        assert watched["Consumer Group"].replace("${Pipeline}", name) == group_of(shipped, name)
+        group = watched["Consumer Group"].replace("${Pipeline}", name)
+        assert group == group_of(shipped, name, source)
         assert (watched["Topic"].replace("${Pipeline}", name),) == source.topics
 
 
