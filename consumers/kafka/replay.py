@@ -15,7 +15,7 @@ from consumers.kafka.ends import partitions_of
 from consumers.kafka.offsets import Ends, ends_now
 from consumers.kafka.reader import Reader
 from consumers.kafka.source import BUDGET, CHUNK
-from consumers.kafka.window import Window
+from consumers.window import Window
 from core.batch import KAFKA, Partition, Position, Positions, Records, Span
 from core.clock import SystemClock
 from core.errors import SourceError

@@ -12,7 +12,7 @@ from typing import Literal
 from consumers.kinesis.life import milliseconds
 from consumers.kinesis.shard import Begin
 from consumers.kinesis.shards import Shard
-from consumers.kinesis.window import Window
+from consumers.window import Window
 from core.batch import Partition
 from core.origins import Start
 from core.topic_id import Known

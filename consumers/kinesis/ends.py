@@ -20,7 +20,7 @@ from consumers.kinesis.life import StreamLife, created
 from consumers.kinesis.shard import Begin, Cursor, Response, get_records
 from consumers.kinesis.shards import Shard, list_shards
 from consumers.kinesis.tips import may_have_expired
-from consumers.kinesis.window import SKEW
+from consumers.window import SKEW
 from consumers.window import TIME as ARRIVAL
 from core.batch import KINESIS, READ_TO_END, Partition, Positions
 from core.clock import Clock

@@ -19,7 +19,7 @@ from consumers.kinesis.life import FRESH, StreamLife
 from consumers.kinesis.shard import Cursor, Response, noted
 from consumers.kinesis.shards import Ownership, Shard, every_shard, listed_at, readable
 from consumers.kinesis.tips import Tips
-from consumers.kinesis.window import Window
+from consumers.window import Window
 from core.batch import KINESIS, Partition, Position, Positions, Records, Span, merge
 from core.clock import Clock
 from core.origins import Start

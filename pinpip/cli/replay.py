@@ -1,5 +1,6 @@
 """`pinpip replay`: a stretch of a source again, into a table of its own."""
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from consumers.engine.loop import Loop
+    from consumers.window import Window
     from core.batch import Batch, Partition, Positions
     from core.config import Config
-    from pinpip.connectors.protocol import Row, Stretch
+    from pinpip.connectors.protocol import Row
     from sinks.delta.target import Tables
 
 
@@ -44,12 +46,12 @@ def replay(
     Example: pinpip replay pin --into pin_again --from-time 2026-01-01
     """
     tune_allocators()
-    from pinpip.connectors.protocol import Stretch  # polars comes with it: the allocators first
+    from consumers.window import Window  # polars comes with it: the allocators first
 
     config = settings_of(context).config()
-    stretch = Stretch(from_offset, until_offset, utc(from_time), utc(until_time))
+    window = Window(from_offset, until_offset, utc(from_time), utc(until_time))
     try:
-        run(config, pipeline, into, stretch, as_json=as_json)
+        run(config, pipeline, into, window, as_json=as_json)
     except PositionLost as error:
         raise FatalError(
             f"{into} already holds rows that this replay did not write: {error.message}",
@@ -57,9 +59,7 @@ def replay(
         ) from error
 
 
-def run(
-    config: "Config", name: str, into: str, stretch: "Stretch", *, as_json: bool = False
-) -> None:
+def run(config: "Config", name: str, into: str, window: "Window", *, as_json: bool = False) -> None:
     """Fill the table with a progress bar, through the loop and sinks of the live pipeline."""
     from consumers.engine.loop import Loop
     from core.clock import SystemClock
@@ -70,17 +70,25 @@ def run(
     connector = connector_of(config, name, clock)
     uri = config.lake.uri(into.rstrip("/"))
     _refuse_live(config, into, uri)
-    app = f"pinpip/replay-{name}/{stretch.label}"
+    app = f"pinpip/replay-{name}/{_label(window)}"
     tables = pipelines.tables_at(config, uri, connector.coordinates, app)
     process = pipelines.process_of(config.pipeline(name), keep_values=False)
     sinks = pipelines.delta_sinks(config, tables, process, clock)
-    again = connector.replay(stretch, partial(_held, tables))
+    again = connector.replay(window, partial(_held, tables))
     loop = partial(Loop, again.source, process, sinks, pipelines.limits_of(config), clock)
     written = _fill(loop, name, into, again.total, quiet=as_json)
     done = again.source.exhausted
     _tell({"table": uri, **written}, again.lacking() if done else [], as_json=as_json)
     if not done:
         raise _stopped(into)
+
+
+def _label(window: "Window") -> str:
+    """A name for positions: two windows never share a table's."""
+    if window.is_unbounded:
+        return "all"
+    bounds = (window.first, window.last, window.since, window.until)
+    return hashlib.sha256(repr(bounds).encode()).hexdigest()[:12]
 
 
 def _fill(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from consumers.kafka.ends import end_positions, forgetful_topics, high_watermarks, unread_since
 from consumers.kafka.offsets import outside
-from consumers.kafka.window import Window
+from consumers.window import Window
 from core import config as settings
 from core import kafka
 from core.batch import KAFKA, Partition, Position, Positions
@@ -24,7 +24,6 @@ from pinpip.connectors.protocol import (
     Replay,
     Row,
     Starts,
-    Stretch,
     lag,
     late,
 )
@@ -76,17 +75,15 @@ class KafkaConnector:
         keeps_raw = self.config.pipeline(self.name).keeps_raw
         return self._bounded(Window(), want_headers=keeps_raw)
 
-    def replay(
-        self, stretch: Stretch, held: Callable[[Collection[Partition]], Positions]
-    ) -> Replay:
-        """The offsets or timestamps of the stretch; see `refuse_expired`."""
+    def replay(self, window: Window, held: Callable[[Collection[Partition]], Positions]) -> Replay:
+        """The offsets or timestamps of the window; see `refuse_expired`."""
         marks = self.marks()
         lows = {p: low.number for p, (low, _) in marks.items()}
-        at = {} if stretch.unbounded else held(lows)
-        refuse_expired(stretch, lows, at)
-        source = self._bounded(Window(stretch.first, stretch.last, stretch.since, stretch.until))
-        total = _total(stretch, marks)
-        return Replay(source, total, lambda: lacking(stretch, lows, source.begun, at))
+        at = {} if window.is_unbounded else held(lows)
+        refuse_expired(window, lows, at)
+        source = self._bounded(window)
+        total = _total(window, marks)
+        return Replay(source, total, lambda: lacking(window, lows, source.begun, at))
 
     def marks(self) -> Marks:
         """The first offsets and the last stable offsets, with the topics' epochs."""
@@ -218,7 +215,7 @@ def misplaced(positions: Positions, marks: Marks) -> list[tuple[Partition, str, 
 
 
 def lacking(
-    stretch: Stretch,
+    window: Window,
     lows: Mapping[Partition, int],
     begun: Mapping[Partition, int],
     held: Positions,
@@ -230,27 +227,26 @@ def lacking(
     or timestamp; a range of time that begins behind the first record lacks nothing. A replay
     without bounds asks for what there is.
     """
-    if stretch.unbounded:
+    if window.is_unbounded:
         return []
     rows = []
     for partition, low in sorted(lows.items()):
-        last = low if stretch.last is None else min(low, stretch.last)
-        expired = last - (stretch.first or 0)
-        if expired > 0 and not (stretch.since and begun.get(partition, low) > low):
-            timed = stretch.since is not None or stretch.until is not None
-            known = not timed and held.get(partition) is None
+        last = low if window.last is None else min(low, window.last)
+        expired = last - (window.first or 0)
+        if expired > 0 and not (window.since and begun.get(partition, low) > low):
+            known = not window.is_timed and held.get(partition) is None
             row = {"partition": str(partition), "first_offset": low}
             rows.append(row | {"expired": expired if known else None})
     return rows
 
 
-def refuse_expired(stretch: Stretch, lows: Mapping[Partition, int], held: Positions) -> None:
+def refuse_expired(window: Window, lows: Mapping[Partition, int], held: Positions) -> None:
     """Raise RecordsExpired for a first offset that is gone and that the table does not hold."""
-    first = stretch.first
+    first = window.first
     if first is None:
         return
     wanted = {p: max(first, at.number if (at := held.get(p)) else 0) for p in lows}
-    last = max(lows.values()) if stretch.last is None else stretch.last
+    last = max(lows.values()) if window.last is None else window.last
     gone = {p: min(low, last) - wanted[p] for p, low in lows.items()}
     each = [f"{n} of {p} before {lows[p]}" for p, n in sorted(gone.items()) if n > 0]
     if each:
@@ -261,9 +257,9 @@ def refuse_expired(stretch: Stretch, lows: Mapping[Partition, int], held: Positi
         )
 
 
-def _total(stretch: Stretch, marks: Marks) -> int:
-    """How many offsets the stretch has."""
-    first, last = stretch.first or 0, stretch.last
+def _total(window: Window, marks: Marks) -> int:
+    """How many offsets the window has."""
+    first, last = window.first or 0, window.last
     spans = [
         (max(low.number, first), high.number if last is None else min(high.number, last))
         for low, high in marks.values()

@@ -13,7 +13,7 @@ from consumers.kinesis.ends import End, ends_beyond, epoch_now
 from consumers.kinesis.life import created, milliseconds
 from consumers.kinesis.shards import list_shards
 from consumers.kinesis.source import KinesisSource
-from consumers.kinesis.window import Window
+from consumers.window import Window
 from core import aws
 from core import config as settings
 from core.batch import KINESIS, Partition, Position, Positions
@@ -29,7 +29,6 @@ from pinpip.connectors.protocol import (
     Replay,
     Row,
     Starts,
-    Stretch,
     late,
 )
 
@@ -71,15 +70,13 @@ class KinesisConnector:
         """What has arrived by now."""
         return self._bounded(Window())
 
-    def replay(
-        self, stretch: Stretch, held: Callable[[Collection[Partition]], Positions]
-    ) -> Replay:
+    def replay(self, window: Window, held: Callable[[Collection[Partition]], Positions]) -> Replay:
         """The records that arrived in the range of time; ConfigError for a range of offsets."""
-        if stretch.first is not None or stretch.last is not None:
+        if window.first is not None or window.last is not None:
             raise ConfigError("Kinesis has no offsets", "use --from-time and --until-time")
-        source = self._bounded(Window(stretch.since, stretch.until))
+        source = self._bounded(window)
         config, stream = self.config, self.source.stream
-        return Replay(source, None, lambda: lacking(config, stream, stretch, self.clock.now()))
+        return Replay(source, None, lambda: lacking(config, stream, window, self.clock.now()))
 
     def marks(self) -> Marks:
         """None."""
@@ -150,9 +147,9 @@ class KinesisConnector:
         )
 
 
-def lacking(config: Config, stream: str, stretch: Stretch, now: datetime) -> list[Row]:
+def lacking(config: Config, stream: str, window: Window, now: datetime) -> list[Row]:
     """The stream, if the range begins before the oldest record that it can have: nobody knows."""
-    if stretch.unbounded:
+    if window.is_unbounded:
         return []
     unknown: list[Row] = [{"partition": stream, "first_offset": None, "expired": None}]
     client = _client(config)
@@ -162,7 +159,7 @@ def lacking(config: Config, stream: str, stretch: Stretch, now: datetime) -> lis
         return unknown
     kept = now - timedelta(hours=told["RetentionPeriodHours"])
     younger = told["StreamCreationTimestamp"] > kept
-    return [] if younger or (stretch.since is not None and stretch.since >= kept) else unknown
+    return [] if younger or (window.since is not None and window.since >= kept) else unknown
 
 
 def _client(config: Config) -> "KinesisClient":

@@ -1,11 +1,10 @@
 """What a pipeline, verify, status and replay ask of a source, whichever system holds it."""
 
-import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from consumers.window import Window
 from core.batch import Coordinates, Partition, Position, Positions
 from core.protocols import Source
 from core.retry import Outage
@@ -21,34 +20,11 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """What is to be replayed: of Kafka by offsets or timestamps, of Kinesis by arrival."""
-
-    first: int | None
-    last: int | None
-    since: datetime | None
-    until: datetime | None
-
-    @property
-    def unbounded(self) -> bool:
-        """Whether it is all that the source holds now."""
-        return (self.first, self.last, self.since, self.until) == (None, None, None, None)
-
-    @property
-    def label(self) -> str:
-        """A name for positions: two stretches never share a table's."""
-        if self.unbounded:
-            return "all"
-        bounds = (self.first, self.last, self.since, self.until)
-        return hashlib.sha256(repr(bounds).encode()).hexdigest()[:12]
-
-
-@dataclass(frozen=True)
 class Replay:
-    """A bounded source over a `Stretch`.
+    """A bounded source over a `Window`.
 
     `total`: how many records it has at most; None: the system does not tell. `lacking`: the
-    partitions of which retention took records of the stretch, as rows (partition, first_offset,
+    partitions of which retention took records of the window, as rows (partition, first_offset,
     expired; None: not known); call it after the source has been read.
     """
 
@@ -117,10 +93,8 @@ class Connector(Protocol):
         """All that the source holds now, read beside the live consumer."""
         ...
 
-    def replay(
-        self, stretch: Stretch, held: Callable[[Collection[Partition]], Positions]
-    ) -> Replay:
-        """The records of `stretch`; `held`: where an earlier run of the same replay was.
+    def replay(self, window: Window, held: Callable[[Collection[Partition]], Positions]) -> Replay:
+        """The records of `window`; `held`: where an earlier run of the same replay was.
 
         Raises RecordsExpired when the first offset that is still wanted is gone, ConfigError for a
         bound that the system does not have.

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from consumers.kafka.ends import committed, unread_since
 from consumers.kafka.replay import BoundedKafkaSource
-from consumers.kafka.window import Window
+from consumers.window import Window
 from core.batch import KAFKA, Partition, Position, Records, merge
 from core.errors import RecordsExpired, SourceError
 from tests.contracts.source_contract import (

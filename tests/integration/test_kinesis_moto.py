@@ -11,7 +11,7 @@ from moto import mock_aws
 
 from consumers.kinesis.calls import CLIENT_CONFIG
 from consumers.kinesis.source import KinesisSource
-from consumers.kinesis.window import Window
+from consumers.window import Window
 from core.batch import KINESIS
 from core.clock import SystemClock
 from core.errors import SourceError

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.window import Window
 from core.batch import Partition, Position
 from core.errors import RecordsExpired
 from pinpip.connectors import kafka, kinesis
-from pinpip.connectors.protocol import Stretch
 from tests.e2e.test_replay import trim
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
@@ -111,8 +111,8 @@ def span(
     last: int | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-) -> Stretch:
-    return Stretch(first, last, since, until)
+) -> Window:
+    return Window(first, last, since, until)
 
 
 offsets = st.integers(0, 9)

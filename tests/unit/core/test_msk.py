@@ -17,6 +17,7 @@ from botocore.credentials import CredentialProvider
 from botocore.exceptions import CredentialRetrievalError
 from confluent_kafka.admin import AdminClient
 
+from consumers.window import Window
 from core import kafka, msk
 from core.batch import Partition, Position
 from core.clock import SystemClock
@@ -27,7 +28,6 @@ from gateway.kafka.producer import KafkaProducer, Stored
 from pinpip.cli import replay
 from pinpip.connectors import connector_of
 from pinpip.connectors.kafka import KafkaConnector
-from pinpip.connectors.protocol import Stretch
 from pinpip.local.java import Guard, Kafka
 from pinpip.pipelines import loop_of
 from producers.delivery import Outcome, Outgoing
@@ -279,7 +279,7 @@ def test_records_travel_by_every_client_with_tokens(home: Home) -> None:
     asyncio.run(by_gateway(KafkaProducer(kafka.properties(config)), topic, values[1]))
     with consuming(home):
         until(lambda: home.rows() == len(values), "both rows")
-    replay.run(config, "user", "again", Stretch(None, None, None, None))
+    replay.run(config, "user", "again", Window())
     assert_same_tables(home, "user", "again")
     partition, now = Partition(topic, "0"), datetime.now(UTC)
     connector = connector_of(config, "user")

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.kinesis.window import Window
+from consumers.window import Window
 from core.batch import merge
 from tests.contracts.source_contract import Recorder, ends, opened
 from tests.support.fake_kinesis import FakeClock, FakeKinesis
@@ -53,7 +53,7 @@ def test_a_window_of_time_gives_the_records_that_arrived_in_it(kinesis: FakeKine
         kinesis.put(A, b"%d" % minute)
         kinesis.clock.sleep(60)
     start = kinesis.clock.now() - timedelta(minutes=6)
-    window = Window(start + timedelta(minutes=2), start + timedelta(minutes=4))
+    window = Window(since=start + timedelta(minutes=2), until=start + timedelta(minutes=4))
     assert flat(everything(kinesis, Recorder(), window=window)) == [b"2", b"3"]
 
 
