@@ -25,6 +25,7 @@ from consumers.kafka.client import (
 from consumers.kafka.offsets import ends_now
 from consumers.kafka.reader import Reader
 from consumers.kafka.topic_identity import TopicIds
+from consumers.window import TIME
 from core.batch import Partition, Position, Positions
 from core.clock import SystemClock
 from core.errors import SourceError
@@ -32,7 +33,6 @@ from core.topics import named
 
 _NOBODY = "pinpip-ends"  # a group that is never joined
 _POLL_S = 1.0
-_TIME = "_timestamp"
 _log = structlog.get_logger()
 
 
@@ -141,7 +141,7 @@ def _first_times(reader: Reader, waiting: set[Partition]) -> dict[Partition, dat
             _leave(reader, partition)
             waiting.discard(partition)
             if not records.frame.is_empty():
-                found[partition] = records.frame.item(0, _TIME)
+                found[partition] = records.frame.item(0, TIME)
     if waiting:
         named = ", ".join(map(str, sorted(waiting)))
         raise SourceError(

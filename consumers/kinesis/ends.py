@@ -20,8 +20,7 @@ from consumers.kinesis.life import StreamLife, created
 from consumers.kinesis.shard import Begin, Cursor, Response, get_records
 from consumers.kinesis.shards import Shard, list_shards
 from consumers.kinesis.tips import may_have_expired
-from consumers.window import SKEW
-from consumers.window import TIME as ARRIVAL
+from consumers.window import SKEW, TIME
 from core.batch import KINESIS, READ_TO_END, Partition, Positions
 from core.clock import Clock
 from core.errors import RecordsExpired, SourceError
@@ -148,7 +147,7 @@ class _Look:
             answer = self._answer(cursor)
             met = met or self._meets(answer.frame)
             rows = answer.frame.filter(KINESIS.unread(cursor.position))
-            old = int((rows[ARRIVAL] < self.older_than).sum())
+            old = int((rows[TIME] < self.older_than).sum())
             young += rows.height - old
             if old or self._is_over(answer):
                 break
@@ -176,7 +175,7 @@ class _Look:
             return True
         if answer.frame.is_empty():
             return not answer.behind
-        last: datetime = answer.frame.item(-1, ARRIVAL)
+        last: datetime = answer.frame.item(-1, TIME)
         return last >= self.older_than + SKEW
 
     def _unmet(self, old: int, young: int) -> End:
