@@ -6,6 +6,7 @@ the start stops the process; afterwards a consumer waits as long as it takes.
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
@@ -81,6 +82,29 @@ class Outage:
             _log.warning("outage", part=self.part, seconds=round(self.seconds()), **told)
 
 
+@dataclass
+class Backoff:
+    """Exponential backoff with full jitter; `ceiling` is the longest next wait, in seconds."""
+
+    rng: random.Random = field(default_factory=random.Random)
+    first: float = FIRST_WAIT_S
+    longest: float = MAX_WAIT_S
+    ceiling: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def wait(self) -> float:
+        """Return the seconds to wait after one more failure; the next ceiling is the double."""
+        seconds = self.rng.uniform(0, self.ceiling)
+        self.ceiling = min(2 * self.ceiling, self.longest)
+        return seconds
+
+    def reset(self) -> None:
+        """Begin again, after a success."""
+        self.ceiling = self.first
+
+
 def retry(
     step: Callable[[], T],
     clock: Clock,
@@ -93,7 +117,7 @@ def retry(
     `budget` is asked again and again: it may shrink. `outage` hears of each fault and of the end.
     Raises FatalError when the budget is spent; every other error at once.
     """
-    began, ceiling = clock.monotonic(), FIRST_WAIT_S
+    began, backoff = clock.monotonic(), Backoff(rng)
 
     def is_spent(error: TransientError) -> bool:
         limit = min(budget(), MAX_DOUBT_S) if isinstance(error, UnknownFault) else budget()
@@ -105,7 +129,7 @@ def retry(
             answer = step()
         except TransientError as error:
             outage.failed("", error.message, error.hint)
-            _wait(rng.uniform(0, ceiling), clock, lambda e=error: is_spent(e))  # type: ignore[misc]
+            _wait(backoff.wait(), clock, lambda e=error: is_spent(e))  # type: ignore[misc]
             if is_spent(error):
                 raise FatalError(
                     f"gave up after {clock.monotonic() - began:.0f} s: {error.message}",
@@ -117,7 +141,6 @@ def retry(
         else:
             outage.over()
             return answer
-        ceiling = min(2 * ceiling, MAX_WAIT_S)
 
 
 def _wait(seconds: float, clock: Clock, is_over: Callable[[], bool]) -> None:

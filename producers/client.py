@@ -1,8 +1,8 @@
-"""HTTP to the gateway: both routes, batched and kept alive, with a result for every record.
+"""HTTP client of the gateway: Kafka and Kinesis routes, in batches, with a report per record.
 
-Per-record results are the only result. A record is tried again when the gateway said that it did
-not store it. What became of it is unknown, and that is a state of its own, when the answer was lost
-and asking for it again (see exchange) found no gateway that remembers.
+A record is retried when the gateway reported that it is not stored. When a response is lost and
+repeats of the request (see idempotent_http) find no gateway that knows its key, the status of its
+records is UNKNOWN.
 """
 
 import base64
@@ -15,35 +15,53 @@ from urllib.parse import quote
 import requests
 
 from producers import hints
-from producers.delivery import Outcome, Outgoing, Result, Retry, chunks, compact, put_result
-from producers.exchange import OTHER_SCOPE, TOO_BUSY, UNANSWERED, Answer, Ask, Exchange, Lost
+from producers.delivery import (
+    DeliveryReport,
+    DeliveryStatus,
+    Outgoing,
+    Retry,
+    chunks,
+    compact,
+    put_report,
+)
+from producers.idempotent_http import (
+    NOTHING_STORED,
+    OTHER_SCOPE,
+    OUTCOME_UNKNOWN,
+    HttpRequest,
+    IdempotentSession,
+    NoResponse,
+    Reply,
+)
 
 JSON = "application/vnd.kafka.json.v2+json"
 BINARY = "application/vnd.kafka.binary.v2+json"
-MOST = 500
-MOST_BYTES = 4 * 1024 * 1024
+MAX_RECORDS = 500
+MAX_BYTES = 4 * 1024 * 1024
 RETRIABLE = 50003
 MAYBE_STORED = (
     *("timed out", "transport failure", "insufficient number of in-sync replicas"),
     *("out of order sequence number", "unknown producer id"),
     *("fatal error", "purged in queue", "purged in flight", "unknown broker error"),
 )
-"""librdkafka's words for a record that the broker may have all the same, in lower case."""
-STORED_NOTHING = (*TOO_BUSY, OTHER_SCOPE)
+"""librdkafka's messages, in lower case, for records that the broker may have stored."""
+RETRIABLE_STATUS = (*NOTHING_STORED, OTHER_SCOPE)
+
+Read = Callable[[Any], list[DeliveryReport]]
 
 
 @dataclass(frozen=True)
-class _Call:
-    """One route of the gateway; `read` finds the results in the body of its answer."""
+class _Route:
+    """One route of the gateway; `read` returns the reports in the body of its response."""
 
     method: str
     path: str
-    media: str
-    read: Callable[[Any], list[Result]]
+    media_type: str
+    read: Read
 
 
 class GatewayClient:
-    """Sends to the gateway at `url` (the stage included), one request at a time."""
+    """Sends to the gateway at `url` (with its stage), one request at a time."""
 
     def __init__(
         self,
@@ -54,7 +72,7 @@ class GatewayClient:
         retry: Retry | None = None,
     ) -> None:
         self._retry = retry or Retry()
-        self._exchange = Exchange(url, api_key, timeout, self._retry)
+        self._session = IdempotentSession(url, api_key, timeout, self._retry)
 
     def __enter__(self) -> Self:
         return self
@@ -68,52 +86,50 @@ class GatewayClient:
         self.close()
 
     def close(self) -> None:
-        """Close the kept connections."""
-        self._exchange.close()
+        """Close the connections."""
+        self._session.close()
 
-    def send_kafka(self, topic: str, records: Sequence[Outgoing]) -> list[Result]:
-        """Produce by the Kafka route (REST Proxy v2): one result per record, in order.
+    def send_kafka(self, topic: str, records: Sequence[Outgoing]) -> list[DeliveryReport]:
+        """Produce by the Kafka route (REST Proxy v2): one report per record, in order.
 
-        JSON values go in the JSON format, bytes in the binary one. Raises ConfigError for a URL
-        that is none.
+        JSON values have the JSON format, bytes the binary format. Raises ConfigError for an invalid
+        URL.
         """
         path = f"topics/{quote(topic, safe='')}"
         raw = [i for i, record in enumerate(records) if isinstance(record.value, bytes)]
         plain = [i for i, record in enumerate(records) if not isinstance(record.value, bytes)]
-        results: dict[int, Result] = {}
-        for media, encode, chosen in ((JSON, _plain, plain), (BINARY, _binary, raw)):
-            call = _Call("POST", path, media, _offsets)
-            sent = self._send(call, [encode(records[i]) for i in chosen])
-            results |= dict(zip(chosen, sent, strict=True))
-        return [results[i] for i in range(len(records))]
+        reports: dict[int, DeliveryReport] = {}
+        for media_type, encode, chosen in ((JSON, _plain, plain), (BINARY, _binary, raw)):
+            route = _Route("POST", path, media_type, _kafka_reports)
+            sent = self._send(route, [encode(records[i]) for i in chosen])
+            reports |= dict(zip(chosen, sent, strict=True))
+        return [reports[i] for i in range(len(records))]
 
-    def send_kinesis(self, stream: str, records: Sequence[Outgoing]) -> list[Result]:
-        """Put by the Kinesis route (PutRecords): one result per record, in order.
+    def send_kinesis(self, stream: str, records: Sequence[Outgoing]) -> list[DeliveryReport]:
+        """Put by the Kinesis route (PutRecords): one report per record, in order.
 
-        Bytes go as text, so they must be UTF-8. Raises ConfigError for a URL that is none.
+        Bytes are sent as text, so they must be UTF-8. Raises ConfigError for an invalid URL.
         """
         path = f"streams/{quote(stream, safe='')}/records"
-        call = _Call("PUT", path, "application/json", _sequences)
-        return self._send(call, [_data(record) for record in records])
+        route = _Route("PUT", path, "application/json", _kinesis_reports)
+        return self._send(route, [_data(record) for record in records])
 
-    def _send(self, call: _Call, texts: list[str]) -> list[Result]:
-        def attempt(pending: Sequence[str]) -> list[Result]:
-            parts = chunks(pending, len, MOST, MOST_BYTES)
-            return [result for part in parts for result in self._request(call, part)]
+    def _send(self, route: _Route, texts: list[str]) -> list[DeliveryReport]:
+        def attempt(pending: Sequence[str]) -> list[DeliveryReport]:
+            parts = chunks(pending, len, MAX_RECORDS, MAX_BYTES)
+            return [report for part in parts for report in self._request(route, part)]
 
         return self._retry.run(attempt, texts)
 
-    def _request(self, call: _Call, texts: list[str]) -> list[Result]:
+    def _request(self, route: _Route, texts: list[str]) -> list[DeliveryReport]:
         body = f'{{"records":[{",".join(texts)}]}}'.encode()
-        answer = self._exchange.send(Ask(call.method, call.path, call.media, body))
-        return self._results(answer, len(texts), call.read)
+        reply = self._session.send(HttpRequest(route.method, route.path, route.media_type, body))
+        return self._reports(reply, len(texts), route.read)
 
-    def _results(
-        self, answer: Answer, count: int, read: Callable[[Any], list[Result]]
-    ) -> list[Result]:
-        if isinstance(answer, Lost):
-            return [_unanswered(self._exchange.url, answer)] * count
-        return _results(answer, count, read)
+    def _reports(self, reply: Reply, count: int, read: Read) -> list[DeliveryReport]:
+        if isinstance(reply, NoResponse):
+            return [_no_response(self._session.url, reply)] * count
+        return _reports(reply, count, read)
 
 
 def _plain(record: Outgoing) -> str:
@@ -132,37 +148,38 @@ def _data(record: Outgoing) -> str:
     return compact({"data": data, "partition-key": str(record.key)})
 
 
-def _unanswered(url: str, lost: Lost) -> Result:
-    if lost.never_left:
+def _no_response(url: str, lost: NoResponse) -> DeliveryReport:
+    if lost.not_sent:
         error = f"no gateway answers at {url}"
-        return Result(Outcome.REJECTED, error=error, retriable=True, hint=hints.GATEWAY)
-    return Result(Outcome.UNKNOWN, error=f"no answer from {url}: {lost.error}", hint=hints.GATEWAY)
+        return DeliveryReport(
+            DeliveryStatus.REJECTED, error=error, retriable=True, hint=hints.GATEWAY
+        )
+    error = f"no answer from {url}: {lost.error}"
+    return DeliveryReport(DeliveryStatus.UNKNOWN, error=error, hint=hints.GATEWAY)
 
 
-def _results(
-    response: requests.Response, count: int, read: Callable[[Any], list[Result]]
-) -> list[Result]:
+def _reports(response: requests.Response, count: int, read: Read) -> list[DeliveryReport]:
     status = response.status_code
     if status == requests.codes.ok:
         return _per_record(response, count, read)
     error, hint = f"HTTP {status}: {_message(response)}", hints.of_status(status)
-    if status in STORED_NOTHING:
-        return [Result(Outcome.REJECTED, error=error, retriable=True, hint=hint)] * count
-    unknown = status in UNANSWERED or status >= requests.codes.server_error
-    outcome = Outcome.UNKNOWN if unknown else Outcome.REJECTED
-    return [Result(outcome, error=error, hint=hint)] * count
+    if status in RETRIABLE_STATUS:
+        retriable = DeliveryReport(DeliveryStatus.REJECTED, error=error, retriable=True, hint=hint)
+        return [retriable] * count
+    unknown = status in OUTCOME_UNKNOWN or status >= requests.codes.server_error
+    known = DeliveryStatus.UNKNOWN if unknown else DeliveryStatus.REJECTED
+    return [DeliveryReport(known, error=error, hint=hint)] * count
 
 
-def _per_record(
-    response: requests.Response, count: int, read: Callable[[Any], list[Result]]
-) -> list[Result]:
+def _per_record(response: requests.Response, count: int, read: Read) -> list[DeliveryReport]:
     try:
-        results = read(response.json())
+        reports = read(response.json())
     except (ValueError, LookupError, TypeError, AttributeError):
-        results = []
-    if len(results) == count:
-        return results
-    return [Result(Outcome.UNKNOWN, error="HTTP 200 without a result for each record")] * count
+        reports = []
+    if len(reports) == count:
+        return reports
+    error = "HTTP 200 without a result for each record"
+    return [DeliveryReport(DeliveryStatus.UNKNOWN, error=error)] * count
 
 
 def _message(response: requests.Response) -> str:
@@ -172,19 +189,20 @@ def _message(response: requests.Response) -> str:
         return response.text[:200] or response.reason
 
 
-def _offsets(body: Mapping[str, Any]) -> list[Result]:
-    return [_offset(entry) for entry in body["offsets"]]
+def _kafka_reports(body: Mapping[str, Any]) -> list[DeliveryReport]:
+    return [_kafka_report(entry) for entry in body["offsets"]]
 
 
-def _offset(entry: Mapping[str, Any]) -> Result:
+def _kafka_report(entry: Mapping[str, Any]) -> DeliveryReport:
     code = entry.get("error_code")
     if code is None:
-        return Result(Outcome.STORED, str(entry["partition"]), int(entry["offset"]))
+        return DeliveryReport(DeliveryStatus.STORED, str(entry["partition"]), int(entry["offset"]))
     error, hint = f"{code}: {entry.get('error')}", hints.of_code(code)
     if any(words in error.lower() for words in MAYBE_STORED):
-        return Result(Outcome.UNKNOWN, error=error, hint=hint)
-    return Result(Outcome.REJECTED, error=error, retriable=code == RETRIABLE, hint=hint)
+        return DeliveryReport(DeliveryStatus.UNKNOWN, error=error, hint=hint)
+    retriable = code == RETRIABLE
+    return DeliveryReport(DeliveryStatus.REJECTED, error=error, retriable=retriable, hint=hint)
 
 
-def _sequences(body: Mapping[str, Any]) -> list[Result]:
-    return [put_result(entry) for entry in body["Records"]]
+def _kinesis_reports(body: Mapping[str, Any]) -> list[DeliveryReport]:
+    return [put_report(entry) for entry in body["Records"]]

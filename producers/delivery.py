@@ -1,20 +1,18 @@
-"""Records on their way out, what became of each, and the one rule for trying again."""
+"""Records to send, the delivery report of each, and retries."""
 
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import count
 from typing import Any, TypeVar
 
 from core.clock import Clock, SystemClock
-from core.retry import Outage
+from core.retry import Backoff, Outage
 from producers import hints
 
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 5.0
-PATIENCE = 90.0  # seconds: a gateway's restart takes a minute at most
-_DOUBLINGS = 10
+RETRY_TIMEOUT_S = 90.0  # a restart of the gateway takes a minute at most
 THROTTLED = "ProvisionedThroughputExceededException"
 INTERNAL = "InternalFailure"
 
@@ -25,19 +23,19 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record to send; `value` is a JSON value, or bytes that travel as they are."""
+    """A record to send; `value` is a JSON value, or bytes that are sent unchanged."""
 
     key: int
     value: Any
 
     @property
     def payload(self) -> bytes:
-        """The bytes a broker is to store."""
+        """The bytes that the broker stores."""
         return self.value if isinstance(self.value, bytes) else compact(self.value).encode()
 
 
-class Outcome(StrEnum):
-    """What is known of a record that was sent."""
+class DeliveryStatus(StrEnum):
+    """Whether a record that was sent is stored."""
 
     STORED = "stored"
     REJECTED = "rejected"
@@ -45,14 +43,14 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What became of one record, and where it is stored or why not.
+class DeliveryReport:
+    """Whether one record is stored, and where or why not.
 
-    `position` is the offset or the sequence number. `retriable`: the other side says that it did
-    not store the record, and that it may the next time. `hint`: what to do about the error.
+    `position` is the offset or the sequence number. `retriable`: the record is not stored, and a
+    retry may store it. `hint`: what to do about the error.
     """
 
-    outcome: Outcome
+    status: DeliveryStatus
     partition: str = ""
     position: int | str = ""
     error: str = ""
@@ -60,66 +58,61 @@ class Result:
     hint: str = ""
 
 
-Send = Callable[[str, Sequence[Outgoing]], Sequence[Result]]
+Send = Callable[[str, Sequence[Outgoing]], Sequence[DeliveryReport]]
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Further tries after pauses of full jitter: 0 to 0.1, 0.2, 0.4 … 5 s.
+    """Retries after pauses with full jitter: 0 to 0.1, 0.2, 0.4 … 5 s.
 
-    There are `tries` of them at least, and they go on for `seconds`: longer than a gateway's
-    restart takes. None follows once `stopping` says so.
+    There are at least `tries` retries, and retries for at least `seconds`. `stopping` ends them.
     """
 
     tries: int = 5
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
-    seconds: float = PATIENCE
+    seconds: float = RETRY_TIMEOUT_S
     stopping: Callable[[], bool] = lambda: False
 
     def pauses(self) -> Iterator[float]:
-        """Seconds to wait before each further try."""
-        began, n = self.clock.monotonic(), 0
-        while not self.stopping():
-            if n >= self.tries and self.clock.monotonic() - began >= self.seconds:
+        """Yield the seconds to wait before each retry."""
+        began, backoff = self.clock.monotonic(), Backoff(self.rng)
+        for retries in count():
+            is_late = self.clock.monotonic() - began >= self.seconds
+            if self.stopping() or (retries >= self.tries and is_late):
                 return
-            yield self.rng.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(n, _DOUBLINGS)))
-            n += 1
+            yield backoff.wait()
 
     def run(
-        self, attempt: Callable[[Sequence[T]], Sequence[Result]], items: list[T]
-    ) -> list[Result]:
-        """One result per item, in order; only retriable ones are attempted again."""
-        results, outage = list(attempt(items)), Outage("producer", self.clock)
+        self, attempt: Callable[[Sequence[T]], Sequence[DeliveryReport]], items: list[T]
+    ) -> list[DeliveryReport]:
+        """Return one report per item, in order; only retriable items are attempted again."""
+        reports, outage = list(attempt(items)), Outage("producer", self.clock)
         for pause in self.pauses():
-            again = [i for i, result in enumerate(results) if result.retriable]
+            again = [i for i, report in enumerate(reports) if report.retriable]
             if not again:
                 outage.over()
                 break
-            outage.failed("", results[again[0]].error, results[again[0]].hint)
+            outage.failed("", reports[again[0]].error, reports[again[0]].hint)
             self.clock.sleep(pause)
-            renewed = attempt([items[i] for i in again])
-            results = _replaced(results, dict(zip(again, renewed, strict=True)))
-        return results
-
-
-def _replaced(results: list[Result], renewed: dict[int, Result]) -> list[Result]:
-    return [renewed.get(i, result) for i, result in enumerate(results)]
+            renewed = dict(zip(again, attempt([items[i] for i in again]), strict=True))
+            reports = [renewed.get(i, report) for i, report in enumerate(reports)]
+        return reports
 
 
 def compact(value: Any) -> str:
-    """`value` as JSON text without blanks."""
+    """Return `value` as JSON without whitespace."""
     return _encode(value)
 
 
 def chunks(
-    items: Sequence[T], size: Callable[[T], int], most: int, limit: int
+    items: Sequence[T], size: Callable[[T], int], max_items: int, max_bytes: int
 ) -> Iterator[list[T]]:
-    """`items` in order, in lists of at most `most` items and `limit` bytes, but one at least."""
+    """Yield `items`, in order, in lists within both limits; a larger item is a list by itself."""
     chunk: list[T] = []
     held = 0
     for item in items:
-        if chunk and (len(chunk) == most or held + size(item) > limit):
+        if chunk and (len(chunk) == max_items or held + size(item) > max_bytes):
             yield chunk
             chunk, held = [], 0
         chunk.append(item)
@@ -128,12 +121,14 @@ def chunks(
         yield chunk
 
 
-def put_result(entry: Mapping[str, Any]) -> Result:
-    """What one entry of a PutRecords answer says (protocol: Kinesis PutRecordsResultEntry)."""
+def put_report(entry: Mapping[str, Any]) -> DeliveryReport:
+    """Return the report in one entry of a PutRecords response (PutRecordsResultEntry)."""
     code = entry.get("ErrorCode")
     if code is None:
-        return Result(Outcome.STORED, entry["ShardId"], entry["SequenceNumber"])
+        return DeliveryReport(DeliveryStatus.STORED, entry["ShardId"], entry["SequenceNumber"])
     error = f"{code}: {entry.get('ErrorMessage')}"
-    # An internal failure may have stored the record; only throttling surely has not.
-    outcome = Outcome.UNKNOWN if code == INTERNAL else Outcome.REJECTED
-    return Result(outcome, error=error, retriable=code == THROTTLED, hint=hints.of_code(code))
+    # After an internal failure the record may be stored; a throttled record is not stored.
+    status = DeliveryStatus.UNKNOWN if code == INTERNAL else DeliveryStatus.REJECTED
+    return DeliveryReport(
+        status, error=error, retriable=code == THROTTLED, hint=hints.of_code(code)
+    )

@@ -1,7 +1,7 @@
-"""Seeded, endless events with the shapes, shares and text hazards of the real ones.
+"""Seeded, endless events with the shapes, shares and unusual texts of the real ones.
 
-A row is a function of (seed, key) alone and event N of (seed, N) alone, so any part of the
-stream can be made again. Keys are drawn with replacement: a repeated key repeats its rows.
+A row is a function of (seed, key) alone and event N of (seed, N) alone, so any part of the stream
+can be generated again. Keys are drawn with replacement: a repeated key repeats its rows.
 """
 
 import random
@@ -19,8 +19,8 @@ PEOPLE = 1_500
 STORY = "multi-video(story page format)"
 JOINED = (datetime(2015, 10, 21), datetime(2017, 10, 20))  # noqa: DTZ001 - the wire has no zone
 POSTED = (datetime(2017, 10, 21), datetime(2022, 10, 31))  # noqa: DTZ001
-LONGEST_NAME = 268
-LONGEST_TEXT = 180
+MAX_NAME = 268
+MAX_TEXT = 180
 THOUSAND, MILLION = 1_000, 1_000_000
 
 CATEGORIES = list(words.TOPICS)
@@ -38,7 +38,7 @@ BROKEN = {
 
 
 def events(seed: int, *, start: int = 0) -> Iterator[Event]:
-    """The events of `seed` from number `start` on, without end; the same seed, the same events."""
+    """Yield the events of `seed` from number `start` on, without end."""
     made: dict[int, Event] = {}
     for number in count(start):
         key = random.Random(f"{seed} event {number}").randrange(KEYS)
@@ -48,7 +48,7 @@ def events(seed: int, *, start: int = 0) -> Iterator[Event]:
 
 
 def event(seed: int, key: int) -> Event:
-    """The three rows that belong to `key`."""
+    """Return the three rows with the key `key`."""
     rng = random.Random(f"{seed} key {key}")
     person = _person(seed, key % PEOPLE)
     pin = {"index": key, **_pin(rng, person)}
@@ -56,7 +56,7 @@ def event(seed: int, key: int) -> Event:
 
 
 def _person(seed: int, number: int) -> Row:
-    """One of the people; each owns the keys that leave the same rest, seven or eight of them."""
+    """Return one person, who owns the keys with the same remainder: seven or eight of them."""
     rng = random.Random(f"{seed} person {number}")
     age = int(rng.triangular(20, 61, 20))
     return {
@@ -107,7 +107,7 @@ def _chance(rng: random.Random, share: float) -> bool:
 
 
 def _pick(rng: random.Random, *chances: tuple[str, float]) -> str | None:
-    """One of the values, each with its own chance, or None."""
+    """Return one of the values, each with its own probability, or None."""
     roll = rng.random()
     for value, chance in chances:
         roll -= chance
@@ -153,19 +153,19 @@ def _description(rng: random.Random, subject: str, medium: str) -> str:
     )
     if _chance(rng, 0.15):
         text = rng.choice(HAZARDS)(rng, text)
-    return f"{text[:LONGEST_TEXT]}…\u00a0" if len(text) > LONGEST_TEXT else text
+    return f"{text[:MAX_TEXT]}…\u00a0" if len(text) > MAX_TEXT else text
 
 
 def _poster(rng: random.Random) -> str:
     name = f"{rng.choice(words.POSTERS)} {rng.choice(words.TRADES)}"
     if _chance(rng, 0.002):
         line = " | ".join(rng.choices(words.POSTERS + words.TAGS, k=40))
-        return line[: rng.randrange(100, LONGEST_NAME + 1)]
+        return line[: rng.randrange(100, MAX_NAME + 1)]
     return f"{name} {rng.choice(words.EMOJI)}" if _chance(rng, 0.06) else name
 
 
 def _followers(rng: random.Random, person: Row) -> str:
-    """Log-normal, falling with the age and with the date joined of the person."""
+    """Return a log-normal count that decreases with the person's age and join date."""
     joined = datetime.fromisoformat(person["date_joined"]) - JOINED[0]
     years, age = joined.days / 365, int(person["age"])
     size = 10 ** min(rng.gauss(4.2 - 0.03 * (age - 34) - 0.4 * (years - 1), 1.22), 7.7)

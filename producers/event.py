@@ -1,4 +1,4 @@
-"""What producers send: events, one row per record type, all with the same key."""
+"""Events: one row per record type, all with the same key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What to do about a record that is not stored, by the words of the side that refused it."""
+"""Hints for records that are not stored, by error code or HTTP status."""
 
 GATEWAY = "see that the gateway runs, and that producer.gateway_url is its address and stage"
 KEY = "the gateway wants another key: set producer.api_key in config.yaml"
@@ -7,7 +7,7 @@ RIGHTS = "the Kafka user of {} needs the right to write (ACLs: WRITE and DESCRIB
 ABSENT = "create the topic or stream, or see `id` in config.yaml, which names it"
 SHARDS = "a shard takes 1,000 records and 1 MB a second: add shards, or lower --rate"
 ALLOW = "allow kinesis:PutRecords on the stream, and kms:GenerateDataKey on its key"
-ELSEWHERE = "see the message; names and addresses are in config.yaml"
+CONFIGURATION = "see the message; names and addresses are in config.yaml"
 _CODES = {
     "40101": RIGHTS.format("the gateway"),
     "40301": RIGHTS.format("the gateway"),
@@ -20,15 +20,15 @@ _STATUS = {
     401: KEY,
     403: FORBIDDEN,
     404: ABSENT,
-    503: "see the gateway's /ready: it says what it lacks",
+    503: "see the gateway's /ready: it reports why it is not ready",
 }
 
 
 def of_code(code: object) -> str:
-    """For the code of one record: the REST Proxy's number, or Kinesis's type."""
-    return _CODES.get(str(code), ELSEWHERE)
+    """Return the hint for the code of one record: the REST Proxy's number or Kinesis's type."""
+    return _CODES.get(str(code), CONFIGURATION)
 
 
 def of_status(status: int) -> str:
-    """For the status of a whole request to the gateway."""
-    return _STATUS.get(status, ELSEWHERE)
+    """Return the hint for the status of a whole request to the gateway."""
+    return _STATUS.get(status, CONFIGURATION)

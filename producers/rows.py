@@ -1,4 +1,4 @@
-"""Events from people's own data: a file of one record type, or the three tables of a database."""
+"""Events from a file of one record type, or from the three tables of a database."""
 
 import json
 import math
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 TABLES = {"pin": "pinterest_data", "geo": "geolocation_data", "user": "user_data"}
 NUMBERS = {"index": pl.Int64, "ind": pl.Int64, "latitude": pl.Float64, "longitude": pl.Float64}
-DRAW = 500
+KEYS_PER_QUERY = 500
 
 
 def from_file(path: Path) -> Iterator[Event]:
-    """The rows of an .ndjson, .jsonl, .csv or .parquet file, in order, one event each.
+    """Yield one event per row of an .ndjson, .jsonl, .csv or .parquet file, in order.
 
-    The columns are the wire's fields and tell the record type. Raises ConfigError for a file that
-    cannot be read so, naming the row.
+    The columns are the fields of a record type and identify it. Raises ConfigError for a file that
+    cannot be read; it names the row.
     """
     if not path.is_file():
         raise ConfigError(f"{path} is no file", "name a .ndjson, .jsonl, .csv or .parquet file")
@@ -68,7 +68,7 @@ def _event(row: Row) -> Event:
 
 
 def record_type(row: Mapping[str, Any]) -> str:
-    """The record type (pin, geo, user) whose fields `row` has; raises ValueError for none."""
+    """Return the record type (pin, geo, user) whose fields `row` has; ValueError if none."""
     if not isinstance(row, dict):
         raise TypeError("not an object")
     shared = {record: len(set(fields) & set(row)) for record, fields in FIELDS.items()}
@@ -79,7 +79,7 @@ def record_type(row: Mapping[str, Any]) -> str:
 
 
 def _wire(value: Any) -> Any:
-    """`value` as JSON can say it; NaN, which it cannot, is null."""
+    """Return `value` as a JSON value; NaN and infinity become null."""
     match value:
         case date():
             return value.isoformat()
@@ -94,10 +94,10 @@ def _wire(value: Any) -> Any:
 
 
 def from_database(url: str, seed: int) -> Iterator[Event]:
-    """Endless events out of the tables pinterest_data, geolocation_data and user_data.
+    """Yield events without end from the tables pinterest_data, geolocation_data and user_data.
 
-    Keys that all three hold are drawn at random with replacement, seeded; `url` is SQLAlchemy's.
-    Raises ConfigError when the database or a table cannot be read, or holds no common key.
+    Keys of all three tables are drawn at random with replacement, seeded; `url` is SQLAlchemy's.
+    Raises ConfigError when the database or a table cannot be read, or when no key is in all three.
     """
     alchemy = _alchemy()
     try:
@@ -122,12 +122,12 @@ def _alchemy() -> Any:
 
 def _drawn(engine: "Engine", seed: int) -> Iterator[Event]:
     rng = random.Random(seed)
-    # Without an open transaction an endless reader holds no lock and sees what is new.
+    # Without an open transaction the endless reader holds no lock and reads new rows.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         tables = _tables(connection)
         keys = _keys(connection, tables)
         while True:
-            yield from _fetch(connection, tables, rng.choices(keys, k=DRAW))
+            yield from _fetch(connection, tables, rng.choices(keys, k=KEYS_PER_QUERY))
 
 
 def _tables(connection: "Connection") -> dict[str, "Table"]:

@@ -1,4 +1,4 @@
-"""The driver: paces events, deals them out to routes, sends in batches and keeps count."""
+"""The driver: it paces events, distributes them to routes, sends batches and counts reports."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from core.clock import Clock, SystemClock
 from core.errors import FatalError
 from producers import hints
-from producers.bad import Spoiler
-from producers.delivery import Outcome, Outgoing, Result, Send
+from producers.delivery import DeliveryReport, DeliveryStatus, Outgoing, Send
 from producers.event import Event
+from producers.malformed import MalformedRecords
 
-LINGER = 0.5
-_UNSENT = Result(Outcome.REJECTED, error="not sent")
-BURST = 1.0
+LINGER_S = 0.5
+MAX_BURST_S = 1.0
+_NOT_SENT = DeliveryReport(DeliveryStatus.REJECTED, error="not sent")
 
 
 @dataclass(frozen=True)
-class Route:
-    """A way to send: `targets` names the topic or stream of each record type.
+class SendRoute:
+    """A function to send by, and the topic or stream (`targets`) of each record type.
 
-    `text_only`: the route carries JSON values and text, not any bytes (the Kinesis HTTP route).
+    `text_only`: the route accepts JSON values and text, not any bytes (the Kinesis HTTP route).
     """
 
     send: Send
@@ -30,55 +30,55 @@ class Route:
 
 @dataclass(frozen=True)
 class Summary:
-    """How many records went where: `outcomes` by (topic or stream, outcome).
+    """Counts of records: `outcomes` by topic or stream (target) and status.
 
-    `bad`: how many of each target's records were bad on purpose. `errors`: how often each error,
-    `hints`: what to do about it.
+    `bad`: the malformed records of each target. `errors`: the count of each error; `hints`: what to
+    do about it.
     """
 
-    outcomes: Counter[tuple[str, Outcome]] = field(default_factory=Counter)
+    outcomes: Counter[tuple[str, DeliveryStatus]] = field(default_factory=Counter)
     bad: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     hints: dict[str, str] = field(default_factory=dict)
 
-    def total(self, outcome: Outcome) -> int:
-        """Records with this outcome over all targets."""
-        return sum(n for (_, found), n in self.outcomes.items() if found is outcome)
+    def total(self, status: DeliveryStatus) -> int:
+        """Return the number of records with this status over all targets."""
+        return sum(n for (_, found), n in self.outcomes.items() if found is status)
 
     def stored(self, target: str) -> int:
-        """Records that `target` acknowledged, bad ones included."""
-        return self.outcomes[target, Outcome.STORED]
+        """Return the number of records that `target` stored, malformed ones included."""
+        return self.outcomes[target, DeliveryStatus.STORED]
 
-    def note(self, target: str, results: Sequence[Result]) -> None:
-        """Count the results of one batch."""
-        self.outcomes.update((target, result.outcome) for result in results)
-        failed = [result for result in results if result.error]
-        self.errors.update(result.error for result in failed)
-        self.hints.update({result.error: result.hint for result in failed if result.hint})
+    def note(self, target: str, reports: Sequence[DeliveryReport]) -> None:
+        """Count the reports of one batch."""
+        self.outcomes.update((target, report.status) for report in reports)
+        failed = [report for report in reports if report.error]
+        self.errors.update(report.error for report in failed)
+        self.hints.update({report.error: report.hint for report in failed if report.hint})
 
 
 @dataclass(frozen=True)
 class Driver:
-    """Sends events by `routes`, which take turns, in batches of at most `batch` records.
+    """Sends events by `routes` in turn, in batches of at most `batch` records.
 
-    `rate`: events a second, None for as fast as they are taken. A batch that is not full goes
-    after half a second. `progress` hears of each event taken; `stopping` is asked before each.
-    `summary` counts as it goes, so that it holds also when the run ends by an error.
+    `rate`: events per second; None means no limit. An incomplete batch is sent after LINGER_S.
+    `progress` is called for each event; `stopping` is called before each one. `summary` is
+    up to date at any time, also when the run ends with an error.
     """
 
-    routes: Sequence[Route]
+    routes: Sequence[SendRoute]
     batch: int = 500
     rate: float | None = None
-    spoiler: Spoiler = field(default_factory=Spoiler)
+    malformed: MalformedRecords = field(default_factory=MalformedRecords)
     clock: Clock = field(default_factory=SystemClock)
     progress: Callable[[int], None] = lambda _: None
     stopping: Callable[[], bool] = lambda: False
     summary: Summary = field(default_factory=Summary)
 
     def run(self, events: Iterable[Event]) -> Summary:
-        """Send all `events`, or those before `stopping` says so; what waits is sent as well.
+        """Send all `events`, or those before `stopping` returns True, and incomplete batches.
 
-        Raises FatalError when a target takes none of a batch: what follows would fare no better.
+        Raises FatalError when a target rejects a whole batch: the next one would fail as well.
         """
         outbox = _Outbox(self.routes, self.batch, self.clock, self.summary)
         try:
@@ -94,23 +94,25 @@ class Driver:
             pacer.wait(outbox.expire, self.stopping)
             if self.stopping():
                 break
-            self._deal(number, event, outbox)
+            self._distribute(number, event, outbox)
             self.progress(1)
 
-    def _deal(self, number: int, event: Event, outbox: "_Outbox") -> None:
+    def _distribute(self, number: int, event: Event, outbox: "_Outbox") -> None:
         turn = number % len(self.routes)
         route = self.routes[turn]
         for record, row in event.rows.items():
             outbox.put(turn, record, Outgoing(event.key, row))
-            for value in self.spoiler.beside(number, record, row, text_only=route.text_only):
+            for value in self.malformed.beside(number, record, row, text_only=route.text_only):
                 outbox.summary.bad[route.targets[record]] += 1
                 outbox.put(turn, record, Outgoing(event.key, value))
 
 
 class _Outbox:
-    """Records that wait for their batch to fill, by route and record type."""
+    """Incomplete batches, by route and record type."""
 
-    def __init__(self, routes: Sequence[Route], batch: int, clock: Clock, summary: Summary) -> None:
+    def __init__(
+        self, routes: Sequence[SendRoute], batch: int, clock: Clock, summary: Summary
+    ) -> None:
         self.summary = summary
         self._routes, self._batch, self._clock = routes, batch, clock
         self._waiting: dict[tuple[int, str], list[Outgoing]] = {}
@@ -123,8 +125,8 @@ class _Outbox:
             self._send(turn, record)
 
     def expire(self) -> None:
-        """Send what waits, if that was not done for a while."""
-        if self._clock.monotonic() - self._flushed >= LINGER:
+        """Send the incomplete batches if LINGER_S has passed since the last flush."""
+        if self._clock.monotonic() - self._flushed >= LINGER_S:
             self.flush()
 
     def flush(self) -> None:
@@ -136,27 +138,27 @@ class _Outbox:
         route, outgoing = self._routes[turn], self._waiting.pop((turn, record))
         target = route.targets[record]
         try:
-            results = route.send(target, outgoing)
+            reports = route.send(target, outgoing)
         except FatalError as error:
-            lost = Result(Outcome.UNKNOWN, error=error.message, hint=error.hint)
+            lost = DeliveryReport(DeliveryStatus.UNKNOWN, error=error.message, hint=error.hint)
             self.summary.note(target, [lost] * len(outgoing))
             raise
-        self.summary.note(target, results)
-        if all(result.outcome is Outcome.REJECTED for result in results):
+        self.summary.note(target, reports)
+        if all(report.status is DeliveryStatus.REJECTED for report in reports):
             raise FatalError(
-                f"{target} took none of {len(outgoing)} records: {results[0].error}",
-                results[0].hint or hints.ELSEWHERE,
+                f"{target} took none of {len(outgoing)} records: {reports[0].error}",
+                reports[0].hint or hints.CONFIGURATION,
             )
 
     def abandon(self) -> None:
-        """Count what still waits as not stored: after an error it is not sent any more."""
+        """Count the records of incomplete batches as not stored, after an error."""
         for turn, record in list(self._waiting):
             unsent = self._waiting.pop((turn, record))
-            self.summary.note(self._routes[turn].targets[record], [_UNSENT] * len(unsent))
+            self.summary.note(self._routes[turn].targets[record], [_NOT_SENT] * len(unsent))
 
 
 class _Pacer:
-    """Spaces events evenly; after a delay it catches up on at most one second's worth."""
+    """Spaces events evenly; after a delay it catches up on at most MAX_BURST_S."""
 
     def __init__(self, rate: float | None, clock: Clock) -> None:
         self._interval = 1 / rate if rate else 0.0
@@ -164,11 +166,11 @@ class _Pacer:
         self._due = clock.monotonic()
 
     def wait(self, idle: Callable[[], None], stopping: Callable[[], bool]) -> None:
-        """Return when the next event is due or `stopping`; calls `idle` before each sleep."""
+        """Wait until the next event is due or `stopping`; call `idle` before each sleep."""
         if not self._interval:
             return
-        self._due = max(self._due, self._clock.monotonic() - BURST)
+        self._due = max(self._due, self._clock.monotonic() - MAX_BURST_S)
         while not stopping() and (left := self._due - self._clock.monotonic()) > 0:
             idle()
-            self._clock.sleep(min(left, LINGER))
+            self._clock.sleep(min(left, LINGER_S))
         self._due += self._interval

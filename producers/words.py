@@ -1,4 +1,4 @@
-"""The emulator's vocabulary. All of it is invented; only the country names are the world's."""
+"""The emulator's vocabulary: invented words, and real country names."""
 
 
 def _list(text: str, between: str = ",") -> list[str]:

@@ -8,6 +8,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from core import kafka_errors
 from core.batch import Partition
 from core.errors import ConfigError, SourceError
 from core.retry import Outage
@@ -22,17 +23,7 @@ _OURS = {
     "auto.offset.reset": "error",
     "isolation.level": "read_committed",
 }
-REFUSED = {
-    KafkaError._FATAL,  # noqa: SLF001  # librdkafka's own codes are spelt so
-    KafkaError._AUTHENTICATION,  # noqa: SLF001
-    KafkaError._SSL,  # noqa: SLF001
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.UNSUPPORTED_SASL_MECHANISM,
-    KafkaError.ILLEGAL_SASL_STATE,
-}
+REFUSED = {kafka_errors.FATAL, *kafka_errors.AUTHENTICATION, *kafka_errors.AUTHORIZATION}
 _MEMBERSHIP = {"group.protocol", "group.instance.id", "group.remote.assignor"}
 _RIGHTS = "see the user, its password and its rights (ACLs: READ on the topics and the group)"
 _AUTHORITY = "see kafka.ssl.ca.location: it must hold the authority of the brokers' certificates"
@@ -98,10 +89,10 @@ def client(configuration: Mapping[str, Any], errors: list[KafkaError] | None = N
             "the properties are those of librdkafka's CONFIGURATION.md",
         ) from error
     try:
-        _reach(consumer, str(configuration["bootstrap.servers"]), heard)
-    except SourceError:
+        kafka_errors.reach(consumer, heard, REFUSED, REQUEST_TIMEOUT_S)
+    except KafkaException as error:
         consumer.close()
-        raise
+        raise _unreached(error.args[0], str(configuration["bootstrap.servers"])) from None
     return consumer
 
 
@@ -114,21 +105,12 @@ def admin_client(configuration: Mapping[str, Any]) -> AdminClient:
     return AdminClient(own)
 
 
-def _reach(consumer: Consumer, servers: str, heard: list[KafkaError]) -> None:
-    """Raise SourceError as soon as a broker refuses us, or when none answers in time."""
-    said = ""
-    for _ in range(int(REQUEST_TIMEOUT_S)):
-        try:
-            consumer.list_topics(timeout=1.0)
-        except KafkaException as error:
-            said = error.args[0].str()
-        else:
-            return
-        consumer.poll(0)  # lets the client say why
-        for refused in [own for own in heard if own.code() in REFUSED]:
-            raise failure(refused)
-    raise SourceError(
-        f"no broker of {servers} can be reached: {said}",
+def _unreached(error: KafkaError, servers: str) -> SourceError:
+    """Return why no broker of `servers` serves the client."""
+    if error.code() in REFUSED:
+        return failure(error)
+    return SourceError(
+        f"no broker of {servers} can be reached: {error.str()}",
         "see that the broker runs and that kafka.bootstrap.servers and security.protocol are right",
     )
 

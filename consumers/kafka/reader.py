@@ -19,6 +19,7 @@ from consumers.kafka.messages import OffsetRange, as_many_as, frame_of, ranges
 from consumers.kafka.offsets import Offsets, PlacementRequest
 from consumers.kafka.placement import Placement
 from consumers.kafka.topic_identity import TopicIdentity, TopicIds
+from core import kafka_errors
 from core.batch import KAFKA, Partition, Position, Positions, Records, Span
 from core.clock import SystemClock
 from core.errors import SourceError, TransientError
@@ -29,7 +30,6 @@ _BUSY_WAIT_S = 0.05  # as long as the client's queue goes on to be filled, nobod
 _EOF = KafkaError._PARTITION_EOF  # noqa: SLF001  # librdkafka's own codes are spelt so
 _STATE = KafkaError._STATE  # noqa: SLF001
 _OUT_OF_RANGE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
-_ABSENT = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001
 _log = structlog.get_logger()
 
 
@@ -199,7 +199,7 @@ class Reader:
                 ends[partition] = message.offset() or 0
             elif error.code() in _OUT_OF_RANGE:
                 self._restart(partition)
-            elif error.code() in _ABSENT:
+            elif error.code() in kafka_errors.UNKNOWN_TOPIC:
                 self._await_topic(partition.source)
             else:
                 self._report(error)

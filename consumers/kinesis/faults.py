@@ -1,7 +1,5 @@
 """Which faults of Kinesis go by themselves, and what a person should do about the others."""
 
-import random
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from botocore import exceptions
@@ -10,15 +8,15 @@ from botocore.parsers import ResponseParserError
 
 from core import aws_faults
 from core.errors import RecordsExpired, SourceError
+from core.retry import Backoff
 
 EXPIRED_ITERATOR = "ExpiredIteratorException"
 NOT_FOUND = "ResourceNotFoundException"
 # What Kinesis may answer when the position or the iterator is of a stream that is gone.
 FOREIGN = {NOT_FOUND, EXPIRED_ITERATOR, "InvalidArgumentException"}
 _ITERATOR = "GetShardIterator"
-_FIRST_DELAY = 0.2
-_LONGEST_DELAY = 10.0
-_MANY = 10
+_FIRST_WAIT_S = 0.4
+_MAX_WAIT_S = 10.0
 _SERVER_ERROR = 500
 
 _THROTTLED = {
@@ -53,20 +51,9 @@ _HINTS = {
 }
 
 
-@dataclass
-class Backoff:
-    """How often one shard's call failed in a row."""
-
-    failures: int = 0
-
-    def delay(self) -> float:
-        """Seconds to wait after one more failure (exponential, full jitter)."""
-        self.failures = min(self.failures + 1, _MANY)
-        return random.uniform(0, min(_LONGEST_DELAY, _FIRST_DELAY * 2**self.failures))
-
-    def over(self) -> None:
-        """Note that the call succeeded."""
-        self.failures = 0
+def backoff() -> Backoff:
+    """Return the backoff of one shard's calls."""
+    return Backoff(first=_FIRST_WAIT_S, longest=_MAX_WAIT_S)
 
 
 def code(error: Exception) -> str:

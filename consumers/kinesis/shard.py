@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from consumers.kinesis.faults import Backoff
+from consumers.kinesis import faults
 from consumers.kinesis.kpl import split
 from consumers.kinesis.shards import Shard, children
 from core.batch import KINESIS, VALUE, Note, Partition, Position, Records
 from core.errors import SourceError
+from core.retry import Backoff
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -46,7 +47,7 @@ class Cursor:
     fresh: bool = True
     finished: bool = False
     proven: bool = False
-    backoff: Backoff = field(default_factory=Backoff)
+    backoff: Backoff = field(default_factory=faults.backoff)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from core.batch import KINESIS, Partition, Position, Positions, Records, Span, m
 from core.clock import Clock
 from core.origins import Start
 from core.protocols import Listener
-from core.retry import Outage
+from core.retry import Backoff, Outage
 from core.topic_id import Known
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class KinesisSource:
         self._held: set[str] = set()
         self._paused = False
         self._relist_at = 0.0
-        self._listing = faults.Backoff()
+        self._listing = faults.backoff()
         self._began: datetime | None = None
         self._life = StreamLife(client, stream, clock)
         self._tips = Tips(stream, self._life, clock, accepting=accept_gap, live=window is None)
@@ -175,7 +175,7 @@ class KinesisSource:
             return self._shards
         self._began = self._began or at or self._opened  # by the clock of Kinesis: ours may be off
         self._life.confirmed(FRESH)
-        self._listing.over()
+        self._listing.reset()
         self._outage.over(self._where())
         self._relist_at = now + RELIST
         self._shards |= listed
@@ -252,14 +252,14 @@ class KinesisSource:
         self._outage.over(where)
         return noted(notes)
 
-    def _next_try(self, backoff: faults.Backoff, error: Exception, where: str) -> float:
+    def _next_try(self, backoff: Backoff, error: Exception, where: str) -> float:
         """Return when to call again after a fault, by the monotonic clock."""
         told = faults.explain(error, where)
         self._outage.failed(where, told.message, told.hint)
-        return self._clock.monotonic() + backoff.delay()
+        return self._clock.monotonic() + backoff.wait()
 
     def _accept(self, cursor: Cursor, answer: Response) -> Records | None:
-        cursor.backoff.over()
+        cursor.backoff.reset()
         self._outage.over(self._where(cursor.shard))
         if not answer.frame.is_empty() and not self._life.proves(cursor):
             return None

@@ -12,6 +12,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from starlette.concurrency import run_in_threadpool
 
+from core import kafka_errors
 from core.errors import ConfigError
 from gateway.http.request_codec import KafkaRecord
 from gateway.http.responses import KAFKA_FAILED, RETRY_LATER, Refusal
@@ -39,20 +40,9 @@ _REQUIRED = {
 }
 _ALIASES = {"message.timeout.ms", "request.required.acks"}  # they would override _REQUIRED
 _CODES = {
-    KafkaError.SASL_AUTHENTICATION_FAILED: UNAUTHENTICATED,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: FORBIDDEN,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED: FORBIDDEN,
-    KafkaError._MSG_TIMED_OUT: KAFKA_RETRIABLE,  # noqa: SLF001  # librdkafka's own codes
-    KafkaError._QUEUE_FULL: KAFKA_RETRIABLE,  # noqa: SLF001
-    KafkaError._PURGE_QUEUE: KAFKA_RETRIABLE,  # noqa: SLF001
-    KafkaError._PURGE_INFLIGHT: KAFKA_RETRIABLE,  # noqa: SLF001
-    KafkaError._TRANSPORT: KAFKA_RETRIABLE,  # noqa: SLF001
-    KafkaError._ALL_BROKERS_DOWN: KAFKA_RETRIABLE,  # noqa: SLF001
-    KafkaError.LEADER_NOT_AVAILABLE: KAFKA_RETRIABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION: KAFKA_RETRIABLE,
-    KafkaError.REQUEST_TIMED_OUT: KAFKA_RETRIABLE,
-    KafkaError.NOT_ENOUGH_REPLICAS: KAFKA_RETRIABLE,
-    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND: KAFKA_RETRIABLE,
+    **dict.fromkeys(kafka_errors.AUTHENTICATION, UNAUTHENTICATED),
+    **dict.fromkeys(kafka_errors.AUTHORIZATION, FORBIDDEN),
+    **dict.fromkeys(kafka_errors.RETRIABLE, KAFKA_RETRIABLE),
 }
 _PER_CONNECTION = {KafkaError._TRANSPORT, KafkaError._RESOLVE}  # noqa: SLF001
 _log = structlog.get_logger("gateway")
@@ -119,7 +109,7 @@ class _Delivery:
             partition, offset = message.partition() or 0, message.offset()
             self.settle(index, Stored(partition, NO_OFFSET if offset is None else offset))
         else:
-            self._progress.timed_out |= error.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001
+            self._progress.timed_out |= error.code() == kafka_errors.MSG_TIMED_OUT
             self.settle(index, failure(error))
 
 

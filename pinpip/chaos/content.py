@@ -12,9 +12,9 @@ from core.config import Config, Pipeline
 from core.errors import ConfigError
 from pinpip.pipelines import process_of
 from producers import emulator
-from producers.bad import Spoiler
 from producers.delivery import compact
 from producers.event import KEY
+from producers.malformed import MalformedRecords
 from transforms.load import load_schema
 
 EVENTS = 2000
@@ -54,7 +54,7 @@ def _emulated(record: str, key: str) -> list[bytes | None]:
         raise ConfigError(
             f"the emulator makes no {record} records", "give some of your own: --payloads FILE"
         )
-    spoiler = Spoiler(BAD, _SEED)
+    spoiler = MalformedRecords(BAD, _SEED)
     payloads: list[bytes | None] = []
     for number, event in enumerate(islice(emulator.events(_SEED), EVENTS)):
         row = event.rows[record]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from producers.client import GatewayClient
     from producers.delivery import Retry, Send
     from producers.event import Event
-    from producers.send import Route, Summary
+    from producers.send import SendRoute, Summary
 
 TYPES = ("pin", "geo", "user")
 DEFAULT_COUNT = 1000
@@ -111,7 +111,7 @@ def send(
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
-    from producers.bad import Spoiler
+    from producers.malformed import MalformedRecords
     from producers.send import Driver, Summary
 
     stop: list[bool] = []
@@ -128,7 +128,7 @@ def send(
             _routes(config, way, lambda: bool(stop), direct=direct),
             batch=config.producer.batch,
             rate=rate,
-            spoiler=Spoiler(bad, config.producer.seed),
+            malformed=MalformedRecords(bad, config.producer.seed),
             progress=lambda n: bar.advance(task, n),
             stopping=lambda: bool(stop),
             summary=summary or Summary(),
@@ -138,27 +138,33 @@ def send(
 
 def outcome(summary: "Summary") -> list[dict[str, object]]:
     """One row per topic or stream: how many records are stored, refused, or unknown."""
-    from producers.delivery import Outcome
+    from producers.delivery import DeliveryStatus
 
     targets = sorted({target for target, _ in summary.outcomes})
     return [
-        {"target": t, **{str(o): summary.outcomes[t, o] for o in Outcome}, "bad": summary.bad[t]}
+        {
+            "target": t,
+            **{str(o): summary.outcomes[t, o] for o in DeliveryStatus},
+            "bad": summary.bad[t],
+        }
         for t in targets
     ]
 
 
 def summary_failed(summary: "Summary") -> bool:
     """Whether any record was not stored for sure."""
-    from producers.delivery import Outcome
+    from producers.delivery import DeliveryStatus
 
-    return any(summary.total(o) for o in (Outcome.REJECTED, Outcome.UNKNOWN))
+    return any(summary.total(o) for o in (DeliveryStatus.REJECTED, DeliveryStatus.UNKNOWN))
 
 
 def _failure(summary: "Summary") -> FatalError:
     """What went wrong with the records that are not stored for sure."""
-    from producers.delivery import Outcome
+    from producers.delivery import DeliveryStatus
 
-    rejected, unknown = (summary.total(o) for o in (Outcome.REJECTED, Outcome.UNKNOWN))
+    rejected, unknown = (
+        summary.total(o) for o in (DeliveryStatus.REJECTED, DeliveryStatus.UNKNOWN)
+    )
     said = [error for error, _ in summary.errors.most_common(1)]
     hints = [f"{summary.hints[error]}; then" for error in said if error in summary.hints]
     told = f"{rejected} records were refused, and of {unknown} it is unknown if they are stored"
@@ -170,17 +176,17 @@ def _failure(summary: "Summary") -> FatalError:
 
 def _routes(
     config: "Config", way: Way, stopping: Callable[[], bool], *, direct: bool
-) -> "list[Route]":
-    from producers.send import Route
+) -> "list[SendRoute]":
+    from producers.send import SendRoute
 
     topics = {record: f"{config.id}.{record}" for record in TYPES}
     streams = {record: f"streaming-{config.id}-{record}" for record in TYPES}
     routes = []
     if way is not Way.KINESIS:
-        routes.append(Route(_kafka(config, stopping, direct=direct), topics))
+        routes.append(SendRoute(_kafka(config, stopping, direct=direct), topics))
     if way is not Way.KAFKA:
         routes.append(
-            Route(_kinesis(config, stopping, direct=direct), streams, text_only=not direct)
+            SendRoute(_kinesis(config, stopping, direct=direct), streams, text_only=not direct)
         )
     return routes
 

@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 from pinpip import configfile
 from producers import emulator
-from producers.bad import Spoiler
+from producers.malformed import MalformedRecords
 from tests.support.places import ROOT
 from tests.support.processes import environment
 
@@ -96,7 +96,7 @@ def test_each_bad_payload_is_in_quarantine_with_its_reason(spoilt: Demo, name: s
 def sent_bad(name: str) -> int:
     """How many bad payloads the demo sends to a pipeline: routes take turns, Kafka is first."""
     record, text_only = name.removeprefix("streaming_"), name.startswith("streaming_")
-    spoiler = Spoiler(BAD, seed=1)
+    spoiler = MalformedRecords(BAD, seed=1)
     numbered = list(enumerate(islice(emulator.events(1), EVENTS)))[1 if text_only else 0 :: 2]
     return sum(
         len(list(spoiler.beside(number, record, event.rows[record], text_only=text_only)))

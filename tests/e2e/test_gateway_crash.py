@@ -21,7 +21,7 @@ from core.clock import SystemClock
 from core.retry import Outage
 from pinpip.local.java import SOON_BACK, Kafka
 from producers.client import GatewayClient
-from producers.delivery import Outcome, Outgoing
+from producers.delivery import DeliveryStatus, Outgoing
 from tests.contracts.source_contract import Recorder, opened, poll_until
 from tests.support.brokers import Broker, own_kafka
 from tests.support.gateway_process import GatewayProcess, free_port, gateway_process
@@ -58,8 +58,8 @@ def broker_of(kafka: Kafka) -> Broker:
 
 def more(under: Load, records: int = 200) -> Callable[[], bool]:
     """Whether as many records more were acknowledged."""
-    before = under.of(Outcome.STORED)
-    return lambda: under.of(Outcome.STORED) >= before + records
+    before = under.of(DeliveryStatus.STORED)
+    return lambda: under.of(DeliveryStatus.STORED) >= before + records
 
 
 def ready(gateway: GatewayProcess) -> tuple[int, str | None]:
@@ -83,7 +83,7 @@ def test_a_gateway_killed_under_load_has_stored_what_it_said_and_nothing_twice(
             under.stopped.set()
 
     assert_so(under, kafka.bootstrap, topic)
-    assert under.of(Outcome.UNKNOWN) > 0
+    assert under.of(DeliveryStatus.UNKNOWN) > 0
 
 
 def test_a_broker_killed_under_load_has_what_the_gateway_said_and_nothing_twice(
@@ -162,7 +162,7 @@ def test_a_draining_gateway_says_so_and_takes_requests_until_its_wait_is_over(
             until(lambda: ready(gateway) == (503, "draining"), "the gateway to drain")
             until(more(under), "records to be stored while it drains")
             under.stopped.set()
-        assert under.of(Outcome.STORED) == len(under.told)
+        assert under.of(DeliveryStatus.STORED) == len(under.told)
         assert gateway.process.wait(60) == 0
     assert_so(under, kafka.bootstrap, topic)
 
@@ -181,7 +181,7 @@ def test_a_gateway_whose_producer_fails_for_good_goes_on_with_another(
         for failures in range(1, 4):
             until(more(under), "records to be stored")
             [refused] = client.send_kafka(topic, [too_large])
-            assert refused.outcome is Outcome.REJECTED
+            assert refused.status is DeliveryStatus.REJECTED
             until(partial(has_begun_anew, home, failures), "another producer")
         until(more(under), "records to be stored by another producer")
         under.stopped.set()

@@ -210,7 +210,7 @@ def test_kafkas_errors_have_the_rest_proxys_status_and_number(
     assert bool(found.headers) == (status == 503)
 
 
-class Told:
+class FakeAdmin:
     """An AdminClient that tells what a test says, and counts how often it was asked."""
 
     def __init__(self, **topics: TopicMetadata) -> None:
@@ -227,7 +227,7 @@ class Told:
         return self.metadata
 
 
-def told(admin: Told) -> KafkaCluster:
+def told(admin: FakeAdmin) -> KafkaCluster:
     cluster = KafkaCluster(NO_BROKER)
     cluster._admin = admin  # type: ignore[assignment]
     return cluster
@@ -243,7 +243,7 @@ def topic_of(partitions: int, *, leader: int = 1, error: int | None = None) -> T
 
 
 def test_the_offsets_of_a_partition_without_a_leader_are_404() -> None:
-    cluster = told(Told(t=topic_of(1, leader=-1)))
+    cluster = told(FakeAdmin(t=topic_of(1, leader=-1)))
 
     with pytest.raises(Refusal) as refused:
         asyncio.run(cluster.offsets("t", 0))
@@ -252,7 +252,7 @@ def test_the_offsets_of_a_partition_without_a_leader_are_404() -> None:
 
 
 def test_a_topic_that_kafka_does_not_show_is_403() -> None:
-    cluster = told(Told(t=topic_of(0, error=KafkaError.TOPIC_AUTHORIZATION_FAILED)))
+    cluster = told(FakeAdmin(t=topic_of(0, error=KafkaError.TOPIC_AUTHORIZATION_FAILED)))
 
     with pytest.raises(Refusal) as refused:
         asyncio.run(cluster.partitions("t"))
@@ -260,7 +260,7 @@ def test_a_topic_that_kafka_does_not_show_is_403() -> None:
 
 
 def test_a_partition_that_is_there_is_not_asked_for_twice() -> None:
-    admin = Told(t=topic_of(2))
+    admin = FakeAdmin(t=topic_of(2))
     cluster = told(admin)
 
     lacking = [asyncio.run(cluster.lacks("t", n)) for n in (0, 1, 0, 1)]
@@ -268,7 +268,7 @@ def test_a_partition_that_is_there_is_not_asked_for_twice() -> None:
 
 
 def test_a_partition_that_was_lacking_is_seen_when_it_comes() -> None:
-    admin = Told(t=topic_of(2))
+    admin = FakeAdmin(t=topic_of(2))
     cluster = told(admin)
     assert asyncio.run(cluster.lacks("t", 2))
 
@@ -277,7 +277,7 @@ def test_a_partition_that_was_lacking_is_seen_when_it_comes() -> None:
 
 
 def test_reads_that_come_together_share_one_look_at_the_cluster() -> None:
-    admin = Told(t=topic_of(2))
+    admin = FakeAdmin(t=topic_of(2))
     cluster = told(admin)
 
     async def at_once() -> list[list[str]]:
@@ -289,7 +289,7 @@ def test_reads_that_come_together_share_one_look_at_the_cluster() -> None:
 
 
 def test_each_of_the_reads_that_share_a_failed_look_is_refused_and_the_next_looks_again() -> None:
-    admin = Told(t=topic_of(2))
+    admin = FakeAdmin(t=topic_of(2))
     admin.fault, cluster = KafkaError._TRANSPORT, told(admin)
 
     async def at_once() -> list[Any]:
@@ -304,7 +304,7 @@ def test_each_of_the_reads_that_share_a_failed_look_is_refused_and_the_next_look
 
 
 def test_a_read_whose_caller_goes_away_costs_the_others_nothing() -> None:
-    cluster = told(Told(t=topic_of(1)))
+    cluster = told(FakeAdmin(t=topic_of(1)))
 
     async def one_leaves() -> list[str]:
         leaver, stayer = (asyncio.ensure_future(cluster.topics()) for _ in range(2))
@@ -317,4 +317,4 @@ def test_a_read_whose_caller_goes_away_costs_the_others_nothing() -> None:
 
 @pytest.mark.parametrize("topics", [{}, {"t": topic_of(0, error=KafkaError.LEADER_NOT_AVAILABLE)}])
 def test_a_topic_that_is_not_there_yet_lacks_nothing(topics: dict[str, TopicMetadata]) -> None:
-    assert not asyncio.run(told(Told(**topics)).lacks("t", 7))
+    assert not asyncio.run(told(FakeAdmin(**topics)).lacks("t", 7))

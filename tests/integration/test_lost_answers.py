@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from producers.client import GatewayClient
-from producers.delivery import Outcome, Outgoing, Result, Retry
+from producers.delivery import DeliveryReport, DeliveryStatus, Outgoing, Retry
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.clock import ManualClock
@@ -20,7 +20,7 @@ from tests.support.gateways import JSON_FORMAT, everything, running
 REQUESTS = 150
 FEWER = 50
 LARGEST = 60
-Send = Callable[[Sequence[Outgoing]], list[Result]]
+Send = Callable[[Sequence[Outgoing]], list[DeliveryReport]]
 
 
 @pytest.fixture
@@ -49,12 +49,12 @@ def client(url: str) -> GatewayClient:
     return GatewayClient(url, retry=Retry(5, ManualClock(), random.Random(1), seconds=0))
 
 
-def sent(send: Send) -> dict[int, Result]:
+def sent(send: Send) -> dict[int, DeliveryReport]:
     """Return the result of each record; every one must be stored."""
     told = {
         r.key: result for batch in batches() for r, result in zip(batch, send(batch), strict=True)
     }
-    assert Counter(result.outcome for result in told.values()) == {Outcome.STORED: len(told)}
+    assert Counter(result.status for result in told.values()) == {DeliveryStatus.STORED: len(told)}
     return told
 
 

@@ -11,7 +11,7 @@ from threading import Event
 
 from gateway.kafka.producer import NO_OFFSET
 from producers.client import GatewayClient
-from producers.delivery import Outcome, Outgoing, Result, Retry
+from producers.delivery import DeliveryReport, DeliveryStatus, Outgoing, Retry
 from tests.support.gateways import everything
 
 THREADS = 4
@@ -22,12 +22,12 @@ LARGEST = 40
 class Load:
     """What was said of each record, while more are sent."""
 
-    told: list[tuple[Outgoing, Result]] = field(default_factory=list)
+    told: list[tuple[Outgoing, DeliveryReport]] = field(default_factory=list)
     stopped: Event = field(default_factory=Event)
 
-    def of(self, outcome: Outcome) -> int:
+    def of(self, outcome: DeliveryStatus) -> int:
         """How many records have this outcome so far."""
-        return sum(result.outcome is outcome for _, result in list(self.told))
+        return sum(result.status is outcome for _, result in list(self.told))
 
 
 @contextmanager
@@ -61,10 +61,10 @@ def assert_so(under: Load, bootstrap: str, topic: str) -> None:
     keys = Counter(r.key for r in held)
     assert set(keys.values()) == {1}
     for record, result in under.told:
-        if result.outcome is Outcome.STORED and result.position == NO_OFFSET:
+        if result.status is DeliveryStatus.STORED and result.position == NO_OFFSET:
             assert b"%d" % record.key in keys
-        elif result.outcome is Outcome.STORED:
+        elif result.status is DeliveryStatus.STORED:
             place = (result.partition, result.position)
             assert places[place] == (b"%d" % record.key, record.payload)
-        elif result.outcome is Outcome.REJECTED:
+        elif result.status is DeliveryStatus.REJECTED:
             assert b"%d" % record.key not in keys

@@ -24,7 +24,7 @@ class Seen(NamedTuple):
     body: bytes
 
 
-class Outcome(NamedTuple):
+class ParserOutcome(NamedTuple):
     """What a connection came to: requests served, statuses answered, whether an end was said."""
 
     requests: list[Seen]
@@ -88,7 +88,7 @@ class Ours:
         await send(head)
         await send({"type": "http.response.body", "body": b""})
 
-    async def read(self, segments: Sequence[bytes]) -> Outcome:
+    async def read(self, segments: Sequence[bytes]) -> ParserOutcome:
         """Feed `segments` and an end of file to a new connection; return the outcome."""
         self._seen, wire, state = [], _Wire(), ServerState()
         connection: Any = self._made(config=self._config, server_state=state, app_state={})
@@ -103,7 +103,9 @@ class Ours:
         connection.connection_lost(None)
         await asyncio.gather(*state.tasks)
         written = bytes(wire.written)
-        return Outcome(self._seen, _statuses(written), b"\r\nconnection: close\r\n" in written)
+        return ParserOutcome(
+            self._seen, _statuses(written), b"\r\nconnection: close\r\n" in written
+        )
 
 
 async def _answered(connection: Any, wire: _Wire) -> None:

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError
 
 from core.errors import ConfigError
 from producers.client import GatewayClient
-from producers.delivery import Outcome, Outgoing, Result, Retry
+from producers.delivery import DeliveryReport, DeliveryStatus, Outgoing, Retry
 from producers.emulator import event
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
@@ -153,8 +153,8 @@ def puts(*codes: str | None) -> tuple[int, dict[str, Any]]:
     return 200, {"FailedRecordCount": 1, "Records": entries}
 
 
-def outcomes(results: list[Result]) -> list[str]:
-    return [str(result.outcome) for result in results]
+def outcomes(results: list[DeliveryReport]) -> list[str]:
+    return [str(result.status) for result in results]
 
 
 def test_json_values_go_in_the_json_format_with_the_key_as_a_number() -> None:
@@ -164,7 +164,7 @@ def test_json_values_go_in_the_json_format_with_the_key_as_a_number() -> None:
     assert (method, path) == ("POST", "/test/topics/demo.pin")
     assert headers["Content-Type"] == "application/vnd.kafka.json.v2+json"
     assert body == {"records": [{"key": r.key, "value": r.value} for r in RECORDS]}
-    assert results[1] == Result(Outcome.STORED, "2", 11)
+    assert results[1] == DeliveryReport(DeliveryStatus.STORED, "2", 11)
 
 
 def test_bytes_go_in_the_binary_format_and_results_keep_the_order_of_the_records() -> None:
@@ -186,7 +186,7 @@ def test_kinesis_records_carry_their_key_as_text_and_bytes_as_text() -> None:
     assert headers["Content-Type"] == "application/json"
     assert body["records"][0] == {"data": RECORDS[1].value, "partition-key": "1"}
     assert body["records"][1] == {"data": "{oops", "partition-key": "9"}
-    assert results[0] == Result(Outcome.STORED, "shardId-000000000001", "10")
+    assert results[0] == DeliveryReport(DeliveryStatus.STORED, "shardId-000000000001", "10")
 
 
 def test_the_api_key_goes_with_every_request() -> None:

@@ -15,11 +15,11 @@ from requests.adapters import BaseAdapter
 
 from gateway.http.idempotency import RETENTION_S
 from producers.client import GatewayClient
-from producers.delivery import Outcome, Outgoing, Retry
+from producers.delivery import DeliveryStatus, Outgoing, Retry
 from tests.support.clock import ManualClock
 
 
-class Fault(StrEnum):
+class GatewayFault(StrEnum):
     """What a request meets."""
 
     NONE = "nothing"
@@ -33,10 +33,10 @@ class Fault(StrEnum):
 
 
 @dataclass
-class Gateway(BaseAdapter):
+class FaultyGateway(BaseAdapter):
     """What the gateway promises of keys and scopes, in place of the network before it."""
 
-    faults: list[Fault]
+    faults: list[GatewayFault]
     remembers: bool
     clock: ManualClock = field(default_factory=ManualClock)
     scope: str = "first"
@@ -45,19 +45,19 @@ class Gateway(BaseAdapter):
 
     def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> Any:
         """One request, with its fault."""
-        fault = self.faults.pop(0) if self.faults else Fault.NONE
-        if fault in {Fault.NEVER_ARRIVES, Fault.LOST_FOR_LONG}:
-            self.clock.sleep(300 if fault is Fault.LOST_FOR_LONG else 0)
+        fault = self.faults.pop(0) if self.faults else GatewayFault.NONE
+        if fault in {GatewayFault.NEVER_ARRIVES, GatewayFault.LOST_FOR_LONG}:
+            self.clock.sleep(300 if fault is GatewayFault.LOST_FOR_LONG else 0)
             raise requests.ConnectionError
-        if fault is Fault.BUSY:
+        if fault is GatewayFault.BUSY:
             return self.said(503, {})
-        if fault in {Fault.RESTART, Fault.RESTART_AND_LOST}:
+        if fault in {GatewayFault.RESTART, GatewayFault.RESTART_AND_LOST}:
             self.scope = uuid4().hex
             self.answers.clear()
         answer = self.answer(request)
-        if fault in {Fault.ANSWER_LOST, Fault.RESTART_AND_LOST}:
+        if fault in {GatewayFault.ANSWER_LOST, GatewayFault.RESTART_AND_LOST}:
             raise requests.ConnectionError
-        return self.said(502, {}) if fault is Fault.BAD_GATEWAY and request.body else answer
+        return self.said(502, {}) if fault is GatewayFault.BAD_GATEWAY and request.body else answer
 
     def answer(self, request: requests.PreparedRequest) -> requests.Response:
         """Return the gateway's response."""
@@ -94,30 +94,36 @@ class Gateway(BaseAdapter):
         """One that knows nothing else than this gateway."""
         retry = Retry(tries, self.clock, random.Random(1), seconds=0)
         client = GatewayClient("http://gateway", retry=retry)
-        client._exchange._session.mount("http://", self)
+        client._session._session.mount("http://", self)
         return client
 
 
-faults = st.lists(st.sampled_from(Fault), max_size=40)
-FORGETTING = {Fault.RESTART, Fault.RESTART_AND_LOST, Fault.LOST_FOR_LONG}
+faults = st.lists(st.sampled_from(GatewayFault), max_size=40)
+FORGETTING = {GatewayFault.RESTART, GatewayFault.RESTART_AND_LOST, GatewayFault.LOST_FOR_LONG}
 
 
 @settings(max_examples=150, deadline=None)
 @given(series=faults, remembers=st.booleans())
-def test_what_the_client_says_of_a_record_is_so(series: list[Fault], *, remembers: bool) -> None:
-    gateway = Gateway(series, remembers)
+def test_what_the_client_says_of_a_record_is_so(
+    series: list[GatewayFault], *, remembers: bool
+) -> None:
+    gateway = FaultyGateway(series, remembers)
     client = gateway.client(tries=4)
     for key in range(8):
         [result] = client.send_kafka("t", [Outgoing(key, key)])
-        times = {Outcome.STORED: {1}, Outcome.REJECTED: {0}, Outcome.UNKNOWN: {0, 1}}
-        assert gateway.stored[key] in times[result.outcome]
+        times = {
+            DeliveryStatus.STORED: {1},
+            DeliveryStatus.REJECTED: {0},
+            DeliveryStatus.UNKNOWN: {0, 1},
+        }
+        assert gateway.stored[key] in times[result.status]
 
 
 @settings(max_examples=150, deadline=None)
 @given(series=faults)
-def test_a_gateway_that_remembers_has_every_record_once(series: list[Fault]) -> None:
-    gateway = Gateway([fault for fault in series if fault not in FORGETTING], remembers=True)
+def test_a_gateway_that_remembers_has_every_record_once(series: list[GatewayFault]) -> None:
+    gateway = FaultyGateway([fault for fault in series if fault not in FORGETTING], remembers=True)
     client = gateway.client(tries=len(series) + 1)
     results = [client.send_kafka("t", [Outgoing(key, key)])[0] for key in range(8)]
-    assert {result.outcome for result in results} == {Outcome.STORED}
+    assert {result.status for result in results} == {DeliveryStatus.STORED}
     assert gateway.stored == Counter(range(8))

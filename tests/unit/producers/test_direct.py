@@ -12,11 +12,11 @@ from botocore.exceptions import ReadTimeoutError
 
 from core.config import Aws
 from core.errors import ConfigError, FatalError
-from producers.bad import Spoiler
-from producers.delivery import Outcome, Outgoing, Result, Retry
+from producers.delivery import DeliveryReport, DeliveryStatus, Outgoing, Retry
 from producers.direct import KafkaDirect, KinesisDirect, kinesis_client
 from producers.emulator import event, events
-from producers.send import Driver, Route
+from producers.malformed import MalformedRecords
+from producers.send import Driver, SendRoute
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.clock import ManualClock
@@ -31,7 +31,7 @@ def test_kafka_stores_every_record_where_its_result_says(mock_broker: Broker) ->
     results = KafkaDirect(mock_broker.properties).send(topic, [*RECORDS, Outgoing(99, b"\xff")])
     held = read(mock_broker.bootstrap, topic, 21)
     places = {(str(record.partition), record.offset): record for record in held}
-    assert {result.outcome for result in results} == {Outcome.STORED}
+    assert {result.status for result in results} == {DeliveryStatus.STORED}
     for record, result in zip(RECORDS, results, strict=False):
         stored = places[result.partition, int(result.position)]
         assert stored.key == str(record.key).encode()
@@ -45,7 +45,7 @@ def test_kafka_rejects_a_record_that_is_too_large_and_stores_the_others(
     topic = mock_broker.create_topic()
     records = [RECORDS[0], Outgoing(1, b"x" * 1_100_000), RECORDS[1]]
     results = KafkaDirect(mock_broker.properties).send(topic, records)
-    assert [str(result.outcome) for result in results] == ["stored", "rejected", "stored"]
+    assert [str(result.status) for result in results] == ["stored", "rejected", "stored"]
     assert "Message size too large" in results[1].error
 
 
@@ -53,7 +53,7 @@ def test_kafka_waits_for_room_when_its_queue_is_full(mock_broker: Broker) -> Non
     topic = mock_broker.create_topic()
     narrow = mock_broker.properties | {"queue.buffering.max.messages": 5}
     results = KafkaDirect(narrow).send(topic, RECORDS)
-    assert [result.outcome for result in results] == [Outcome.STORED] * 20
+    assert [result.status for result in results] == [DeliveryStatus.STORED] * 20
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_kinesis_takes_more_than_one_request_can_hold(aws: TestAws) -> None:
     large = [Outgoing(n, b"x" * 1_000_000) for n in range(6)]
     small = [Outgoing(n, {}) for n in range(501)]
     results = KinesisDirect(kinesis_client(aws.config)).send(stream, [*large, *small])
-    assert [result.outcome for result in results] == [Outcome.STORED] * 507
+    assert [result.status for result in results] == [DeliveryStatus.STORED] * 507
 
 
 def test_a_stream_that_does_not_exist_rejects_every_record(aws: TestAws) -> None:
     results = KinesisDirect(kinesis_client(aws.config)).send("none", RECORDS[:2])
-    assert [result.outcome for result in results] == [Outcome.REJECTED] * 2
+    assert [result.status for result in results] == [DeliveryStatus.REJECTED] * 2
     assert "ResourceNotFoundException" in results[0].error
 
 
@@ -120,19 +120,19 @@ class FailingOnce:
 @pytest.mark.parametrize(
     ("code", "calls", "outcome"),
     [
-        ("ProvisionedThroughputExceededException", [["0", "1", "2"], ["1"]], Outcome.STORED),
-        ("InternalFailure", [["0", "1", "2"]], Outcome.UNKNOWN),
+        ("ProvisionedThroughputExceededException", [["0", "1", "2"], ["1"]], DeliveryStatus.STORED),
+        ("InternalFailure", [["0", "1", "2"]], DeliveryStatus.UNKNOWN),
     ],
 )
 def test_only_a_throttled_entry_is_put_again(
-    aws: TestAws, code: str, calls: list[list[str]], outcome: Outcome
+    aws: TestAws, code: str, calls: list[list[str]], outcome: DeliveryStatus
 ) -> None:
     client, stream = kinesis_client(aws.config), aws.stream(shards=1)
     fault = FailingOnce(client, code)
     direct = KinesisDirect(client, retry=Retry(3, ManualClock(), random.Random(1), seconds=0))
     results = direct.send(stream, RECORDS[:3])
     assert fault.calls == calls
-    assert [r.outcome for r in results] == [Outcome.STORED, outcome, Outcome.STORED]
+    assert [r.status for r in results] == [DeliveryStatus.STORED, outcome, DeliveryStatus.STORED]
 
 
 def test_a_kinesis_that_is_not_there_is_tried_again_and_then_rejects() -> None:
@@ -141,7 +141,7 @@ def test_a_kinesis_that_is_not_there_is_tried_again_and_then_rejects() -> None:
     clock = ManualClock()
     direct = KinesisDirect(client, retry=Retry(2, clock, random.Random(1), seconds=0))
     results = direct.send("s", RECORDS[:2])
-    assert [result.outcome for result in results] == [Outcome.REJECTED] * 2
+    assert [result.status for result in results] == [DeliveryStatus.REJECTED] * 2
     assert clock.monotonic() > 0
 
 
@@ -154,50 +154,52 @@ def test_a_kinesis_answer_that_is_lost_is_unknown_and_not_asked_for_again(aws: T
 
     client.meta.events.register("before-send.kinesis.PutRecords", lose)
     results = KinesisDirect(client).send("s", RECORDS[:2])
-    assert [result.outcome for result in results] == [Outcome.UNKNOWN] * 2
+    assert [result.status for result in results] == [DeliveryStatus.UNKNOWN] * 2
     assert asked == ["once"]
 
 
 @dataclass
-class Target:
+class RecordingTarget:
     """Keeps what it is sent, and when."""
 
     clock: ManualClock
-    outcome: Outcome = Outcome.STORED
+    status: DeliveryStatus = DeliveryStatus.STORED
     sent: list[tuple[float, str, list[Outgoing]]] = field(default_factory=list)
 
-    def send(self, target: str, records: Sequence[Outgoing]) -> list[Result]:
+    def send(self, target: str, records: Sequence[Outgoing]) -> list[DeliveryReport]:
         """Note the batch."""
         self.sent.append((self.clock.monotonic(), target, list(records)))
-        return [Result(self.outcome, error="" if self.outcome is Outcome.STORED else "full")] * len(
-            records
-        )
+        return [
+            DeliveryReport(
+                self.status, error="" if self.status is DeliveryStatus.STORED else "full"
+            )
+        ] * len(records)
 
     def keys(self, target: str) -> list[int]:
         """Return the keys that were sent to `target`, in order."""
         return [r.key for _, name, records in self.sent if name == target for r in records]
 
 
-def route(target: Target, name: str = "a", *, text_only: bool = False) -> Route:
+def route(target: RecordingTarget, name: str = "a", *, text_only: bool = False) -> SendRoute:
     names = {record: f"{name}.{record}" for record in ("pin", "geo", "user")}
-    return Route(target.send, names, text_only=text_only)
+    return SendRoute(target.send, names, text_only=text_only)
 
 
 def test_events_take_turns_between_routes_and_none_is_lost() -> None:
-    target = Target(ManualClock())
+    target = RecordingTarget(ManualClock())
     drawn = list(islice(events(1), 7))
     driver = Driver([route(target, "a"), route(target, "b")], batch=3, clock=target.clock)
     summary = driver.run(drawn)
     for record in ("pin", "geo", "user"):
         assert target.keys(f"a.{record}") == [made.key for made in drawn[::2]]
         assert target.keys(f"b.{record}") == [made.key for made in drawn[1::2]]
-    assert summary.total(Outcome.STORED) == 21
+    assert summary.total(DeliveryStatus.STORED) == 21
     assert (summary.stored("a.pin"), summary.stored("b.pin")) == (4, 3)
     assert max(len(records) for _, _, records in target.sent) == 3
 
 
 def test_a_rate_spaces_events_and_a_batch_waits_half_a_second_at_most() -> None:
-    target = Target(ManualClock())
+    target = RecordingTarget(ManualClock())
     Driver([route(target)], rate=100, clock=target.clock).run(islice(events(1), 300))
     assert target.clock.monotonic() == pytest.approx(2.99)
     pins = [len(records) for _, name, records in target.sent if name == "a.pin"]
@@ -207,14 +209,14 @@ def test_a_rate_spaces_events_and_a_batch_waits_half_a_second_at_most() -> None:
 
 
 def test_a_slow_rate_still_sends_within_half_a_second_of_the_event() -> None:
-    target = Target(ManualClock())
+    target = RecordingTarget(ManualClock())
     Driver([route(target)], rate=0.1, clock=target.clock).run(islice(events(1), 3))
     times = [at for at, name, _ in target.sent if name == "a.pin"]
     assert times == pytest.approx([0.5, 10.5, 20.0], abs=0.51)
 
 
 def test_after_a_delay_the_rate_catches_up_on_one_second_only() -> None:
-    target = Target(ManualClock())
+    target = RecordingTarget(ManualClock())
 
     def late() -> Iterator[Any]:
         for number, made in enumerate(islice(events(1), 41)):
@@ -227,7 +229,7 @@ def test_after_a_delay_the_rate_catches_up_on_one_second_only() -> None:
 
 
 def test_a_stop_sends_what_waits_and_returns() -> None:
-    target = Target(ManualClock())
+    target = RecordingTarget(ManualClock())
     taken = 0
 
     def progress(events_taken: int) -> None:
@@ -239,25 +241,25 @@ def test_a_stop_sends_what_waits_and_returns() -> None:
     )
     summary = driver.run(events(1))
     assert taken == 5
-    assert summary.total(Outcome.STORED) == 15
+    assert summary.total(DeliveryStatus.STORED) == 15
 
 
 def test_a_stop_is_heard_while_waiting_for_the_next_event() -> None:
-    target = Target(ManualClock())
+    target = RecordingTarget(ManualClock())
     driver = Driver(
         [route(target)],
         rate=0.001,
         clock=target.clock,
         stopping=lambda: target.clock.monotonic() > 2,
     )
-    assert driver.run(events(1)).total(Outcome.STORED) == 3
+    assert driver.run(events(1)).total(DeliveryStatus.STORED) == 3
     assert target.clock.monotonic() < 3
 
 
 def test_bad_payloads_come_in_addition_to_the_good_records() -> None:
-    plain, spoilt = Target(ManualClock()), Target(ManualClock())
+    plain, spoilt = RecordingTarget(ManualClock()), RecordingTarget(ManualClock())
     Driver([route(plain)], clock=plain.clock).run(islice(events(1), 400))
-    driver = Driver([route(spoilt)], spoiler=Spoiler(0.1), clock=spoilt.clock)
+    driver = Driver([route(spoilt)], malformed=MalformedRecords(0.1), clock=spoilt.clock)
     summary = driver.run(islice(events(1), 400))
     good = [json.dumps(r.value) for _, name, rs in plain.sent if name == "a.geo" for r in rs]
     sent = [r for _, name, rs in spoilt.sent if name == "a.geo" for r in rs]
@@ -267,14 +269,14 @@ def test_bad_payloads_come_in_addition_to_the_good_records() -> None:
 
 
 def test_a_target_that_takes_nothing_ends_the_run_with_its_reason() -> None:
-    target = Target(ManualClock(), outcome=Outcome.REJECTED)
+    target = RecordingTarget(ManualClock(), status=DeliveryStatus.REJECTED)
     driver = Driver([route(target)], batch=2, clock=target.clock)
     with pytest.raises(FatalError, match=r"a\.pin took none of 2 records: full"):
         driver.run(events(1))
 
 
 def test_unknown_outcomes_are_counted_apart_and_do_not_end_the_run() -> None:
-    target = Target(ManualClock(), outcome=Outcome.UNKNOWN)
+    target = RecordingTarget(ManualClock(), status=DeliveryStatus.UNKNOWN)
     summary = Driver([route(target)], batch=2, clock=target.clock).run(islice(events(1), 4))
-    assert summary.total(Outcome.UNKNOWN) == 12
+    assert summary.total(DeliveryStatus.UNKNOWN) == 12
     assert summary.errors["full"] == 12

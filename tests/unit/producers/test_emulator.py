@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from core.batch import KAFKA, RESCUED, VALUE
 from producers import words
-from producers.bad import KINDS, Spoiler, bad_value, travels_as_text
 from producers.delivery import Outgoing
 from producers.emulator import BROKEN, KEYS, STORY, event, events
 from producers.event import FIELDS, Event, Row
+from producers.malformed import KINDS, MalformedRecords, is_text, malformed_value
 from transforms.geo import SCHEMA as GEO_SCHEMA
 from transforms.pin import SCHEMA as PIN_SCHEMA
 from transforms.process import Decoded, decode
@@ -162,7 +162,7 @@ def test_followers_fall_with_age() -> None:
 
 def test_bad_payloads_come_at_their_ratio_in_every_kind_and_again_the_same() -> None:
     def drawn() -> list[object]:
-        spoiler = Spoiler(0.25, seed=9)
+        spoiler = MalformedRecords(0.25, seed=9)
         return [
             value
             for number in range(4_000)
@@ -172,28 +172,30 @@ def test_bad_payloads_come_at_their_ratio_in_every_kind_and_again_the_same() -> 
     assert len(drawn()) == pytest.approx(1_000, abs=100)
     assert drawn() == drawn()
     assert {repr(value) for value in drawn()} >= {
-        repr(bad_value(kind, "pin", GOOD)) for kind in KINDS if kind != "oversize"
+        repr(malformed_value(kind, "pin", GOOD)) for kind in KINDS if kind != "oversize"
     }
 
 
 def test_no_bad_payload_is_drawn_without_a_ratio() -> None:
-    assert list(Spoiler().beside(0, "pin", GOOD, text_only=False)) == []
+    assert list(MalformedRecords().beside(0, "pin", GOOD, text_only=False)) == []
 
 
 def test_a_route_of_text_gets_no_bytes_that_are_none() -> None:
     drawn = [
         value
         for number in range(500)
-        for value in Spoiler(1.0).beside(number, "geo", POOL[3].rows["geo"], text_only=True)
+        for value in MalformedRecords(1.0).beside(
+            number, "geo", POOL[3].rows["geo"], text_only=True
+        )
     ]
     assert len(drawn) == 500
-    assert all(travels_as_text(value) for value in drawn)
-    assert not travels_as_text(bad_value("invalid_utf8", "geo", POOL[3].rows["geo"]))
+    assert all(is_text(value) for value in drawn)
+    assert not is_text(malformed_value("invalid_utf8", "geo", POOL[3].rows["geo"]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bad_payload_fits_a_broker_of_default_limits(kind: str) -> None:
-    value = bad_value(kind, "pin", GOOD)
+    value = malformed_value(kind, "pin", GOOD)
     held = value if isinstance(value, bytes) else json.dumps(value).encode()
     assert len(held) < 1_000_000
 
@@ -211,7 +213,7 @@ def decoded(record: str, values: list[bytes]) -> Decoded:
 @pytest.mark.parametrize("record", SCHEMAS)
 def test_every_bad_payload_ends_in_quarantine(record: str) -> None:
     row = POOL[5].rows[record]
-    values = [Outgoing(5, bad_value(kind, record, row)).payload for kind in KINDS]
+    values = [Outgoing(5, malformed_value(kind, record, row)).payload for kind in KINDS]
     assert decoded(record, values).rejected[VALUE].to_list() == values
 
 

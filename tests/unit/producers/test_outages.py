@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 from core.errors import FatalError
 from producers import hints
 from producers.client import GatewayClient
-from producers.delivery import PATIENCE, Outcome, Outgoing, Result, Retry
+from producers.delivery import RETRY_TIMEOUT_S, DeliveryReport, DeliveryStatus, Outgoing, Retry
 from producers.emulator import events
-from producers.send import Driver, Route
+from producers.send import Driver, SendRoute
 from tests.support.brokers import Broker
 from tests.support.clock import ManualClock
 from tests.support.commands import change, the_error
@@ -52,7 +52,7 @@ class Away(BaseAdapter):
 def client(away: Away, clock: ManualClock, **retry: Any) -> GatewayClient:
     """One that reaches this gateway alone."""
     made = GatewayClient("http://gateway", retry=Retry(5, clock, random.Random(1), **retry))
-    made._exchange._session.mount("http://", away)
+    made._session._session.mount("http://", away)
     return made
 
 
@@ -61,7 +61,7 @@ def test_a_gateway_that_is_away_for_up_to_a_minute_is_outlasted(seconds: float) 
     clock = ManualClock()
     with capture_logs() as logs:
         [result] = client(Away(clock, seconds), clock).send_kafka("t", RECORDS)
-    assert result.outcome is Outcome.STORED
+    assert result.status is DeliveryStatus.STORED
     said = ["outage", "outage_over"] if seconds > 5 else []
     assert [log["event"] for log in logs] == said
 
@@ -69,9 +69,9 @@ def test_a_gateway_that_is_away_for_up_to_a_minute_is_outlasted(seconds: float) 
 def test_a_gateway_that_stays_away_is_given_up_with_its_own_advice() -> None:
     clock = ManualClock()
     [result] = client(Away(clock, 3600), clock).send_kafka("t", RECORDS)
-    assert (result.outcome, result.hint) == (Outcome.REJECTED, hints.GATEWAY)
+    assert (result.status, result.hint) == (DeliveryStatus.REJECTED, hints.GATEWAY)
     assert "ACL" not in result.hint
-    assert PATIENCE <= clock.monotonic() < PATIENCE + 10
+    assert RETRY_TIMEOUT_S <= clock.monotonic() < RETRY_TIMEOUT_S + 10
 
 
 def test_a_producer_that_is_stopped_waits_no_longer() -> None:
@@ -100,40 +100,43 @@ def entry(code: int) -> tuple[int, Any]:
 def test_each_refusal_has_its_own_advice(says: tuple[int, Any], hint: str) -> None:
     clock = ManualClock()
     [result] = client(Away(clock, 0, says), clock, seconds=0).send_kafka("t", RECORDS)
-    assert result.outcome is Outcome.REJECTED
+    assert result.status is DeliveryStatus.REJECTED
     assert hint in result.hint
     assert ("ACL" in result.hint) == (says == entry(40301))
 
 
-def routes(*answers: Callable[[int], list[Result]]) -> list[Route]:
+def routes(*answers: Callable[[int], list[DeliveryReport]]) -> list[SendRoute]:
     """Make a route that responds to batches with these in turn, and repeats the last."""
     left = list(answers)
 
-    def send(_target: str, records: Any) -> list[Result]:
+    def send(_target: str, records: Any) -> list[DeliveryReport]:
         return (left.pop(0) if len(left) > 1 else left[0])(len(records))
 
-    return [Route(send, {record: record for record in ("pin", "geo", "user")})]
+    return [SendRoute(send, {record: record for record in ("pin", "geo", "user")})]
 
 
-def fatal(_count: int) -> list[Result]:
+def fatal(_count: int) -> list[DeliveryReport]:
     """Fail as a client that never sends again."""
     raise FatalError("Kafka refuses to store records", "see the user's rights")
 
 
 @pytest.mark.parametrize(
     ("last", "unknown"),
-    [(lambda count: [Result(Outcome.REJECTED, error="away")] * count, 0), (fatal, 2)],
+    [
+        (lambda count: [DeliveryReport(DeliveryStatus.REJECTED, error="away")] * count, 0),
+        (fatal, 2),
+    ],
 )
 def test_a_run_that_ends_early_has_counted_each_record_of_its_events(
-    last: Callable[[int], list[Result]], unknown: int
+    last: Callable[[int], list[DeliveryReport]], unknown: int
 ) -> None:
     clock = ManualClock()
-    stored = lambda count: [Result(Outcome.STORED)] * count  # noqa: E731
+    stored = lambda count: [DeliveryReport(DeliveryStatus.STORED)] * count  # noqa: E731
     taken: list[int] = []
     driver = Driver(routes(stored, last), batch=2, clock=clock, progress=taken.append)
     with pytest.raises(FatalError):
         driver.run(islice(events(1), 9))
-    counts = [driver.summary.total(o) for o in Outcome]
+    counts = [driver.summary.total(o) for o in DeliveryStatus]
     assert counts == [2, 3 * 2 - 2 - unknown - 1, unknown]
 
 

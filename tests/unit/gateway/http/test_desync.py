@@ -11,13 +11,13 @@ from collections import Counter
 import pytest
 
 from tests.support.desync import Case, case
-from tests.support.parsers import Ours, Outcome, h11_reads
+from tests.support.parsers import Ours, ParserOutcome, h11_reads
 
 CASES = int(os.environ.get("PINPIP_FUZZ_REQUESTS", "3000"))
 RIGHT = {"equal", "neither serves", "stricter"}
 
 
-def verdict(given: Case, ours: Outcome) -> str:
+def verdict(given: Case, ours: ParserOutcome) -> str:
     """How `ours` stands to what h11 reads; a verdict that is not in RIGHT is a fault."""
     theirs = h11_reads(given.stream)
     if ours.requests != theirs[: len(ours.requests)]:

@@ -199,7 +199,7 @@ def request(key: str) -> Request:
     return Request({"type": "http", "method": "POST", "headers": headers})
 
 
-class Work:
+class NumberedWork:
     """Answers that are numbered, or errors."""
 
     def __init__(self, *errors: Exception) -> None:
@@ -215,7 +215,7 @@ class Work:
         return reply({"run": self.runs, "padding": "x" * 2000})
 
 
-async def ask(answers: ResponseStore, key: str, work: Work) -> Any:
+async def ask(answers: ResponseStore, key: str, work: NumberedWork) -> Any:
     response = await answers.once(request(key), "/topics/{topic}", b"body", work)
     return json.loads(bytes(response.body))["run"] if response.status_code == 200 else response
 
@@ -223,7 +223,7 @@ async def ask(answers: ResponseStore, key: str, work: Work) -> Any:
 def test_an_answer_is_kept_for_ten_minutes() -> None:
     async def story() -> list[int]:
         clock = ManualClock()
-        answers, work, runs = ResponseStore(10_000, clock), Work(), []
+        answers, work, runs = ResponseStore(10_000, clock), NumberedWork(), []
         for pause in (0.0, RETENTION_S - 1, 2.0):
             clock.sleep(pause)
             runs.append(await ask(answers, "k", work))
@@ -235,7 +235,7 @@ def test_an_answer_is_kept_for_ten_minutes() -> None:
 def test_answers_beyond_the_limit_are_refused_and_none_is_forgotten_early() -> None:
     async def story() -> tuple[list[int], int]:
         clock = ManualClock()
-        answers, work = ResponseStore(5 * 740, clock), Work()
+        answers, work = ResponseStore(5 * 740, clock), NumberedWork()
         runs = [await ask(answers, f"k{n}", work) for n in range(5)]
         with pytest.raises(HTTPException) as full:
             await ask(answers, "another", work)
@@ -264,7 +264,7 @@ def test_only_an_answer_after_which_something_may_be_stored_is_kept(
     error: Exception, runs: int
 ) -> None:
     async def story() -> int:
-        answers, work = ResponseStore(10_000, ManualClock()), Work(error)
+        answers, work = ResponseStore(10_000, ManualClock()), NumberedWork(error)
         for _ in range(2):
             try:
                 await ask(answers, "k", work)

@@ -1,4 +1,4 @@
-"""Payloads that belong in the quarantine: every kind that a pipeline must survive."""
+"""Malformed payloads of every kind that a pipeline must quarantine."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ from producers.emulator import event
 from producers.event import KEY, Row
 
 OVERSIZE = 900_000
-RARE = 0.002
+OVERSIZE_SHARE = 0.002
 OTHER = {"pin": "geo", "geo": "user", "user": "pin"}
 
 Make = Callable[[str, Row], Any]
@@ -43,7 +43,7 @@ def _oversize(_: str, row: Row) -> bytes:
     return _text(row)[:-1] + b', "more": "' + b"x" * OVERSIZE
 
 
-# bytes travel as they are; anything else is a JSON value.
+# Bytes are sent unchanged; anything else is a JSON value.
 KINDS: dict[str, Make] = {
     "empty": lambda *_: b"",
     "not_json": lambda *_: b"<html>502 Bad Gateway</html>",
@@ -64,13 +64,13 @@ KINDS: dict[str, Make] = {
 COMMON = [kind for kind in KINDS if kind != "oversize"]
 
 
-def bad_value(kind: str, record: str, row: Row) -> Any:
-    """A payload of `kind` made from a good `row` of type `record`: bytes, or a JSON value."""
+def malformed_value(kind: str, record: str, row: Row) -> Any:
+    """Return a payload of `kind` from a valid `row` of type `record`: bytes, or a JSON value."""
     return KINDS[kind](record, row)
 
 
-def travels_as_text(value: Any) -> bool:
-    """Whether a route that carries only JSON values and text can carry `value`."""
+def is_text(value: Any) -> bool:
+    """Whether a route for JSON values and text only can send `value`."""
     if not isinstance(value, bytes):
         return True
     try:
@@ -81,24 +81,24 @@ def travels_as_text(value: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Spoiler:
-    """Adds bad payloads beside good rows, `ratio` of their number; seeded like the emulator."""
+class MalformedRecords:
+    """Malformed payloads beside valid rows, `ratio` of their number; seeded like the emulator."""
 
     ratio: float = 0.0
     seed: int = 1
 
     def beside(self, number: int, record: str, row: Row, *, text_only: bool) -> Iterator[Any]:
-        """The bad payload, if any, that goes with the row of type `record` of event `number`.
+        """Yield the malformed payload, if any, beside the row of type `record` of event `number`.
 
-        Every kind comes equally often, an oversize one rarely; `text_only` leaves out what only
-        bytes can carry.
+        Every kind is equally frequent, except the rare oversize. `text_only` replaces payloads that
+        are not text.
         """
         if not self.ratio:
             return
         rng = random.Random(f"{self.seed} bad {number} {record}")
         if rng.random() >= self.ratio:
             return
-        kind = "oversize" if rng.random() < RARE else rng.choice(COMMON)
-        value = bad_value(kind, record, row)
-        fits = not text_only or travels_as_text(value)
-        yield value if fits else bad_value("truncated", record, row)
+        kind = "oversize" if rng.random() < OVERSIZE_SHARE else rng.choice(COMMON)
+        value = malformed_value(kind, record, row)
+        can_send = not text_only or is_text(value)
+        yield value if can_send else malformed_value("truncated", record, row)
