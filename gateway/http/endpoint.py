@@ -86,7 +86,7 @@ class Limits:
 def endpoint(
     path: str, handlers: Mapping[str, Handler], limits: Limits
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Return what Starlette calls for a request to `path`, the route without the stage."""
+    """Return the function that Starlette calls for `path`, the route without the stage."""
 
     async def handle(request: Request) -> Response:
         request.scope[ROUTE] = path

@@ -136,7 +136,7 @@ class ResponseStore:
 
 
 async def _run(work: Work) -> Response:
-    """Return the response of `work`; a refusal after which a record may be stored is one, too."""
+    """Return the response of `work`, or that of a refusal that may have stored a record."""
     try:
         return await work()
     except Refusal as refusal:
