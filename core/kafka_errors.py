@@ -42,7 +42,7 @@ MSG_TIMED_OUT = KafkaError._MSG_TIMED_OUT  # noqa: SLF001
 """No delivery report in time: the broker may have stored the record."""
 FATAL = KafkaError._FATAL  # noqa: SLF001
 """The client will never work again."""
-REACH_TIMEOUT_S = 10.0
+_ATTEMPTS = 10
 
 
 class Client(Protocol):
@@ -63,15 +63,15 @@ def reach(
     client: Client,
     errors: Collection[KafkaError],
     denied: Collection[int],
-    timeout: float = REACH_TIMEOUT_S,
+    timeout: float,
 ) -> None:
     """Wait until a broker responds to `client`, whose error_cb adds to `errors`.
 
     Raises KafkaException as soon as an error has a code in `denied`, else after `timeout` seconds.
     """
-    for left in reversed(range(int(timeout))):
+    for left in reversed(range(_ATTEMPTS)):
         try:
-            client.list_topics(timeout=1.0)
+            client.list_topics(timeout=timeout / _ATTEMPTS)
         except KafkaException:
             client.poll(0)  # calls error_cb
             refused = [error for error in errors if error.code() in denied]

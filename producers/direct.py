@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MAX_RECORDS = 500
 MAX_BYTES = 5 * 1024 * 1024
 MAX_ERRORS = 20
+REACH_TIMEOUT_S = 10.0
 RETRIABLE = {THROTTLED, "LimitExceededException", "ThrottlingException"}
 SERVER_ERROR = 500
 
@@ -106,7 +107,7 @@ def _producer(properties: Mapping[str, Any], timeout: float) -> Producer:
     errors: deque[KafkaError] = deque(maxlen=MAX_ERRORS)
     try:
         producer = Producer({**settings, "error_cb": errors.append})
-        kafka_errors.reach(producer, errors, kafka_errors.AUTHENTICATION)
+        kafka_errors.reach(producer, errors, kafka_errors.AUTHENTICATION, REACH_TIMEOUT_S)
     except KafkaException as error:
         raise ConfigError(
             f"no producer for {properties.get('bootstrap.servers')}: {error.args[0].str()}",

@@ -63,7 +63,7 @@ def test_kafka_waits_for_room_when_its_queue_is_full(mock_broker: Broker) -> Non
 def test_a_broker_that_cannot_be_used_is_a_clear_error(
     properties: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("producers.direct.BROKER_WAIT", 0.5)
+    monkeypatch.setattr("producers.direct.REACH_TIMEOUT_S", 0.5)
     with pytest.raises(ConfigError, match="no producer for"):
         KafkaDirect(properties)
 
