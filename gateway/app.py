@@ -15,7 +15,7 @@ from starlette.routing import Route
 from core.clock import Clock, SystemClock
 from core.config import Gateway
 from gateway.http import health, openapi
-from gateway.http.endpoint import InFlight, Limits, endpoint
+from gateway.http.endpoint import InFlight, RequestLimits, endpoint
 from gateway.http.idempotency import HEADER, REPLAYED, SCOPE, ResponseStore
 from gateway.http.middleware import (
     API_KEY,
@@ -86,13 +86,13 @@ def create_app(
     return app
 
 
-def _limits(settings: Gateway, clock: Clock) -> Limits:
+def _limits(settings: Gateway, clock: Clock) -> RequestLimits:
     unfinished = max(settings.max_body, settings.max_in_flight // 2)
     in_flight = InFlight(settings.max_in_flight, unfinished)
-    return Limits(settings.max_body, in_flight, ResponseStore(settings.max_answers, clock))
+    return RequestLimits(settings.max_body, in_flight, ResponseStore(settings.max_answers, clock))
 
 
-def _metrics(limits: Limits) -> GatewayMetrics:
+def _metrics(limits: RequestLimits) -> GatewayMetrics:
     metrics, in_flight = GatewayMetrics(), limits.in_flight
     metrics.gauge("in_flight_bytes", "Bytes of bodies under way.", lambda: in_flight.used)
     metrics.gauge(
@@ -102,7 +102,7 @@ def _metrics(limits: Limits) -> GatewayMetrics:
     return metrics
 
 
-def _routes(table: Routes, prefix: str, limits: Limits) -> list[Route]:
+def _routes(table: Routes, prefix: str, limits: RequestLimits) -> list[Route]:
     return [
         Route(
             (prefix + path).rstrip("/") or "/",

@@ -75,7 +75,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """The limits of all requests, and the stored responses to those with an Idempotency-Key."""
 
     max_body: int
@@ -84,7 +84,7 @@ class Limits:
 
 
 def endpoint(
-    path: str, handlers: Mapping[str, Handler], limits: Limits
+    path: str, handlers: Mapping[str, Handler], limits: RequestLimits
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the function that Starlette calls for `path`, the route without the stage."""
 
