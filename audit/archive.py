@@ -37,7 +37,7 @@ class Archive:
         return self.store.uri
 
     def keys(self, partition: Partition) -> list[str]:
-        """The chain's objects when it was first asked for; those added later are not seen."""
+        """List the chain's objects at the first call; objects added later are not seen."""
         if partition not in self._keys:
             self._keys[partition] = self.store.list(chain.folder(partition))
         return self._keys[partition]
@@ -50,7 +50,7 @@ class Archive:
         return self._ends[partition]
 
     def rows(self, stretches: Mapping[Partition, Stretch]) -> pl.DataFrame:
-        """The rows of the stretches; reads the objects that may hold some of them."""
+        """Read the rows of the ranges from the objects that may contain them."""
         wanted = [key for p, stretch in stretches.items() for key in self._touching(p, stretch)]
         with ThreadPoolExecutor(_READERS) as pool:
             found = list(pool.map(partial(_read, self.store), wanted))
@@ -59,14 +59,14 @@ class Archive:
         return whole.filter(self.coordinates.within(stretches))
 
     def holding(self, partition: Partition, record: Stretch) -> str | None:
-        """The object that holds the record between the ends of `record`."""
+        """Find the object that contains the record between the ends of `record`."""
         end = self.end(partition)
         found = self._touching(partition, Stretch(record.start, record.start or record.end))
         here = bool(found) and end is not None and record.end <= end
         return f"{self.name}/{found[-1]}" if here else None
 
     def _touching(self, partition: Partition, stretch: Stretch) -> list[str]:
-        """An object's rows lie from its own name to the next one's."""
+        """Find the objects of the range: an object's rows lie between its own name and the next."""
         keys = self.keys(partition)
         first = 0
         if stretch.start is not None:
@@ -83,7 +83,7 @@ def _end(store: Store, key: str) -> Position | None:
 
 
 def _read(store: Store, key: str) -> pl.DataFrame:
-    """The object's rows; one that cannot be read holds none: they are missing then."""
+    """Read the object's rows; an unreadable object gives none, so they count as missing."""
     try:
         return pl.read_parquet(io.BytesIO(store.read(key)))
     except pl.exceptions.PolarsError:
@@ -104,7 +104,7 @@ class Tally:
 
 
 def check(archive: Archive, clean: Held) -> tuple[list[Finding], Tally]:
-    """The chain of the clean table's partition has no gap, and agrees with the table's ledger.
+    """Check that the chain of the clean table's partition has no gap and agrees with the ledger.
 
     Where it begins is no finding: the oldest objects may have expired. Reads what each object says
     of itself (S3: metadata, a folder: footers), not its rows.

@@ -26,7 +26,7 @@ def gaps(clean: Held, quarantine: Held) -> Iterator[Finding]:
 
 
 def unknown(clean: Held, quarantine: Held) -> Iterator[Unknown]:
-    """What rows, positions and ledger cannot prove: rows lost from before the ledger begins.
+    """Report what rows, positions and ledger cannot prove: rows lost before the ledger begins.
 
     Kafka's offsets are dense there, from the offset on that was fixed at the first start, or else
     from the first row on. Kinesis's numbers never are.
@@ -55,7 +55,7 @@ def unknown(clean: Held, quarantine: Held) -> Iterator[Unknown]:
 
 
 def _first(clean: Held, found: pl.Series) -> int:
-    """The offset from which on rows must be there: that of the first start, or of the first row."""
+    """Return the first offset whose row must exist: the first start's, or the first row's."""
     begins = [at.number for at in (clean.begin, clean.edge) if at is not None]
     return min([*begins, *map(int, found.head(1))])
 
@@ -66,13 +66,13 @@ def _expired_before(clean: Held, quarantine: Held) -> int:
 
 
 def sure(findings: Iterable[Finding], unsure: Mapping[str, int]) -> Iterator[Finding]:
-    """The findings that hold although `unsure` rows of each table may be of this incarnation."""
+    """Keep the findings that hold even if `unsure` rows of each table are of this incarnation."""
     absent = {Kind.MISSING, Kind.GAP} if any(unsure.values()) else set()
     return (finding for finding in findings if finding.kind not in absent)
 
 
 def whose(partition: Partition, unsure: Mapping[str, int]) -> Iterator[Unknown]:
-    """The `unsure` rows of each table: they may be of this incarnation."""
+    """Report the `unsure` rows of each table, which may be of this incarnation."""
     for table, count in unsure.items():
         if count:
             detail = (

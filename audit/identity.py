@@ -24,7 +24,7 @@ class Told:
 
 
 def told(clean: Held, quarantine: Held, chains: Positioned) -> list[Told]:
-    """What the sinks of one partition keep.
+    """Return what the sinks of one partition store.
 
     A quarantine without an epoch is left out: its rows are compared with the clean table's ledger.
     """
@@ -64,7 +64,7 @@ def unknown(
     coordinates: Coordinates,
     proven: Collection[Partition] = (),
 ) -> Iterator[tuple[str, str]]:
-    """What was not compared and why: each silent source, then each silent sink, named once.
+    """Report what was not compared and why: each silent source, then each silent sink, once.
 
     `now`: the epochs of the sources that answered, None where it is not told. `proven`: partitions
     whose every row was compared with the source.
@@ -83,7 +83,7 @@ def unknown(
 
 
 def _held(clean: Held, quarantine: Held, chains: Positioned) -> dict[str, Position | None]:
-    """The sinks' positions; the clean table also keeps the epoch in which it began."""
+    """Return the sinks' positions; the clean table also stores the epoch in which it began."""
     at = clean.position
     if at is not None and at.epoch is None and clean.origin is not None:
         at = replace(at, epoch=clean.origin.epoch)

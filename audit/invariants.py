@@ -93,13 +93,13 @@ class Held:
         return self.keys.filter(firsts(self.keys))
 
     def key(self, position: Position) -> int | str:
-        """The position as a key."""
+        """Return the position as a key."""
         number = self.coordinates.column_value(position)
         return number if isinstance(number, int) else f"{number}.{position.sub:010d}"
 
 
 def keys(frame: pl.LazyFrame, coordinates: Coordinates, beside: Sequence[str]) -> pl.LazyFrame:
-    """The columns `beside`, and `key` that names and orders the records of one partition."""
+    """Select the columns `beside` and `key`, which names and orders a partition's records."""
     key = pl.col(coordinates.number)
     if coordinates.sub is not None:
         sub = pl.col(coordinates.sub).cast(pl.String).str.zfill(10)
@@ -108,7 +108,7 @@ def keys(frame: pl.LazyFrame, coordinates: Coordinates, beside: Sequence[str]) -
 
 
 def key_dtype(coordinates: Coordinates) -> pl.DataType:
-    """What a key is: an offset, or text."""
+    """Return the type of a key: an offset, or text."""
     return pl.Int64() if coordinates.sub is None else pl.String()
 
 
@@ -156,7 +156,7 @@ def _chain(held: Held) -> Iterator[Finding]:
 
 
 def _plausible(held: Held) -> Iterator[Finding]:
-    """A range has as many offsets as records at least, and as many records as rows."""
+    """Check that a range has as many offsets as records at least, and as many records as rows."""
     for r in held.ranges:
         start = r.start.number if r.start else 0
         room = r.end.number - start - r.expired if held.coordinates.sub is None else r.read
@@ -172,7 +172,7 @@ def _plausible(held: Held) -> Iterator[Finding]:
 
 
 def _position(held: Held) -> Iterator[Finding]:
-    """The stored position is where the ledger and the rows end."""
+    """Check that the stored position is where the ledger and the rows end."""
     position, ranges = held.position, held.ranges
     if ranges and position != ranges[-1].end:
         yield Finding(
@@ -196,7 +196,7 @@ def _counts(
     expected: Callable[[CommitRange], int],
     lost: Callable[[CommitRange], int] = lambda _: 0,
 ) -> Iterator[Finding]:
-    """The rows of each range are as many as the ledger says, or fewer by what is `lost`.
+    """Check that each range has as many rows as its ledger says, or fewer by what is `lost`.
 
     Double ones count once.
     """
@@ -214,7 +214,7 @@ def _counts(
 
 
 def _behind(clean: Held, quarantine: Held) -> Iterator[Finding]:
-    """What the clean table's commits turned away is in the quarantine.
+    """Check that what the clean table's commits rejected is in the quarantine.
 
     After a crash between the two it is not yet, and will be read again: that is being behind.
     """
@@ -253,7 +253,7 @@ def _reaches(position: Position | None, end: Position) -> bool:
 
 
 def text(position: Position | None) -> str:
-    """A position in words."""
+    """Describe a position in words."""
     if position is None:
         return "the start"
     return f"{position.number}.{position.sub}" if position.sub else str(position.number)

@@ -61,7 +61,7 @@ def locate(
 
 
 def _commit(clean: Snapshot, partition: Partition, record: Stretch) -> tuple[int, datetime] | None:
-    """The newest commit that covers the record."""
+    """Find the newest commit that covers the record."""
     for commit, entry in clean.commits():
         if any(r.of == partition and _covers(r, record) for r in entry.ranges):
             return commit.version, commit.at

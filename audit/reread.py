@@ -30,7 +30,7 @@ class Holding(Protocol):
         ...
 
     def rows(self, stretches: Mapping[Partition, Stretch]) -> pl.DataFrame:
-        """The rows of some stretches."""
+        """Read the rows of some ranges."""
         ...
 
 
@@ -111,7 +111,7 @@ class Comparison(WithoutHistory):
         return position is not None and position >= end
 
     def findings(self) -> list[Finding]:
-        """What differed."""
+        """Return what differed."""
         return [
             Finding(kind, partition, f"{name}: {_said(kind, rows, self._examples[found])}")
             for found, rows in sorted(self._counts.items())

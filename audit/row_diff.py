@@ -67,7 +67,7 @@ def _alike(
 def _changed(
     want: pl.DataFrame, held: pl.DataFrame, coordinates: Coordinates
 ) -> Iterator[Difference]:
-    """The rows that are in both with another content; both in the same order."""
+    """Find rows that are in both with different content; both are in the same order."""
     have = held.join(want, on=coordinates.identity, how="semi")
     unequal = pl.DataFrame([want[n].ne_missing(have[n]) for n in want.columns])
     changed = unequal.select(pl.any_horizontal(pl.all())).to_series().arg_true()
@@ -89,7 +89,7 @@ def _differences(
 
 
 def _example(have: dict[str, Any], want: dict[str, Any], coordinates: Coordinates) -> str:
-    """The record's number, and what is there instead of what should be."""
+    """Describe the record by its number, the actual content and the expected."""
     number = f"{have[coordinates.number]}"
     if coordinates.sub is not None:
         number += f".{have[coordinates.sub]}"

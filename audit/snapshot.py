@@ -74,7 +74,7 @@ class Snapshot:
         return int(self._files["num_records"].sum())
 
     def keys(self) -> dict[Partition, pl.Series]:
-        """The sorted keys of each partition's rows (see `invariants.keys`).
+        """Return the sorted keys of each partition's rows (see `invariants.keys`).
 
         Read in one pass over some files at a time: all at once would need four times the memory.
         """
@@ -110,18 +110,18 @@ class Snapshot:
         return self._commits[0][0].at if self._commits else None
 
     def ledgered(self) -> set[Partition]:
-        """The partitions that the ledger knows of."""
+        """Return the partitions that the ledger knows of."""
         return set(self._ranges)
 
     def commits(self, most: int | None = None) -> list[tuple[ledger.LedgerCommit, Entry]]:
-        """This incarnation's commits, newest first; looks at `most` of the table's."""
+        """Return this incarnation's commits, newest first, among the table's newest `most`."""
         held = self._table
         found = ledger.commits(held, most) if held else []
         entries = [(commit, self._decoded(commit)) for commit in found]
         return [(commit, e) for commit, e in entries if e is not None and e.app == self._app]
 
     def position(self, partition: Partition) -> Position | None:
-        """The stored position; when it is damaged None, and a finding in `lost`."""
+        """Return the stored position; for a damaged one None, with a finding in `lost`."""
         if self._opened is None:
             return None
         try:
@@ -146,7 +146,7 @@ class Snapshot:
             return positions.accepted_gaps(self._txns, self._app, partition)
 
     def gapped(self) -> set[Partition]:
-        """The shards with accepted gaps: one may have neither rows nor a position."""
+        """Return the shards with accepted gaps: one may have neither rows nor a position."""
         with table.sorted_errors(self.name):
             return positions.gapped(self._applications, self._app)
 
@@ -165,7 +165,7 @@ class Snapshot:
         return self.position(partition)
 
     def rows(self, stretches: Mapping[Partition, Stretch]) -> pl.DataFrame:
-        """The rows of the stretches; reads no data file that has none of them."""
+        """Read the rows of the ranges from the data files that have some of them."""
         return self.located(stretches, None)
 
     def located(self, stretches: Mapping[Partition, Stretch], file: str | None) -> pl.DataFrame:
@@ -176,7 +176,7 @@ class Snapshot:
             return found.filter(self._coordinates.within(stretches)).collect()
 
     def draw(self, rng: random.Random) -> tuple[Partition, Position] | None:
-        """The position before a row that `rng` picks, each about as likely; None: no row."""
+        """Return the position before a row that `rng` picks, each about as likely; None: no row."""
         c = self._coordinates
         left = dict(self._files.select("path", "num_records").iter_rows())
         while any(left.values()):
@@ -215,7 +215,7 @@ class Snapshot:
         return found.with_columns(pl.col("num_records").fill_null(_AT_ONCE))
 
     def _groups(self) -> Iterator[list[str]]:
-        """The data files in groups that are read at once."""
+        """Group the data files that are read at once."""
         group: list[str] = []
         held = 0
         for path, size in self._files.select("path", "num_records").iter_rows():

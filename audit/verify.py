@@ -62,7 +62,7 @@ class Report:
 
 
 def snapshots(tables: Tables) -> tuple[Snapshot, Snapshot]:
-    """The clean table as it is now, then its quarantine.
+    """Open the clean table as it is now, then its quarantine.
 
     Raises SinkError when one cannot be opened: its message names the file.
     """

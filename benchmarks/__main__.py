@@ -29,7 +29,7 @@ Records = Annotated[int, typer.Option(min=1000, help="Records on the topic.")]
 
 @contextmanager
 def _stage() -> Iterator[contest.Stage]:
-    """A broker and a folder, gone at the end."""
+    """Start a broker and make a folder; remove both at the end."""
     with tempfile.TemporaryDirectory() as name, real_kafka(Path(name) / "kafka") as kafka:
         yield contest.Stage(kafka.bootstrap, kafka.pid, Path(name))
 
@@ -117,7 +117,7 @@ def age(
     as_json: Json = False,
     keep: Keep = True,
 ) -> None:
-    """A table's log, commit, memory, restart, status and verify, up to its 100,000th commit."""
+    """Measure log, commit, memory, restart, status and verify up to a table's 100,000th commit."""
 
     def watch(found: Result) -> None:
         publish(found, "by the table's age", as_json=as_json, keep=False)
@@ -152,7 +152,7 @@ def gateway(
     as_json: Json = False,
     keep: Keep = True,
 ) -> None:
-    """The gateway: requests and records a second, latency at 1,000 and 30,000 a second."""
+    """Measure the gateway: requests and records a second, latency at 1,000 and 30,000 a second."""
     with _stage() as stage:
         found = front.gateway(stage, seconds=seconds)
     publish(found, "one gateway process", as_json=as_json, keep=keep)

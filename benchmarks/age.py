@@ -53,12 +53,12 @@ class Compressed(FolderStore):
 
 
 def tables_in(folder: Path) -> Tables:
-    """The table that grows old."""
+    """Name the table that grows old."""
     return Tables(str(folder / "user"), str(folder / "bad"), dict, KAFKA, "pinpip/user/1")
 
 
 def age(folder: Path, *, commits: int, watch: Callable[[Result], None] = lambda _: None) -> Result:
-    """A row for each age up to so many commits; `watch` gets the result as far as it is."""
+    """Measure a row per age up to so many commits; `watch` gets the result after each."""
     found = result("age", {"commits": commits}, [])
     rows: list[dict[str, Any]] = []
     tables = tables_in(folder)
@@ -80,7 +80,7 @@ def age(folder: Path, *, commits: int, watch: Callable[[Result], None] = lambda 
 
 
 def _shifted(first: Batch, nth: int) -> Batch:
-    """The nth batch, made of the batch number 1."""
+    """Make the nth batch from batch number 1."""
     [span] = {*first.spans.values()}
     start = Position(nth * _ROWS) if nth else None
     offset = pl.col("_offset") + (nth - 1) * _ROWS
@@ -107,7 +107,7 @@ def _row(folder: Path, commits: int, costs: Sequence[float]) -> dict[str, Any]:
 
 
 def _log(folder: Path) -> dict[str, float]:
-    """The size of the log, read file by file: a list of 100,000 entries takes 90 MB."""
+    """Measure the log's size file by file: a list of 100,000 entries takes 90 MB."""
     size, count, checkpoints = 0, 0, 0
     with os.scandir(folder) as files:
         for file in files:
@@ -125,7 +125,7 @@ def _resident() -> float:
 
 
 def _measured(folder: Path, step: str) -> dict[str, float]:
-    """What a process of its own says of a step."""
+    """Run a step in a separate process; return its measures."""
     code = _TUNED if step == "restart" else _RUN  # as the commands of pinpip
     command = [sys.executable, "-c", code, step, str(folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -12,7 +12,7 @@ _PLACE = ["_partition", "_offset"]
 
 
 def faults(table: str, topic: Topic) -> list[str]:
-    """What is wrong with the table, in words; nothing when it holds the topic's pins once."""
+    """Describe what is wrong with the table; nothing when it has each pin of the topic once."""
     return [*misplaced(table, topic), *miscleaned(table, topic)]
 
 
@@ -53,7 +53,7 @@ def miscleaned(table: str, topic: Topic) -> list[str]:
 
 
 def expected(topic: Topic, every: int = SAMPLE) -> pl.DataFrame:
-    """The places and clean columns of every so-many-th pin of the topic, in order."""
+    """Return coordinates and clean columns of every `every`th pin of the topic, in order."""
     numbers, pool = range(0, topic.records, every), pins()
     frame = pl.DataFrame(
         {

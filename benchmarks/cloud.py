@@ -26,7 +26,7 @@ _KEYS = {"access_key_id": "local", "secret_access_key": "local"}
 
 
 def kinesis(folder: Path, *, records: int) -> Result:
-    """A stream of so many pins into a table on this disk."""
+    """Measure a stream of so many pins into a table on this disk."""
     with embedded_aws() as endpoint:
         client, section = _client("kinesis", endpoint)
         _put(client, records)
@@ -37,7 +37,7 @@ def kinesis(folder: Path, *, records: int) -> Result:
 
 
 def s3(stage: Stage, *, records: int) -> Result:
-    """A topic of so many pins into a table on S3."""
+    """Measure a topic of so many pins into a table on S3."""
     topic = fill(stage.bootstrap, "pin", 4, records, pins())
     with embedded_aws() as endpoint:
         client, section = _client("s3", endpoint)

@@ -41,11 +41,11 @@ class Log:
         return self.rows
 
     def first(self) -> Commit | None:
-        """The first commit with rows."""
+        """Return the first commit with rows."""
         return next((commit for commit in self.commits if commit.rows), None)
 
     def last(self) -> Commit | None:
-        """The last commit with rows."""
+        """Return the last commit with rows."""
         return next((commit for commit in reversed(self.commits) if commit.rows), None)
 
 
@@ -57,7 +57,7 @@ def _parsed(version: int, at: float, body: bytes) -> Commit:
 
 
 def local(table: Path) -> Read:
-    """Reads the log of a table on this disk."""
+    """Return a reader of the log of a table on this disk."""
 
     def read(name: str) -> tuple[float, bytes] | None:
         path = table / "_delta_log" / name
@@ -70,7 +70,7 @@ def local(table: Path) -> Read:
 
 
 def on_s3(client: Any, bucket: str, table: str) -> Read:
-    """Reads the log of a table on S3; times are the observer's, S3 knows whole seconds only."""
+    """Return a reader of a log on S3; times are the observer's, S3 has whole seconds only."""
 
     def read(name: str) -> tuple[float, bytes] | None:
         try:

@@ -14,7 +14,7 @@ def write(
     root: str | None = None,
     **sections: object,
 ) -> Path:
-    """A config.yaml in `folder`, whose tables are below `root` or in the folder itself."""
+    """Write a config.yaml into `folder`; its tables are below `root`, or in the folder itself."""
     pipeline = {
         "source": dict(source),
         "schema": "transforms.pin:SCHEMA",

@@ -25,7 +25,7 @@ class Usage:
 
 @contextmanager
 def running(command: Sequence[str], log: Path, **environment: str) -> Iterator[Process]:
-    """A process as long as the block runs; its words go to `log`."""
+    """Run a process while the block runs; its output goes to `log`."""
     own = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     with log.open("ab") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=own, cwd=ROOT)
@@ -57,7 +57,7 @@ def refuse_dead(processes: Iterable[Process], log: Path) -> None:
 
 
 def usage(root: int) -> Usage:
-    """What the process and all below it have cost so far; peaks are added up."""
+    """Measure the cost of the process and its descendants so far; peaks are added up."""
     found = [_own(pid) for pid in _tree(root)]
     return Usage(
         sum(own.cpu for own in found), sum(own.rss for own in found), sum(own.peak for own in found)

@@ -41,7 +41,7 @@ def peers() -> list[Contestant]:
 
 
 def environment(name: str, requirements: Sequence[str]) -> str:
-    """The interpreter of the virtual environment `name`."""
+    """Make the virtual environment `name`; return its interpreter."""
     folder = CACHE / name
     python, ready = folder / "bin" / "python", folder / ".ready"
     wanted = "\n".join(requirements)
@@ -53,7 +53,7 @@ def environment(name: str, requirements: Sequence[str]) -> str:
 
 
 def spark_jars() -> Path:
-    """The folder of the jars that Spark needs for Kafka and Delta."""
+    """Return the folder of the jars that Spark needs for Kafka and Delta."""
     libs = CACHE / f"spark-jars-{SPARK}"
     if not libs.exists():
         CACHE.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ def drawn(found: Result) -> str:
 
 
 def _chart(nth: int, name: str, ages: Sequence[float], values: Sequence[float]) -> str:
-    """The figure over the logarithm of the age; the vertical axis begins at 0."""
+    """Draw the figure over the logarithm of the age; the vertical axis begins at 0."""
     x, y = _WIDTH * (nth % _COLUMNS), _HEIGHT * (nth // _COLUMNS)
     wide, high = _WIDTH - _LEFT - 16, _HEIGHT - _TOP - 28
     low, span = log10(ages[0]), (log10(ages[-1]) - log10(ages[0])) or 1.0

@@ -47,7 +47,7 @@ class Recovery:
 
 @contextmanager
 def load(bootstrap: str) -> Iterator[None]:
-    """A steady load of RATE records a second while the block runs."""
+    """Produce RATE records a second while the block runs."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result()
     producer, ending = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5}), threading.Event()
@@ -72,7 +72,7 @@ def load(bootstrap: str) -> Iterator[None]:
 
 
 def configuration(folder: Path, bootstrap: str, kafka: dict[str, object]) -> Path:
-    """A config.yaml with one pipeline over the topic, all batching by default."""
+    """Write a config.yaml with one pipeline over the topic and default batching."""
     pipeline = {
         "source": {"topics": [TOPIC]},
         "schema": "transforms.user:SCHEMA",
@@ -92,14 +92,14 @@ def configuration(folder: Path, bootstrap: str, kafka: dict[str, object]) -> Pat
 
 
 def version(folder: Path) -> int:
-    """The newest version in the clean table's log; -1 without one."""
+    """Return the newest version in the clean table's log; -1 without one."""
     log = folder / "lake" / "user" / "_delta_log"
     found = [int(name[:20]) for name in os.listdir(log)] if log.is_dir() else []  # noqa: PTH208
     return max(found, default=-1)
 
 
 def spawn(path: Path) -> "subprocess.Popen[bytes]":
-    """A consumer whose steps are written beside its configuration."""
+    """Start a consumer that writes its steps beside its configuration."""
     command = [sys.executable, "-m", "benchmarks.steps", str(path)]
     return subprocess.Popen(command)
 
@@ -159,7 +159,7 @@ def lengths(began: float, marks: dict[str, float]) -> dict[str, float]:
 
 
 def summary(name: str, values: Sequence[float]) -> dict[str, object]:
-    """A row: median, 95th percentile and maximum."""
+    """Make a row of median, 95th percentile and maximum."""
     ordered = sorted(values)
     p95 = ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
     figures = {"median": statistics.median(ordered), "p95": p95, "max": ordered[-1]}
@@ -167,7 +167,7 @@ def summary(name: str, values: Sequence[float]) -> dict[str, object]:
 
 
 def report(title: str, found: Sequence[Recovery], *, as_json: bool) -> None:
-    """The whole, and its parts."""
+    """Print the whole and its parts."""
     rows = [
         summary("kill to first commit", [r.killed for r in found]),
         summary("spawn to first commit", [r.spawned for r in found]),

@@ -51,14 +51,14 @@ class Result(BaseModel):
 
 
 def load(path: Path) -> Result:
-    """A kept result."""
+    """Load a stored result."""
     return Result.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def result(
     measure: str, parameters: Mapping[str, object], rows: Sequence[Mapping[str, object]]
 ) -> Result:
-    """A result of here and now."""
+    """Make a result of this moment and machine."""
     plain = [_short(dict(row)) for row in rows]
     return Result(
         measure=measure,
@@ -82,7 +82,7 @@ def publish(found: Result, title: str, *, as_json: bool, keep: bool) -> None:
 
 
 def _short(value: Any) -> Any:
-    """What was measured with three digits, at least all before the point."""
+    """Round a measure to three digits, but never before the point."""
     if isinstance(value, dict):
         return {k: _short(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -93,7 +93,7 @@ def _short(value: Any) -> Any:
 
 
 def machine() -> Machine:
-    """This machine."""
+    """Describe this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(
         cores=os.cpu_count() or 0,
@@ -113,7 +113,7 @@ def _cpu() -> str:
 
 
 def commit() -> str:
-    """The commit of the code, with a + when files differ from it."""
+    """Return the commit of the code, with a + when files differ from it."""
     said = _git("rev-parse", "--short=12", "HEAD")
     return said + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
 

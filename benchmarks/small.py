@@ -28,17 +28,17 @@ _process = processor(
 
 
 def partitions() -> list[Partition]:
-    """The partitions of every batch."""
+    """Return the partitions of every batch."""
     return [Partition("demo.user", str(n)) for n in range(PARTITIONS)]
 
 
 def batch(nth: int, rows: int = ROWS) -> Batch:
-    """The nth batch: `rows` rows of each partition, one of BAD_EVERY bad."""
+    """Make the nth batch: `rows` rows of each partition, one of BAD_EVERY bad."""
     return _process(_records(nth, rows))
 
 
 def delta_sinks(tables: Tables, store: Callable[[Path], Store] = FolderStore) -> list[DeltaSink]:
-    """The clean table's sink and the quarantine's."""
+    """Make the sinks of the clean table and of the quarantine."""
     first, app = batch(0), tables.app
     clean = DeltaTarget(tables.clean, dict, first.clean.schema, KAFKA, app)
     bad = DeltaTarget(tables.quarantine, dict, first.rejected.schema, KAFKA, app, "rejected")

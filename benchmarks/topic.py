@@ -47,7 +47,7 @@ class Topic:
 
 @cache
 def pins() -> list[bytes]:
-    """The pool of distinct pins as they are on the wire."""
+    """Make the pool of distinct pins as they are sent."""
     events = islice(emulator.events(SEED), POOL)
     return [json.dumps(event.rows["pin"]).encode() for event in events]
 
@@ -65,7 +65,7 @@ def _padded(number: int, size: int, letters: str) -> bytes:
 
 
 def create(bootstrap: str, name: str, partitions: int, **config: str) -> None:
-    """An empty topic; its settings with `_` for `.`."""
+    """Create an empty topic; write `_` for `.` in the names of its settings."""
     own = {key.replace("_", "."): value for key, value in config.items()}
     new = NewTopic(name, partitions, 1, config={"max.message.bytes": str(_LARGE), **own})
     admin = AdminClient({"bootstrap.servers": bootstrap, **_QUIET})

@@ -49,7 +49,7 @@ def measure(tables: Tables, archives: list[Archive], what: str) -> None:
 
 
 def fill(tables: Tables, archive: Archive, commits: int) -> None:
-    """What a consumer writes in so many batches."""
+    """Write what a consumer writes in so many batches."""
     sinks: list[Sink] = [
         *delta_sinks(tables),
         ParquetSink(archive.store, "raw", KAFKA, "archive"),

@@ -20,7 +20,7 @@ class Content:
     dropped: frozenset[int] = frozenset()
 
     def payload(self, number: int) -> bytes | None:
-        """The value of record `number`."""
+        """Return the value of record `number`."""
         template = self.templates[number % len(self.templates)]
         if isinstance(template, tuple):
             return b"%s%d%s" % (template[0], number, template[1])
@@ -32,7 +32,7 @@ class Content:
 
 
 def template(payload: bytes | None, key: str | None) -> Template:
-    """The payload with its number, the integer field `key`, taken out; as it is without one."""
+    """Take the number, the integer field `key`, out of the payload, if it has one."""
     row = _object(payload)
     if payload is None or row is None or key is None or type(row.get(key)) is not int:
         return payload
@@ -42,12 +42,12 @@ def template(payload: bytes | None, key: str | None) -> Template:
 
 
 def templates(payloads: Iterable[bytes | None], key: str | None) -> tuple[Template, ...]:
-    """A template for each payload."""
+    """Make a template for each payload."""
     return tuple(template(payload, key) for payload in payloads)
 
 
 def _object(payload: bytes | None) -> dict[str, Any] | None:
-    """The payload as a JSON object, if it is one that may be written anew without loss."""
+    """Parse a payload that is a JSON object and can be written again without loss."""
     try:
         row = json.loads(payload or b"")
     except ValueError:

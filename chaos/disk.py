@@ -38,7 +38,7 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[SmallDisk | None]:
-    """A filesystem of its own at `folder` while the block runs; None where none may be mounted."""
+    """Mount a small filesystem at `folder` while the block runs; None where that is impossible."""
     folder.mkdir(parents=True, exist_ok=True)
     if not _done("mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)):
         yield None

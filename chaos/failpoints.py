@@ -100,20 +100,20 @@ class Failpoints:
         _log.warning("chaos", pid=os.getpid(), armed=armed, passages=plan.passages)
 
     def clock(self, clock: Clock) -> Clock:
-        """The clock, with the plan's leaps."""
+        """Add the plan's leaps to the clock."""
         return LeapingClock(clock, self._plan.leaps) if self._plan.leaps else clock
 
     def source(self, source: Source) -> Source:
-        """The source, and by it its listener."""
+        """Wrap the source, and with it its listener."""
         return cast(Source, _WatchedSource(source, _SOURCE, self._trip.passed))
 
     def sink(self, sink: Sink) -> Sink:
-        """The sink `clean`, `quarantine` or `archive …`."""
+        """Wrap the sink `clean`, `quarantine` or `archive …`."""
         sides = _WRITES[sink.name.split()[0]]
         return cast(Sink, _Watched(sink, {"write": sides}, self._trip.passed))
 
     def store(self, name: str, store: T) -> T:
-        """The store behind the sink `name`."""
+        """Wrap the store behind the sink `name`."""
         point = _PUTS[name.split(maxsplit=1)[0]]
         return cast(T, _Watched(store, {"put_new": (None, point)}, self._trip.passed))
 
@@ -131,7 +131,7 @@ class LeapingClock:
         return self._clock.monotonic() + sum(leap.monotonic for leap in self._due())
 
     def now(self) -> datetime:
-        """The wall clock, hours early or late."""
+        """Return the wall clock's time, hours early or late."""
         return self._clock.now() + timedelta(seconds=sum(leap.wall for leap in self._due()))
 
     def sleep(self, seconds: float) -> None:

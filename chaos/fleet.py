@@ -58,7 +58,7 @@ class Member:
     ended: bool = False
 
     def tail(self) -> str:
-        """The last lines of its log."""
+        """Return the last lines of its log."""
         lines = self.log.read_text("utf-8", "replace").splitlines()
         return "\n".join(lines[-_TAIL:])
 
@@ -94,7 +94,7 @@ class Fleet:
         self._calm.touch()
 
     def start(self, name: str, *, static: bool, after_kill: bool = False) -> Member:
-        """A consumer process of that name; a static one tells the group its name."""
+        """Start a consumer process of that name; a static one gives its name to the group."""
         number = len(self.all)
         arm = self._schedule.arm(number)
         stem = self._home.folder / f"{number:03d}-{name}"

@@ -44,12 +44,12 @@ class Message:
         return "\r\n".join([self.start, *self.lines, "", ""]).encode("latin-1") + self.body
 
     def without(self, *names: str) -> tuple[str, ...]:
-        """The header lines less those of these names."""
+        """Return the header lines except those of these names."""
         return tuple(ln for ln in self.lines if ln.partition(":")[0].lower() not in names)
 
 
 def message(status: HTTPStatus, kind: str, text: str) -> Message:
-    """An answer of the proxy's own."""
+    """Make a response of the proxy itself."""
     body = text.encode()
     lines = (f"Content-Type: {kind}", f"Content-Length: {len(body)}")
     return Message(f"HTTP/1.1 {status} {status.phrase}", lines, body)
@@ -63,7 +63,7 @@ def is_framed(request: Message, answer: Message) -> bool:
 
 
 async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Message:
-    """The next request, whole."""
+    """Read the next request with its body."""
     head = await read_head(reader)
     if head.headers.get("expect", "").lower() == "100-continue":
         writer.write(_CONTINUE)
@@ -75,14 +75,14 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 async def read_head(reader: asyncio.StreamReader) -> Message:
-    """A message without its body, which follows in `reader`."""
+    """Read a message's head; its body follows in `reader`."""
     text = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     start, *lines = text.removesuffix("\r\n\r\n").split("\r\n")
     return Message(start, tuple(lines))
 
 
 async def _chunks(reader: asyncio.StreamReader) -> bytes:
-    """A chunked body with its framing and trailers, untouched."""
+    """Read a chunked body with its framing and trailers, unchanged."""
     body = b""
     while True:
         size = await reader.readuntil(b"\r\n")

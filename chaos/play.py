@@ -113,7 +113,7 @@ class Play:
             self._wait(now + _LOOK)
 
     def _progress(self) -> Progress:
-        """A broker that is just back may not answer at once."""
+        """Measure the progress; a broker that has just restarted may not respond at once."""
         try:
             return self._stage.progress()
         except (SourceError, TransientError):

@@ -166,7 +166,7 @@ class Transactional:
         self.aborted += 0 if commit else _BLOCK
 
     def _finished(self, *, commit: bool) -> None:
-        """The transaction's end is known; a fault that goes by itself is waited for."""
+        """Await the transaction's end; transient faults are retried."""
         for _ in range(_TRIES):
             try:
                 if commit:
@@ -183,7 +183,7 @@ class Transactional:
         raise FatalError("a transaction does not end", "see the broker's log")
 
     def _opened(self) -> Producer:
-        """A producer of the same id: the broker aborts what the last one of it left open."""
+        """Make a producer of the same id: the broker aborts what the last one left open."""
         for _ in range(_TRIES):
             producer = Producer(self._properties, logger=_QUIET)
             try:

@@ -30,13 +30,13 @@ class Difference:
 
 
 def table_keys(uris: Collection[str], options: Options) -> pl.Series:
-    """The records' keys in some Delta tables together."""
+    """Return the records' keys in some Delta tables together."""
     frames = [pl.scan_delta(uri, storage_options=options()).select(KAFKA.key) for uri in uris]
     return pl.concat(frames).collect().to_series()
 
 
 def archive_keys(uri: str, topic: str, options: Options) -> pl.Series:
-    """The records' keys in an archive of Parquet objects."""
+    """Return the records' keys in an archive of Parquet objects."""
     objects = f"{uri.rstrip('/')}/{topic}/**/*.parquet"
     held = pl.scan_parquet(objects, storage_options=options() or None, hive_partitioning=False)
     return held.select(KAFKA.key).collect().to_series()

@@ -71,7 +71,7 @@ class Weather:
     planned: list[Planned] = field(default_factory=list)
 
     def fault(self, request: Message) -> Fault | None:
-        """The fault of this request; None for most."""
+        """Return the fault of this request; None for most."""
         for plan in self.planned:
             if plan.method == request.method and plan.part in request.path:
                 self.planned.remove(plan)
@@ -82,7 +82,7 @@ class Weather:
 
 
 def fitting(request: Message) -> list[Fault]:
-    """The faults that can happen to a request of this kind."""
+    """Return the faults that can happen to a request of this kind."""
     if request.method in {"PUT", "POST", "DELETE"}:
         return _CREATE if "if-none-match" in request.headers else _WRITE
     return _READ if request.method == "GET" else _ANY
@@ -116,7 +116,7 @@ class Proxy:
         self._serving.discard(task)
 
     async def _answer(self, request: Message) -> tuple[bytes, bool]:
-        """What to send back, and whether the connection is kept."""
+        """Return what to send back, and whether the connection stays open."""
         if request.path.startswith(_CONTROL):
             return self._steered(request).encoded(), True
         fault = self.weather.fault(request)
@@ -130,7 +130,7 @@ class Proxy:
         return answer.encoded(), is_framed(request, answer)
 
     async def _spoilt(self, request: Message, answer: Message, fault: Fault) -> tuple[bytes, bool]:
-        """The request was obeyed, and the client hears something else, late, or nothing."""
+        """Obey the request, but send the client something else, send it late, or send nothing."""
         match fault:
             case Fault.PRECONDITION:
                 return self._refused(request, fault).encoded(), True
@@ -154,7 +154,7 @@ class Proxy:
         return message(status, "application/xml", "" if request.method == "HEAD" else body)
 
     async def _forward(self, request: Message) -> Message:
-        """The upstream's answer, on a connection of its own that ends with it."""
+        """Send the request upstream on a separate connection; return the response."""
         reader, writer = await asyncio.open_connection(
             self._upstream.hostname, self._upstream.port, limit=BUFFER
         )

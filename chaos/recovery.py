@@ -51,7 +51,7 @@ def crash_points(members: Iterable[Member]) -> Counter[str]:
 
 
 def _journal(path: Path) -> dict[str, float]:
-    """What the member noted; a kill may have cut the last line short."""
+    """Read what the member noted; a kill may have cut the last line short."""
     if not path.exists():
         return {}
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

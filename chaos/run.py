@@ -76,7 +76,7 @@ def run(schedule: Schedule, stage: Stage, watch: Watch) -> Result:
 
 
 def _compared(stage: Stage, sent: Sent, arriving: Sequence[int]) -> dict[str, proof.Difference]:
-    """The numbers sent against those that the tables, and each archive, hold."""
+    """Compare the numbers sent with those in the tables and in each archive."""
     held = proof.table_keys(stage.tables, stage.options)
     found = {"tables": proof.compare(held, arriving, sent.unknown)}
     for uri in stage.archives:
@@ -86,7 +86,7 @@ def _compared(stage: Stage, sent: Sent, arriving: Sequence[int]) -> dict[str, pr
 
 
 def _verified(stage: Stage) -> list[str]:
-    """What `pinpip verify` finds, in a process of its own."""
+    """Run `pinpip verify` in a separate process; return its findings."""
     command = [sys.executable, "-m", "pinpip", "--config", str(stage.home.config), "verify"]
     done = subprocess.run(  # noqa: S603  # our own command
         [*command, stage.home.pipeline, *VERIFY],

@@ -94,7 +94,7 @@ class Schedule:
     faults: tuple[Fault, ...]
 
     def arm(self, number: int) -> Arm:
-        """What the round's process number `number` does to itself."""
+        """Return the faults that the round's process `number` injects into itself."""
         rng = random.Random(f"{self.seed} process {number}")
         leaps = _leaps(rng)
         if rng.random() >= _ARMED:
@@ -113,7 +113,7 @@ class Schedule:
 
 
 def draw(seed: int, setting: Setting) -> Schedule:
-    """The schedule of `seed`: the same seed and setting, the same schedule."""
+    """Draw the schedule of `seed`: the same seed and setting give the same schedule."""
     rng = random.Random(f"{seed} schedule")
     faults = [_fault(kind, setting, rng) for kind in _kinds(setting, rng)]
     return Schedule(seed, setting, tuple(sorted(faults, key=lambda fault: fault.at)))

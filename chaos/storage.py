@@ -51,7 +51,7 @@ class Storage:
 
 @contextmanager
 def faulty_s3(folder: Path, seed: int, bucket: str, clock: Clock) -> Iterator[Storage]:
-    """A fresh S3 with one bucket, clean until told otherwise, as long as the block runs."""
+    """Start an S3 with one empty bucket, without faults until told, while the block runs."""
     port = _free_port()
     direct = f"http://127.0.0.1:{port}"
     moto = ["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]

@@ -41,14 +41,14 @@ class Box:
 
 
 def packages() -> list[str]:
-    """The packages of the wheel, in the order of pyproject.toml."""
+    """Return the packages of the wheel, in the order of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     found: list[str] = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     return found
 
 
 def imports(names: list[str]) -> Graph:
-    """The other packages that each one imports, anywhere in its code."""
+    """Return the other packages that each one imports, anywhere in its code."""
     found = {
         name: {top for path in (ROOT / name).rglob("*.py") for top in _imported(path)}
         for name in names
@@ -57,7 +57,7 @@ def imports(names: list[str]) -> Graph:
 
 
 def _imported(path: Path) -> Iterator[str]:
-    """The first part of each absolute name that the file imports."""
+    """Return the first part of each absolute name that the file imports."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -71,7 +71,7 @@ def below(graph: Graph, name: str) -> set[str]:
 
 
 def reduced(graph: Graph) -> Graph:
-    """The graph without the imports that a chain of others implies."""
+    """Remove the imports that a chain of others implies."""
     return {
         name: near - {far for other in near for far in below(graph, other)}
         for name, near in graph.items()
@@ -106,7 +106,7 @@ def _place(graph: Graph, name: str, placed: Mapping[str, Box], share: float) -> 
 
 
 def drawn(graph: Graph) -> str:
-    """The picture as SVG text."""
+    """Draw the graph as SVG text."""
     arrows = reduced(graph)
     placed = boxes(arrows)
     height = max(box.y for box in placed.values()) + HIGH + GAP / 2
@@ -134,7 +134,7 @@ def _arrow(upper: Box, lower: Box) -> str:
 
 
 def _box(box: Box) -> str:
-    """The box with the package's name, its folders, and the first line of its docstring."""
+    """Draw the box with the package's name, its folders, and the first line of its docstring."""
     purpose = textwrap.wrap(_purpose(box.name), int(LETTERS * box.width / BOX))
     texts = [
         _text(box, 20, box.name, "n"),
@@ -157,7 +157,7 @@ def _purpose(name: str) -> str:
 
 
 def _folders(name: str) -> list[str]:
-    """The packages in the package."""
+    """Return the packages in the package."""
     return sorted(path.parent.name for path in (ROOT / name).glob("*/__init__.py"))
 
 

@@ -91,7 +91,7 @@ def latest(parts: Sequence[pl.LazyFrame], columns: Sequence[str]) -> pl.LazyFram
 
 
 def _database() -> "DuckDBPyConnection":
-    """A database in memory that reaches neither files nor the network."""
+    """Open a database in memory that reads neither files nor the network."""
     try:
         import duckdb  # noqa: PLC0415  an extra
     except ImportError as error:

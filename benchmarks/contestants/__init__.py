@@ -28,7 +28,7 @@ class Task(NamedTuple):
 
 
 def task() -> Task:
-    """The task of this process."""
+    """Return the task of this process."""
     bootstrap, topic, folder, records = sys.argv[1:]
     return Task(bootstrap, topic, Path(folder), int(records))
 
@@ -40,7 +40,7 @@ def note(folder: Path, moment: str) -> None:
 
 
 def marks(folder: Path) -> dict[str, float]:
-    """The moments noted so far, by the wall clock; of several processes' the earliest."""
+    """Return the moments noted so far by the wall clock; the earliest of several processes'."""
     found: dict[str, float] = {}
     for moment, at, _ in _noted(folder):
         found[moment] = min(at, found.get(moment, at))

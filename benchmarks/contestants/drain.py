@@ -11,7 +11,7 @@ from pinpip.runtime import tuned_interpreter
 
 
 def tuned(bootstrap: str, group: str) -> Consumer:
-    """A consumer with pinpip's settings that starts at the beginning."""
+    """Make a consumer with pinpip's settings that starts at the beginning."""
     own = settings({"bootstrap.servers": bootstrap}, group, int(Batching().memory))
     return Consumer(own | {"auto.offset.reset": "earliest", "enable.partition.eof": False})
 

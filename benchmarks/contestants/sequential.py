@@ -41,7 +41,7 @@ def run(given: Task) -> None:
 
 
 def clean(messages: list[Message]) -> pl.DataFrame:
-    """The messages as clean rows."""
+    """Convert the messages to clean rows."""
     values = map(methodcaller("value"), messages)
     rows = pl.read_ndjson(io.BytesIO(b"\n".join(values)), schema=dict(pin.SCHEMA.fields))
     place = [

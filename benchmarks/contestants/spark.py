@@ -41,7 +41,7 @@ _CONF = {
 
 
 def session() -> SparkSession:
-    """A session on two cores with the tuning that Delta wants on a small machine."""
+    """Start a session on two cores with the tuning that Delta wants on a small machine."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     jars = sorted(str(jar) for jar in Path(os.environ["PINPIP_SPARK_JARS"]).glob("*.jar"))
     builder = SparkSession.builder.master("local[2]").config("spark.jars", ",".join(jars))
