@@ -8,8 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Producer
 
 from consumers.kafka.ends import committed, unread_since
 from consumers.kafka.replay import BoundedKafkaSource
@@ -39,6 +38,7 @@ from tests.support.processes import (
     until,
     version,
 )
+from tests.support.topics import trim
 from tests.support.waiting import PATIENCE
 
 real = pytest.mark.real_broker
@@ -332,13 +332,6 @@ def test_a_window_whose_beginning_is_gone_is_refused(broker: Broker) -> None:
         pytest.raises(RecordsExpired, match=r"starts at offset 4, but offset 2 is still wanted"),
     ):
         poll_until(source, lambda _: False)
-
-
-def trim(broker: Broker, topic: str, before: int) -> None:
-    """Delete the records of partition 0 before an offset, as retention does."""
-    admin = AdminClient(broker.properties)
-    for result in admin.delete_records([TopicPartition(topic, 0, before)]).values():
-        result.result(10)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import yaml
 
 from tests.support.identities import Cloud, cloud_behind_a_proxy
 from tests.support.places import ROOT
-from tests.unit.reports.test_reports import BY_HAND, GEOS, PINS, USERS, on_kafka
+from tests.support.report_tables import BY_HAND, GEOS, PINS, USERS, on_kafka
 
 DEAD = "http://127.0.0.1:1"
 OUTSIDE = "tables.example"

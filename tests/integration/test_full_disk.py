@@ -12,7 +12,6 @@ from core.errors import TransientError
 from core.protocols import Sink
 from sinks.delta import table
 from sinks.storage.store import FolderStore
-from tests.contracts.test_sink_contract import DeltaBackend, ParquetBackend
 from tests.support.aws import TestAws
 from tests.support.delivery import LOG, PARTITIONS, STEP, deliver, records
 from tests.support.disks import PAGE, SmallDisk, small_disk
@@ -26,6 +25,7 @@ from tests.support.processes import (
     stop,
     until,
 )
+from tests.support.sink_backends import DeltaBackend, ParquetBackend
 
 NO_ROOM = "No space left on device"
 NEXT = LOG.batch({0: (STEP, 2 * STEP), 1: (STEP, 2 * STEP)})

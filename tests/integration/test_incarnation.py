@@ -10,9 +10,8 @@ import duckdb
 import polars as pl
 import pytest
 import yaml
-from confluent_kafka import KafkaException, Uuid
+from confluent_kafka import Uuid
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
@@ -44,6 +43,7 @@ from tests.support.processes import (
     stop,
     until,
 )
+from tests.support.topics import create, delete, recreate
 from tests.support.waiting import PATIENCE
 
 real = pytest.mark.real_broker
@@ -270,33 +270,6 @@ def test_readers_see_the_rows_of_all_incarnations(
 
 
 # --- A topic created again behind a reader
-
-
-def recreate(broker: Broker, topic: str, values: list[bytes]) -> None:
-    """Delete the topic, create it again at once and fill it."""
-    admin = AdminClient(broker.properties)
-    delete(admin, topic)
-    create(admin, topic)
-    fresh = replace(broker, _producers={})
-    fresh.produce(topic, values)
-
-
-def delete(admin: AdminClient, topic: str) -> None:
-    """Return when the broker says that it is gone."""
-    admin.delete_topics([topic])[topic].result(30)
-
-
-def create(admin: AdminClient, topic: str) -> None:
-    """Return when it is there; its namesake may still be on its way out."""
-
-    def made() -> bool:
-        try:
-            admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
-        except KafkaException:
-            return False
-        return True
-
-    until(made, "the topic")
 
 
 def reading(broker: Broker, partition: Partition, at: Position | None) -> Reader:

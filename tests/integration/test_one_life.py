@@ -2,73 +2,36 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.kafka.client import settings
 from consumers.kafka.reader import Reader
 from consumers.kafka.topic_identity import TopicIds
-from core.batch import Batch, Partition, Position
-from core.clock import SystemClock
+from core.batch import Partition, Position
 from core.errors import TopicRecreated, TransientError
 from core.topic_id import Known, known
-from pinpip.pipelines import loop_of
-from tests.integration.test_incarnation import recreate
+from tests.support.archives import archived, kept
 from tests.support.brokers import Broker, mock_broker
+from tests.support.consuming import consume
 from tests.support.member import P0, P1, Member, fill
 from tests.support.memory import MemoryBroker, MemoryTable
-from tests.support.processes import Home, kafka_home, payloads, until
+from tests.support.processes import Home, payloads
+from tests.support.topics import recreate
 
 real = pytest.mark.real_broker
 TOPIC = "demo.user"
 OLD, NEW = 2**61 + 1, 2**61 + 2
 
 
-def archived(folder: Path, broker: Broker, topic: str) -> Home:
-    """Make a home whose pipeline writes an archive and a table."""
-    home = kafka_home(folder, broker, topic)
-    change(home, sinks=[{"delta": "user"}, {"parquet": str(folder / "archive"), "stage": "raw"}])
-    return home
-
-
-def change(home: Home, **pipeline: object) -> None:
-    """Write these keys into the pipeline's configuration."""
-    tree = yaml.safe_load(home.config_path.read_text(encoding="utf-8"))
-    tree["pipelines"]["user"] |= pipeline
-    home.config_path.write_text(yaml.safe_dump(tree), encoding="utf-8")
-
-
-def consume(home: Home, done: Callable[[], bool], *, begins: bool = False) -> int:
-    """Run the pipeline in this process until `done`; how many records it read."""
-    read: list[Batch] = []
-    with ThreadPoolExecutor(3) as workers:
-        loop = loop_of(home.config, "user", SystemClock(), workers, read.append, begins=begins)
-        running = workers.submit(loop.run)
-        try:
-            until(lambda: running.done() or done(), "the end of the work")
-        finally:
-            loop.stop()
-        running.result()
-    return sum(span.records for batch in read for span in batch.spans.values())
-
-
 def holding(home: Home, count: int) -> Callable[[], bool]:
     """Whether the table, its quarantine and the archive hold `count` records."""
     return lambda: home.rows() == count == kept(home)
-
-
-def kept(home: Home) -> int:
-    """Count the records in the archive."""
-    found = list((home.folder / "archive").rglob("*.parquet"))
-    return sum(pl.read_parquet(path, columns=["_offset"]).height for path in found)
 
 
 @pytest.fixture

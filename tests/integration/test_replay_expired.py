@@ -13,11 +13,11 @@ from consumers.window import Window
 from core.batch import Partition, Position
 from core.errors import RecordsExpired
 from pinpip.connectors import kafka, kinesis
-from tests.e2e.test_replay import trim
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.commands import invoke
 from tests.support.processes import Home, kafka_home, kinesis_home, payloads, put
+from tests.support.topics import trim
 
 real = pytest.mark.real_broker
 P, Q = Partition("t", "0"), Partition("t", "1")

@@ -24,12 +24,12 @@ from sinks.delta.sink import DeltaSink
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.s3 import S3Store, client
 from sinks.storage.store import FolderStore
-from tests.contracts.test_sink_contract import DeltaBackend, ParquetBackend
 from tests.support.aws import TestAws
 from tests.support.batches import delta_target
 from tests.support.delivery import LOG, PARTITIONS, STEP, Reactions, deliver, records
 from tests.support.proxies import Rough, rough
 from tests.support.s3_faults import answer, inject
+from tests.support.sink_backends import DeltaBackend, ParquetBackend
 
 # What the loop hears when a request that creates something meets this.
 CREATING: dict[Fault, Reactions] = {

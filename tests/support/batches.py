@@ -19,6 +19,7 @@ from core.batch import (
     Position,
     Span,
 )
+from core.origins import Begin
 from core.protocols import Options
 from sinks.delta.target import DeltaTarget
 
@@ -167,3 +168,9 @@ def _content(n: int) -> dict[str, object]:
 
 def _bad(row: dict[str, object]) -> bool:
     return int(str(row["ind"])) % 3 == 0
+
+
+def begin(low: int, end: int, *, latest: bool = False) -> Begin:
+    """As Kafka tells it."""
+    first, later = (end, 0) if latest else (low, low)
+    return Begin(Position(low), Position(end), Position(first), Position(later))

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from consumers.engine.loop import IN_FLIGHT
+from core.batch import Batch
 from core.clock import SystemClock
 from pinpip.pipelines import loop_of
 from tests.support.processes import Home, until
@@ -32,3 +33,17 @@ def consumed(home: Home, done: Callable[[], bool], **options: Any) -> Home:
     with consuming(home, **options) as ended:
         until(lambda: ended() or done(), "what the consumer was awaited for")
     return home
+
+
+def consume(home: Home, done: Callable[[], bool], *, begins: bool = False) -> int:
+    """Run the pipeline in this process until `done`; how many records it read."""
+    read: list[Batch] = []
+    with ThreadPoolExecutor(3) as workers:
+        loop = loop_of(home.config, "user", SystemClock(), workers, read.append, begins=begins)
+        running = workers.submit(loop.run)
+        try:
+            until(lambda: running.done() or done(), "the end of the work")
+        finally:
+            loop.stop()
+        running.result()
+    return sum(span.records for batch in read for span in batch.spans.values())

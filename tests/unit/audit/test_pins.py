@@ -14,9 +14,8 @@ from core.clock import SystemClock
 from core.origins import Begin, Start
 from sinks.delta.sink import DeltaSink
 from sinks.storage.store import open_store
-from tests.support.batches import delta_target
+from tests.support.batches import begin, delta_target
 from tests.support.pairs import A, B, Pair
-from tests.unit.consumers.engine.test_origins import begin
 
 LOW = 5
 

@@ -25,28 +25,23 @@ from core.topic_id import Known
 from sinks.delta.sink import DeltaSink
 from sinks.storage.store import FolderStore
 from tests.contracts.source_contract import Recorder, opened
-from tests.integration.test_incarnation import recreate
-from tests.integration.test_one_life import archived, change, consume, kept
-from tests.support.batches import Log, delta_target
+from tests.support.archives import archived, change_pipeline, kept
+from tests.support.batches import Log, begin, delta_target
 from tests.support.brokers import Broker
 from tests.support.commits import before_the_next_commit
+from tests.support.consuming import consume
 from tests.support.fake_kinesis import FakeClock, FakeKinesis
 from tests.support.kafka_backend import KafkaBackend
 from tests.support.kinesis_reading import A, drain, flat, of, source_of
 from tests.support.member import P0, P1, Member, fill, offsets
 from tests.support.memory import MemoryBroker, MemoryTable
 from tests.support.processes import Home, kafka_home, payloads, until, version
+from tests.support.topics import recreate
 
 real = pytest.mark.real_broker
 LOG = Log(KAFKA)
 EPOCH = 2**61 + 1
 P_0 = LOG.partition(0)
-
-
-def begin(low: int, end: int, *, latest: bool = False) -> Begin:
-    """As Kafka tells it."""
-    first, later = (end, 0) if latest else (low, low)
-    return Begin(Position(low), Position(end), Position(first), Position(later))
 
 
 def start(*begins: Begin, epoch: int | None = None) -> Start:
@@ -283,7 +278,7 @@ def test_latest_holds_for_the_partitions_of_the_first_start_alone(
     topic = broker.create_topic(1)
     broker.produce(topic, payloads(20))
     home = kafka_home(tmp_path, broker, topic, topic_metadata_refresh_interval_ms="300")
-    change(home, source={"topics": [topic], "start": "latest"})
+    change_pipeline(home, source={"topics": [topic], "start": "latest"})
 
     def more() -> None:
         grow(broker, topic, 3)
@@ -344,7 +339,7 @@ def test_a_first_start_without_records_makes_one_commit_and_no_object(
     topic = broker.create_topic(8)
     broker.produce(topic, payloads(16))
     home = archived(tmp_path, broker, topic)
-    change(home, source={"topics": [topic], "start": "latest"})
+    change_pipeline(home, source={"topics": [topic], "start": "latest"})
     for _ in range(2):
         consume(home, pinned_at(home))
     assert version(home.uri("user")) == 1

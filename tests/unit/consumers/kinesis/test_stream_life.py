@@ -15,8 +15,9 @@ from core.errors import TopicRecreated
 from core.topic_id import Known, refuse_another
 from sinks.delta import positions
 from tests.contracts.source_contract import Recorder, opened
-from tests.integration.test_one_life import change, consume
+from tests.support.archives import change_pipeline
 from tests.support.aws import TestAws
+from tests.support.consuming import consume
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault
 from tests.support.kinesis_reading import A, drain, flat, of, source_of
 from tests.support.processes import kinesis_home, payloads, put
@@ -189,7 +190,7 @@ def test_a_stream_created_again_stops_its_pipeline_until_a_new_incarnation(
         [told] = json.loads(home.run("status", "--json").stdout)
         assert [row["recreated"] for row in told["partitions"]] == [True]
     assert home.rows() == 100
-    change(home, incarnation="2")
+    change_pipeline(home, incarnation="2")
     consume(home, lambda: home.rows() == 100 + records, begins=True)
 
 

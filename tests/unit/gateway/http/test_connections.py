@@ -13,8 +13,8 @@ from core.config import Gateway
 from gateway.http.connection import MAX_HEAD
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, running
+from tests.support.slow_kafka import SlowKafka
 from tests.support.wire import answer, connected, exchange
-from tests.unit.gateway.http.test_idempotency import SlowKafka
 
 REQUEST = (
     b"POST /topics/t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 25\r\n"

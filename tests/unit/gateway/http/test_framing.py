@@ -13,8 +13,8 @@ from core.config import Gateway
 from tests.support.brokers import Broker
 from tests.support.gateways import read, running
 from tests.support.processes import until
+from tests.support.slow_kafka import SlowKafka
 from tests.support.wire import answer, connected, exchange
-from tests.unit.gateway.http.test_idempotency import SlowKafka
 
 BODY = b'{"records":[{"value":1}]}'
 SMUGGLED = b"POST /test/topics/smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"

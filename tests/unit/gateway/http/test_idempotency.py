@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 from typing import Any
 
 import pytest
@@ -16,44 +15,13 @@ from starlette.responses import Response
 from core.config import Gateway
 from gateway.http.idempotency import RETENTION_S, ResponseStore
 from gateway.http.middleware import hashed
-from gateway.http.request_codec import KafkaRecord
 from gateway.http.responses import Refusal, reply
-from gateway.kafka.producer import Outcome, Stored
 from tests.support.brokers import Broker
 from tests.support.clock import ManualClock
 from tests.support.gateways import JSON_FORMAT, read, running
+from tests.support.slow_kafka import SlowKafka
 
 BODY = b'{"records":[{"value":1},{"value":2}]}'
-
-
-class SlowKafka:
-    """A port that counts what it is asked to store, and stores when it is told to."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.asked = Event()
-        self.go = Event()
-
-    async def open(self) -> None:
-        """Start."""
-
-    async def close(self) -> None:
-        """Stop."""
-
-    def fault(self) -> str | None:
-        """None."""
-
-    async def knows(self, topic: str) -> bool:
-        """Every topic."""
-        return bool(topic)
-
-    async def produce(self, topic: str, records: Sequence[KafkaRecord]) -> list[Outcome]:
-        """Store when told to."""
-        del topic
-        self.calls += 1
-        self.asked.set()
-        await asyncio.to_thread(self.go.wait, 20)
-        return [Stored(0, n) for n in range(len(records))]
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from gateway.http.endpoint import InFlight
 from tests.support.brokers import Broker
 from tests.support.gateways import JSON_FORMAT, running
 from tests.support.processes import until
+from tests.support.slow_kafka import SlowKafka
 from tests.support.wire import answer, connected, exchange
-from tests.unit.gateway.http.test_idempotency import SlowKafka
 
 MIB = 1024 * 1024
 BODY = b'{"records":[{"value":10}]}'

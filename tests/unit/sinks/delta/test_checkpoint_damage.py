@@ -18,17 +18,17 @@ from sinks.delta.commit_log import Hint
 from sinks.delta.log import name_of
 from sinks.storage.protocol import Store
 from sinks.storage.store import of_table, open_store
-from tests.contracts.test_sink_contract import DeltaBackend
 from tests.support.batches import APP, Log
-from tests.support.processes import until
-from tests.support.recorded_aws import RecordedAws, recorded_aws
-from tests.unit.sinks.delta.test_deltalog import (
+from tests.support.delta_logs import (
     by_the_second_specification,
+    checkpointed,
     in_folder,
     in_threes,
     opened,
 )
-from tests.unit.sinks.delta.test_log_age import checkpointed
+from tests.support.processes import until
+from tests.support.recorded_aws import RecordedAws, recorded_aws
+from tests.support.sink_backends import DeltaBackend
 
 LOG = Log(KAFKA)
 A = 0

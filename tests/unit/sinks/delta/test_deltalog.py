@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
@@ -32,12 +32,24 @@ from sinks.storage.protocol import Store
 from sinks.storage.s3 import S3Store, client
 from sinks.storage.store import FolderStore
 from tests.contracts.sink_contract import Consumer
-from tests.contracts.test_sink_contract import DeltaBackend
 from tests.support.aws import TestAws
-from tests.support.batches import CLEAN_SCHEMA, Log
+from tests.support.batches import CLEAN_SCHEMA
+from tests.support.delta_logs import (
+    LOG,
+    A,
+    B,
+    by_the_second_specification,
+    clean_up,
+    entries,
+    in_folder,
+    in_threes,
+    log_of,
+    opened,
+    require,
+    table_of,
+)
+from tests.support.sink_backends import DeltaBackend
 
-LOG = Log(KAFKA)
-A, B = 0, 1
 P0 = LOG.partition(A)
 FOREIGN = 9  # the partition whose rows another program writes, without a position
 
@@ -54,52 +66,27 @@ class Counting:
         return getattr(self._store, name)
 
 
-def in_folder(folder: Path) -> DeltaBackend:
-    """Make a table on disk."""
-    return DeltaBackend(FolderStore(folder), dict, "clean", KAFKA)
-
-
-def opened(backend: DeltaBackend, *indices: int, store: Store | None = None) -> DeltaSink:
-    """Make a sink that has read the positions of these partitions."""
-    made = cast(
-        DeltaSink, DeltaBackend(store or backend.store, backend.options, "clean", KAFKA).sink()
-    )
-    made.positions([LOG.partition(i) for i in indices])
-    return made
-
-
-def in_threes(sink: DeltaSink, numbers: range) -> None:
-    """Write these commits, of three offsets each."""
-    for n in numbers:
-        sink.write(LOG.batch({A: (3 * n, 3 * n + 3)}))
-
-
-def table(backend: DeltaBackend) -> DeltaTable:
-    """As delta-rs sees it."""
-    return DeltaTable(backend.store.uri, storage_options=backend.options())
-
-
 def foreign_rows(backend: DeltaBackend) -> None:
     """Delta-rs appends a row."""
     row = LOG.batch({FOREIGN: (1, 2)}).clean
     often = CommitProperties(max_commit_retries=1000)  # our writers are much faster
-    write_deltalake(table(backend), row.to_arrow(), mode="append", commit_properties=often)
+    write_deltalake(table_of(backend), row.to_arrow(), mode="append", commit_properties=often)
 
 
 def foreign_property(backend: DeltaBackend) -> None:
     """Delta-rs changes the table's metadata."""
-    table(backend).alter.set_table_properties({"delta.logRetentionDuration": "interval 0 days"})
+    table_of(backend).alter.set_table_properties({"delta.logRetentionDuration": "interval 0 days"})
 
 
 def expiry(backend: DeltaBackend) -> None:
     """Delta-rs writes a checkpoint and takes away the log before it."""
-    table(backend).create_checkpoint()
-    table(backend).cleanup_metadata()
+    table_of(backend).create_checkpoint()
+    table_of(backend).cleanup_metadata()
 
 
 def compaction(backend: DeltaBackend) -> None:
     """Delta-rs writes all rows anew."""
-    table(backend).optimize.compact()
+    table_of(backend).optimize.compact()
 
 
 Foreign = Callable[[DeltaBackend], None]
@@ -175,7 +162,7 @@ def test_writers_at_the_same_time_have_a_version_each(tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as pool:
         for done in [pool.submit(write, A), pool.submit(write, B), pool.submit(append)]:
             done.result()
-    assert table(backend).version() == 1 + 3 * most
+    assert table_of(backend).version() == 1 + 3 * most
     held = opened(backend).positions([LOG.partition(i) for i in (A, B)])
     assert set(held.values()) == {Position(most)}
     wanted = LOG.batch({A: (0, most), B: (0, most)}).clean
@@ -200,28 +187,12 @@ def test_an_entry_is_what_other_engines_read(tmp_path: Path) -> None:
     backend = in_folder(tmp_path)
     batch = LOG.batch({A: (0, 9), B: (0, 9)})
     opened(backend, A, B).write(batch)
-    [told, _] = table(backend).history()
+    [told, _] = table_of(backend).history()
     assert (told["operation"], told["isBlindAppend"]) == ("WRITE", True)
-    rows = table(backend).to_pyarrow_table(filters=[("_offset", ">", 4)])
+    rows = table_of(backend).to_pyarrow_table(filters=[("_offset", ">", 4)])
     wanted = batch.clean.filter(pl.col("_offset") > 4)
     found = cast(pl.DataFrame, pl.from_arrow(rows))
     assert_frame_equal(found.select(wanted.columns), wanted, check_row_order=False)
-
-
-def log_of(backend: DeltaBackend) -> Path:
-    """Where a table on disk has its log."""
-    return Path(backend.store.uri) / "_delta_log"
-
-
-def entries(backend: DeltaBackend) -> list[int]:
-    """Return the versions whose log entries exist."""
-    return sorted(int(p.stem) for p in log_of(backend).glob("*.json") if p.stem.isdigit())
-
-
-def clean_up(backend: DeltaBackend, left: Collection[int]) -> None:
-    """Remove all entries but these, as a clean-up that is under way has."""
-    for version in set(entries(backend)) - set(left):
-        (log_of(backend) / f"{version:020d}.json").unlink()
 
 
 def test_a_table_that_was_taken_away_is_not_written_on(tmp_path: Path) -> None:
@@ -255,7 +226,7 @@ def test_a_writer_far_behind_goes_on_from_the_newest_version(tmp_path: Path) -> 
     in_threes(owner, range(4))
     sleeper.positions([LOG.partition(B)])
     in_threes(owner, range(4, 8))
-    table(backend).create_checkpoint()
+    table_of(backend).create_checkpoint()
     clean_up(backend, left=())
     sleeper.write(LOG.batch({B: (0, 3)}))
     assert entries(backend) == [9]
@@ -274,7 +245,7 @@ def test_an_entry_that_was_put_beside_a_hole_is_no_commit(
 
     def meanwhile() -> None:
         in_threes(owner, range(1, 4))
-        table(backend).create_checkpoint()
+        table_of(backend).create_checkpoint()
         clean_up(backend, left)
         if not hint:
             (log_of(backend) / "_last_checkpoint").unlink()
@@ -283,7 +254,7 @@ def test_an_entry_that_was_put_beside_a_hole_is_no_commit(
     with pytest.raises(StalePosition, match="was cleaned up about version 1"):
         log.append(Version("", 0))
     assert log.version == 1
-    assert table(backend).version() == 4
+    assert table_of(backend).version() == 4
 
 
 @pytest.mark.parametrize("hint", [b"", b"{", b"[]", b"null", b'{"version": null}'])
@@ -298,8 +269,8 @@ def test_a_damaged_hint_at_the_last_checkpoint_stops_nobody(tmp_path: Path, hint
 
 def in_two_parts(backend: DeltaBackend) -> None:
     """Write a checkpoint of the newest version in two files."""
-    version = table(backend).version()
-    table(backend).create_checkpoint()
+    version = table_of(backend).version()
+    table_of(backend).create_checkpoint()
     whole = log_of(backend) / f"{version:020d}.checkpoint.parquet"
     rows = pl.read_parquet(whole)
     whole.unlink()
@@ -307,20 +278,6 @@ def in_two_parts(backend: DeltaBackend) -> None:
         part.write_parquet(whole.with_suffix(f".{n:010d}.{2:010d}.parquet"))
     hint = {"version": version, "size": rows.height, "parts": 2}
     (log_of(backend) / "_last_checkpoint").write_text(json.dumps(hint))
-
-
-def by_the_second_specification(backend: DeltaBackend) -> None:
-    """Write a checkpoint of the newest version as Spark does with `delta.checkpointPolicy` v2."""
-    version = table(backend).version() + 1
-    ask_for(backend, 3, ["v2Checkpoint"])
-    paths = [log_of(backend) / f"{n:020d}.json" for n in range(version + 1)]
-    lines = [line for path in paths for line in path.read_text().splitlines()]
-    actions = [json.loads(line) for line in lines]
-    newest = {action["txn"]["appId"]: action for action in actions if "txn" in action}
-    others = [a for a in actions if a.keys() & {"metaData", "add"}] + [actions[-1]]
-    held = [{"checkpointMetadata": {"version": version}}, *others, *newest.values()]
-    text = "\n".join(json.dumps(action) for action in held)
-    (log_of(backend) / f"{version:020d}.checkpoint.{uuid4()}.json").write_text(text)
 
 
 @pytest.mark.parametrize("checkpoint", [in_two_parts, by_the_second_specification])
@@ -336,7 +293,8 @@ def test_a_log_that_begins_with_a_checkpoint_of_any_kind_is_written_on(
     sink.write(LOG.batch({A: (12, 15)}))
     sink.write(LOG.batch({A: (15, 18)}))
     opened(backend, A).write(LOG.batch({A: (18, 21)}))
-    found = pl.read_parquet(table(backend).file_uris())  # read_delta knows no second specification
+    # read_delta does not read checkpoints of the second specification.
+    found = pl.read_parquet(table_of(backend).file_uris())
     assert_frame_equal(found, LOG.batch({A: (0, 21)}).clean, check_row_order=False)
 
 
@@ -408,17 +366,17 @@ def test_what_was_not_learnt_is_never_taken_for_absent(tmp_path: Path) -> None:
 
 def delete(backend: DeltaBackend) -> None:
     """Delta-rs takes the foreign row away."""
-    assert table(backend).delete(f"_partition = {FOREIGN}")["num_deleted_rows"] == 1
+    assert table_of(backend).delete(f"_partition = {FOREIGN}")["num_deleted_rows"] == 1
 
 
 def vacuum(backend: DeltaBackend) -> None:
     """Delta-rs removes what no version within the last week refers to."""
-    table(backend).vacuum(dry_run=False, full=True)
+    table_of(backend).vacuum(dry_run=False, full=True)
 
 
 def restore(backend: DeltaBackend) -> None:
     """Delta-rs goes back to before the foreign row."""
-    table(backend).restore(1)
+    table_of(backend).restore(1)
 
 
 @pytest.mark.parametrize("act", [delete, vacuum, restore, compaction])
@@ -445,16 +403,6 @@ def test_what_delta_rs_does_to_the_files_does_not_stop_a_writer(
     assert backend.rows().height - found.height == (act in (vacuum, compaction))
 
 
-def ask_for(backend: DeltaBackend, reader: int, features: list[str]) -> None:
-    """Another engine makes the table ask this of its writers, and of its readers from 3 on."""
-    protocol: dict[str, Any] = {"minReaderVersion": reader, "minWriterVersion": 7}
-    if reader == 3:
-        protocol["readerFeatures"] = features
-    entry = json.dumps({"protocol": protocol | {"writerFeatures": features}})
-    version = table(backend).version() + 1
-    assert backend.store.put_new(f"_delta_log/{version:020d}.json", entry.encode(), {})
-
-
 def written_and_asked_for(
     folder: Path, reader: int, feature: str
 ) -> tuple[DeltaBackend, DeltaSink]:
@@ -462,7 +410,7 @@ def written_and_asked_for(
     backend = in_folder(folder)
     sink = opened(backend, A)
     sink.write(LOG.batch({A: (0, 3)}))
-    ask_for(backend, reader, [feature])
+    require(backend, reader, [feature])
     return backend, sink
 
 
@@ -482,7 +430,7 @@ def test_features_that_ask_nothing_of_an_append_are_written_on(
     backend, sink = written_and_asked_for(tmp_path, reader, feature)
     sink.write(LOG.batch({A: (3, 6)}))
     opened(backend, A).write(LOG.batch({A: (6, 9)}))
-    found = pl.read_parquet(table(backend).file_uris())  # read_delta knows fewer features
+    found = pl.read_parquet(table_of(backend).file_uris())  # read_delta knows fewer features
     assert_frame_equal(found, LOG.batch({A: (0, 9)}).clean, check_row_order=False)
 
 
@@ -570,10 +518,10 @@ def test_a_table_that_comes_to_ask_for_more_is_refused_by_the_next_commit(
     backend = in_folder(tmp_path)
     sink = opened(backend, A)
     sink.write(LOG.batch({A: (0, 3)}))
-    change(table(backend))
+    change(table_of(backend))
     with pytest.raises(SinkError, match=said):
         sink.write(LOG.batch({A: (3, 6)}))
-    assert table(backend).count() == LOG.batch({A: (0, 3)}).clean.height
+    assert table_of(backend).count() == LOG.batch({A: (0, 3)}).clean.height
 
 
 def test_a_partitioned_table_is_refused(tmp_path: Path) -> None:

@@ -24,18 +24,18 @@ from sinks.delta.log import HINT, name_of, read_hint
 from sinks.delta.target import Tables
 from sinks.storage.protocol import Store
 from sinks.storage.store import FolderStore, open_store
-from tests.contracts.test_sink_contract import DeltaBackend
 from tests.support.aws import TestAws
 from tests.support.batches import APP, Log
-from tests.support.processes import until
-from tests.unit.sinks.delta.test_deltalog import (
+from tests.support.delta_logs import (
+    checkpointed,
     clean_up,
     entries,
-    in_folder,
     in_threes,
     log_of,
     opened,
 )
+from tests.support.processes import until
+from tests.support.sink_backends import DeltaBackend
 
 LOG = Log(KAFKA)
 A = 0
@@ -43,19 +43,6 @@ P0 = LOG.partition(A)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 MONTH = timedelta(days=30)
-
-
-def checkpointed(
-    folder: Path, *, versions: tuple[int, ...] = (3, 6), last: int = 8
-) -> DeltaBackend:
-    """Write a table of `last` commits with checkpoints of these versions."""
-    backend = in_folder(folder)
-    sink = opened(backend, A)
-    for n in range(last):
-        in_threes(sink, range(n, n + 1))
-        if n + 1 in versions:
-            table.checkpoint(backend.store.uri, dict)
-    return backend
 
 
 def hint_of(backend: DeltaBackend, **changed: object) -> None:

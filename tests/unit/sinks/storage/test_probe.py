@@ -16,11 +16,11 @@ from sinks.storage import probe
 from sinks.storage.protocol import Store
 from sinks.storage.s3 import S3Store
 from sinks.storage.store import FolderStore, open_store
-from tests.contracts.test_sink_contract import DeltaBackend, ParquetBackend
 from tests.support.aws import TestAws
 from tests.support.batches import Log
 from tests.support.proxies import deaf
 from tests.support.s3_faults import answer, inject, lose_the_answer
+from tests.support.sink_backends import DeltaBackend, ParquetBackend
 
 LOG = Log(KAFKA)
 P0 = LOG.partition(0)

@@ -1,0 +1,44 @@
+"""What an operator and retention do to topics."""
+
+from dataclasses import replace
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from tests.support.brokers import Broker
+from tests.support.processes import until
+
+
+def recreate(broker: Broker, topic: str, values: list[bytes]) -> None:
+    """Delete the topic, create it again at once and fill it."""
+    admin = AdminClient(broker.properties)
+    delete(admin, topic)
+    create(admin, topic)
+    fresh = replace(broker, _producers={})
+    fresh.produce(topic, values)
+
+
+def delete(admin: AdminClient, topic: str) -> None:
+    """Return when the broker says that it is gone."""
+    admin.delete_topics([topic])[topic].result(30)
+
+
+def create(admin: AdminClient, topic: str) -> None:
+    """Return when it is there; its namesake may still be on its way out."""
+
+    def made() -> bool:
+        try:
+            admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+        except KafkaException:
+            return False
+        return True
+
+    until(made, "the topic")
+
+
+def trim(broker: Broker, topic: str, before: int) -> None:
+    """Delete the records of partition 0 before an offset, as retention does."""
+    admin = AdminClient(broker.properties)
+    for result in admin.delete_records([TopicPartition(topic, 0, before)]).values():
+        result.result(10)
