@@ -54,7 +54,7 @@ class Leap(BaseModel):
     monotonic: float
 
 
-class Plan(BaseModel):
+class FailpointPlan(BaseModel):
     """What one consumer process does to itself.
 
     At passage number `passages` of `point` it sends itself `signal`, unless the file `calm` exists
@@ -93,7 +93,7 @@ _PUTS: Mapping[str, Point] = {
 class Failpoints:
     """Puts one process's plan between its parts."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: FailpointPlan) -> None:
         self._plan = plan
         self._trip = _Trip(plan, SystemClock())
         armed = f"{plan.signal} at {plan.point}" if plan.point else "no crash point"
@@ -146,7 +146,7 @@ class LeapingClock:
 class _Trip:
     """Counts passages, from any thread, and interrupts the process at the planned one."""
 
-    def __init__(self, plan: Plan, clock: Clock) -> None:
+    def __init__(self, plan: FailpointPlan, clock: Clock) -> None:
         self._plan = plan
         self._clock = clock
         self._count: Counter[Point] = Counter()

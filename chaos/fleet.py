@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.failpoints import Plan
+from chaos.failpoints import FailpointPlan
 from chaos.schedule import Arm, Schedule
 from core.clock import Clock
 from core.errors import FatalError
@@ -25,7 +25,7 @@ _FENCED = "Static consumer fenced"  # as the broker says it
 
 
 @dataclass(frozen=True)
-class Home:
+class FleetSetup:
     """Where the processes run: configuration, pipeline, a folder for logs, and the environment.
 
     `own`: what the consumers have in theirs besides.
@@ -39,7 +39,7 @@ class Home:
 
 
 @dataclass
-class Member:
+class ConsumerProcess:
     """One consumer process. `own`: signals it was sent. `wakes`: when a frozen one goes on."""
 
     name: str
@@ -67,11 +67,15 @@ class Fleet:
     """`excused(a, b)`: whether a fault explains an end with an error somewhen between the two."""
 
     def __init__(
-        self, home: Home, schedule: Schedule, clock: Clock, excused: Callable[[float, float], bool]
+        self,
+        home: FleetSetup,
+        schedule: Schedule,
+        clock: Clock,
+        excused: Callable[[float, float], bool],
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.gave_up: list[str] = []
-        self.all: list[Member] = []
+        self.all: list[ConsumerProcess] = []
         self._calm = home.folder / "calm"
         self._home = home
         self._schedule = schedule
@@ -80,12 +84,12 @@ class Fleet:
         self._seen = clock.monotonic()
 
     @property
-    def members(self) -> list[Member]:
+    def members(self) -> list[ConsumerProcess]:
         """Those that run or are frozen."""
         return [member for member in self.all if not member.ended]
 
     @property
-    def ready(self) -> list[Member]:
+    def ready(self) -> list[ConsumerProcess]:
         """Those that have been given partitions."""
         return [member for member in self.members if member.journal.exists()]
 
@@ -93,12 +97,12 @@ class Fleet:
         """From now on no consumer does anything to itself."""
         self._calm.touch()
 
-    def start(self, name: str, *, static: bool, after_kill: bool = False) -> Member:
+    def start(self, name: str, *, static: bool, after_kill: bool = False) -> ConsumerProcess:
         """Start a consumer process of that name; a static one gives its name to the group."""
         number = len(self.all)
         arm = self._schedule.arm(number)
         stem = self._home.folder / f"{number:03d}-{name}"
-        plan = Plan(
+        plan = FailpointPlan(
             journal=stem.with_suffix(".journal"),
             calm=self._calm,
             point=arm.point,
@@ -108,25 +112,25 @@ class Fleet:
         )
         log, born = stem.with_suffix(".log"), self._clock.monotonic()
         process = self._spawn(plan, log, name if static else None)
-        member = Member(name, static, process, arm, born, plan.journal, log, after_kill)
+        member = ConsumerProcess(name, static, process, arm, born, plan.journal, log, after_kill)
         self.all.append(member)
         return member
 
-    def kill(self, member: Member) -> None:
+    def kill(self, member: ConsumerProcess) -> None:
         """As a power cut would."""
         self._send(member, signal.SIGKILL)
 
-    def term(self, member: Member, *, stays: bool = True) -> None:
+    def term(self, member: ConsumerProcess, *, stays: bool = True) -> None:
         """As an operator would; one that does not stay is not started again."""
         member.stays = stays
         self._send(member, signal.SIGTERM)
 
-    def freeze(self, member: Member, seconds: float) -> None:
+    def freeze(self, member: ConsumerProcess, seconds: float) -> None:
         """Stop it dead, to wake up `seconds` later."""
         self._send(member, signal.SIGSTOP)
         self._frozen(member, seconds)
 
-    def replace(self, member: Member, seconds: float) -> None:
+    def replace(self, member: ConsumerProcess, seconds: float) -> None:
         """Freeze it and give its name to another: it must find out when it wakes up."""
         self.freeze(member, seconds)
         member.stays, member.fenced = False, member.static
@@ -166,7 +170,9 @@ class Fleet:
             member.process.kill()
             member.process.wait()
 
-    def _spawn(self, plan: Plan, log: Path, instance: str | None) -> "subprocess.Popen[bytes]":
+    def _spawn(
+        self, plan: FailpointPlan, log: Path, instance: str | None
+    ) -> "subprocess.Popen[bytes]":
         home = self._home
         command = [sys.executable, "-m", CONSUMER, str(home.config), home.pipeline]
         command += [plan.model_dump_json()]
@@ -175,19 +181,19 @@ class Fleet:
         with log.open("wb") as out:
             return subprocess.Popen(command, stdout=out, stderr=out, env=environment)  # noqa: S603  # our own command
 
-    def _send(self, member: Member, number: signal.Signals) -> None:
+    def _send(self, member: ConsumerProcess, number: signal.Signals) -> None:
         member.own.add(number)
         member.process.send_signal(number)
 
-    def _frozen(self, member: Member, seconds: float) -> None:
+    def _frozen(self, member: ConsumerProcess, seconds: float) -> None:
         member.frozen, member.wakes = True, self._clock.monotonic() + seconds
 
-    def _wake(self, member: Member) -> None:
+    def _wake(self, member: ConsumerProcess) -> None:
         member.frozen, member.wakes = False, None
         member.process.send_signal(signal.SIGCONT)
         self.counts["zombies"] += 1
 
-    def _bury(self, member: Member, since: float, now: float) -> None:
+    def _bury(self, member: ConsumerProcess, since: float, now: float) -> None:
         member.ended, code = True, member.process.returncode
         cause = self._cause(member, code, since, now)
         if cause is None:
@@ -198,7 +204,7 @@ class Fleet:
         if member.stays:
             self.start(member.name, static=member.static, after_kill=code == -signal.SIGKILL)
 
-    def _cause(self, member: Member, code: int, since: float, now: float) -> str | None:
+    def _cause(self, member: ConsumerProcess, code: int, since: float, now: float) -> str | None:
         armed = signal.Signals[f"SIG{member.arm.signal}"] if member.arm.point else None
         expected = member.own | {armed}
         if code == -signal.SIGKILL:
@@ -209,7 +215,7 @@ class Fleet:
             return "fenced"  # or a late request of the process before it was served after its own
         return "gave up" if code > 0 and self._excused(since, now) else None
 
-    def _failed(self, member: Member, what: str) -> FatalError:
+    def _failed(self, member: ConsumerProcess, what: str) -> FatalError:
         return FatalError(
             f"consumer {member.name} {what}", f"its log, {member.log}, ends:\n{member.tail()}"
         )

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from threading import Lock
 
-from chaos.fleet import Fleet, Member
-from chaos.producer import Sent, Steady, Transactional
-from chaos.schedule import Fault, Kind, Schedule
+from chaos.fleet import ConsumerProcess, Fleet
+from chaos.producer import SentRecords, Steady, Transactional
+from chaos.schedule import FaultKind, Schedule, ScheduledFault
 from chaos.stage import Progress, Stage
 from core.clock import Clock
 from core.errors import FatalError, SourceError, TransientError
@@ -77,7 +77,7 @@ class Play:
         self._steady = Steady(*given, stage.rate, seconds, stage.clock)
         self._transactional = Transactional(*given) if stage.transactions else None
 
-    def disturb(self) -> tuple[Sent, int]:
+    def disturb(self) -> tuple[SentRecords, int]:
         """Produce while the schedule lasts; what was sent, and how many records were aborted.
 
         The schedule begins when every consumer has been given partitions. On a slow machine it
@@ -166,12 +166,12 @@ class Play:
             self._until(running.done, "an outage does not end")
             running.result()
 
-    def _sent(self) -> tuple[Sent, int]:
+    def _sent(self) -> tuple[SentRecords, int]:
         sent = self._steady.finish()
         if self._transactional is None:
             return sent, 0
         also = self._transactional.finish()
-        every = Sent(sent.acknowledged | also.acknowledged, sent.unknown | also.unknown)
+        every = SentRecords(sent.acknowledged | also.acknowledged, sent.unknown | also.unknown)
         return every, self._transactional.aborted
 
     def _stuck(self, found: Progress, wanted: int) -> FatalError:
@@ -181,20 +181,20 @@ class Play:
             f"the consumers' logs are in {self._stage.home.folder}",
         )
 
-    def _happen(self, fault: Fault) -> None:
+    def _happen(self, fault: ScheduledFault) -> None:
         match fault.kind:
-            case Kind.BROKER_RESTART | Kind.BROKER_KILL:
+            case FaultKind.BROKER_RESTART | FaultKind.BROKER_KILL:
                 self._begin(self._break_broker, fault)
-            case Kind.OUTAGE:
+            case FaultKind.OUTAGE:
                 self._begin(self._break_storage, fault)
-            case Kind.FULL_DISK:
+            case FaultKind.FULL_DISK:
                 self._begin(self._fill_disk, fault)
-            case Kind.JOIN:
+            case FaultKind.JOIN:
                 self._join()
             case _:
                 self._strike(fault)
 
-    def _begin(self, breaking: Callable[[Fault], None], fault: Fault) -> None:
+    def _begin(self, breaking: Callable[[ScheduledFault], None], fault: ScheduledFault) -> None:
         self._running.append(self._threads.submit(breaking, fault))
 
     def _join(self) -> None:
@@ -202,42 +202,42 @@ class Play:
             self.fleet.start(f"j{next(self._joiner)}", static=False)
             self.fleet.counts["joins"] += 1
 
-    def _staying(self) -> list[Member]:
+    def _staying(self) -> list[ConsumerProcess]:
         return [member for member in self.fleet.members if member.stays]
 
-    def _targets(self) -> list[Member]:
+    def _targets(self) -> list[ConsumerProcess]:
         """Those at work, and not on their way out already."""
         ready = [member for member in self.fleet.ready if not member.own & _ENDING]
         return [member for member in ready if member.stays and not member.frozen]
 
-    def _strike(self, fault: Fault) -> None:
+    def _strike(self, fault: ScheduledFault) -> None:
         targets = self._targets()
         static = [member for member in targets if member.static]
-        if fault.kind is Kind.KILL:
+        if fault.kind is FaultKind.KILL:
             self.fleet.kill(_pick(targets, fault))
-        elif fault.kind is Kind.TERM:
+        elif fault.kind is FaultKind.TERM:
             self.fleet.term(_pick(targets, fault))
-        elif fault.kind is Kind.REPLACED and static:
+        elif fault.kind is FaultKind.REPLACED and static:
             self.fleet.replace(_pick(static, fault), fault.seconds)
-        elif fault.kind in {Kind.ZOMBIE, Kind.REPLACED}:
+        elif fault.kind in {FaultKind.ZOMBIE, FaultKind.REPLACED}:
             self.fleet.freeze(_pick(targets, fault), fault.seconds)
-        elif fault.kind is Kind.LEAVE and len(self._staying()) > _FEWEST:
+        elif fault.kind is FaultKind.LEAVE and len(self._staying()) > _FEWEST:
             self.fleet.term(_pick(targets, fault), stays=False)
             self.fleet.counts["leaves"] += 1
 
-    def _break_broker(self, fault: Fault) -> None:
+    def _break_broker(self, fault: ScheduledFault) -> None:
         broker = self._stage.broker
         if broker is None:
             return
         with self._at_broker, self._outages.one():
-            if fault.kind is Kind.BROKER_KILL:
+            if fault.kind is FaultKind.BROKER_KILL:
                 broker.kill()
             else:
                 broker.stop()
             broker.start()
             self.fleet.counts[f"{fault.kind}s"] += 1
 
-    def _break_storage(self, fault: Fault) -> None:
+    def _break_storage(self, fault: ScheduledFault) -> None:
         storage = self._stage.storage
         if storage is None:
             return
@@ -247,7 +247,7 @@ class Play:
             storage.outage(0)
             self.fleet.counts["storage outages"] += 1
 
-    def _fill_disk(self, fault: Fault) -> None:
+    def _fill_disk(self, fault: ScheduledFault) -> None:
         disk = self._stage.disk
         if disk is None:
             return
@@ -258,5 +258,5 @@ class Play:
             self.fleet.counts["full disks"] += 1
 
 
-def _pick(members: list[Member], fault: Fault) -> Member:
+def _pick(members: list[ConsumerProcess], fault: ScheduledFault) -> ConsumerProcess:
     return members[fault.victim % len(members)]

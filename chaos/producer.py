@@ -35,7 +35,7 @@ _QUIET = logging.Logger("chaos", logging.CRITICAL + 1)  # noqa: LOG001  # outage
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentRecords:
     """What is known of the numbers given out: `unknown` ones may be stored or not."""
 
     acknowledged: frozenset[int]
@@ -67,14 +67,14 @@ class Steady:
         """Begin."""
         self._running = self._thread.submit(self._run)
 
-    def finish(self) -> Sent:
+    def finish(self) -> SentRecords:
         """Wait until all is sent, and for the broker's word on every record."""
         if self._running is not None:
             self._running.result()
         if self._producer.flush(FLUSH_WITHIN):
             raise FatalError("the broker did not answer the producer", "see the broker's log")
         given = frozenset(range(self.produced))
-        return Sent(given - self._unknown, frozenset(self._unknown))
+        return SentRecords(given - self._unknown, frozenset(self._unknown))
 
     def close(self) -> None:
         """Stop, whatever is under way."""
@@ -130,12 +130,12 @@ class Transactional:
         """Begin."""
         self._running = self._thread.submit(self._run)
 
-    def finish(self) -> Sent:
+    def finish(self) -> SentRecords:
         """Stop; nothing is left open, for that would hold the readers up."""
         self._stop.set()
         if self._running is not None:
             self._running.result()
-        return Sent(frozenset(self._acknowledged), frozenset(self._unknown))
+        return SentRecords(frozenset(self._acknowledged), frozenset(self._unknown))
 
     def close(self) -> None:
         """Stop, whatever is under way."""

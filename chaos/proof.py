@@ -12,7 +12,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Difference:
+class KeyDifference:
     """Numbers that are not there, there more than once, and there without having been sent."""
 
     lost: tuple[int, ...] = ()
@@ -42,14 +42,14 @@ def archive_keys(uri: str, topic: str, options: Options) -> pl.Series:
     return held.select(KAFKA.key).collect().to_series()
 
 
-def compare(keys: pl.Series, wanted: Collection[int], allowed: Collection[int]) -> Difference:
+def compare(keys: pl.Series, wanted: Collection[int], allowed: Collection[int]) -> KeyDifference:
     """`keys`: texts of numbers; each of `wanted` once, each of `allowed` at most once, no other.
 
     A key that is no number is foreign, and told as -1.
     """
     numbers = keys.cast(pl.Int64, strict=False).fill_null(-1)
     held = set(numbers)
-    return Difference(
+    return KeyDifference(
         lost=tuple(sorted(set(wanted) - held)),
         doubled=tuple(sorted(numbers.filter(numbers.is_duplicated()).unique())),
         foreign=tuple(sorted(held - set(wanted) - set(allowed))),

@@ -26,7 +26,7 @@ _CONTROL = "/_chaos/"
 _ENDED = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
 
 
-class Fault(StrEnum):
+class StorageFault(StrEnum):
     """What a request may meet."""
 
     INTERNAL_ERROR = "500, nothing done"
@@ -39,17 +39,17 @@ class Fault(StrEnum):
     TRUNCATED = "answer cut in the middle"
 
 
-_ANY = [Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.RESET]
-_WRITE = [*_ANY, Fault.LOST_ANSWER, Fault.STALLED]
-_CREATE = [*_WRITE, Fault.CONFLICT, Fault.PRECONDITION]
-_READ = [*_ANY, Fault.TRUNCATED]
+_ANY = [StorageFault.INTERNAL_ERROR, StorageFault.SLOW_DOWN, StorageFault.RESET]
+_WRITE = [*_ANY, StorageFault.LOST_ANSWER, StorageFault.STALLED]
+_CREATE = [*_WRITE, StorageFault.CONFLICT, StorageFault.PRECONDITION]
+_READ = [*_ANY, StorageFault.TRUNCATED]
 _REFUSALS = {
-    Fault.INTERNAL_ERROR: (HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError"),
-    Fault.SLOW_DOWN: (HTTPStatus.SERVICE_UNAVAILABLE, "SlowDown"),
-    Fault.CONFLICT: (HTTPStatus.CONFLICT, "ConditionalRequestConflict"),
-    Fault.PRECONDITION: (HTTPStatus.PRECONDITION_FAILED, "PreconditionFailed"),
+    StorageFault.INTERNAL_ERROR: (HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError"),
+    StorageFault.SLOW_DOWN: (HTTPStatus.SERVICE_UNAVAILABLE, "SlowDown"),
+    StorageFault.CONFLICT: (HTTPStatus.CONFLICT, "ConditionalRequestConflict"),
+    StorageFault.PRECONDITION: (HTTPStatus.PRECONDITION_FAILED, "PreconditionFailed"),
 }
-_OUTAGES = {"": None, "500": Fault.INTERNAL_ERROR, "503": Fault.SLOW_DOWN}
+_OUTAGES = {"": None, "500": StorageFault.INTERNAL_ERROR, "503": StorageFault.SLOW_DOWN}
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,19 @@ class Planned:
 
     method: str
     part: str
-    fault: Fault
+    fault: StorageFault
 
 
 @dataclass
-class Weather:
+class FaultPlan:
     """Which fault a request meets: a planned one, the outage's, or one drawn with chance `rate`."""
 
     rng: random.Random = field(default_factory=random.Random)
     rate: float = 0.0
-    outage: Fault | None = None
+    outage: StorageFault | None = None
     planned: list[Planned] = field(default_factory=list)
 
-    def fault(self, request: Message) -> Fault | None:
+    def fault(self, request: Message) -> StorageFault | None:
         """Return the fault of this request; None for most."""
         for plan in self.planned:
             if plan.method == request.method and plan.part in request.path:
@@ -81,7 +81,7 @@ class Weather:
         return self.rng.choice(fitting(request)) if self.rng.random() < self.rate else None
 
 
-def fitting(request: Message) -> list[Fault]:
+def fitting(request: Message) -> list[StorageFault]:
     """Return the faults that can happen to a request of this kind."""
     if request.method in {"PUT", "POST", "DELETE"}:
         return _CREATE if "if-none-match" in request.headers else _WRITE
@@ -91,9 +91,9 @@ def fitting(request: Message) -> list[Fault]:
 class Proxy:
     """Hands requests on to `upstream`, whatever the weather does to them; counts what it did."""
 
-    def __init__(self, upstream: str, weather: Weather, stall: float = STALL) -> None:
+    def __init__(self, upstream: str, weather: FaultPlan, stall: float = STALL) -> None:
         self.weather = weather
-        self.counts: Counter[Fault] = Counter()
+        self.counts: Counter[StorageFault] = Counter()
         self._upstream = urlsplit(upstream)
         self._stall = stall
         self._serving: set[asyncio.Task[None] | None] = set()
@@ -120,34 +120,36 @@ class Proxy:
         if request.path.startswith(_CONTROL):
             return self._steered(request).encoded(), True
         fault = self.weather.fault(request)
-        if fault in {Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.CONFLICT}:
+        if fault in {StorageFault.INTERNAL_ERROR, StorageFault.SLOW_DOWN, StorageFault.CONFLICT}:
             return self._refused(request, fault).encoded(), True
-        if fault is Fault.RESET:
+        if fault is StorageFault.RESET:
             return self._cut(fault, b"")
         answer = await self._forward(request)
         if fault is not None and answer.ok:
             return await self._spoilt(request, answer, fault)
         return answer.encoded(), is_framed(request, answer)
 
-    async def _spoilt(self, request: Message, answer: Message, fault: Fault) -> tuple[bytes, bool]:
+    async def _spoilt(
+        self, request: Message, answer: Message, fault: StorageFault
+    ) -> tuple[bytes, bool]:
         """Obey the request, but send the client something else, send it late, or send nothing."""
         match fault:
-            case Fault.PRECONDITION:
+            case StorageFault.PRECONDITION:
                 return self._refused(request, fault).encoded(), True
-            case Fault.TRUNCATED if answer.body:
+            case StorageFault.TRUNCATED if answer.body:
                 return self._cut(fault, answer.encoded()[: -len(answer.body) // 2])
-            case Fault.LOST_ANSWER:
+            case StorageFault.LOST_ANSWER:
                 return self._cut(fault, b"")
-            case Fault.STALLED:
+            case StorageFault.STALLED:
                 self.counts[fault] += 1
                 await asyncio.sleep(self._stall)
         return answer.encoded(), is_framed(request, answer)
 
-    def _cut(self, fault: Fault, sent: bytes) -> tuple[bytes, bool]:
+    def _cut(self, fault: StorageFault, sent: bytes) -> tuple[bytes, bool]:
         self.counts[fault] += 1
         return sent, False
 
-    def _refused(self, request: Message, fault: Fault) -> Message:
+    def _refused(self, request: Message, fault: StorageFault) -> Message:
         self.counts[fault] += 1
         status, code = _REFUSALS[fault]
         body = f"<Error><Code>{code}</Code><Message>{fault}</Message></Error>"
@@ -201,7 +203,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--stall", type=float, default=STALL, help="seconds of a late answer")
     given = parser.parse_args()
-    weather = Weather(random.Random(given.seed), given.rate)
+    weather = FaultPlan(random.Random(given.seed), given.rate)
     asyncio.run(_run(Proxy(given.upstream, weather, given.stall), given.port))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.failpoints import COMMITTED, INTERRUPTED
-from chaos.fleet import Member
+from chaos.fleet import ConsumerProcess
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Recovery:
     dynamic: tuple[float, ...]
 
 
-def recovery(members: Iterable[Member]) -> Recovery:
+def recovery(members: Iterable[ConsumerProcess]) -> Recovery:
     """Of those members that followed a killed one and lived long enough to commit."""
     found: dict[bool, list[float]] = {True: [], False: []}
     for member in members:
@@ -41,7 +41,7 @@ def median_and_p95(seconds: Sequence[float]) -> tuple[float, float] | None:
     return statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
 
 
-def crash_points(members: Iterable[Member]) -> Counter[str]:
+def crash_points(members: Iterable[ConsumerProcess]) -> Counter[str]:
     """How many members interrupted themselves at each crash point."""
     return Counter(
         member.arm.point.value

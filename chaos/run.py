@@ -13,7 +13,7 @@ from itertools import chain
 
 from chaos import proof
 from chaos.play import Play, Watch
-from chaos.producer import Sent
+from chaos.producer import SentRecords
 from chaos.recovery import Recovery, crash_points, recovery
 from chaos.schedule import Schedule
 from chaos.stage import Stage
@@ -24,7 +24,7 @@ _DIFFERS = 3
 
 
 @dataclass(frozen=True)
-class Result:
+class ChaosResult:
     """What a round did. `differences`: sentences, none in a good round.
 
     `records`: what the broker acknowledged, without `aborted` transactions' records.
@@ -46,7 +46,7 @@ class Result:
     seconds: float
 
 
-def run(schedule: Schedule, stage: Stage, watch: Watch) -> Result:
+def run(schedule: Schedule, stage: Stage, watch: Watch) -> ChaosResult:
     """Play the round and prove it; raises FatalError when it does not come to its end."""
     began = stage.clock.monotonic()
     play = Play(schedule, stage, watch)
@@ -59,7 +59,7 @@ def run(schedule: Schedule, stage: Stage, watch: Watch) -> Result:
         play.close()
     numbers = _compared(stage, sent, arriving)
     said = chain.from_iterable(found.said(place) for place, found in numbers.items())
-    return Result(
+    return ChaosResult(
         seed=schedule.seed,
         records=len(sent.acknowledged),
         aborted=aborted,
@@ -75,7 +75,9 @@ def run(schedule: Schedule, stage: Stage, watch: Watch) -> Result:
     )
 
 
-def _compared(stage: Stage, sent: Sent, arriving: Sequence[int]) -> dict[str, proof.Difference]:
+def _compared(
+    stage: Stage, sent: SentRecords, arriving: Sequence[int]
+) -> dict[str, proof.KeyDifference]:
     """Compare the numbers sent with those in the tables and in each archive."""
     held = proof.table_keys(stage.tables, stage.options)
     found = {"tables": proof.compare(held, arriving, sent.unknown)}

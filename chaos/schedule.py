@@ -12,7 +12,7 @@ QUIET = 3.0  # seconds at the start in which nothing is done to the consumers fr
 _HOUR = 3600.0
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """A fault from outside the consumers."""
 
     KILL = "kill"
@@ -42,14 +42,14 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Fault:
+class ScheduledFault:
     """At `at` seconds `kind` happens, to member `victim` (modulo those there are) if to one.
 
     `seconds`: how long it lasts. `status`: what a storage outage answers.
     """
 
     at: float
-    kind: Kind
+    kind: FaultKind
     victim: int = 0
     seconds: float = 0.0
     status: int = 0
@@ -91,7 +91,7 @@ class Schedule:
 
     seed: int
     setting: Setting
-    faults: tuple[Fault, ...]
+    faults: tuple[ScheduledFault, ...]
 
     def arm(self, number: int) -> Arm:
         """Return the faults that the round's process `number` injects into itself."""
@@ -119,35 +119,41 @@ def draw(seed: int, setting: Setting) -> Schedule:
     return Schedule(seed, setting, tuple(sorted(faults, key=lambda fault: fault.at)))
 
 
-def _kinds(setting: Setting, rng: random.Random) -> list[Kind]:
+def _kinds(setting: Setting, rng: random.Random) -> list[FaultKind]:
     """How often what happens in a round of this length."""
     often = max(1, round(setting.seconds / 4))
     seldom = max(1, round(setting.seconds / 30))
-    kinds = often * [Kind.KILL]
-    kinds += seldom * [Kind.TERM, Kind.ZOMBIE, Kind.REPLACED, Kind.JOIN, Kind.LEAVE]
+    kinds = often * [FaultKind.KILL]
+    kinds += seldom * [
+        FaultKind.TERM,
+        FaultKind.ZOMBIE,
+        FaultKind.REPLACED,
+        FaultKind.JOIN,
+        FaultKind.LEAVE,
+    ]
     if setting.broker:
-        kinds += seldom * [rng.choice([Kind.BROKER_RESTART, Kind.BROKER_KILL])]
+        kinds += seldom * [rng.choice([FaultKind.BROKER_RESTART, FaultKind.BROKER_KILL])]
     if setting.storage:
-        kinds += seldom * [Kind.OUTAGE]
+        kinds += seldom * [FaultKind.OUTAGE]
     if setting.disk:
-        kinds += seldom * [Kind.FULL_DISK]
+        kinds += seldom * [FaultKind.FULL_DISK]
     return kinds
 
 
-def _fault(kind: Kind, setting: Setting, rng: random.Random) -> Fault:
-    return Fault(
+def _fault(kind: FaultKind, setting: Setting, rng: random.Random) -> ScheduledFault:
+    return ScheduledFault(
         at=round(rng.uniform(min(QUIET, setting.seconds / 2), setting.seconds), 2),
         kind=kind,
         victim=rng.randrange(100),
         seconds=_length(kind, setting, rng),
-        status=rng.choice(_STATUSES) if kind is Kind.OUTAGE else 0,
+        status=rng.choice(_STATUSES) if kind is FaultKind.OUTAGE else 0,
     )
 
 
-def _length(kind: Kind, setting: Setting, rng: random.Random) -> float:
-    if kind in {Kind.ZOMBIE, Kind.REPLACED}:
+def _length(kind: FaultKind, setting: Setting, rng: random.Random) -> float:
+    if kind in {FaultKind.ZOMBIE, FaultKind.REPLACED}:
         return _beyond(setting.session, rng)
-    if kind in {Kind.OUTAGE, Kind.FULL_DISK}:
+    if kind in {FaultKind.OUTAGE, FaultKind.FULL_DISK}:
         return round(rng.uniform(1, 4), 2)
     return 0.0
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chaos.content import Content
-from chaos.fleet import Home
+from chaos.fleet import FleetSetup
 from chaos.storage import Storage
 from core.clock import Clock
 from core.protocols import Options
 
 
-class Broker(Protocol):
+class BrokerControl(Protocol):
     """A broker that the harness may break."""
 
     def start(self) -> None:
@@ -55,7 +55,7 @@ class Stage:
     `rate`: records a second. `fault_rate`: the share of storage requests that meet a fault.
     """
 
-    home: Home
+    home: FleetSetup
     kafka: Mapping[str, Any]
     topic: str
     content: Content
@@ -67,7 +67,7 @@ class Stage:
     archives: tuple[str, ...]
     options: Options
     progress: Callable[[], Progress]
-    broker: Broker | None
+    broker: BrokerControl | None
     storage: Storage | None
     disk: Disk | None
     clock: Clock

@@ -13,8 +13,8 @@ import yaml
 
 from chaos.content import Content
 from chaos.disk import SmallDisk, release, small_disk
-from chaos.fleet import Home
-from chaos.stage import Broker, Progress, Stage
+from chaos.fleet import FleetSetup
+from chaos.stage import BrokerControl, Progress, Stage
 from chaos.storage import KEYS, Storage, faulty_s3
 from chaos.topic import fresh_topic
 from core.batch import Position
@@ -42,7 +42,7 @@ class Ground:
     content: Content
     kafka: Mapping[str, Any]
     session: float
-    broker: Broker | None
+    broker: BrokerControl | None
     mock: bool
     consumers: int
     rate: int
@@ -123,7 +123,7 @@ def _stage(
     own = {"PINPIP_AWS__ENDPOINT_URL": place.faulty} if isinstance(place, Storage) else {}
     chains = archives(config.pipeline(ground.pipeline))
     return Stage(
-        home=Home(path.parent, path, ground.pipeline, environment, own),
+        home=FleetSetup(path.parent, path, ground.pipeline, environment, own),
         kafka=ground.kafka,
         topic=topic,
         content=ground.content,

@@ -18,7 +18,7 @@ from pinpip.cli.shared import settings_of, show, stopping_on_signals
 
 if TYPE_CHECKING:
     from chaos.play import Live
-    from chaos.stage import Broker
+    from chaos.stage import BrokerControl
     from core.config import Config
     from pinpip.chaos.stage import Ground
 
@@ -137,7 +137,9 @@ def _ground(
 
 
 @contextmanager
-def _broker(config: "Config", kafka: Kafka) -> "Iterator[tuple[dict[str, Any], Broker | None]]":
+def _broker(
+    config: "Config", kafka: Kafka
+) -> "Iterator[tuple[dict[str, Any], BrokerControl | None]]":
     """How to reach the broker, and the broker itself when it may be broken."""
     from core.kafka import properties
     from pinpip.chaos.stage import FOLDER

@@ -20,11 +20,14 @@ from pinpip.runtime import tune_allocators
 def consume(path: Path, name: str, plan: str) -> None:
     """Consume the pipeline `name` of the configuration at `path` until SIGTERM."""
     tune_allocators()
-    from chaos.failpoints import Failpoints, Plan  # polars comes with it: the allocators first
+    from chaos.failpoints import (  # polars comes with it: the allocators first
+        FailpointPlan,
+        Failpoints,
+    )
     from pinpip.metrics import Metrics
 
     config, metrics = Settings(path, debug=False).config(), Metrics()
-    run(config, [name], metrics, faults=Failpoints(Plan.model_validate_json(plan)))
+    run(config, [name], metrics, faults=Failpoints(FailpointPlan.model_validate_json(plan)))
     typer.echo(f"{name}: {said(metrics, name)}")
 
 

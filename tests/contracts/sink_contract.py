@@ -18,12 +18,12 @@ from polars.testing import assert_frame_equal
 from core.batch import Batch, Coordinates, Partition, Position
 from core.errors import StalePosition
 from core.protocols import Sink
-from tests.support.batches import Log
+from tests.support.batches import RecordLog
 
 A, B = 0, 1
 
 
-class Backend(Protocol):
+class SinkBackend(Protocol):
     """An empty table or folder of its own, and the sinks that write it."""
 
     coordinates: Coordinates
@@ -41,16 +41,16 @@ class Backend(Protocol):
         ...
 
 
-def opened(backend: Backend, *indices: int) -> Sink:
+def opened(backend: SinkBackend, *indices: int) -> Sink:
     """Make a sink that has read the positions of these partitions, by default of A and B."""
     sink = backend.sink()
     sink.positions(partitions(backend, indices or (A, B)))
     return sink
 
 
-def partitions(backend: Backend, indices: Iterable[int] = (A, B)) -> list[Partition]:
+def partitions(backend: SinkBackend, indices: Iterable[int] = (A, B)) -> list[Partition]:
     """Return the partitions of these numbers."""
-    return [Log(backend.coordinates).partition(i) for i in indices]
+    return [RecordLog(backend.coordinates).partition(i) for i in indices]
 
 
 def ends(batch: Batch) -> dict[Partition, Position | None]:
@@ -58,7 +58,7 @@ def ends(batch: Batch) -> dict[Partition, Position | None]:
     return {p: span.end for p, span in batch.spans.items()}
 
 
-def assert_holds(backend: Backend, wanted: Batch) -> None:
+def assert_holds(backend: SinkBackend, wanted: Batch) -> None:
     """Assert that the backend contains the rows of `wanted`, each once and unchanged."""
     kept, found = backend.kept(wanted), backend.rows()
     assert_frame_equal(found.select(kept.columns), kept, check_row_order=False)
@@ -67,7 +67,7 @@ def assert_holds(backend: Backend, wanted: Batch) -> None:
 class Consumer:
     """Writes a log as a consumer's loop does: the sink's positions say where to go on."""
 
-    def __init__(self, backend: Backend, log: Log) -> None:
+    def __init__(self, backend: SinkBackend, log: RecordLog) -> None:
         self._backend = backend
         self._log = log
         self.restart()
@@ -119,37 +119,41 @@ class SinkContract:
     examples = 10
 
     @pytest.fixture
-    def fresh(self) -> Callable[[], Backend]:
+    def fresh(self) -> Callable[[], SinkBackend]:
         """Return a function that makes an empty backend; each subclass overrides it."""
         raise NotImplementedError
 
     @pytest.fixture
-    def backend(self, fresh: Callable[[], Backend]) -> Backend:
+    def backend(self, fresh: Callable[[], SinkBackend]) -> SinkBackend:
         """Make an empty backend."""
         return fresh()
 
     @pytest.fixture
-    def log(self, backend: Backend) -> Log:
+    def log(self, backend: SinkBackend) -> RecordLog:
         """Return the records to write."""
-        return Log(backend.coordinates)
+        return RecordLog(backend.coordinates)
 
-    def test_a_fresh_sink_holds_nothing(self, backend: Backend) -> None:
+    def test_a_fresh_sink_holds_nothing(self, backend: SinkBackend) -> None:
         wanted = partitions(backend)
         assert backend.sink().positions(wanted) == dict.fromkeys(wanted)
 
-    def test_rows_come_back_as_they_were_written(self, backend: Backend, log: Log) -> None:
+    def test_rows_come_back_as_they_were_written(
+        self, backend: SinkBackend, log: RecordLog
+    ) -> None:
         batch = log.batch({A: (0, 20), B: (0, 7)})
         opened(backend).write(batch)
         assert_holds(backend, batch)
 
-    def test_positions_are_the_ends_of_what_was_written(self, backend: Backend, log: Log) -> None:
+    def test_positions_are_the_ends_of_what_was_written(
+        self, backend: SinkBackend, log: RecordLog
+    ) -> None:
         batch = log.batch({A: (0, 20), B: (0, 7)})
         sink = opened(backend)
         sink.write(batch)
         assert sink.positions(partitions(backend)) == ends(batch)
         assert backend.sink().positions(partitions(backend)) == ends(batch)
 
-    def test_batches_follow_each_other(self, backend: Backend, log: Log) -> None:
+    def test_batches_follow_each_other(self, backend: SinkBackend, log: RecordLog) -> None:
         sink = opened(backend)
         for first in range(0, 40, 10):
             sink.write(log.batch({A: (first, first + 10), B: (first, first + 10)}))
@@ -157,7 +161,9 @@ class SinkContract:
         assert_holds(backend, everything)
         assert backend.sink().positions(partitions(backend)) == ends(everything)
 
-    def test_a_batch_written_again_writes_nothing(self, backend: Backend, log: Log) -> None:
+    def test_a_batch_written_again_writes_nothing(
+        self, backend: SinkBackend, log: RecordLog
+    ) -> None:
         batch = log.batch({A: (0, 10), B: (0, 10)})
         sink = opened(backend)
         sink.write(batch)
@@ -166,35 +172,39 @@ class SinkContract:
         assert_holds(backend, batch)
 
     def test_of_an_overlapping_batch_only_the_rest_is_written(
-        self, backend: Backend, log: Log
+        self, backend: SinkBackend, log: RecordLog
     ) -> None:
         opened(backend).write(log.batch({A: (0, 10), B: (0, 4)}))
         everything = log.batch({A: (0, 21), B: (0, 13)})
         opened(backend).write(everything)
         assert_holds(backend, everything)
 
-    def test_one_more_partition_may_join(self, backend: Backend, log: Log) -> None:
+    def test_one_more_partition_may_join(self, backend: SinkBackend, log: RecordLog) -> None:
         sink = opened(backend, A)
         sink.write(log.batch({A: (0, 5)}))
         sink.positions(partitions(backend, [B]))
         sink.write(log.batch({A: (5, 9), B: (0, 4)}))
         assert_holds(backend, log.batch({A: (0, 9), B: (0, 4)}))
 
-    def test_a_batch_beyond_a_gap_is_stale(self, backend: Backend, log: Log) -> None:
+    def test_a_batch_beyond_a_gap_is_stale(self, backend: SinkBackend, log: RecordLog) -> None:
         sink = opened(backend)
         sink.write(log.batch({A: (0, 5)}))
         with pytest.raises(StalePosition):
             sink.write(log.batch({A: (6, 9)}))
         assert_holds(backend, log.batch({A: (0, 5)}))
 
-    def test_a_zombie_is_stale_and_leaves_no_rows(self, backend: Backend, log: Log) -> None:
+    def test_a_zombie_is_stale_and_leaves_no_rows(
+        self, backend: SinkBackend, log: RecordLog
+    ) -> None:
         zombie, owner = opened(backend), opened(backend)
         owner.write(log.batch({A: (0, 10)}))
         with pytest.raises(StalePosition):
             zombie.write(log.batch({A: (0, 7)}))
         assert_holds(backend, log.batch({A: (0, 10)}))
 
-    def test_a_zombie_that_wrote_before_is_stale(self, backend: Backend, log: Log) -> None:
+    def test_a_zombie_that_wrote_before_is_stale(
+        self, backend: SinkBackend, log: RecordLog
+    ) -> None:
         zombie = opened(backend)
         zombie.write(log.batch({A: (0, 6)}))
         opened(backend).write(log.batch({A: (6, 12)}))
@@ -203,7 +213,7 @@ class SinkContract:
         assert_holds(backend, log.batch({A: (0, 12)}))
 
     def test_a_write_to_another_partition_does_not_unfence_a_zombie(
-        self, backend: Backend, log: Log
+        self, backend: SinkBackend, log: RecordLog
     ) -> None:
         zombie, owner = opened(backend), opened(backend)
         owner.write(log.batch({A: (0, 10)}))
@@ -213,7 +223,7 @@ class SinkContract:
         assert_holds(backend, log.batch({A: (0, 10), B: (0, 4)}))
 
     def test_a_stale_sink_goes_on_after_it_read_the_positions(
-        self, backend: Backend, log: Log
+        self, backend: SinkBackend, log: RecordLog
     ) -> None:
         stale = opened(backend)
         opened(backend).write(log.batch({A: (0, 10)}))
@@ -224,7 +234,7 @@ class SinkContract:
         assert_holds(backend, log.batch({A: (0, 16), B: (0, 4)}))
 
     def test_owners_of_different_partitions_do_not_disturb_each_other(
-        self, backend: Backend, log: Log
+        self, backend: SinkBackend, log: RecordLog
     ) -> None:
         one, two = opened(backend, A), opened(backend, B)
         for first in (0, 5, 10):
@@ -232,14 +242,14 @@ class SinkContract:
             two.write(log.batch({B: (first, first + 5)}))
         assert_holds(backend, log.batch({A: (0, 15), B: (0, 15)}))
 
-    def test_a_batch_without_rows_advances(self, backend: Backend, log: Log) -> None:
+    def test_a_batch_without_rows_advances(self, backend: SinkBackend, log: RecordLog) -> None:
         nothing = log.without_rows({A: (0, 5), B: (0, 5)})
         with closing(opened(backend)) as sink:
             sink.write(nothing)
         assert backend.sink().positions(partitions(backend)) == ends(nothing)
 
     def test_rows_around_a_batch_without_rows_are_there_once(
-        self, backend: Backend, log: Log
+        self, backend: SinkBackend, log: RecordLog
     ) -> None:
         sink = opened(backend)
         sink.write(log.batch({A: (0, 6)}))
@@ -252,13 +262,13 @@ class SinkContract:
         assert opened(backend).positions(partitions(backend, [A])) == ends(log.batch({A: (0, 15)}))
 
     def test_any_interleaving_of_two_consumers_writes_each_row_once(
-        self, fresh: Callable[[], Backend]
+        self, fresh: Callable[[], SinkBackend]
     ) -> None:
         @settings(max_examples=self.examples, deadline=None)
         @given(_STEPS)
         def run(steps: list[Step]) -> None:
             backend = fresh()
-            log = Log(backend.coordinates)
+            log = RecordLog(backend.coordinates)
             consumers = [Consumer(backend, log), Consumer(backend, log)]
             for index, step in steps:
                 step(consumers[index])

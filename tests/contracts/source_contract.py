@@ -16,7 +16,7 @@ from core.protocols import Source
 from tests.support.waiting import PATIENCE
 
 
-class Backend(Protocol):
+class SourceBackend(Protocol):
     """An empty topic or stream of its own for each test, and sources that read it."""
 
     coordinates: Coordinates
@@ -135,16 +135,16 @@ class SourceContract:
     """The behaviours; `backend` is the subclass's fixture."""
 
     @pytest.fixture
-    def backend(self) -> Backend:
+    def backend(self) -> SourceBackend:
         """Overridden by each subclass."""
         raise NotImplementedError
 
-    def test_everything_is_read_once(self, backend: Backend) -> None:
+    def test_everything_is_read_once(self, backend: SourceBackend) -> None:
         backend.fill(numbered(300))
         with opened(backend.source(), Recorder()) as source:
             assert ordered(values(read(source, 300))) == numbered(300)
 
-    def test_records_of_a_partition_keep_their_order(self, backend: Backend) -> None:
+    def test_records_of_a_partition_keep_their_order(self, backend: SourceBackend) -> None:
         backend.fill(numbered(300))
         with opened(backend.source(), Recorder()) as source:
             got = read(source, 300)
@@ -153,7 +153,7 @@ class SourceContract:
             assert own[VALUE].is_sorted()
             assert own[got.coordinates.number].is_sorted()
 
-    def test_the_frame_has_the_columns_of_its_coordinates(self, backend: Backend) -> None:
+    def test_the_frame_has_the_columns_of_its_coordinates(self, backend: SourceBackend) -> None:
         backend.fill(numbered(10))
         with opened(backend.source(), Recorder()) as source:
             got = read(source, 10)
@@ -162,7 +162,7 @@ class SourceContract:
         assert got.frame.select(backend.coordinates.identity).null_count().sum_horizontal()[0] == 0
         assert got.frame["_timestamp"].null_count() == 0
 
-    def test_every_partition_is_announced_before_its_records(self, backend: Backend) -> None:
+    def test_every_partition_is_announced_before_its_records(self, backend: SourceBackend) -> None:
         backend.fill(numbered(50))
         listener = Recorder()
         with opened(backend.source(), listener) as source:
@@ -170,7 +170,7 @@ class SourceContract:
             assert listener.held == set(backend.partitions)
         assert all(set(part.spans) <= set(backend.partitions) for part in parts)
 
-    def test_spans_chain_and_count_their_records(self, backend: Backend) -> None:
+    def test_spans_chain_and_count_their_records(self, backend: SourceBackend) -> None:
         backend.fill(numbered(200))
         with opened(backend.source(), Recorder()) as source:
             first = read(source, 200)
@@ -181,14 +181,14 @@ class SourceContract:
             both.coordinates.counts(both.frame)
         )
 
-    def test_no_record_lies_beyond_its_span(self, backend: Backend) -> None:
+    def test_no_record_lies_beyond_its_span(self, backend: SourceBackend) -> None:
         backend.fill(numbered(100))
         with opened(backend.source(), Recorder()) as source:
             got = read(source, 100)
         assert later(got, ends(got)) == []
         assert all(span.start is None for span in got.spans.values() if span.records)
 
-    def test_it_starts_where_it_is_sought(self, backend: Backend) -> None:
+    def test_it_starts_where_it_is_sought(self, backend: SourceBackend) -> None:
         backend.fill(numbered(200))
         with opened(backend.source(), Recorder()) as source:
             everything = read(source, 200)
@@ -199,14 +199,14 @@ class SourceContract:
         assert ordered(values(got)) == wanted
         assert all(got.spans[p].start == start[p] for p in start if p in got.spans)
 
-    def test_an_acknowledged_position_is_only_a_hint(self, backend: Backend) -> None:
+    def test_an_acknowledged_position_is_only_a_hint(self, backend: SourceBackend) -> None:
         backend.fill(numbered(60))
         with opened(backend.source(), Recorder()) as source:
             source.acknowledge(ends(read(source, 60)))
         with opened(backend.source(), Recorder()) as source:
             assert ordered(values(read(source, 60))) == numbered(60)
 
-    def test_reopened_at_its_end_it_has_no_gap_and_no_double(self, backend: Backend) -> None:
+    def test_reopened_at_its_end_it_has_no_gap_and_no_double(self, backend: SourceBackend) -> None:
         backend.fill(numbered(100))
         with opened(backend.source(), Recorder()) as source:
             first = read(source, 100)
@@ -215,7 +215,7 @@ class SourceContract:
             second = read(source, 100)
         assert ordered(values(second)) == numbered(100, since=100)
 
-    def test_seek_reads_again_from_exactly_there(self, backend: Backend) -> None:
+    def test_seek_reads_again_from_exactly_there(self, backend: SourceBackend) -> None:
         backend.fill(numbered(200))
         with opened(backend.source(), Recorder()) as source:
             everything = read(source, 200)
@@ -228,7 +228,7 @@ class SourceContract:
             {p: start[p] for p in start if p in got.spans}
         )
 
-    def test_seek_to_none_reads_from_the_first(self, backend: Backend) -> None:
+    def test_seek_to_none_reads_from_the_first(self, backend: SourceBackend) -> None:
         backend.fill(numbered(80))
         listener = Recorder()
         with opened(backend.source(), listener) as source:
@@ -238,7 +238,9 @@ class SourceContract:
         assert ordered(values(again)) == numbered(80)
         assert {s.start for s in again.spans.values()} == {None}
 
-    def test_nothing_is_read_of_a_partition_before_its_first_seek(self, backend: Backend) -> None:
+    def test_nothing_is_read_of_a_partition_before_its_first_seek(
+        self, backend: SourceBackend
+    ) -> None:
         backend.fill(numbered(100))
         listener = Recorder()
         with opened(backend.source(), listener, start=False) as source:
@@ -252,7 +254,7 @@ class SourceContract:
         assert set(merge(first).spans) == {one}
         assert ordered(values(merge([*first, *rest]))) == numbered(100)
 
-    def test_paused_it_gives_nothing_and_resumed_it_goes_on(self, backend: Backend) -> None:
+    def test_paused_it_gives_nothing_and_resumed_it_goes_on(self, backend: SourceBackend) -> None:
         backend.fill(numbered(100))
         with opened(backend.source(), Recorder()) as source:
             first = read(source, 100)
@@ -265,7 +267,7 @@ class SourceContract:
         assert ordered(values(merge([first, second]))) == numbered(200)
 
     def test_a_pause_in_the_midst_of_reading_neither_skips_nor_repeats(
-        self, backend: Backend
+        self, backend: SourceBackend
     ) -> None:
         backend.fill(numbered(400))
         parts: list[Records] = []
@@ -280,7 +282,7 @@ class SourceContract:
             parts += poll_until(source, lambda more: rows(more) + rows(parts) >= 400)
         assert ordered(values(merge(parts))) == numbered(400)
 
-    def test_a_seek_while_paused_is_obeyed_when_resumed(self, backend: Backend) -> None:
+    def test_a_seek_while_paused_is_obeyed_when_resumed(self, backend: SourceBackend) -> None:
         backend.fill(numbered(200))
         with opened(backend.source(), Recorder()) as source:
             everything = read(source, 200)
@@ -292,7 +294,7 @@ class SourceContract:
             wanted = later(everything, start)
             assert ordered(values(read(source, len(wanted)))) == wanted
 
-    def test_a_pause_right_after_a_seek_keeps_its_place(self, backend: Backend) -> None:
+    def test_a_pause_right_after_a_seek_keeps_its_place(self, backend: SourceBackend) -> None:
         backend.fill(numbered(200))
         with opened(backend.source(), Recorder()) as source:
             everything = read(source, 200)
@@ -307,13 +309,13 @@ class SourceContract:
             more = poll_until(source, lambda parts: rows(parts) + rows(had) >= len(wanted))
         assert ordered(values(merge([*had, *more]))) == wanted
 
-    def test_bytes_come_back_as_they_were(self, backend: Backend) -> None:
+    def test_bytes_come_back_as_they_were(self, backend: SourceBackend) -> None:
         odd = [b"\x00\xff\xfe", "κόσμε 🎉".encode(), b" ", bytes(range(256)), b"x" * 100_000]
         backend.fill(odd)
         with opened(backend.source(), Recorder()) as source:
             assert ordered(values(read(source, len(odd)))) == sorted(odd)
 
-    def test_a_poll_without_records_is_none(self, backend: Backend) -> None:
+    def test_a_poll_without_records_is_none(self, backend: SourceBackend) -> None:
         backend.fill(numbered(1))
         with opened(backend.source(), Recorder()) as source:
             read(source, 1)
@@ -322,7 +324,9 @@ class SourceContract:
             assert time.monotonic() - started < 5
             assert not source.exhausted
 
-    def test_acknowledging_a_partition_that_is_not_held_is_harmless(self, backend: Backend) -> None:
+    def test_acknowledging_a_partition_that_is_not_held_is_harmless(
+        self, backend: SourceBackend
+    ) -> None:
         backend.fill(numbered(5))
         with opened(backend.source(), Recorder()) as source:
             read(source, 5)
@@ -332,7 +336,7 @@ class SourceContract:
 class NullsContract:
     """What a source of records that may be null has to do besides."""
 
-    def test_a_null_value_is_null(self, backend: Backend) -> None:
+    def test_a_null_value_is_null(self, backend: SourceBackend) -> None:
         backend.fill([None, b"after"])
         with opened(backend.source(), Recorder()) as source:
             assert set(values(read(source, 2))) == {None, b"after"}

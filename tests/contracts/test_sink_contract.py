@@ -10,11 +10,11 @@ from core.batch import KAFKA, KINESIS, Coordinates
 from sinks.storage.protocol import Store
 from sinks.storage.s3 import S3Store, client
 from sinks.storage.store import FolderStore
-from tests.contracts.sink_contract import Backend, SinkContract
+from tests.contracts.sink_contract import SinkBackend, SinkContract
 from tests.support.aws import TestAws
 from tests.support.sink_backends import DeltaBackend, ParquetBackend
 
-Fresh = Callable[[], Backend]
+Fresh = Callable[[], SinkBackend]
 
 
 @pytest.fixture(params=[KAFKA, KINESIS], ids=lambda c: c.kind)

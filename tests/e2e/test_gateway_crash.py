@@ -26,7 +26,7 @@ from tests.contracts.source_contract import Recorder, opened, poll_until
 from tests.support.brokers import Broker, own_kafka
 from tests.support.gateway_process import GatewayProcess, free_port, gateway_process
 from tests.support.gateways import JSON_FORMAT, everything
-from tests.support.load import Load, assert_so, load
+from tests.support.load import ClientLoad, assert_so, load
 from tests.support.processes import Home, kafka_home, until
 
 BODY = b'{"records":[{"key":1,"value":1},{"key":2,"value":2}]}'
@@ -56,7 +56,7 @@ def broker_of(kafka: Kafka) -> Broker:
     return Broker(kafka.bootstrap, "its own", real=True)
 
 
-def more(under: Load, records: int = 200) -> Callable[[], bool]:
+def more(under: ClientLoad, records: int = 200) -> Callable[[], bool]:
     """Whether as many records more were acknowledged."""
     before = under.of(DeliveryStatus.STORED)
     return lambda: under.of(DeliveryStatus.STORED) >= before + records

@@ -25,7 +25,7 @@ from pinpip.verify.examine import examine
 from pinpip.verify.plan import Plan
 from sinks.delta.sink import DeltaSink
 from sinks.parquet.sink import ParquetSink
-from tests.support.batches import Log
+from tests.support.batches import RecordLog
 from tests.support.brokers import Broker
 from tests.support.commands import change, invoke
 from tests.support.consuming import consumed
@@ -247,7 +247,7 @@ def pair(tmp_path: Path) -> Pair:
 
 
 def test_each_sink_counts_what_expired_beyond_its_own_position(pair: Pair) -> None:
-    log: Log = pair.log
+    log: RecordLog = pair.log
     pair.write(log.batch({A: (0, 10)}))
     pair.archived(log.batch({A: (0, 10)}))
     pair.write(log.batch({A: (10, 20)}), stages=("clean",))
@@ -263,7 +263,7 @@ def test_each_sink_counts_what_expired_beyond_its_own_position(pair: Pair) -> No
 
 
 def test_each_sink_keeps_the_newest_gap_for_the_others(pair: Pair) -> None:
-    log: Log = pair.log
+    log: RecordLog = pair.log
     pair.write(log.batch({A: (0, 10), B: (0, 10)}))
     pair.archived(log.batch({A: (0, 10), B: (0, 10)}))
     pair.write(log.batch({A: (10, 20)}), stages=("clean",))

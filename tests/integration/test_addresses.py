@@ -17,7 +17,7 @@ from sinks.storage.options import options_at
 from sinks.storage.store import open_store
 from tests.support.certificates import certificates
 from tests.support.identities import Cloud, cloud_behind_a_proxy, written
-from tests.support.work import Work, everybody, lake_of
+from tests.support.work import AwsWork, everybody, lake_of
 
 KEYS = "aws_access_key_id = KEY1\naws_secret_access_key = secret\n"
 STREAMS, TABLES = "streams.example", "tables.example"
@@ -85,7 +85,7 @@ def test_each_library_goes_to_the_endpoint_of_its_service(
     written(tmp_path, "config", profile)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert Work(Aws.model_validate(aws), cloud, lake_of(cloud)).users() == everybody("KEY1")
+    assert AwsWork(Aws.model_validate(aws), cloud, lake_of(cloud)).users() == everybody("KEY1")
     assert {(call.library, call.host) for call in cloud.calls} == HOSTS
 
 
@@ -107,7 +107,7 @@ def test_each_library_names_the_bucket_in_the_host_where_boto3_does(
     written(tmp_path, "config", "[profile mine]\ns3 =\n  addressing_style = virtual\n")
     urls = {"s3": "http://s3.example", "kinesis": f"http://{STREAMS}"}
     bucket = lake_of(cloud)
-    work = Work(Aws.model_validate({"endpoint_urls": urls}), cloud, bucket)
+    work = AwsWork(Aws.model_validate({"endpoint_urls": urls}), cloud, bucket)
     assert work.users() == everybody("KEY1")
     assert {c.host for c in cloud.calls} == {STREAMS, f"{bucket}.s3.example"}
 
@@ -116,7 +116,7 @@ def test_a_bucket_in_another_region_is_found_and_its_requests_are_signed_for_it(
     cloud: Cloud,
 ) -> None:
     bucket = lake_of(cloud, _FAR)
-    work = Work(Aws(endpoint_url=f"http://{TABLES}"), cloud, bucket)
+    work = AwsWork(Aws(endpoint_url=f"http://{TABLES}"), cloud, bucket)
     assert work.users() == everybody("KEY1")
     signed = {(c.library, c.region) for c in cloud.calls if c.library != "boto3"}
     assert signed == {("delta-rs", _FAR), ("polars", _FAR)}
@@ -132,7 +132,7 @@ def test_the_region_comes_from_the_configuration_or_from_the_chain(
     if source == "profile":
         written(tmp_path, "config", f"[profile mine]\nregion = {_FAR}\n")
     own = Aws(endpoint_url=f"http://{TABLES}", region=_FAR if source == "config" else None)
-    work = Work(own, cloud, bucket)
+    work = AwsWork(own, cloud, bucket)
     assert work.users() == everybody("KEY1")
     assert {call.region for call in cloud.calls} == {_FAR}
 
@@ -152,7 +152,7 @@ def test_variables_that_are_not_meant_for_delta_rs_do_not_lead_it_astray(
     }
     for name, value in astray.items():
         monkeypatch.setenv(name, value)
-    assert Work(Aws(endpoint_url=f"http://{TABLES}"), cloud, bucket).users() == everybody("KEY1")
+    assert AwsWork(Aws(endpoint_url=f"http://{TABLES}"), cloud, bucket).users() == everybody("KEY1")
     assert {(call.token, call.region) for call in cloud.calls} == {(None, "us-east-1")}
 
 
@@ -174,7 +174,7 @@ def test_each_library_trusts_the_company_s_authority(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made.server)
     with cloud_behind_a_proxy(context, served.endpoint) as secure:
-        assert Work(
+        assert AwsWork(
             Aws(endpoint_url=secure.endpoint), secure, lake_of(secure)
         ).users() == everybody("KEY1")
 
@@ -235,6 +235,6 @@ def test_no_library_asks_the_proxy_for_loopback(
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    assert Work(Aws(endpoint_url=cloud.endpoint), cloud, lake_of(cloud)).users() == everybody(
+    assert AwsWork(Aws(endpoint_url=cloud.endpoint), cloud, lake_of(cloud)).users() == everybody(
         "KEY1"
     )

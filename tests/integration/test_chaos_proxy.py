@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from chaos.messages import Message
-from chaos.proxy import Fault, Proxy, Weather, fitting
+from chaos.proxy import FaultPlan, Proxy, StorageFault, fitting
 from tests.support.aws import TestAws
 from tests.support.processes import environment
 from tests.support.proxies import Rough, rough
@@ -86,7 +86,7 @@ async def echoed(sent: bytes, end: bytes) -> bytes:
 
     upstream = await asyncio.start_server(echo, "127.0.0.1")
     port = upstream.sockets[0].getsockname()[1]
-    server = await Proxy(f"http://127.0.0.1:{port}", Weather()).listen(0)
+    server = await Proxy(f"http://127.0.0.1:{port}", FaultPlan()).listen(0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     writer.write(sent)
     answer = await reader.read()
@@ -113,17 +113,22 @@ def test_a_client_that_waits_to_be_told_to_go_on_is_told() -> None:
 @pytest.mark.parametrize(
     ("fault", "status", "held"),
     [
-        (Fault.INTERNAL_ERROR, 500, None),
-        (Fault.SLOW_DOWN, 503, None),
-        (Fault.CONFLICT, 409, None),
-        (Fault.RESET, None, None),
-        (Fault.PRECONDITION, 412, BODY),
-        (Fault.LOST_ANSWER, None, BODY),
-        (Fault.STALLED, 200, BODY),
+        (StorageFault.INTERNAL_ERROR, 500, None),
+        (StorageFault.SLOW_DOWN, 503, None),
+        (StorageFault.CONFLICT, 409, None),
+        (StorageFault.RESET, None, None),
+        (StorageFault.PRECONDITION, 412, BODY),
+        (StorageFault.LOST_ANSWER, None, BODY),
+        (StorageFault.STALLED, 200, BODY),
     ],
 )
 def test_a_fault_of_a_write_answers_and_does_what_its_name_says(
-    aws: TestAws, proxy: Rough, bucket: str, fault: Fault, status: int | None, held: bytes | None
+    aws: TestAws,
+    proxy: Rough,
+    bucket: str,
+    fault: StorageFault,
+    status: int | None,
+    held: bytes | None,
 ) -> None:
     key = f"by {fault.name}"
     proxy.next("PUT", fault.name, fault)
@@ -143,7 +148,7 @@ def test_a_fault_of_a_write_answers_and_does_what_its_name_says(
 def test_a_write_that_s3_itself_refused_is_not_called_done(proxy: Rough, bucket: str) -> None:
     s3 = TestAws(proxy.endpoint).client("s3")
     s3.put_object(Bucket=bucket, Key="once", IfNoneMatch="*")
-    proxy.next("PUT", "once", Fault.LOST_ANSWER)
+    proxy.next("PUT", "once", StorageFault.LOST_ANSWER)
     with pytest.raises(s3.exceptions.ClientError, match="PreconditionFailed"):
         s3.put_object(Bucket=bucket, Key="once", IfNoneMatch="*")
     assert not proxy.proxy.counts
@@ -151,7 +156,7 @@ def test_a_write_that_s3_itself_refused_is_not_called_done(proxy: Rough, bucket:
 
 def test_a_cut_answer_promises_more_than_it_brings(aws: TestAws, proxy: Rough, bucket: str) -> None:
     aws.client("s3").put_object(Bucket=bucket, Key="whole", Body=BODY, ACL="public-read")
-    proxy.next("GET", "whole", Fault.TRUNCATED)
+    proxy.next("GET", "whole", StorageFault.TRUNCATED)
     with connected(proxy.endpoint) as client:
         client.request("GET", f"/{bucket}/whole")
         with pytest.raises(http.client.IncompleteRead) as cut:
@@ -165,26 +170,26 @@ def request(method: str, *lines: str) -> Message:
 
 
 def test_only_a_conditional_write_can_meet_a_conflict() -> None:
-    conditional = {Fault.CONFLICT, Fault.PRECONDITION}
+    conditional = {StorageFault.CONFLICT, StorageFault.PRECONDITION}
     assert conditional <= set(fitting(request("PUT", "If-None-Match: *")))
     for other in (request("PUT"), request("GET"), request("HEAD"), request("DELETE")):
         assert not conditional & set(fitting(other))
 
 
 def test_only_what_has_a_body_is_cut() -> None:
-    assert Fault.TRUNCATED in fitting(request("GET"))
-    assert Fault.TRUNCATED not in fitting(request("HEAD"))
-    assert Fault.TRUNCATED not in fitting(request("PUT"))
+    assert StorageFault.TRUNCATED in fitting(request("GET"))
+    assert StorageFault.TRUNCATED not in fitting(request("HEAD"))
+    assert StorageFault.TRUNCATED not in fitting(request("PUT"))
 
 
 def test_the_same_seed_draws_the_same_faults() -> None:
     asked = [request("PUT", "If-None-Match: *"), request("GET")] * 500
-    weather = Weather(random.Random(7), 0.1)
+    weather = FaultPlan(random.Random(7), 0.1)
     drawn = [weather.fault(r) for r in asked]
-    again = Weather(random.Random(7), 0.1)
+    again = FaultPlan(random.Random(7), 0.1)
     assert drawn == [again.fault(r) for r in asked]
     assert 50 < len(drawn) - drawn.count(None) < 150
-    assert set(drawn) == {None, *Fault}
+    assert set(drawn) == {None, *StorageFault}
 
 
 def test_it_runs_as_a_process_that_is_steered_by_requests(aws: TestAws, bucket: str) -> None:
@@ -210,6 +215,6 @@ def test_it_runs_as_a_process_that_is_steered_by_requests(aws: TestAws, bucket: 
         assert ask("PUT", "/_chaos/outage")[0] == 200
         assert statuses(5) == {200}
         assert ask("PUT", "/_chaos/weather")[0] == 404
-        assert json.loads(ask("GET", "/_chaos/counts")[1]) == {str(Fault.SLOW_DOWN): 5}
+        assert json.loads(ask("GET", "/_chaos/counts")[1]) == {str(StorageFault.SLOW_DOWN): 5}
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0

@@ -24,11 +24,11 @@ from sinks.delta.sink import DeltaSink
 from sinks.delta.table import find
 from sinks.storage.options import options_at
 from sinks.storage.store import open_store
-from tests.support.batches import APP, Log, delta_target
+from tests.support.batches import APP, RecordLog, delta_target
 from tests.support.commands import change, the_error
 from tests.support.identities import KEYS, Cloud, cloud_behind_a_proxy, written
 from tests.support.processes import Home, kinesis_home, payloads, put, stop, until
-from tests.support.work import Work, everybody, lake_of
+from tests.support.work import AwsWork, everybody, lake_of
 
 STORE = "http://aws.example"  # only the proxy knows it
 PROCESS = "import pathlib, sys; print(pathlib.Path(sys.argv[1]).read_text())"
@@ -127,7 +127,7 @@ def issue(cloud: Cloud, number: int, folder: Path) -> None:
 def test_every_library_shows_the_keys_that_were_given(
     way: Way, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    work = Work(way(cloud, monkeypatch, tmp_path), cloud, lake_of(cloud))
+    work = AwsWork(way(cloud, monkeypatch, tmp_path), cloud, lake_of(cloud))
     assert work.users() == everybody("KEY1")
     token = None if way in {configured, profile} else "token1"
     assert {call.token for call in cloud.calls} == {token}
@@ -138,7 +138,7 @@ def test_every_library_shows_one_key_and_the_new_one_once_it_is_renewed(
     way: Way, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     issue(cloud, 1, tmp_path)
-    work = Work(way(cloud, monkeypatch, tmp_path), cloud, lake_of(cloud))
+    work = AwsWork(way(cloud, monkeypatch, tmp_path), cloud, lake_of(cloud))
     assert work.users() == everybody("KEY1")
     issue(cloud, 2, tmp_path)
     assert work.users() == everybody("KEY2")
@@ -151,7 +151,7 @@ def test_keys_that_live_long_are_asked_for_once(
     way: Way, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(cloud, "life", timedelta(hours=1))
-    work = Work(way(cloud, monkeypatch, tmp_path), cloud, lake_of(cloud))
+    work = AwsWork(way(cloud, monkeypatch, tmp_path), cloud, lake_of(cloud))
     assert work.users() == everybody("KEY1")
     issue(cloud, 2, tmp_path)
     assert work.users() == everybody("KEY1")
@@ -161,7 +161,7 @@ def test_a_table_that_is_read_for_longer_than_its_keys_live_is_opened_again(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     aws, uri = container(cloud, monkeypatch, tmp_path), f"s3://{cloud.direct.bucket()}/pin"
-    options, log = options_at(uri, aws), Log(KAFKA)
+    options, log = options_at(uri, aws), RecordLog(KAFKA)
     sink = DeltaSink(
         "pin", delta_target(uri, options, KAFKA, "clean"), open_store(uri, aws), SystemClock()
     )
@@ -181,7 +181,7 @@ def test_keys_that_cannot_be_renewed_now_are_a_passing_fault(
     way: Way, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(ContainerMetadataFetcher, "SLEEP_TIME", 0)
-    work = Work(way(cloud, monkeypatch, tmp_path), cloud, lake_of(cloud))
+    work = AwsWork(way(cloud, monkeypatch, tmp_path), cloud, lake_of(cloud))
     assert work.users() == everybody("KEY1")
     with monkeypatch.context() as refused:
         refused.setattr(cloud, "refuses", True)

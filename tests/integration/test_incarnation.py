@@ -30,7 +30,7 @@ from sinks.delta.sink import DeltaSink
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.store import FolderStore, open_store
 from tests.support.aws import TestAws
-from tests.support.batches import APP, Log, delta_target
+from tests.support.batches import APP, RecordLog, delta_target
 from tests.support.brokers import Broker
 from tests.support.commits import before_the_next_commit
 from tests.support.processes import (
@@ -47,7 +47,7 @@ from tests.support.topics import create, delete, recreate
 from tests.support.waiting import PATIENCE
 
 real = pytest.mark.real_broker
-LOG = Log(KAFKA)
+LOG = RecordLog(KAFKA)
 P0, P1 = LOG.partition(0), LOG.partition(1)
 OLD, NEW = 2**61 + 1, 2**61 + 2
 
@@ -244,7 +244,7 @@ def test_readers_see_the_rows_of_all_incarnations(
     in_bucket = place == "bucket"
     uri = f"s3://{aws.bucket()}/lake/pin" if in_bucket else str(tmp_path / "pin")
     options: Options = aws.storage_options if in_bucket else dict
-    log = Log(coordinates)
+    log = RecordLog(coordinates)
     target = delta_target(uri, options, coordinates, "clean")
     for incarnation, batch in (("1", log.batch({0: (0, 9)})), ("2", log.batch({0: (0, 6)}))):
         own = replace(

@@ -13,7 +13,7 @@ import pytest
 from botocore.config import Config
 from polars.testing import assert_frame_equal
 
-from chaos.proxy import Fault
+from chaos.proxy import StorageFault
 from core import aws as connection
 from core.batch import KAFKA, Position
 from core.clock import SystemClock
@@ -32,18 +32,23 @@ from tests.support.s3_faults import answer, inject
 from tests.support.sink_backends import DeltaBackend, ParquetBackend
 
 # What the loop hears when a request that creates something meets this.
-CREATING: dict[Fault, Reactions] = {
-    Fault.INTERNAL_ERROR: [TransientError],
-    Fault.SLOW_DOWN: [TransientError],
-    Fault.RESET: [TransientError],
-    Fault.CONFLICT: [],
-    Fault.PRECONDITION: [],
-    Fault.LOST_ANSWER: [TransientError],
-    Fault.STALLED: [],
+CREATING: dict[StorageFault, Reactions] = {
+    StorageFault.INTERNAL_ERROR: [TransientError],
+    StorageFault.SLOW_DOWN: [TransientError],
+    StorageFault.RESET: [TransientError],
+    StorageFault.CONFLICT: [],
+    StorageFault.PRECONDITION: [],
+    StorageFault.LOST_ANSWER: [TransientError],
+    StorageFault.STALLED: [],
 }
-READING = [Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.RESET, Fault.TRUNCATED]
+READING = [
+    StorageFault.INTERNAL_ERROR,
+    StorageFault.SLOW_DOWN,
+    StorageFault.RESET,
+    StorageFault.TRUNCATED,
+]
 ASKING = READING[:-1]
-OVERWRITING = [*ASKING, Fault.LOST_ANSWER]
+OVERWRITING = [*ASKING, StorageFault.LOST_ANSWER]
 CHECKPOINTING = [
     *(("PUT", ".checkpoint.parquet", fault) for fault in OVERWRITING),
     *(("HEAD", ".checkpoint.parquet", fault) for fault in ASKING),
@@ -136,7 +141,7 @@ def place(aws: TestAws, proxy: Rough, bucket: str) -> Iterator[Place]:
     assert left == []
 
 
-def met_in_turn(place: Place, sink: Sink, method: str, part: str) -> dict[Fault, Reactions]:
+def met_in_turn(place: Place, sink: Sink, method: str, part: str) -> dict[StorageFault, Reactions]:
     """Inject each fault into a creating request in turn; return the reactions to each."""
     assert deliver(sink, STEP) == []
     told = {}
@@ -156,7 +161,7 @@ def test_each_fault_of_a_data_file(place: Place) -> None:
 
 def test_each_fault_of_a_commit(place: Place) -> None:
     told = met_in_turn(place, place.delta(), "PUT", "_delta_log/0")
-    assert told == CREATING | {Fault.LOST_ANSWER: [TransientError, StalePosition]}
+    assert told == CREATING | {StorageFault.LOST_ANSWER: [TransientError, StalePosition]}
     assert_once(place.table(), ALL)
 
 
@@ -166,7 +171,7 @@ def test_each_fault_of_an_archived_object(place: Place) -> None:
 
 
 @pytest.mark.parametrize("fault", CREATING)
-def test_each_fault_of_the_commit_that_makes_a_table(place: Place, fault: Fault) -> None:
+def test_each_fault_of_the_commit_that_makes_a_table(place: Place, fault: StorageFault) -> None:
     place.proxy.next("PUT", f"{0:020d}.json", fault)
     assert deliver(place.delta(), STEP) in ([], [TransientError])
     assert_once(place.table(), STEP)
@@ -181,7 +186,7 @@ def test_whichever_request_of_a_commit_meets_a_fault(
         deliver(place.table().sink(), STEP)
         sink = place.delta()
         sink.positions(PARTITIONS)
-        with proxy.only(nth, Fault.RESET) as weather:
+        with proxy.only(nth, StorageFault.RESET) as weather:
             told = deliver(sink, 2 * STEP, since=STEP)
         assert told in ([], [TransientError], [TransientError, StalePosition])
         assert_once(place.table(), 2 * STEP)
@@ -190,7 +195,9 @@ def test_whichever_request_of_a_commit_meets_a_fault(
 
 
 @pytest.mark.parametrize("fault", READING)
-def test_a_fault_of_reading_the_log_is_not_taken_for_damage(place: Place, fault: Fault) -> None:
+def test_a_fault_of_reading_the_log_is_not_taken_for_damage(
+    place: Place, fault: StorageFault
+) -> None:
     deliver(place.table().sink(), STEP)
     for part in ("list-type", f"{1:020d}.json"):
         place.proxy.next("GET", part, fault)
@@ -212,7 +219,7 @@ def test_a_fault_of_a_checkpoint_leaves_the_table_whole(place: Place) -> None:
 
 
 @pytest.mark.parametrize("fault", READING)
-def test_each_fault_of_reading_a_checkpoint(place: Place, fault: Fault) -> None:
+def test_each_fault_of_reading_a_checkpoint(place: Place, fault: StorageFault) -> None:
     deliver(place.table().sink(), STEP)
     table.checkpoint(place.uri, place.direct.storage_options)
     place.proxy.next("GET", ".checkpoint.parquet", fault)
@@ -224,7 +231,7 @@ def test_each_fault_of_reading_a_checkpoint(place: Place, fault: Fault) -> None:
 def test_a_fault_of_a_look_for_rows_without_a_position(place: Place) -> None:
     rows = LOG.batch({0: (0, STEP), 2: (0, STEP)}).clean
     rows.write_delta(place.uri, storage_options=place.direct.storage_options())
-    tries = [Fault.RESET] * 9 * 2  # polars's own, and of two reads at a time
+    tries = [StorageFault.RESET] * 9 * 2  # polars's own, and of two reads at a time
     place.proxy.next("GET", "/part-", *tries)
     with pytest.raises(TransientError, match="does not answer"):
         place.delta().positions([LOG.partition(1)])
@@ -236,7 +243,7 @@ def test_a_fault_of_a_look_for_rows_without_a_position(place: Place) -> None:
     ("method", "part", "faults"), [("GET", "list-type", READING), ("HEAD", MOVED, ASKING)]
 )
 def test_each_fault_of_a_look_for_the_end_of_a_chain(
-    place: Place, method: str, part: str, faults: list[Fault]
+    place: Place, method: str, part: str, faults: list[StorageFault]
 ) -> None:
     deliver(place.chains().sink(), STEP)
     for fault in faults:
@@ -248,7 +255,9 @@ def test_each_fault_of_a_look_for_the_end_of_a_chain(
 
 
 @pytest.mark.parametrize("fault", READING)
-def test_each_fault_of_a_footer_that_serves_for_lost_metadata(place: Place, fault: Fault) -> None:
+def test_each_fault_of_a_footer_that_serves_for_lost_metadata(
+    place: Place, fault: StorageFault
+) -> None:
     deliver(place.chains().sink(), STEP)
     store, s3 = place.chains().store, place.direct.client("s3")
     for key in store.list(""):
@@ -260,10 +269,10 @@ def test_each_fault_of_a_footer_that_serves_for_lost_metadata(place: Place, faul
 
 
 @pytest.mark.parametrize("fault", ASKING)
-def test_a_fault_on_the_way_to_know_an_object_as_our_own(place: Place, fault: Fault) -> None:
+def test_a_fault_on_the_way_to_know_an_object_as_our_own(place: Place, fault: StorageFault) -> None:
     sink = place.parquet()
     deliver(sink, STEP)
-    place.proxy.next("PUT", MOVED, Fault.PRECONDITION)
+    place.proxy.next("PUT", MOVED, StorageFault.PRECONDITION)
     place.proxy.next("HEAD", MOVED, fault)
     assert deliver(sink, 2 * STEP, since=STEP) == [TransientError]
     assert_once(place.chains(), 2 * STEP)
@@ -284,7 +293,7 @@ def test_a_commit_that_is_answered_after_the_time_out_is_there_once(
 ) -> None:
     sink = place.delta(timeout=1)
     deliver(sink, STEP)
-    place.proxy.next("PUT", part, Fault.STALLED)
+    place.proxy.next("PUT", part, StorageFault.STALLED)
     assert TransientError in deliver(sink, 2 * STEP, since=STEP)
     assert_once(place.table(), 2 * STEP)
 
@@ -292,7 +301,7 @@ def test_a_commit_that_is_answered_after_the_time_out_is_there_once(
 def test_an_object_that_is_answered_after_the_time_out_is_our_own(place: Place) -> None:
     sink = place.parquet(timeout=1)
     deliver(sink, STEP)
-    place.proxy.next("PUT", MOVED, Fault.STALLED)
+    place.proxy.next("PUT", MOVED, StorageFault.STALLED)
     assert set(deliver(sink, 2 * STEP, since=STEP)) == {TransientError}
     assert_once(place.chains(), 2 * STEP)
 
@@ -303,9 +312,9 @@ def test_the_client_s_own_second_try_finds_the_first_one_done(place: Place) -> N
     archive = ParquetSink(store, "raw", KAFKA, "archive")
     deliver(sink, STEP)
     for n, part in enumerate(("/part-", "_delta_log/0"), 1):
-        place.proxy.next("PUT", part, Fault.LOST_ANSWER)
+        place.proxy.next("PUT", part, StorageFault.LOST_ANSWER)
         assert deliver(sink, (n + 1) * STEP, since=n * STEP) == []
-    place.proxy.next("PUT", MOVED, Fault.LOST_ANSWER)
+    place.proxy.next("PUT", MOVED, StorageFault.LOST_ANSWER)
     assert deliver(archive, STEP) == []
     assert_once(place.table(), 3 * STEP)
 

@@ -60,7 +60,7 @@ def delta_target(
 
 
 @dataclass(frozen=True)
-class Log:
+class RecordLog:
     """Endless partitions whose nth record is always the same; every third is a bad one."""
 
     coordinates: Coordinates

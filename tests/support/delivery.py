@@ -3,9 +3,9 @@
 from core.batch import KAFKA, Batch
 from core.errors import StalePosition, TransientError
 from core.protocols import Sink
-from tests.support.batches import Log
+from tests.support.batches import RecordLog
 
-LOG = Log(KAFKA)
+LOG = RecordLog(KAFKA)
 PARTITIONS = [LOG.partition(0), LOG.partition(1)]
 STEP = 3  # records of each partition in one batch
 Reactions = list[type[Exception]]

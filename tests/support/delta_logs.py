@@ -13,10 +13,10 @@ from sinks.delta.sink import DeltaSink
 from sinks.delta.table import checkpoint
 from sinks.storage.protocol import Store
 from sinks.storage.store import FolderStore
-from tests.support.batches import Log
+from tests.support.batches import RecordLog
 from tests.support.sink_backends import DeltaBackend
 
-LOG = Log(KAFKA)
+LOG = RecordLog(KAFKA)
 
 
 A, B = 0, 1

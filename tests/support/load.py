@@ -19,7 +19,7 @@ LARGEST = 40
 
 
 @dataclass
-class Load:
+class ClientLoad:
     """What was said of each record, while more are sent."""
 
     told: list[tuple[Outgoing, DeliveryReport]] = field(default_factory=list)
@@ -31,9 +31,9 @@ class Load:
 
 
 @contextmanager
-def load(url: str, topic: str) -> Iterator[Load]:
+def load(url: str, topic: str) -> Iterator[ClientLoad]:
     """THREADS clients that send to the gateway at `url` as long as the block runs."""
-    under, numbers = Load(), count()
+    under, numbers = ClientLoad(), count()
 
     def send(seed: int) -> None:
         rng = random.Random(seed)
@@ -53,7 +53,7 @@ def load(url: str, topic: str) -> Iterator[Load]:
         job.result()
 
 
-def assert_so(under: Load, bootstrap: str, topic: str) -> None:
+def assert_so(under: ClientLoad, bootstrap: str, topic: str) -> None:
     """Assert that the topic has each record where its client was told, and none twice."""
     held = everything(bootstrap, topic)
     places: dict[tuple[str, object], tuple[bytes | None, bytes | None]]

@@ -18,7 +18,7 @@ from sinks.delta.sink import DeltaSink
 from sinks.delta.target import Tables
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.store import open_store
-from tests.support.batches import APP, Log, delta_target
+from tests.support.batches import APP, RecordLog, delta_target
 
 A, B = 0, 1
 Stage = Literal["clean", "rejected"]
@@ -34,9 +34,9 @@ class Pair:
     options: Options = dict
 
     @property
-    def log(self) -> Log:
+    def log(self) -> RecordLog:
         """What they are written from."""
-        return Log(self.coordinates)
+        return RecordLog(self.coordinates)
 
     @property
     def tables(self) -> Tables:

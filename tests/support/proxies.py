@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaos.messages import Message
-from chaos.proxy import Fault, Planned, Proxy, Weather
+from chaos.proxy import FaultPlan, Planned, Proxy, StorageFault
 
 
 @dataclass
@@ -18,12 +18,12 @@ class Rough:
     endpoint: str
     proxy: Proxy
 
-    def next(self, method: str, part: str, *faults: Fault) -> None:
+    def next(self, method: str, part: str, *faults: StorageFault) -> None:
         """Inject these faults into the next requests of `method` whose path contains `part`."""
         self.proxy.weather.planned += [Planned(method, part, fault) for fault in faults]
 
     @contextmanager
-    def only(self, nth: int, fault: Fault) -> Iterator["Nth"]:
+    def only(self, nth: int, fault: StorageFault) -> Iterator["Nth"]:
         """Inject this fault into the nth request, counted from 1, while the block runs."""
         clear, self.proxy.weather = self.proxy.weather, Nth(nth=nth, meets=fault)
         yield self.proxy.weather
@@ -31,14 +31,14 @@ class Rough:
 
 
 @dataclass
-class Nth(Weather):
+class Nth(FaultPlan):
     """One fault, at one place of a series of requests."""
 
     nth: int = 0
     seen: int = 0
-    meets: Fault | None = None
+    meets: StorageFault | None = None
 
-    def fault(self, request: Message) -> Fault | None:
+    def fault(self, request: Message) -> StorageFault | None:
         """Count the request; return the fault when it is the nth."""
         del request
         self.seen += 1
@@ -48,7 +48,7 @@ class Nth(Weather):
 @contextmanager
 def rough(upstream: str, stall: float = 0.2) -> Iterator[Rough]:
     """Start a proxy before `upstream` on its own thread while the block runs."""
-    proxy = Proxy(upstream, Weather(), stall)
+    proxy = Proxy(upstream, FaultPlan(), stall)
     with on_a_thread(lambda: proxy.listen(0)) as port:
         yield Rough(f"http://127.0.0.1:{port}", proxy)
 
@@ -88,6 +88,6 @@ class Deaf(Proxy):
 @contextmanager
 def deaf(upstream: str) -> Iterator[str]:
     """Start a proxy that drops `If-None-Match`; yield its endpoint."""
-    proxy = Deaf(upstream, Weather())
+    proxy = Deaf(upstream, FaultPlan())
     with on_a_thread(lambda: proxy.listen(0)) as port:
         yield f"http://127.0.0.1:{port}"

@@ -26,7 +26,7 @@ def lake_of(cloud: Cloud, region: str = "") -> str:
     return bucket
 
 
-class Work:
+class AwsWork:
     """Parts that are made once, as in a daemon."""
 
     def __init__(self, aws: Aws, cloud: Cloud, bucket: str) -> None:

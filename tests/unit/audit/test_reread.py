@@ -21,7 +21,7 @@ from core.batch import KAFKA, KINESIS, VALUE, Batch, Partition, Position, Stretc
 from core.errors import SinkError
 from sinks.delta import scan
 from sinks.delta.scan import TableReader
-from tests.support.batches import Log
+from tests.support.batches import RecordLog
 from tests.support.pairs import A, B, Pair
 
 CUTS = (0, 10, 20, 30)
@@ -36,7 +36,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
     return made
 
 
-def batches(log: Log, cuts: Sequence[int] = (0, 7, 19, 30)) -> list[Batch]:
+def batches(log: RecordLog, cuts: Sequence[int] = (0, 7, 19, 30)) -> list[Batch]:
     """Read the log again in batches that are cut elsewhere than at first."""
     return [log.batch({A: cut, B: cut}) for cut in pairwise(cuts)]
 
@@ -235,7 +235,7 @@ def test_files_without_statistics_are_read(tmp_path: Path) -> None:
 )
 @settings(deadline=None)
 def test_every_difference_is_counted_once(held: list[int], forged: set[int]) -> None:
-    log = Log(KAFKA)
+    log = RecordLog(KAFKA)
     wanted = log.batch({A: (0, 8)}).raw
     rows = (
         log.batch({A: (0, 10)})

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from chaos.failpoints import COMMITTED, INTERRUPTED, Failpoints, Leap, LeapingClock, Plan, Point
+from chaos.failpoints import (
+    COMMITTED,
+    INTERRUPTED,
+    FailpointPlan,
+    Failpoints,
+    Leap,
+    LeapingClock,
+    Point,
+)
 from consumers.engine.limits import Limits
 from consumers.engine.loop import Loop
 from core.batch import Partition
@@ -42,9 +50,9 @@ def config(folder: Path) -> Config:
     return Config.model_validate(tree)
 
 
-def plan(folder: Path, **values: object) -> Plan:
+def plan(folder: Path, **values: object) -> FailpointPlan:
     paths = {"journal": folder / "journal", "calm": folder / "calm"}
-    return Plan.model_validate(paths | values)
+    return FailpointPlan.model_validate(paths | values)
 
 
 def noted(folder: Path) -> list[str]:
@@ -87,17 +95,17 @@ def test_a_pipeline_of_real_parts_passes_every_point_in_the_order_of_its_work(
 # A process that passes a point three times and says so each time.
 PASSING = """
 import sys
-from chaos.failpoints import Plan, Failpoints
+from chaos.failpoints import FailpointPlan, Failpoints
 class Store:
     def put_new(self):
         print("put", flush=True)
-store = Failpoints(Plan.model_validate_json(sys.argv[1])).store("clean", Store())
+store = Failpoints(FailpointPlan.model_validate_json(sys.argv[1])).store("clean", Store())
 for _ in range(3):
     store.put_new()
 """
 
 
-def passing(own: Plan) -> "subprocess.CompletedProcess[str]":
+def passing(own: FailpointPlan) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-c", PASSING, own.model_dump_json()]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.fleet import Fleet, Home
+from chaos.fleet import Fleet, FleetSetup
 from chaos.schedule import Setting, draw
 from core.clock import SystemClock
 from core.errors import FatalError
@@ -19,7 +19,7 @@ QUIET = draw(1, Setting(seconds=60, session=3, broker=False, storage=False, disk
 @contextmanager
 def fleet(folder: Path, excused: Callable[[float, float], bool]) -> Iterator[Fleet]:
     """Consumers whose configuration is missing: each ends by itself with code 1."""
-    home = Home(folder, folder / "missing.yaml", "user", environment(), {})
+    home = FleetSetup(folder, folder / "missing.yaml", "user", environment(), {})
     made = Fleet(home, QUIET, SystemClock(), excused)
     try:
         yield made

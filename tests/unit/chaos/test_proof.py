@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from chaos.content import Content, templates
-from chaos.proof import Difference, compare
+from chaos.proof import KeyDifference, compare
 from chaos.recovery import median_and_p95
 
 
@@ -15,25 +15,25 @@ def keys(*numbers: object) -> pl.Series:
 
 
 def test_tables_that_hold_each_number_once_do_not_differ() -> None:
-    assert compare(keys(2, 0, 1), {0, 1, 2}, ()) == Difference()
-    assert Difference().said("tables") == []
+    assert compare(keys(2, 0, 1), {0, 1, 2}, ()) == KeyDifference()
+    assert KeyDifference().said("tables") == []
 
 
 @pytest.mark.parametrize(
     ("held", "difference"),
     [
-        (keys(0, 2), Difference(lost=(1,))),
-        (keys(0, 1, 2, 1), Difference(doubled=(1,))),
-        (keys(0, 1, 2, -7), Difference(foreign=(-7,))),
-        (keys(0, 1, 2, "no number"), Difference(foreign=(-1,))),
-        (keys(0, 1, 2, 9), Difference()),
-        (keys(0, 1, 2, 9, 9), Difference(doubled=(9,))),
+        (keys(0, 2), KeyDifference(lost=(1,))),
+        (keys(0, 1, 2, 1), KeyDifference(doubled=(1,))),
+        (keys(0, 1, 2, -7), KeyDifference(foreign=(-7,))),
+        (keys(0, 1, 2, "no number"), KeyDifference(foreign=(-1,))),
+        (keys(0, 1, 2, 9), KeyDifference()),
+        (keys(0, 1, 2, 9, 9), KeyDifference(doubled=(9,))),
     ],
 )
-def test_each_kind_of_difference_is_found(held: pl.Series, difference: Difference) -> None:
+def test_each_kind_of_difference_is_found(held: pl.Series, difference: KeyDifference) -> None:
     found = compare(held, wanted={0, 1, 2}, allowed={9})
     assert found == difference
-    assert len(found.said("tables")) == (difference != Difference())
+    assert len(found.said("tables")) == (difference != KeyDifference())
 
 
 def test_a_record_carries_its_own_number_wherever_its_payload_can() -> None:

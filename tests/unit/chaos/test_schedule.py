@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.failpoints import Point
-from chaos.schedule import Kind, Schedule, Setting, draw
+from chaos.schedule import FaultKind, Schedule, Setting, draw
 
 settings_of_rounds = st.builds(
     Setting,
@@ -43,7 +43,7 @@ def test_faults_come_in_order_and_inside_the_round(schedule: Schedule) -> None:
 @given(schedules)
 def test_a_zombie_sleeps_longer_than_the_group_waits_for_it(schedule: Schedule) -> None:
     session = schedule.setting.session
-    frozen = [f for f in schedule.faults if f.kind in {Kind.ZOMBIE, Kind.REPLACED}]
+    frozen = [f for f in schedule.faults if f.kind in {FaultKind.ZOMBIE, FaultKind.REPLACED}]
     assert frozen
     assert all(fault.seconds > session for fault in frozen)
     armed = [schedule.arm(n) for n in range(50)]
@@ -54,19 +54,19 @@ def test_a_zombie_sleeps_longer_than_the_group_waits_for_it(schedule: Schedule) 
 @given(schedules)
 def test_only_what_the_round_owns_is_broken(schedule: Schedule) -> None:
     setting, kinds = schedule.setting, {fault.kind for fault in schedule.faults}
-    assert setting.broker == bool(kinds & {Kind.BROKER_RESTART, Kind.BROKER_KILL})
-    assert setting.storage == (Kind.OUTAGE in kinds)
-    assert setting.disk == (Kind.FULL_DISK in kinds)
-    assert {Kind.KILL, Kind.TERM, Kind.JOIN, Kind.LEAVE} <= kinds
+    assert setting.broker == bool(kinds & {FaultKind.BROKER_RESTART, FaultKind.BROKER_KILL})
+    assert setting.storage == (FaultKind.OUTAGE in kinds)
+    assert setting.disk == (FaultKind.FULL_DISK in kinds)
+    assert {FaultKind.KILL, FaultKind.TERM, FaultKind.JOIN, FaultKind.LEAVE} <= kinds
 
 
 @settings(deadline=None)
 @given(schedules)
 def test_an_outage_says_what_it_answers_and_ends(schedule: Schedule) -> None:
     for fault in schedule.faults:
-        if fault.kind is Kind.OUTAGE:
+        if fault.kind is FaultKind.OUTAGE:
             assert fault.status in {500, 503}
-        if fault.kind in {Kind.OUTAGE, Kind.FULL_DISK}:
+        if fault.kind in {FaultKind.OUTAGE, FaultKind.FULL_DISK}:
             assert 0 < fault.seconds < 10
 
 

@@ -8,9 +8,9 @@ import polars as pl
 from core.batch import KAFKA
 from pinpip.local.java import free_port
 from pinpip.metrics import Metrics
-from tests.support.batches import Log
+from tests.support.batches import RecordLog
 
-LOG = Log(KAFKA)
+LOG = RecordLog(KAFKA)
 
 
 def test_the_rows_of_every_batch_are_counted_by_pipeline_and_outcome() -> None:

@@ -26,7 +26,7 @@ from sinks.storage.protocol import Store
 from sinks.storage.s3 import S3Store, client
 from sinks.storage.store import FolderStore
 from tests.support.aws import TestAws
-from tests.support.batches import APP, Log, delta_target
+from tests.support.batches import APP, RecordLog, delta_target
 from tests.support.brokers import Broker
 from tests.support.commits import before_the_next_commit
 from tests.support.processes import (
@@ -40,7 +40,7 @@ from tests.support.processes import (
 )
 
 A, B = 0, 1
-LOG = Log(KAFKA)
+LOG = RecordLog(KAFKA)
 P0, P1 = LOG.partition(A), LOG.partition(B)
 Act = Callable[[], None]
 
@@ -80,7 +80,7 @@ class Place:
     options: Options
 
     def __post_init__(self) -> None:
-        self.log = Log(self.coordinates)
+        self.log = RecordLog(self.coordinates)
         self.window = Window(self.store)
 
     def writer(self, *indices: int) -> Sink:
@@ -253,7 +253,7 @@ def test_a_position_put_back_is_seen_behind_many_files_of_other_partitions(
 
 
 def test_a_sequence_number_put_back_by_hand_stops_the_next_reader(tmp_path: Path) -> None:
-    log = Log(KINESIS)
+    log = RecordLog(KINESIS)
     shard, before = log.partition(A), log.position(5)
     assert before is not None
     sink = clean(tmp_path, KINESIS)

@@ -22,7 +22,7 @@ from sinks.delta.sink import DeltaSink
 from sinks.delta.target import Tables
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.store import FolderStore
-from tests.support.batches import Log, delta_target
+from tests.support.batches import RecordLog, delta_target
 from tests.support.places import TESTS
 
 LAKES = TESTS / "lakes"
@@ -47,11 +47,11 @@ class Life:
     @property
     def partitions(self) -> list[Partition]:
         """Both of them."""
-        return [Log(self.coordinates).partition(index) for index in (0, 1)]
+        return [RecordLog(self.coordinates).partition(index) for index in (0, 1)]
 
     def batch(self, first: int, last: int, epoch: int | None) -> Batch:
         """Return records [first, last) of both partitions, read from the topic `epoch`."""
-        batch = Log(self.coordinates).batch({0: (first, last), 1: (first, last)})
+        batch = RecordLog(self.coordinates).batch({0: (first, last), 1: (first, last)})
         spans = {p: replace(s, end=replace(s.end, epoch=epoch)) for p, s in batch.spans.items()}
         return replace(batch, spans=spans)
 
@@ -90,7 +90,7 @@ def consume(root: Path, life: Life, batches: Sequence[Batch]) -> list[int]:
         found = group.known(life.partitions)
         for batch in batches:
             group.write(batch)
-    log = Log(life.coordinates)
+    log = RecordLog(life.coordinates)
     return [log.count(found[partition].start) for partition in life.partitions]
 
 

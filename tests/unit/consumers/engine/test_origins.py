@@ -26,7 +26,7 @@ from sinks.delta.sink import DeltaSink
 from sinks.storage.store import FolderStore
 from tests.contracts.source_contract import Recorder, opened
 from tests.support.archives import archived, change_pipeline, kept
-from tests.support.batches import Log, begin, delta_target
+from tests.support.batches import RecordLog, begin, delta_target
 from tests.support.brokers import Broker
 from tests.support.commits import before_the_next_commit
 from tests.support.consuming import consume
@@ -39,7 +39,7 @@ from tests.support.processes import Home, kafka_home, payloads, until, version
 from tests.support.topics import recreate
 
 real = pytest.mark.real_broker
-LOG = Log(KAFKA)
+LOG = RecordLog(KAFKA)
 EPOCH = 2**61 + 1
 P_0 = LOG.partition(0)
 
@@ -420,7 +420,7 @@ def test_the_moment_of_a_stream_is_kept_once_and_an_old_table_says_its_age(tmp_p
         target = delta_target(str(tmp_path), dict, KINESIS, "clean")
         return DeltaSink("clean", target, FolderStore(tmp_path), SystemClock())
 
-    log = Log(KINESIS)
+    log = RecordLog(KINESIS)
     shards = [log.partition(0), log.partition(1)]
     began = time.time() * 1000
     old = own()

@@ -18,7 +18,7 @@ from core.clock import SystemClock
 from core.errors import StalePosition, TooManyRejects
 from sinks.delta.sink import DeltaSink
 from sinks.storage.store import FolderStore
-from tests.support.batches import Log, delta_target
+from tests.support.batches import RecordLog, delta_target
 from tests.support.brokers import Broker
 from tests.support.member import LIMITS, P0, P1, Member, failing, fill
 from tests.support.memory import BAD, MemoryBroker, MemoryTable
@@ -27,7 +27,7 @@ from transforms import geo, user
 from transforms.load import rules_of
 from transforms.schema import Schema
 
-LOG = Log(KAFKA)
+LOG = RecordLog(KAFKA)
 PLACE = LOG.partition(0)
 ACCEPTING = replace(LIMITS, accept_rejects=True)
 RULES = "some digest"

@@ -18,7 +18,7 @@ from sinks.delta.commit_log import Hint
 from sinks.delta.log import name_of
 from sinks.storage.protocol import Store
 from sinks.storage.store import of_table, open_store
-from tests.support.batches import APP, Log
+from tests.support.batches import APP, RecordLog
 from tests.support.delta_logs import (
     by_the_second_specification,
     checkpointed,
@@ -30,7 +30,7 @@ from tests.support.processes import until
 from tests.support.recorded_aws import RecordedAws, recorded_aws
 from tests.support.sink_backends import DeltaBackend
 
-LOG = Log(KAFKA)
+LOG = RecordLog(KAFKA)
 A = 0
 P0 = LOG.partition(A)
 OWN = f"{APP}/{P0}"

@@ -25,7 +25,7 @@ from sinks.delta.target import Tables
 from sinks.storage.protocol import Store
 from sinks.storage.store import FolderStore, open_store
 from tests.support.aws import TestAws
-from tests.support.batches import APP, Log
+from tests.support.batches import APP, RecordLog
 from tests.support.delta_logs import (
     checkpointed,
     clean_up,
@@ -37,7 +37,7 @@ from tests.support.delta_logs import (
 from tests.support.processes import until
 from tests.support.sink_backends import DeltaBackend
 
-LOG = Log(KAFKA)
+LOG = RecordLog(KAFKA)
 A = 0
 P0 = LOG.partition(A)
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -18,9 +18,9 @@ from sinks.delta.positions import OWNER, owner_mark
 from sinks.delta.sink import DeltaSink
 from sinks.delta.target import Tables
 from sinks.storage.store import FolderStore
-from tests.support.batches import Log, delta_target
+from tests.support.batches import RecordLog, delta_target
 
-PIN, GEO = Log(KAFKA, "demo.pin"), Log(KAFKA, "demo.geo")
+PIN, GEO = RecordLog(KAFKA, "demo.pin"), RecordLog(KAFKA, "demo.geo")
 REFUSED = "belongs to pin, not to geo: two pipelines cannot share a table"
 
 
@@ -29,7 +29,7 @@ def sink(place: Path, app: str, **changed: Any) -> DeltaSink:
     return DeltaSink("clean", target, FolderStore(place), SystemClock())
 
 
-def filled(place: Path, app: str, log: Log, first: int = 0, **changed: Any) -> DeltaSink:
+def filled(place: Path, app: str, log: RecordLog, first: int = 0, **changed: Any) -> DeltaSink:
     """Make a sink and write three more records."""
     made = sink(place, app, **changed)
     made.positions([log.partition(0)])

@@ -16,11 +16,11 @@ from core.errors import PositionLost, SinkError, StalePosition
 from sinks.delta import checkpoints, ledger, positions
 from sinks.delta.sink import DeltaSink
 from sinks.storage.store import FolderStore
-from tests.support.batches import APP, Log, delta_target
+from tests.support.batches import APP, RecordLog, delta_target
 from tests.support.clock import ManualClock
 from tests.support.commits import before_the_next_commit
 
-LOG = Log(KAFKA)
+LOG = RecordLog(KAFKA)
 P0, P1, P2 = (LOG.partition(n) for n in range(3))
 
 

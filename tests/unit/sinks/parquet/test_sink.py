@@ -22,18 +22,18 @@ from sinks.storage.protocol import Store
 from sinks.storage.s3 import S3Store
 from sinks.storage.store import FolderStore, open_store
 from tests.support.aws import TestAws
-from tests.support.batches import FIRST_SEQUENCE, Log
+from tests.support.batches import FIRST_SEQUENCE, RecordLog
 from tests.support.s3_faults import answer, inject, lose_the_answer
 
 A, B = 0, 1
-LOG = Log(KAFKA)
+LOG = RecordLog(KAFKA)
 PARTITIONS = [LOG.partition(A), LOG.partition(B)]
 
 
 def sink(store: Store, coordinates: Coordinates = KAFKA) -> ParquetSink:
     """Make a raw sink that has read the ends of A and B."""
     made = ParquetSink(store, "raw", coordinates, "archive")
-    made.positions([Log(coordinates).partition(i) for i in (A, B)])
+    made.positions([RecordLog(coordinates).partition(i) for i in (A, B)])
     return made
 
 
@@ -68,7 +68,7 @@ def test_a_topic_too_long_for_file_names_is_refused_before_anything_is_written(
     made = ParquetSink(folder, "raw", KAFKA, "archive")
     if fits:
         assert made.positions([topic]) == {topic: None}
-        batch = Log(KAFKA, topic.source).batch({A: (0, 3)})
+        batch = RecordLog(KAFKA, topic.source).batch({A: (0, 3)})
         made.write(batch)
         assert made.positions([topic]) == {topic: Position(3)}
     else:
@@ -80,7 +80,7 @@ def test_a_bucket_takes_the_longest_topic(bucket: Store) -> None:
     topic = Partition("t" * 249, "0")
     made = ParquetSink(bucket, "raw", KAFKA, "archive")
     made.positions([topic])
-    made.write(Log(KAFKA, topic.source).batch({A: (0, 3)}))
+    made.write(RecordLog(KAFKA, topic.source).batch({A: (0, 3)}))
     assert made.positions([topic]) == {topic: Position(3)}
 
 
@@ -95,7 +95,7 @@ def test_an_object_is_named_by_where_the_last_one_ended(folder: FolderStore) -> 
 
 
 def test_a_shard_is_named_by_sequence_and_subsequence(folder: FolderStore) -> None:
-    log = Log(KINESIS, "streaming-demo-pin")
+    log = RecordLog(KINESIS, "streaming-demo-pin")
     archive = sink(folder, KINESIS)
     archive.positions([log.partition(A)])
     archive.write(log.batch({A: (0, 2)}))

@@ -17,12 +17,12 @@ from sinks.storage.protocol import Store
 from sinks.storage.s3 import S3Store
 from sinks.storage.store import FolderStore, open_store
 from tests.support.aws import TestAws
-from tests.support.batches import Log
+from tests.support.batches import RecordLog
 from tests.support.proxies import deaf
 from tests.support.s3_faults import answer, inject, lose_the_answer
 from tests.support.sink_backends import DeltaBackend, ParquetBackend
 
-LOG = Log(KAFKA)
+LOG = RecordLog(KAFKA)
 P0 = LOG.partition(0)
 SAID = "does not honour conditional writes: exactly once cannot be kept on it"
 Open = Callable[[TestAws, str], Sink]
