@@ -27,8 +27,9 @@ test: $(READY) ## Run all tests; KAFKA=4.4.0 names another version of Apache Kaf
 
 test-fast: export PINPIP_TEST_KAFKA := mock
 test-fast: $(READY) ## Run units and contracts in this process: no broker, no Java, no network
-	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal \
-		-m "not real_broker and not process" tests/unit tests/contracts tests/test_import_rules.py
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --hypothesis-profile fast \
+		-m "not (real_broker or moto or process or slow)" \
+		tests/unit tests/contracts tests/test_import_rules.py
 
 coverage: export PINPIP_KAFKA_VERSION := $(KAFKA)
 coverage: $(READY) ## Print which branches the tests execute; TESTS=tests/unit names some tests

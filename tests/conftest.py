@@ -14,12 +14,13 @@ pytest.register_assert_rewrite("tests.contracts.source_contract", "tests.contrac
 from core import aws as connection  # noqa: E402  # after the rewrite is registered
 from core.network import spare_loopback  # noqa: E402
 from pinpip.local.embedded import embedded_aws  # noqa: E402
-from tests.support import brokers  # noqa: E402
+from tests.support import brokers, examples  # noqa: E402
 from tests.support.aws import TestAws  # noqa: E402
 from tests.support.brokers import Broker  # noqa: E402
 
 spare_loopback()
 settings.register_profile("pinpip", deadline=None)  # a busy machine is no failure
+settings.register_profile(examples.FAST, deadline=None, max_examples=10)
 settings.load_profile("pinpip")
 _BROKER = pytest.StashKey[str]()
 _SHARED = pytest.StashKey[ExitStack]()
@@ -44,6 +45,14 @@ def _restore(given: str | None) -> None:
     os.environ.pop(brokers.GIVEN)
     if given is not None:
         os.environ[brokers.GIVEN] = given
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use moto's server."""
+    for item in items:
+        if "aws" in getattr(item, "fixturenames", ()):
+            item.add_marker("moto")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -19,6 +19,7 @@ from core.batch import Batch, Coordinates, Partition, Position
 from core.errors import StalePosition
 from core.protocols import Sink
 from tests.support.batches import RecordLog
+from tests.support.examples import examples
 
 A, B = 0, 1
 
@@ -264,7 +265,7 @@ class SinkContract:
     def test_any_interleaving_of_two_consumers_writes_each_row_once(
         self, fresh: Callable[[], SinkBackend]
     ) -> None:
-        @settings(max_examples=self.examples, deadline=None)
+        @settings(max_examples=examples(self.examples), deadline=None)
         @given(_STEPS)
         def run(steps: list[Step]) -> None:
             backend = fresh()

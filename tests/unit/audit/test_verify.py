@@ -258,6 +258,7 @@ def test_a_report_is_json(pair: Pair) -> None:
     assert tree["tallies"][1]["clean"] == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("commits", [4, 40])
 def test_the_work_does_not_grow_with_commits_and_partitions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: int

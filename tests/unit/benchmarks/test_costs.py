@@ -68,6 +68,7 @@ def cpu(work: Work) -> float:
     return time.process_time() - began
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("work", "most"),
     [

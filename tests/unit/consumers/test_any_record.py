@@ -36,6 +36,7 @@ from sinks.storage.store import FolderStore
 from tests.contracts.source_contract import Recorder, opened, read
 from tests.support.aggregates import aggregate, sealed
 from tests.support.brokers import Broker
+from tests.support.examples import examples
 from tests.support.payloads import DUMPS, PAYLOADS
 from tests.support.raw_produce import Raw, produce_raw
 from transforms import geo, pin, user
@@ -142,7 +143,7 @@ def kafka_records(messages: Sequence[Message]) -> Records:
 
 
 @given(room=ROOMS, sent=st.lists(SENT, min_size=1, max_size=8))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_any_kafka_message_ends_as_one_row(room: Any, sent: list[tuple[Any, ...]]) -> None:
     messages = [message(offset, own) for offset, own in enumerate(sent)]
     assert sum(through(kafka_records(messages), room)) == len(sent)
@@ -182,7 +183,7 @@ DATA = st.one_of(
 
 
 @given(room=ROOMS, data=st.lists(st.tuples(DATA, KEYS), min_size=1, max_size=6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_any_kinesis_record_ends_as_its_rows(room: Any, data: list[tuple[bytes, str]]) -> None:
     records = kinesis_records(data)
     assert sum(through(records, room)) == records.frame.height

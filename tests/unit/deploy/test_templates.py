@@ -49,6 +49,7 @@ def commands(tree: Any) -> Iterator[Any]:
             yield from commands(value)
 
 
+@pytest.mark.process
 def test_the_linter_finds_nothing() -> None:
     lint = str(Path(sys.executable).with_name("cfn-lint"))
     files = [str(FOLDER / name) for name in NAMES]

@@ -17,6 +17,7 @@ from gateway.http.idempotency import RETENTION_S
 from producers.client import GatewayClient
 from producers.delivery import DeliveryStatus, Outgoing, Retry
 from tests.support.clock import ManualClock
+from tests.support.examples import examples
 
 
 class GatewayFault(StrEnum):
@@ -102,7 +103,7 @@ faults = st.lists(st.sampled_from(GatewayFault), max_size=40)
 FORGETTING = {GatewayFault.RESTART, GatewayFault.RESTART_AND_LOST, GatewayFault.LOST_FOR_LONG}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(series=faults, remembers=st.booleans())
 def test_what_the_client_says_of_a_record_is_so(
     series: list[GatewayFault], *, remembers: bool
@@ -119,7 +120,7 @@ def test_what_the_client_says_of_a_record_is_so(
         assert gateway.stored[key] in times[result.status]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(series=faults)
 def test_a_gateway_that_remembers_has_every_record_once(series: list[GatewayFault]) -> None:
     gateway = FaultyGateway([fault for fault in series if fault not in FORGETTING], remembers=True)

@@ -248,7 +248,7 @@ def test_a_position_put_back_is_seen_behind_many_files_of_other_partitions(
     for n in range(3 * position_checks.MAX_FILES):
         sink.write(LOG.batch({B: (3 * n, 3 * n + 3)}))
     move_by_hand(tmp_path, Transaction(f"{APP}/{P0}", 4, 1))
-    with pytest.raises(PositionLost, match="put back"):
+    with pytest.raises(PositionLost, match="moved back"):
         clean(tmp_path).positions([P0])
 
 
@@ -261,7 +261,7 @@ def test_a_sequence_number_put_back_by_hand_stops_the_next_reader(tmp_path: Path
     sink.write(log.batch({A: (0, 9)}))
     own, lookup = positions.app_id(APP, shard), DeltaTable(str(tmp_path)).transaction_version
     move_by_hand(tmp_path, *positions.write(lookup, own, before, KINESIS, 1))
-    with pytest.raises(PositionLost, match="put back"):
+    with pytest.raises(PositionLost, match="moved back"):
         clean(tmp_path, KINESIS).positions([shard])
 
 

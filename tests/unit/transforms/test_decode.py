@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from core.batch import KAFKA
 from core.errors import ConfigError
+from tests.support.examples import examples
 from tests.support.payloads import DUMPS, GOOD, PAYLOADS, TOKENS, mutated, objects
 from transforms.process import CHUNK, SMALL, Decoded, decode
 from transforms.record import Reason, Rejected, read
@@ -236,7 +237,7 @@ def test_a_byte_order_mark_and_blanks_around_an_object_are_no_harm() -> None:
 
 
 @given(st.lists(PAYLOADS, max_size=12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_every_payload_ends_once_and_as_it_would_alone(values: list[bytes | None]) -> None:
     assert outcomes(values) == [alone(value) for value in values]
 
@@ -250,7 +251,7 @@ def test_each_token_is_read_alike_both_ways(field: str) -> None:
 
 
 @given(st.lists(objects() | DUMPS | mutated(), max_size=12))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_the_fast_way_agrees_with_the_slow_one(values: list[bytes]) -> None:
     """With pieces of one row, so that nothing that the batch reader can read goes the slow way."""
     with pytest.MonkeyPatch.context() as patch:
@@ -259,7 +260,7 @@ def test_the_fast_way_agrees_with_the_slow_one(values: list[bytes]) -> None:
 
 
 @given(PAYLOADS, st.integers(0, 3 * SMALL))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_bad_payload_leaves_its_neighbours_alone(bad: bytes | None, at: int) -> None:
     values: list[bytes | None] = [b'{"ind":%d,"name":"n","size":0.5}' % i for i in range(3 * SMALL)]
     expected = outcomes(values)

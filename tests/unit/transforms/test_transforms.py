@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.batch import KAFKA, KINESIS, RESCUED, Coordinates
+from tests.support.examples import examples
 from transforms import geo, pin, user
 from transforms.process import Transform, decode
 from transforms.schema import Schema
@@ -193,7 +194,7 @@ def test_a_follower_count_that_is_no_whole_number_is_rescued(wire: str) -> None:
 
 
 @given(st.integers(1, 999_999), st.sampled_from("kmbKMB"))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_a_decimal_with_a_suffix_has_no_dust(thousandths: int, suffix: str) -> None:
     scale = {"k": 1, "m": 1_000, "b": 1_000_000}[suffix.lower()]
     wire = f"{thousandths // 1000}.{thousandths % 1000:03d}{suffix}"
@@ -252,7 +253,7 @@ def test_a_rescued_field_joins_what_decoding_rescued() -> None:
 
 
 @given(st.text())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_any_unread_text_comes_back_from_rescued(text: str) -> None:
     row = user_row(date_joined="?" + text, age="x" + text)
     assert rescued(row) == {"age": "x" + text, "date_joined": "?" + text}
@@ -289,7 +290,7 @@ DAYS = st.integers(0, 3_652_000)
 
 
 @given(DAYS, st.timedeltas(timedelta(), timedelta(days=1)), st.sampled_from(ZONES))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_microseconds_survive(days: int, time: timedelta, zone: timezone) -> None:
     moment = datetime(1, 1, 3, tzinfo=zone) + timedelta(days) + time
     for separator in "T ":

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from core.batch import Partition
 from core.errors import SinkError, TransientError
+from tests.support.examples import examples
 from tests.support.member import LIMITS, P0, P1, Member, failing
 from tests.support.memory import BAD, MemoryBroker, MemoryTable
 
@@ -106,5 +107,7 @@ class Chaos(RuleBasedStateMachine):
         return {(p, i) for p in (P0, P1) for i in range(len(logs[p]))} - there
 
 
-Chaos.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Chaos.TestCase.settings = settings(
+    max_examples=examples(100), stateful_step_count=40, deadline=None
+)
 test_each_record_is_written_once_whatever_happens = Chaos.TestCase

@@ -20,6 +20,7 @@ from sinks.delta.sink import DeltaSink
 from sinks.storage.store import FolderStore
 from tests.support.batches import RecordLog, delta_target
 from tests.support.brokers import Broker
+from tests.support.examples import examples
 from tests.support.member import LIMITS, P0, P1, Member, failing, fill
 from tests.support.memory import BAD, MemoryBroker, MemoryTable
 from tests.support.processes import kafka_home, stop, until
@@ -71,7 +72,7 @@ def test_a_restart_stops_again_at_once_and_says_that_it_did_before(
         assert "--accept-rejects" in stopped.value.hint
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=12))
 def test_however_often_it_restarts_no_more_than_one_window_of_rejects_gets_through(
     turns: list[int],

@@ -25,6 +25,7 @@ from pinpip.verify.examine import examine
 from sinks.delta import positions
 from tests.support.aws import TestAws
 from tests.support.commands import invoke
+from tests.support.examples import examples
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault
 from tests.support.kinesis_reading import A, B, of
 from tests.support.memory import LazyExecutor
@@ -305,7 +306,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 def test_no_record_is_lost_without_a_gap_that_says_so(
     steps: list[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -9,6 +9,7 @@ from consumers.kinesis.kpl import UserRecord
 from core.batch import VALUE, Position
 from tests.contracts.source_contract import Recorder, opened
 from tests.support.aggregates import aggregate
+from tests.support.examples import examples
 from tests.support.fake_kinesis import FakeClock, FakeKinesis, fault
 from tests.support.kinesis_reading import A, B, drain, everything, flat, of, source_of
 
@@ -182,7 +183,7 @@ class World:
         self.source.close()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.sampled_from(["put", "split", "unite", "poll", "crash", "fail", "sleep"])))
 def test_whatever_happens_each_record_is_read_once_and_in_order(steps: list[str]) -> None:
     world = World()

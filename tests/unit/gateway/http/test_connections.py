@@ -168,6 +168,7 @@ def test_records_beyond_the_limit_are_413(mock_broker: Broker) -> None:
     assert (many.status_code, put.status_code) == (413, 413)
 
 
+@pytest.mark.process
 def test_the_gateway_speaks_tls(mock_broker: Broker, tmp_path: Path) -> None:
     certificate, key = tmp_path / "server.crt", tmp_path / "server.key"
     command = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"

@@ -47,7 +47,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(checkpointed(folder, versions=(3, 6)).store.uri)
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.moto)])
 def lake(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Lake:
     """Copy the table with the checkpoints of some versions."""
 
@@ -173,7 +173,10 @@ DAMAGES: list[Damage] = [
 @pytest.mark.parametrize(
     ("lake", "damage"),
     [("folder", damage) for damage in DAMAGES]
-    + [("bucket", damage) for damage in (cut_off, a_part_is_cut_off, no_json)],
+    + [
+        pytest.param("bucket", damage, marks=pytest.mark.moto)
+        for damage in (cut_off, a_part_is_cut_off, no_json)
+    ],
     indirect=["lake"],
 )
 def test_a_damaged_checkpoint_stops_nobody_while_the_log_says_the_same(
@@ -356,6 +359,7 @@ def recorded() -> Iterator[RecordedAws]:
         yield own
 
 
+@pytest.mark.moto
 def test_a_log_is_listed_while_a_server_in_the_same_process_answers(recorded: RecordedAws) -> None:
     store = open_store(f"s3://{recorded.bucket()}/pin", recorded.config)
     backend = DeltaBackend(store, recorded.storage_options, "clean", KAFKA)

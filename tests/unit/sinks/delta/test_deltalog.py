@@ -48,6 +48,7 @@ from tests.support.delta_logs import (
     require,
     table_of,
 )
+from tests.support.examples import examples
 from tests.support.sink_backends import DeltaBackend
 
 P0 = LOG.partition(A)
@@ -119,7 +120,7 @@ def play(backend: DeltaBackend, turns: list[Turn]) -> None:
     assert_frame_equal(own.select(wanted.columns), wanted, check_row_order=False)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(_TURNS)
 def test_any_interleaving_with_delta_rs_in_a_folder_writes_each_row_once(
     tmp_path_factory: pytest.TempPathFactory, turns: list[Turn]
@@ -130,7 +131,7 @@ def test_any_interleaving_with_delta_rs_in_a_folder_writes_each_row_once(
 def test_any_interleaving_with_delta_rs_in_a_bucket_writes_each_row_once(aws: TestAws) -> None:
     bucket, connection = aws.bucket(), client(aws.config)
 
-    @settings(max_examples=4, deadline=None)
+    @settings(max_examples=examples(4), deadline=None)
     @given(_TURNS_IN_S3)
     def run(turns: list[Turn]) -> None:
         store = S3Store(connection, bucket, uuid4().hex)
@@ -146,6 +147,7 @@ def again(sink: DeltaSink, batch: Batch) -> None:
             return sink.write(batch)
 
 
+@pytest.mark.slow
 def test_writers_at_the_same_time_have_a_version_each(tmp_path: Path) -> None:
     backend, most = in_folder(tmp_path), 30
     opened(backend, 5).write(LOG.batch({5: (0, 1)}))

@@ -26,6 +26,7 @@ from sinks.delta.sink import DeltaSink
 from sinks.storage.store import FolderStore
 from tests.support import engines
 from tests.support.batches import delta_target
+from tests.support.examples import examples
 from tests.support.pairs import A, B, Pair, Stage
 from tests.support.places import TESTS
 
@@ -116,6 +117,7 @@ def overwriting(pair: Pair) -> None:
 REWRITES: list[Rewrite] = [compaction, ordering, optimising, overwriting]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rewrite", REWRITES)
 def test_each_life_counts_its_own_rows_after_any_rewrite(pair: Pair, rewrite: Rewrite) -> None:
     consume(pair, "1", *batches(pair, 0, 10, 20))
@@ -190,7 +192,7 @@ _LIFE = st.sampled_from(["1", "2", "3"])
 _TURNS = st.lists(st.tuples(_LIFE, st.integers(1, 4)) | st.sampled_from(REWRITES), max_size=9)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(_TURNS)
 def test_any_interleaving_of_lives_and_rewrites_counts_each_row_in_its_life(
     tmp_path_factory: pytest.TempPathFactory, turns: list[tuple[str, int] | Rewrite]
@@ -228,6 +230,7 @@ def test_lives_without_a_column_are_told_apart_by_their_folders(old: Pair) -> No
     assert (counted(old, "1"), counted(old, "2")) == (40, 24)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rewrite", REWRITES)
 def test_lives_without_a_column_are_told_apart_by_the_ledgers_times(
     old: Pair, rewrite: Rewrite

@@ -34,6 +34,7 @@ from tests.support.delta_logs import (
     log_of,
     opened,
 )
+from tests.support.examples import examples
 from tests.support.processes import until
 from tests.support.sink_backends import DeltaBackend
 
@@ -256,7 +257,7 @@ def test_of_a_day_s_checkpoints_the_newest_two_and_the_first_stay() -> None:
     assert plan(log, MONTH) == CleanupPlan(0, (200, 300))  # 400 was superseded a moment ago
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.integers(1, 400),
     st.sets(st.integers(0, 400), max_size=20),

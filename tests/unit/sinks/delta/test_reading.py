@@ -148,6 +148,7 @@ def unchanged(data: pa.Table) -> pa.Table:
 INT96 = {"use_deprecated_int96_timestamps": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "written"),
     [

@@ -19,6 +19,7 @@ from sinks.delta import data_file, log, setup
 from tests.support import engines
 from tests.support.batches import CLEAN_SCHEMA
 from tests.support.commits import before_the_next_commit
+from tests.support.examples import examples
 from tests.support.pairs import A, B, Pair
 
 SCHEMA = pl.Schema(
@@ -189,7 +190,7 @@ def tabled(folder: Path, frames: list[pl.DataFrame]) -> DeltaTable:
     return DeltaTable(str(folder))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(st.lists(FRAMES, min_size=2, max_size=3), st.data())
 def test_no_reader_skips_a_row_by_a_bound(
     tmp_path_factory: pytest.TempPathFactory, frames: list[pl.DataFrame], data: st.DataObject

@@ -20,6 +20,7 @@ from sinks.delta.table import find_to_write
 from sinks.storage.store import open_store
 from tests.support.aws import TestAws
 from tests.support.batches import delta_target
+from tests.support.examples import examples
 from tests.support.identities import Cloud, cloud_behind_a_proxy
 from tests.support.pairs import A, B, Pair
 from tests.support.places import TESTS
@@ -60,7 +61,7 @@ def at_once(table: DeltaTable, ids: list[str]) -> dict[str, int | None]:
 
 
 @given(st.lists(MOVES | st.just("checkpoint"), max_size=8))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_all_ids_have_the_versions_that_delta_rs_answers(turns: list[dict[str, int] | str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         table = made(Path(name) / "table")
@@ -177,6 +178,7 @@ def cloud() -> Iterator[Cloud]:
         yield own
 
 
+@pytest.mark.moto
 @pytest.mark.parametrize(
     ("since", "most"),
     [

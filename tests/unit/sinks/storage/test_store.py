@@ -26,7 +26,7 @@ def bucket(aws: TestAws) -> Store:
     return open_store(f"s3://{aws.bucket()}/archive", aws.config)
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.moto)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Both kinds."""
     if request.param == "folder":
