@@ -7,6 +7,7 @@ from functools import partial
 
 import polars as pl
 from deltalake import DeltaTable, Transaction
+from deltalake.transaction import AddAction
 
 from core import __version__
 from core.batch import Batch, Note, Partition, Position, Positions, Rejects, Span
@@ -175,13 +176,15 @@ class DeltaSink:
     def _commit(self, rows: pl.DataFrame, due: _Due) -> None:
         if not due.ranges and not due.notes:
             return
-        put = partial(data_file.put, self._store, bounded=self._setup.bounded)
-        put = partial(put, folder=self._target.folder, now_ms=due.now_ms)
-        named = rows if self._setup.column is None else rows.with_columns(self._setup.column)
-        files = [] if rows.is_empty() else [put(named)]
+        files = [] if rows.is_empty() else [self._put(rows, due.now_ms)]
         moves = self._append(due, Version(self._told(rows, due), due.now_ms, files=files))
         self._progress |= {p: _PartitionState(end, end) for p, end in moves.items()}
         self._committed_at = self._clock.monotonic()
+
+    def _put(self, rows: pl.DataFrame, now_ms: int) -> AddAction:
+        setup, folder = self._setup, self._target.folder
+        named = rows if setup.column is None else rows.with_columns(setup.column)
+        return data_file.put(self._store, named, setup.bounded, folder, now_ms)
 
     def _append(self, due: _Due, entry: Version) -> Mapping[Partition, Position]:
         """Compare and commit, retrying conflicts; return the new positions."""

@@ -12,6 +12,7 @@ from sinks.storage.s3 import S3Store, client
 from sinks.storage.store import FolderStore
 from tests.contracts.sink_contract import SinkBackend, SinkContract
 from tests.support.aws import TestAws
+from tests.support.delta_rs_log import DeltaRsLog
 from tests.support.sink_backends import DeltaBackend, ParquetBackend
 
 Fresh = Callable[[], SinkBackend]
@@ -90,3 +91,15 @@ class TestQuarantineInAFolder(SinkContract):
     def fresh(self, folder: Callable[[], Store], coordinates: Coordinates) -> Fresh:
         """Return a function that makes a new table."""
         return lambda: DeltaBackend(folder(), dict, "rejected", coordinates)
+
+
+class TestDeltaOnDeltaRsLog(SinkContract):
+    """The clean table with the commit log of delta-rs: the sink needs no more than `CommitLog`."""
+
+    examples = 3
+
+    @pytest.fixture
+    def fresh(self, folder: Callable[[], Store], monkeypatch: pytest.MonkeyPatch) -> Fresh:
+        """Return a function that makes a new table."""
+        monkeypatch.setattr("sinks.delta.sink.DeltaLog", DeltaRsLog)
+        return lambda: DeltaBackend(folder(), dict, "clean", KAFKA)
