@@ -19,10 +19,10 @@ from sinks.delta.listing import FOLDER, parsed
 from sinks.delta.log import HINT, name_of
 from sinks.storage.protocol import Store
 
-GRACE = timedelta(hours=6)  # in which a reader may still use a checkpoint that was superseded
-RETENTION = timedelta(days=30)  # where the table sets none
+GRACE = timedelta(hours=6)  # for readers that still use a superseded checkpoint
+RETENTION = timedelta(days=30)  # of a table that sets none
 _NEWEST = 2  # checkpoints that are always kept
-_SPACING = 4  # older ones are kept once in so many parts of the retention
+_SPACING = 4  # of the others, one is kept per this fraction of the retention
 _AT_ONCE = 64
 _EVER = datetime.min.replace(tzinfo=UTC)
 _UNITS = {"second", "minute", "hour", "day", "week", "millisecond", "microsecond"}
@@ -155,7 +155,7 @@ def clean_up(
     """
     log = listed(store.scan(FOLDER))
     wanted = plan(log, retention)
-    early = plan(log, retention / 2).base  # before another engine's clean-up comes to it
+    early = plan(log, retention / 2).base  # before another engine removes them
     if early:
         settle(early)
     removed = 0

@@ -12,7 +12,7 @@ from deltalake.transaction import AddAction
 from core.batch import Coordinates
 from sinks.storage.protocol import Store
 
-_LEVEL = 1  # zstd 1: half of snappy's bytes for a sixth of the time of the decode
+_LEVEL = 1  # half of snappy's bytes; takes a sixth of the time of decoding
 
 
 def encode(frame: pl.DataFrame) -> bytes:

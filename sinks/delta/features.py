@@ -12,10 +12,10 @@ from deltalake.schema import ArrayType, Field, MapType, StructType
 from core.batch import KAFKA, KINESIS
 from core.errors import SinkError
 
-# Reader features that `sinks.delta.scan` honours, or that delta-rs does where it reads the log.
+# Reader features that `sinks.delta.scan` supports, or delta-rs when it reads the log.
 _READ = {"deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"}
-# Table features that ask nothing of a writer who only appends, as long as no column or property
-# uses them; of `deletionVectors` only that the statistics count the rows.
+# Table features that require nothing of a writer that only appends, unless a column or property
+# uses them; `deletionVectors` requires only that the statistics count the rows.
 _IDLE = _READ | {
     "allowColumnDefaults",
     "appendOnly",

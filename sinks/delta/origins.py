@@ -24,7 +24,7 @@ from sinks.delta.setup import Setup
 from sinks.delta.target import DeltaTarget
 from sinks.storage.protocol import Store
 
-_TRIES = 20  # each after another writer's commit
+_MAX_TRIES = 20  # after conflicts
 
 
 def origins(
@@ -87,7 +87,7 @@ def pin(
     """
     if target.stage != "clean":
         return
-    for _ in range(_TRIES):
+    for _ in range(_MAX_TRIES):
         found = opened()
         setup.learn(found)
         log = DeltaLog(store, found.version(), txns.versions(found, target.options))
@@ -99,7 +99,7 @@ def pin(
         if isinstance(log.append(entry), Committed):
             setup.done()
             return
-    raise TransientError(f"{target.uri}: other writers were faster {_TRIES} times")
+    raise TransientError(f"{target.uri}: other writers were faster {_MAX_TRIES} times")
 
 
 def _entry(

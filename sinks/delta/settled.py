@@ -41,7 +41,7 @@ def keep(store: Store, base: int) -> None:
     kept = Settled(base=base, ranges={app: tuple(own) for app, own in ranges.items()})
     older = store.list(FOLDER)
     store.put_new(f"{FOLDER}{base:020d}.json", kept.model_dump_json(by_alias=True).encode(), {})
-    store.remove(older[:-1])  # a reader may be at the last one
+    store.remove(older[:-1])  # another process may be reading the last one
 
 
 def newest(store: Store) -> Settled:

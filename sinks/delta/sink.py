@@ -25,8 +25,8 @@ from sinks.delta.setup import Setup
 from sinks.delta.target import DeltaTarget
 from sinks.storage.protocol import Store
 
-_MAX_TRIES = 20  # of one commit, each after another writer's
-_MAX_FOLLOWED = 10  # entries of others, one by one: to open the newest version is quicker than more
+_MAX_TRIES = 20  # of one commit, after conflicts
+_MAX_FOLLOWED = 10  # conflicts in a row, then the table is opened again: that is faster
 
 
 @dataclass
@@ -80,7 +80,7 @@ class DeltaSink:
             self._setup.see(None, self._now_ms())
         else:
             table.check(newest, target.uri, target.schema)
-            with table.sorted_errors(target.uri):  # to look a position up may read the log
+            with table.sorted_errors(target.uri):  # a lookup may read the log
                 self._setup.see(newest, self._now_ms())
                 log = self._opened(newest)
                 found = {
@@ -215,7 +215,7 @@ class DeltaSink:
             held = self._progress[partition].held
             if stored != held:
                 moved.append(f"{partition} from {held} to {stored}")
-                del self._progress[partition]  # it may be another's by now: do not try it again
+                del self._progress[partition]  # fenced: its position must be read again
             elif partition in moves and held is not None and held.epoch is not None:
                 moves[partition] = replace(moves[partition], epoch=held.epoch)
         if moved:

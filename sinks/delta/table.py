@@ -29,15 +29,15 @@ _REFUSED = re.compile(
     r"|not provide credentials|Permission denied|Read-only file system"
 )
 _FULL = re.compile(r"No space left on device|[Qq]uota exceeded")
-_STORAGE = re.compile(r"Generic \w+ error")  # so begins whatever the object store has to say
+_STORAGE = re.compile(r"Generic \w+ error")  # how the object store's errors begin
 _ANSWER = re.compile(r"status code (\d+).*<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
 # polars panics where a file is shorter than the log says.
 _UNREADABLE = (FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _MAX_SHOWN = 3
 _KERNEL = "Kernel error"
-_GAP = "found gap"  # also what a folder shows that is listed while a fast writer adds to its log
-_HINT = "_last_checkpoint"  # in what delta-rs says when that names a checkpoint which is not there
-_BEYOND = re.compile(r"Unsupported|catalog-managed")  # what delta-rs says of a table's features
+_GAP = "found gap"  # also in a listing of a folder while a fast writer adds to the log
+_HINT = "_last_checkpoint"  # in delta-rs's error when that names a missing checkpoint
+_BEYOND = re.compile(r"Unsupported|catalog-managed")  # in delta-rs's errors about table features
 _ANOTHER = "name another table in config.yaml, or move this one away"
 
 
@@ -154,7 +154,7 @@ def checkpoint(uri: str, options: Options) -> dict[str, str]:
     with sorted_errors(uri):
         newest = _mended(uri, options)
         newest.create_checkpoint()
-        return _open(uri, options).metadata().configuration  # it can be read
+        return _open(uri, options).metadata().configuration  # proves that it can be read
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def read(table: DeltaTable, options: Options) -> Mapping[str, Application]:
             try:
                 rows = [*_checkpointed(log, base, storage), *_since(log, base, version, storage)]
             except _UNREADABLE as error:
-                fault = str(error)  # the error itself would keep this frame, and so the table
+                fault = str(error)  # the error would keep this frame, and so the table, in memory
             else:
                 return {name: Application(number, updated) for name, number, updated in rows}
         raise DeltaError(f"Kernel error: {fault}")
@@ -90,7 +90,7 @@ def _checkpointed(log: str, base: Checkpoint, storage: _Storage) -> list[_Row]:
     try:
         return _rows(held.select("txn"))
     except pl.exceptions.ColumnNotFoundError:
-        held.select("metaData").head(0).collect()  # or it is no checkpoint
+        held.select("metaData").head(0).collect()  # raises if it is not a checkpoint
         return []
 
 

@@ -49,13 +49,13 @@ class _Bucket:
         return {
             "aws_region": found.region,
             "aws_endpoint_url": found.endpoint,
-            "aws_endpoint_url_s3": found.endpoint,  # or AWS_ENDPOINT_URL_S3 would be obeyed
+            "aws_endpoint_url_s3": found.endpoint,  # overrides AWS_ENDPOINT_URL_S3
             "aws_virtual_hosted_style_request": str(found.hosted).lower(),
             "aws_allow_http": str(found.endpoint.startswith("http://")).lower(),
             "aws_skip_signature": "false",
             "aws_conditional_put": "etag",
             "connect_timeout": "5s",
             "timeout": "30s",
-            # delta-rs alone would try for minutes: how long is the loop's to decide.
+            # delta-rs alone would retry for minutes: the loop decides for how long.
             "retry_timeout": "5s",
         }

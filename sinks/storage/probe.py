@@ -7,8 +7,8 @@ from core.errors import SinkError
 if TYPE_CHECKING:
     from sinks.storage.protocol import Store
 
-# One object a place, made once and never removed: the rights to write rows suffice, and later
-# starts ask only once. Listings, Spark and Delta's VACUUM pass over a name that begins so.
+# One object per store, created once and never removed: it needs no right beyond writing rows, and
+# a later start needs one request. Listings, Spark and Delta's VACUUM skip names with a `.` first.
 KEY = ".pinpip-probe"
 _BODY = b"pinpip creates this object twice at its start: the second time must be refused\n"
 
