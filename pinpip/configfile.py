@@ -23,7 +23,7 @@ _TAGS = {"kafka", "kinesis"}
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
-    """The configuration in `path`; raises ConfigError naming the key and the nearest valid one."""
+    """Load the configuration in `path`; a ConfigError names the key and the nearest valid one."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -136,7 +136,7 @@ def resolve(config: Config, state: Path = STATE_FILE) -> Config:
 
 
 def shown(config: Config) -> dict[str, Any]:
-    """The configuration as people may see it: secrets are hidden."""
+    """Return the configuration as people may see it: secrets are hidden."""
 
     def hide(node: Any, key: str) -> Any:
         if isinstance(node, dict):

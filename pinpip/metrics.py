@@ -43,14 +43,14 @@ class Metrics:
         )
 
     def watch(self, pipeline: str, clock: Clock, part: str) -> Outage:
-        """What hears of the transient faults of a part of the pipeline."""
+        """Return what records the transient faults of a part of the pipeline."""
         made = Outage(part, clock, self.retries.labels(pipeline, part).inc)
         self._outages.append((pipeline, made))
         self.outage.labels(pipeline, part).set_function(made.seconds)
         return made
 
     def waiting(self) -> list[str]:
-        """The parts whose calls are under way, with how long they have had no good answer."""
+        """Return the parts that await a response, and since when they had no good one."""
         found = [(f"{pipeline}, {own.part}", own.seconds()) for pipeline, own in self._outages]
         return [f"{part} ({seconds:.0f} s)" for part, seconds in found if seconds]
 
@@ -68,7 +68,7 @@ class Metrics:
             self.position.labels(pipeline, *partition).set(span.end.number)
 
     def total(self, pipeline: str, outcome: str) -> int:
-        """Records of the pipeline with this outcome."""
+        """Return the number of the pipeline's records with this outcome."""
         labels = {"pipeline": pipeline, "outcome": outcome}
         return int(self.registry.get_sample_value("pinpip_records_total", labels) or 0)
 

@@ -34,7 +34,7 @@ QUARANTINE_DEFER = 10.0  # seconds that "nothing was rejected up to here" may wa
 
 
 def tables_of(config: Config, name: str) -> Tables:
-    """The live tables of the pipeline `name`."""
+    """Return the live tables of the pipeline `name`."""
     pipeline = config.pipeline(name)
     app = f"pinpip/{name}/{pipeline.incarnation}"
     tables = tables_at(config, config.lake.uri(pipeline.table), coordinates_of(pipeline), app)
@@ -42,18 +42,18 @@ def tables_of(config: Config, name: str) -> Tables:
 
 
 def tables_at(config: Config, uri: str, coordinates: Coordinates, app: str) -> Tables:
-    """The table at `uri` and the quarantine beside it, their positions under `app`."""
+    """Return the table at `uri` and the quarantine beside it, their positions under `app`."""
     options = options_at(uri, config.aws)
     return Tables(uri, f"{uri}_quarantine", options, coordinates, app)
 
 
 def archives(pipeline: Pipeline) -> list[settings.ParquetSink]:
-    """The pipeline's Parquet sinks."""
+    """Return the pipeline's Parquet sinks."""
     return [s for s in pipeline.sinks if isinstance(s, settings.ParquetSink)]
 
 
 def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], Batch]:
-    """The pipeline's decode and transform."""
+    """Return the pipeline's decode and transform."""
     schema, transform = load_schema(pipeline.schema_), load_transform(pipeline.transform)
     return processor(
         schema,
@@ -65,7 +65,7 @@ def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], 
 
 
 def decides(pipeline: Pipeline) -> str:
-    """A digest of what decides whether a record of the pipeline is rejected."""
+    """Hash what decides whether a record of the pipeline is rejected."""
     schema, transform = load_schema(pipeline.schema_), load_transform(pipeline.transform)
     return rules_of(schema, transform, ["drop"] if pipeline.source.drops_tombstones else [])
 
@@ -85,7 +85,7 @@ def delta_sinks(
     rules: str = "",
     faults: FaultInjector | None = None,
 ) -> list[Sink]:
-    """The clean table and its quarantine; `begins` and `rules` as in `sinks.delta.target`."""
+    """Make the sinks of both tables; `begins` and `rules` as in `sinks.delta.target`."""
     coordinates = tables.coordinates
     empty = process(_nothing(coordinates))
     clean = DeltaTarget(
@@ -138,7 +138,7 @@ def sinks_of(
 
 
 def archives_of(config: Config, name: str) -> "list[Archive]":
-    """What the Parquet sinks of the pipeline `name` have written."""
+    """Open what the Parquet sinks of the pipeline `name` have written."""
     from audit.archive import Archive  # a consumer reads nothing back
 
     pipeline = config.pipeline(name)
@@ -179,7 +179,7 @@ def loop_of(
     accepted: Mapping[Partition, int] | None = None,
     faults: FaultInjector | None = None,
 ) -> Loop:
-    """The live pipeline `name`, ready to run.
+    """Compose the live pipeline `name`, ready to run.
 
     `outage` makes what hears of the faults of a part; `begins` as in `sinks.delta.target`,
     `accept_rejects` as in `consumers.engine.loop.Limits`, `accepted` as in `Connector.live`;

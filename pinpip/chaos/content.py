@@ -66,7 +66,7 @@ def _emulated(record: str, key: str) -> list[bytes | None]:
 
 
 def _dropped(pipeline: Pipeline, made: tuple[Template, ...]) -> frozenset[int]:
-    """The templates that become neither a row nor a reject."""
+    """Return the templates that become neither a row nor a reject."""
     whole, one = Content(made), Partition("chaos", "0")
     now = datetime.now(UTC)
     rows = [(*one[:1], 0, n, str(n), now, whole.payload(n)) for n in range(len(made))]

@@ -51,7 +51,7 @@ class Ground:
 
 @contextmanager
 def staged(ground: Ground, seed: int, lake: str) -> Iterator[Stage]:
-    """The stage of one round; its folder is kept when the round ends with an error."""
+    """Set the stage of one round; keep its folder when the round ends with an error."""
     folder, clock = (FOLDER / str(seed)).absolute(), SystemClock()
     release(folder / "disk")
     with writing(folder):
@@ -75,7 +75,7 @@ def staged(ground: Ground, seed: int, lake: str) -> Iterator[Stage]:
 
 
 def _tree(ground: Ground, topic: str, root: str, place: Any) -> dict[str, Any]:
-    """The user's configuration with this round's topic, group and tables put in."""
+    """Put this round's topic, group and tables into the user's configuration."""
     tree = ground.config.model_dump(mode="json", by_alias=True, exclude_none=True)
     pipeline = tree["pipelines"][ground.pipeline]
     own = pipeline["source"] | {"topics": [topic], "group": topic, "start": "earliest"}
@@ -91,7 +91,7 @@ def _tree(ground: Ground, topic: str, root: str, place: Any) -> dict[str, Any]:
 
 
 def _member(ground: Ground) -> dict[str, Any]:
-    """The group's members' own settings; KIP-848 keeps the session on the broker's side."""
+    """Return the settings of the group's members; with KIP-848 the broker sets the session."""
     given = {k: v for k, v in ground.kafka.items() if k != "group.instance.id"}
     if given.get("group.protocol") == "consumer":
         return given
@@ -143,7 +143,7 @@ def _stage(
 
 
 def _progress(config: Config, name: str, clock: Clock) -> Callable[[], Progress]:
-    """What the sinks say of themselves; a quarantine may put off what has no rows."""
+    """Return a function that reads the sinks' progress; a quarantine defers empty commits."""
     process = process_of(config.pipeline(name), keep_values=False)
     sinks = [s for s in sinks_of(config, name, process, clock) if s.name != "quarantine"]
     tables = tables_of(config, name)

@@ -103,7 +103,7 @@ def _loaded(path: Path) -> "Config":
 
 
 def _first(config: "Config") -> str:
-    """The first pipeline that reads Kafka."""
+    """Return the first pipeline that reads Kafka."""
     for name, pipeline in config.pipelines.items():
         if pipeline.source.topics:
             return name
@@ -114,7 +114,7 @@ def _first(config: "Config") -> str:
 def _ground(
     config: "Config", name: str, kafka: Kafka, payloads: Path | None, consumers: int, rate: int
 ) -> "Iterator[Ground]":
-    """What the rounds share, a broker of their own among it unless config.yaml's is wanted."""
+    """Start what the rounds share: a separate broker, unless config.yaml's is wanted."""
     from pinpip.chaos.content import content_of
     from pinpip.chaos.stage import Ground
 
@@ -190,7 +190,7 @@ def _round(ground: "Ground", seed: int, lake: Lake, seconds: float, again: str) 
 
 @contextmanager
 def _watching(title: str, total: int) -> "Iterator[Callable[[Live], None]]":
-    """A bar that fills with the records, and the counts beside it."""
+    """Show a bar that fills with the records, and the counts beside it."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -209,7 +209,7 @@ def _watching(title: str, total: int) -> "Iterator[Callable[[Live], None]]":
 
 
 def _tell(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """A line per round and their sum, then every difference with the way to see it again."""
+    """Print a line per round and their sum, then each difference with the way to reproduce it."""
     if as_json:
         typer.echo(json.dumps(rows))
         return
@@ -241,7 +241,7 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _happened(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What happened in all rounds together, by its name."""
+    """Sum by name what happened in all rounds."""
     counts = sum((Counter(row["counts"]) for row in rows), Counter[str]())
     points = sum((Counter(row["points"]) for row in rows), Counter[str]())
     faults = sum((Counter(row["storage"]) for row in rows), Counter[str]())

@@ -85,7 +85,7 @@ def consume(
 
 
 def said(metrics: "Metrics", name: str) -> str:
-    """What became of the pipeline's records; rare outcomes are named when there are any."""
+    """Count the pipeline's records by outcome; name rare outcomes only when there are any."""
     counts = {o: metrics.total(name, o) for o in ("clean", "quarantined", "filtered", "expired")}
     always = ("clean", "quarantined")
     return ", ".join(f"{n:,} {o}" for o, n in counts.items() if n or o in always)
@@ -147,7 +147,7 @@ def run(
 
 
 def _left(metrics: "Metrics", running: "list[Future[None]]") -> PinpipError:
-    """What is said of a process that did not wait for the last answers."""
+    """Return the error of a process that did not wait for the last responses."""
     errors = [loop.exception() for loop in running if loop.done()]
     for error in errors:
         if isinstance(error, PinpipError):

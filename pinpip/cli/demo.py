@@ -64,7 +64,7 @@ def demo(
 
 
 def _prepare(config: "Config") -> Path:
-    """A configuration of the demo's own: an empty lake, a free port for the gateway."""
+    """Write the demo's configuration: an empty lake, a free port for the gateway."""
     import yaml
 
     from core import aws
@@ -90,7 +90,7 @@ def _prepare(config: "Config") -> Path:
 
 @contextmanager
 def _process(config: Path, *arguments: str) -> "Iterator[subprocess.Popen[bytes]]":
-    """A pinpip of its own, as a user would start it; its output goes to a log beside the config."""
+    """Run pinpip in a process, as a user would; its output goes to a log beside the config."""
     log = config.parent / f"{'-'.join(arguments)}.log"
     command = [sys.executable, "-m", "pinpip", "--config", str(config), *arguments]
     with log.open("wb") as out:
@@ -103,7 +103,7 @@ def _process(config: Path, *arguments: str) -> "Iterator[subprocess.Popen[bytes]
 
 
 def _await_stack(path: Path) -> "Config":
-    """The configuration, once the stack and its gateway answer."""
+    """Return the configuration once the stack and its gateway respond."""
     import requests
 
     from core.errors import ConfigError
@@ -179,7 +179,7 @@ def _stop(consumers: "list[subprocess.Popen[bytes]]") -> None:
 
 
 def _tell(config: "Config", summary: "Summary", took: float) -> bool:
-    """Counts, proof and answers; whether each acknowledged record is there exactly once."""
+    """Print counts, proof and answers; return whether each acknowledged record is stored once."""
     from pinpip.cli.produce import outcome, summary_failed
     from pinpip.cli.report import answers, print_answer
     from pinpip.cli.verdict import exit_code, print_verdict

@@ -31,7 +31,7 @@ def gateway(
 
 
 def _log_lines(level: int) -> None:
-    """Logs as programs read them: JSON, one line each; flushed, for a kill must not take them."""
+    """Write logs for programs: JSON, one line each, flushed so that a kill does not lose them."""
     import structlog
 
     structlog.configure(

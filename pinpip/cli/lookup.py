@@ -47,7 +47,7 @@ def look_up(
 
 
 def where_is(config: Config, name: str, offset: str) -> dict[str, Any]:
-    """The record that `PARTITION:OFFSET` or `SHARD:SEQUENCE[.SUBSEQUENCE]` names."""
+    """Find the record that `PARTITION:OFFSET` or `SHARD:SEQUENCE[.SUBSEQUENCE]` names."""
     tables = pipelines.tables_of(config, name)
     partition, record = _parsed(config, name, offset, tables.coordinates)
     sides = snapshots(tables)
@@ -67,7 +67,7 @@ def where_is(config: Config, name: str, offset: str) -> dict[str, Any]:
 def commits_of(
     config: Config, name: str, since: datetime | None, until: datetime | None
 ) -> list[dict[str, Any]]:
-    """The commits of both tables in [since, until), newest first; the newest without either."""
+    """Return the commits of both tables in [since, until), or the newest; newest first."""
     most = NEWEST if since is None and until is None else None
     return [
         _row(name, side, commit, entry)
@@ -105,7 +105,7 @@ def _range(r: CommitRange) -> dict[str, Any]:
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
-    """The row for a person: short names, whole seconds, ranges in words."""
+    """Format the row for a person: short names, whole seconds, ranges in words."""
     ranges = [f"{r['partition']} {r['start'] or 'start'}-{r['end']}" for r in row["ranges"]]
     return {
         "table": row["table"].rpartition("/")[2],

@@ -159,7 +159,7 @@ def summary_failed(summary: "Summary") -> bool:
 
 
 def _failure(summary: "Summary") -> FatalError:
-    """What went wrong with the records that are not stored for sure."""
+    """Describe what went wrong with the records that are not certainly stored."""
     from producers.delivery import DeliveryStatus
 
     rejected, unknown = (

@@ -84,7 +84,7 @@ def run(config: "Config", name: str, into: str, window: "Window", *, as_json: bo
 
 
 def _label(window: "Window") -> str:
-    """A name for positions: two windows never share a table's."""
+    """Name the positions of a window: two windows never share a table's."""
     if window.is_unbounded:
         return "all"
     bounds = (window.first, window.last, window.since, window.until)
@@ -125,7 +125,7 @@ def _fill(
 
 
 def _tell(written: dict[str, Any], gone: "list[Row]", *, as_json: bool) -> None:
-    """What was written, and what of the asked range the source does not have any more."""
+    """Print what was written, and what of the requested range the source no longer has."""
     row = {**written, "expired": _expired(gone)}
     show("Replayed", [row | {"partitions": gone} if as_json else row], as_json=as_json)
     if gone and not as_json:
@@ -140,7 +140,7 @@ def _expired(gone: "Sequence[Row]") -> int | None:
 
 
 def _said(gone: "Sequence[Row]") -> str:
-    """What is gone, in one line."""
+    """Describe in one line what is gone."""
     expired = _expired(gone)
     if expired is None:
         return "not known: how many records of the range retention has taken"

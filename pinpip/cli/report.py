@@ -34,14 +34,14 @@ def report(
 
 
 def answers(config: "Config", questions: list[int] | None) -> "list[Answer]":
-    """The answers over every clean table there is."""
+    """Answer the questions over every clean table that exists."""
     from reports.run import answers as answered
 
     return answered(_tables(config), questions)
 
 
 def print_answer(answer: "Answer", most: int = 20) -> None:
-    """An answer as a table of its first rows."""
+    """Print the first rows of an answer as a table."""
     left = answer.frame.height - most
     more = f" (first {most} of {answer.frame.height})" if left > 0 else ""
     show(
@@ -54,7 +54,7 @@ def _tree(answer: "Answer") -> dict[str, Any]:
 
 
 def _tables(config: "Config") -> "dict[str, list[pl.LazyFrame]]":
-    """The clean tables by record type; a pipeline's schema says which type it is of."""
+    """Return the clean tables by record type, which the pipeline's schema names."""
     from pinpip.pipelines import tables_of
     from sinks.delta.scan import TableReader
     from sinks.delta.table import find_own

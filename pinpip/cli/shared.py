@@ -41,7 +41,7 @@ class Settings:
     debug: bool
 
     def config(self) -> "Config":
-        """The configuration with the addresses of a running embedded stack filled in."""
+        """Load the configuration, with the addresses of a running embedded stack filled in."""
         from pinpip import configfile
 
         self.quiet_logs()
@@ -60,7 +60,7 @@ class Settings:
 
 
 def settings_of(context: typer.Context) -> Settings:
-    """The settings that the callback left in the context."""
+    """Return the settings that the callback left in the context."""
     settings = context.obj
     if not isinstance(settings, Settings):
         raise TypeError("the command was not called through pinpip")
@@ -68,7 +68,7 @@ def settings_of(context: typer.Context) -> Settings:
 
 
 def utc(time: datetime | None) -> datetime | None:
-    """A moment that was given without a zone is in UTC."""
+    """Read a time without a zone as UTC."""
     if time is None:
         return None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
@@ -165,7 +165,7 @@ def awaited(happens: Callable[[float], bool]) -> None:
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> "Iterator[Progress]":
-    """A progress bar on standard error, gone when it is done."""
+    """Show a progress bar on standard error; remove it when it is done."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 

@@ -21,7 +21,7 @@ def exit_code(trees: Sequence[Tree]) -> int:
 
 
 def print_verdict(trees: Sequence[Tree], *, partitions: bool = False) -> None:
-    """The tables that have rows, and the verdict."""
+    """Print the tables that have rows, and the verdict."""
     show("Verify", [_counts(tree) for tree in trees], as_json=False)
     for title, key in (("Partitions", "by_partition"), ("Archives", "archives")):
         rows = [row for tree in trees for row in tree[key]]
@@ -75,7 +75,7 @@ def _verdict(trees: Sequence[Tree]) -> str:
 
 
 def _beside(trees: Sequence[Tree]) -> Iterator[str]:
-    """What the counts mean, where there are any."""
+    """Explain the counts that are not zero."""
     again = [tree["reread"] for tree in trees if tree["reread"]]
     different = any(tree["findings"] for tree in trees)
     if again and not different:

@@ -19,7 +19,7 @@ _LEDGER = "Look up"
 
 
 def _moment(said: str) -> Any:
-    """The option of a time to look commits up by."""
+    """Make the option of a time to look up commits."""
     return typer.Option(formats=TIMES, metavar="TIME", help=said, rich_help_panel=_LEDGER)
 
 

@@ -12,7 +12,7 @@ def coordinates_of(pipeline: Pipeline) -> Coordinates:
 
 
 def connector_of(config: Config, name: str, clock: Clock | None = None) -> Connector:
-    """The connector of the pipeline `name`; imports the clients of its own system alone.
+    """Return the connector of the pipeline `name`; import only the clients of its system.
 
     `clock`: the system's by default.
     """

@@ -55,7 +55,7 @@ class KafkaConnector:
         return f"Kafka {topics} at {brokers}{tombstones}"
 
     def live(self, outage: Outage, accepted: Mapping[Partition, int] | None) -> "KafkaSource":
-        """A member of the pipeline's group."""
+        """Make a member of the pipeline's group."""
         from consumers.kafka.source import KafkaSource
 
         topics = KafkaSource(
@@ -76,7 +76,7 @@ class KafkaConnector:
         return self._bounded(Window(), want_headers=keeps_raw)
 
     def replay(self, window: Window, held: Callable[[Collection[Partition]], Positions]) -> Replay:
-        """The offsets or timestamps of the window; see `refuse_expired`."""
+        """Open the offsets or timestamps of the window; see `refuse_expired`."""
         marks = self.marks()
         lows = {p: low.number for p, (low, _) in marks.items()}
         at = {} if window.is_unbounded else held(lows)
@@ -86,11 +86,11 @@ class KafkaConnector:
         return Replay(source, total, lambda: lacking(window, lows, source.begun, at))
 
     def marks(self) -> Marks:
-        """The first offsets and the last stable offsets, with the topics' epochs."""
+        """Return the first offsets and the last stable offsets, with the topics' epochs."""
         return end_positions(self._properties, self.source.topics)
 
     def marked(self, *, must: bool) -> Marked:
-        """The marks, what open transactions hold back, and the topics that do not exist."""
+        """Return the marks, what open transactions hold back, and the topics that do not exist."""
         try:
             # First the high watermarks: what arrives between the two calls is not held back.
             highs = high_watermarks(self._properties, self.source.topics)
@@ -104,15 +104,15 @@ class KafkaConnector:
         return Marked(marks, {p: n for p, n in held.items() if n > 0}, absent)
 
     def first_offsets(self) -> dict[Partition, int]:
-        """The first offset of each partition."""
+        """Return the first offset of each partition."""
         return {partition: low.number for partition, (low, _) in self.marks().items()}
 
     def ends(self) -> dict[Partition, Position | None]:
-        """The last stable offsets."""
+        """Return the last stable offsets."""
         return {partition: high for partition, (_, high) in self.marks().items()}
 
     def epochs(self, ends: Positions) -> dict[str, int | None]:
-        """The topics' ids, as the ends carry them."""
+        """Return the topics' ids, as the ends carry them."""
         return {p.source: None if end is None else end.epoch for p, end in ends.items()}
 
     def unread(self, positions: Positions, older_than: datetime) -> dict[Partition, int]:
@@ -124,7 +124,7 @@ class KafkaConnector:
         return unread_since(self._properties, topics, self._group, positions, older_than)
 
     def beyond(self, positions: Positions, marks: Marks, grace: float, table: "Snapshot") -> Beyond:
-        """The offsets beyond the positions, and positions that the topics cannot have."""
+        """Return the offsets beyond the positions, and positions that the topics cannot have."""
         try:
             return self._beyond(positions, marks, grace)
         except (SourceError, TransientError) as error:
@@ -146,7 +146,7 @@ class KafkaConnector:
         return starts, skips
 
     def forgetful(self) -> set[str]:
-        """The compacted topics."""
+        """Return the compacted topics."""
         return forgetful_topics(self._properties, self.source.topics)
 
     @property
@@ -189,7 +189,7 @@ class KafkaConnector:
 
 
 def group_of(config: Config, name: str, source: settings.KafkaSource) -> str:
-    """The consumer group of the Kafka pipeline `name`."""
+    """Return the consumer group of the Kafka pipeline `name`."""
     return source.group or f"pinpip-{config.id}-{name}"
 
 
@@ -220,7 +220,7 @@ def lacking(
     begun: Mapping[Partition, int],
     held: Positions,
 ) -> list[Row]:
-    """The partitions that lack asked offsets: partition, first_offset there is, expired.
+    """List the partitions that lack requested offsets: partition, its first offset, expired.
 
     `expired` is None where it is not known: offsets do not say what their timestamps were, nor what
     an earlier run of the replay read, which was at `held`. `begun`: where reading began, by offset
@@ -268,6 +268,6 @@ def _total(window: Window, marks: Marks) -> int:
 
 
 def _absent(topics: Sequence[str], marks: Marks) -> list[str]:
-    """The names and patterns of which the cluster has no topic."""
+    """Return the names and patterns that match no topic of the cluster."""
     there = {partition.source for partition in marks}
     return [name for name in topics if not any(matches(name, topic) for topic in there)]

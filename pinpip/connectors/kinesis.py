@@ -67,11 +67,11 @@ class KinesisConnector:
         )
 
     def bounded(self) -> KinesisSource:
-        """What has arrived by now."""
+        """Read what has arrived by now."""
         return self._bounded(Window())
 
     def replay(self, window: Window, held: Callable[[Collection[Partition]], Positions]) -> Replay:
-        """The records that arrived in the range of time; ConfigError for a range of offsets."""
+        """Open the records of the range of time; raise ConfigError for a range of offsets."""
         if window.first is not None or window.last is not None:
             raise ConfigError("Kinesis has no offsets", "use --from-time and --until-time")
         source = self._bounded(window)
@@ -91,7 +91,7 @@ class KinesisConnector:
         return {}
 
     def ends(self) -> dict[Partition, Position | None]:
-        """The shards; SourceError when they cannot be listed."""
+        """Return the shards; raise SourceError when they cannot be listed."""
         stream = self.source.stream
         try:
             shards = list_shards(_client(self.config), stream)
@@ -107,7 +107,7 @@ class KinesisConnector:
             return {self.source.stream: None}
 
     def beyond(self, positions: Positions, marks: Marks, grace: float, table: "Snapshot") -> Beyond:
-        """What the shards hold beyond their positions, and the stream's identity."""
+        """Return what the shards have beyond their positions, and the stream's identity."""
         client, stream = _client(self.config), self.source.stream
         since = self.clock.now() - timedelta(seconds=grace)
         latest = self.source.start == "latest"
@@ -148,7 +148,7 @@ class KinesisConnector:
 
 
 def lacking(config: Config, stream: str, window: Window, now: datetime) -> list[Row]:
-    """The stream, if the range begins before the oldest record that it can have: nobody knows."""
+    """Return the stream if the range begins before the oldest record that it can have."""
     if window.is_unbounded:
         return []
     unknown: list[Row] = [{"partition": stream, "first_offset": None, "expired": None}]

@@ -82,7 +82,7 @@ class Connector(Protocol):
         ...
 
     def live(self, outage: Outage, accepted: Mapping[Partition, int] | None) -> Source:
-        """The source that the pipeline consumes; `outage` hears of its faults.
+        """Make the source that the pipeline consumes; `outage` is told of its faults.
 
         `accepted`: the first offsets before which the operator accepts that records expired; None:
         nothing is accepted. A stream has no offsets: there only None matters.
@@ -94,7 +94,7 @@ class Connector(Protocol):
         ...
 
     def replay(self, window: Window, held: Callable[[Collection[Partition]], Positions]) -> Replay:
-        """The records of `window`; `held`: where an earlier run of the same replay was.
+        """Open the records of `window`; `held`: where an earlier run of the same replay was.
 
         Raises RecordsExpired when the first offset that is still wanted is gone, ConfigError for a
         bound that the system does not have.
@@ -102,21 +102,21 @@ class Connector(Protocol):
         ...
 
     def marks(self) -> Marks:
-        """The first offset and the end of each partition; empty: the system has no offsets.
+        """Return the first offset and the end of each partition; empty: no offsets in this system.
 
         The end is the last stable offset: transactions that are still open lie beyond it.
         """
         ...
 
     def marked(self, *, must: bool) -> Marked:
-        """The marks, and the offsets that open transactions hold back.
+        """Return the marks, and the offsets that open transactions hold back.
 
         A source that does not respond is an unknown, or with `must` its error.
         """
         ...
 
     def first_offsets(self) -> dict[Partition, int]:
-        """The first offset that each partition has now; empty: the system has no offsets."""
+        """Return each partition's first offset now; empty: no offsets in this system."""
         ...
 
     def ends(self) -> dict[Partition, Position | None]:
@@ -124,11 +124,11 @@ class Connector(Protocol):
         ...
 
     def epochs(self, ends: Positions) -> dict[str, int | None]:
-        """The epoch of each topic or stream now; None: it is not told. `ends` as of `ends()`."""
+        """Return each topic's or stream's epoch now; None: not told. `ends` as of `ends()`."""
         ...
 
     def beyond(self, positions: Positions, marks: Marks, grace: float, table: "Snapshot") -> Beyond:
-        """What lies beyond the `positions` of `table`; older than `grace` seconds is a finding.
+        """Find what is beyond the `positions` of `table`; older than `grace` seconds: a finding.
 
         `marks` as of `marks()`. A source that does not respond is an unknown.
         """
@@ -144,7 +144,7 @@ class Connector(Protocol):
         ...
 
     def forgetful(self) -> set[str]:
-        """The topics or streams whose records may vanish one by one (compacted topics)."""
+        """Return the topics or streams that may lose single records (compacted topics)."""
         ...
 
 
@@ -154,5 +154,5 @@ def lag(position: Position | None, low: Position, high: Position) -> int:
 
 
 def late(records: str, grace: float) -> str:
-    """What is wrong with records that nobody has read in time."""
+    """Describe records that were not read in time."""
     return f"{records} records older than {grace:g} s are not in the table: is its consumer up?"

@@ -18,7 +18,7 @@ PARTITIONS = 4
 
 @contextmanager
 def embedded_kafka() -> Iterator[str]:
-    """A mock cluster as long as the block runs; its bootstrap servers."""
+    """Start a mock cluster while the block runs; yield its bootstrap servers."""
     settings: dict[str, str | int | float | bool] = {
         "test.mock.num.brokers": 1,
         "bootstrap.servers": "mock:9092",

@@ -205,12 +205,12 @@ def real_kafka(
 
 
 def version() -> str:
-    """The version of Apache Kafka: $PINPIP_KAFKA_VERSION, or the one that pinpip is tested with."""
+    """Return the version of Apache Kafka: $PINPIP_KAFKA_VERSION, or the one tested with pinpip."""
     return os.environ.get("PINPIP_KAFKA_VERSION") or VERSION
 
 
 def jars() -> Path:
-    """The folder of Kafka's jars, fetched by Maven on first use ($PINPIP_KAFKA_HOME moves it)."""
+    """Return the folder of Kafka's jars ($PINPIP_KAFKA_HOME); Maven fetches them on first use."""
     default = Path.home() / ".cache" / "pinpip" / f"kafka-{version()}"
     home = Path(os.environ.get("PINPIP_KAFKA_HOME") or default)
     libs = home / "libs"
@@ -256,7 +256,7 @@ def _run(command: list[str], complaint: str) -> None:
 
 
 def _last_lines(text: str) -> str:
-    """What a Java program said last, without the stack below it."""
+    """Return the last output of a Java program, without the stack trace."""
     said = [line for line in text.splitlines() if line.strip() and not line.startswith("\tat ")]
     return " | ".join(said[-5:]) or "it said nothing"
 
@@ -269,7 +269,7 @@ def _answers(admin: AdminClient) -> bool:
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on."""
+    """Return a TCP port of loopback that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

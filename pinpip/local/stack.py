@@ -74,7 +74,7 @@ def _refuse_second(state: Path) -> None:
 
 @contextmanager
 def _announced(stack: Stack, state: Path) -> Iterator[None]:
-    """The state file, written whole or not at all, and removed at the end."""
+    """Write the state file, whole or not at all, and remove it at the end."""
     tree = {"kafka": stack.kafka, "aws": stack.aws, "pid": os.getpid()}
     draft = state.with_suffix(f".{os.getpid()}")
     with writing(state.parent):

@@ -84,7 +84,7 @@ def _verdict(
 
 
 def _differences(report: "Report", again: "Reread | None") -> list[dict[str, str]]:
-    """What is wrong with the data; reading everything again tells what an expired ledger cannot."""
+    """List what is wrong with the data; a full reread shows what an expired ledger cannot."""
     settled = again.settled if again else ()
     found = [f for f in report.findings if not (f.kind == "gap" and f.partition in settled)]
     found += _sure(report, again.findings) if again else ()
@@ -97,7 +97,7 @@ def _sure(report: "Report", found: "tuple[Finding, ...]") -> "list[Finding]":
 
 
 def _unproven(report: "Report", again: "Reread | None") -> "list[Unknown]":
-    """What the data cannot prove, and the source read again from its first record did not."""
+    """List what neither the data nor a reread from the first record proves."""
     whole = again.whole - set(report.unsure) if again else ()
     return [u for u in report.unknown if u.partition not in whole]
 
@@ -162,7 +162,7 @@ def _chain(chain: "Chain") -> dict[str, Any]:
 
 
 def _number(position: "Position | None") -> int | str | None:
-    """An offset; a sequence number as text: programs read large numbers as floats."""
+    """Return an offset, or a sequence number as text: programs read large numbers as floats."""
     if position is None:
         return None
     return position.number if position.number < 2**53 else f"{position.number}.{position.sub}"
@@ -180,7 +180,7 @@ def _again(again: "Reread", plan: "Plan", report: "Report") -> dict[str, Any]:
 
 
 def _watch(bar: "Progress | None", name: str) -> "Watch":
-    """What moves the bar by one task of its own."""
+    """Return what moves the bar, with a separate task."""
     if bar is None:
         return lambda _what, _done, _total: None
     task = bar.add_task(name, total=None)

@@ -138,7 +138,7 @@ def _ends(held: Held) -> dict[Partition, Position]:
 
 
 def _rounds(within: Sequence[tuple[Partition, Position]]) -> Iterator[Starts]:
-    """The stretches in turns, none with two of one partition."""
+    """Order the ranges in turns, none with two of one partition."""
     left = list(within)
     while left:
         turn: Starts = dict(reversed(left))

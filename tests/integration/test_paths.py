@@ -60,7 +60,7 @@ class Watcher:
 
 @pytest.fixture
 def home(broker: Broker, tmp_path: Path) -> Home:
-    """A pipeline whose topic holds five records."""
+    """Configure a pipeline whose topic has five records."""
     topic = broker.create_topic()
     broker.produce(topic, payloads(5))
     return kafka_home(tmp_path, broker, topic)
