@@ -1,1 +1,1 @@
-"""Faults on purpose: seeded, counted, and never needed to run the product."""
+"""Chaos testing: seeded faults, failpoints, the S3 fault proxy. The product runs without it."""

@@ -1,4 +1,4 @@
-"""What the producer sends: record `n` is known from its number, and its key is that number."""
+"""The payloads of the producers: a function of the record's number, which is also its key."""
 
 import json
 from collections.abc import Iterable
@@ -10,9 +10,9 @@ Template = bytes | tuple[bytes, bytes] | None
 
 @dataclass(frozen=True)
 class Content:
-    """Templates to go round in.
+    """Templates, used in turn.
 
-    A template is a payload as it is, a tombstone (None), or two parts around the record's number.
+    A template is a fixed payload, a tombstone (None), or two parts around the record's number.
     `dropped`: indexes of the templates that the pipeline's transform filters out.
     """
 
@@ -27,12 +27,12 @@ class Content:
         return template
 
     def arrives(self, number: int) -> bool:
-        """Whether a table or its quarantine is to hold the record."""
+        """Return whether the record must reach the table or its quarantine."""
         return number % len(self.templates) not in self.dropped
 
 
 def template(payload: bytes | None, key: str | None) -> Template:
-    """Take the number, the integer field `key`, out of the payload, if it has one."""
+    """Split the payload around its integer field `key`; return it unchanged without that field."""
     row = _object(payload)
     if payload is None or row is None or key is None or type(row.get(key)) is not int:
         return payload
@@ -42,12 +42,12 @@ def template(payload: bytes | None, key: str | None) -> Template:
 
 
 def templates(payloads: Iterable[bytes | None], key: str | None) -> tuple[Template, ...]:
-    """Make a template for each payload."""
+    """Return a template for each payload."""
     return tuple(template(payload, key) for payload in payloads)
 
 
 def _object(payload: bytes | None) -> dict[str, Any] | None:
-    """Parse a payload that is a JSON object and can be written again without loss."""
+    """Return the payload as a JSON object, None if it is not one."""
     try:
         row = json.loads(payload or b"")
     except ValueError:

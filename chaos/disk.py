@@ -1,4 +1,4 @@
-"""A small filesystem that can be full; mounting one needs the rights of root."""
+"""A small tmpfs that can be filled; mounting it needs root."""
 
 import os
 import shutil
@@ -8,27 +8,27 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-SIZE = "1g"  # of memory, and only as much as is used
+SIZE = "1g"  # an upper bound: tmpfs takes only the memory in use
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class SmallDisk:
-    """A filesystem over `folder`."""
+class TmpfsDisk:
+    """A filesystem mounted at `folder`."""
 
     folder: Path
 
     def fill(self) -> None:
-        """Leave no byte."""
+        """Use up all free space."""
         with self._ballast.open("wb", buffering=0) as ballast, suppress(OSError):
-            room = os.statvfs(self.folder)
-            os.posix_fallocate(ballast.fileno(), 0, room.f_bavail * room.f_frsize)
+            space = os.statvfs(self.folder)
+            os.posix_fallocate(ballast.fileno(), 0, space.f_bavail * space.f_frsize)
             ballast.seek(0, os.SEEK_END)
             while True:
                 ballast.write(bytes(_CHUNK))
 
     def free(self) -> None:
-        """Give the room back."""
+        """Free the space again."""
         self._ballast.unlink(missing_ok=True)
 
     @property
@@ -37,25 +37,25 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[SmallDisk | None]:
-    """Mount a small filesystem at `folder` while the block runs; None where that is impossible."""
+def tmpfs_disk(folder: Path) -> Iterator[TmpfsDisk | None]:
+    """Mount a filesystem at `folder` while the block runs; yields None without the right to."""
     folder.mkdir(parents=True, exist_ok=True)
-    if not _done("mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)):
+    if not _succeeds("mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)):
         yield None
         return
     try:
-        yield SmallDisk(folder)
+        yield TmpfsDisk(folder)
     finally:
         release(folder)
 
 
 def release(folder: Path) -> None:
-    """Unmount what a harness that was killed left behind."""
+    """Unmount the filesystem that a killed run left behind."""
     if folder.is_mount():
-        _done("umount", "--lazy", str(folder))
+        _succeeds("umount", "--lazy", str(folder))
 
 
-def _done(program: str, *arguments: str) -> bool:
+def _succeeds(program: str, *arguments: str) -> bool:
     path = shutil.which(program)
     if path is None:
         return False

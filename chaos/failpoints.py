@@ -1,7 +1,7 @@
-"""Crash points inside a consumer, at the borders between its parts; the parts know nothing of it.
+"""Failpoints around the parts of a consumer: source, listener, sinks and stores.
 
-A plan names a point and how often it may be passed; then the process signals itself. Without a
-plan nothing is wrapped.
+A plan names a failpoint and a number of passages; at that passage the process signals itself.
+Without a plan no part is wrapped.
 """
 
 import json
@@ -29,8 +29,8 @@ _log = structlog.get_logger()
 T = TypeVar("T")
 
 
-class Point(StrEnum):
-    """Where a consumer may be interrupted."""
+class Failpoint(StrEnum):
+    """Where a consumer can be interrupted."""
 
     ASSIGNED = "assigned"
     REVOKED = "revoked"
@@ -45,8 +45,8 @@ class Point(StrEnum):
     AFTER_ACKNOWLEDGE = "after acknowledge"
 
 
-class Leap(BaseModel):
-    """After `after` seconds the wall clock is off by `wall` more, the monotonic one ahead."""
+class ClockJump(BaseModel):
+    """After `after` seconds both clocks jump, by `wall` and by `monotonic` seconds."""
 
     model_config = ConfigDict(frozen=True)
     after: float
@@ -57,107 +57,107 @@ class Leap(BaseModel):
 class FailpointPlan(BaseModel):
     """What one consumer process does to itself.
 
-    At passage number `passages` of `point` it sends itself `signal`, unless the file `calm` exists
-    by then. The first passage of each point is noted in `journal`.
+    At passage number `passages` of `point` it sends itself `signal`, unless the file `disarmed`
+    exists. The first passage of each failpoint is written to `journal`.
     """
 
     model_config = ConfigDict(frozen=True)
     journal: Path
-    calm: Path
-    point: Point | None = None
+    disarmed: Path
+    point: Failpoint | None = None
     passages: int = 1
     signal: Literal["KILL", "STOP", "TERM"] = "KILL"
-    leaps: tuple[Leap, ...] = ()
+    jumps: tuple[ClockJump, ...] = ()
 
 
-Sides = tuple[Point | None, Point | None]
-_LISTENER: Mapping[str, Sides] = {
-    "assigned": (None, Point.ASSIGNED),
-    "revoked": (None, Point.REVOKED),
+BeforeAfter = tuple[Failpoint | None, Failpoint | None]
+_LISTENER: Mapping[str, BeforeAfter] = {
+    "assigned": (None, Failpoint.ASSIGNED),
+    "revoked": (None, Failpoint.REVOKED),
 }
-_SOURCE: Mapping[str, Sides] = {
-    "acknowledge": (Point.BEFORE_ACKNOWLEDGE, Point.AFTER_ACKNOWLEDGE),
+_SOURCE: Mapping[str, BeforeAfter] = {
+    "acknowledge": (Failpoint.BEFORE_ACKNOWLEDGE, Failpoint.AFTER_ACKNOWLEDGE),
 }
-_WRITES: Mapping[str, Sides] = {
-    "clean": (Point.BEFORE_WRITE, Point.AFTER_CLEAN),
-    "quarantine": (None, Point.AFTER_QUARANTINE),
-    "archive": (None, Point.AFTER_ARCHIVE),
+_WRITES: Mapping[str, BeforeAfter] = {
+    "clean": (Failpoint.BEFORE_WRITE, Failpoint.AFTER_CLEAN),
+    "quarantine": (None, Failpoint.AFTER_QUARANTINE),
+    "archive": (None, Failpoint.AFTER_ARCHIVE),
 }
-_PUTS: Mapping[str, Point] = {
-    "clean": Point.CLEAN_FILE,
-    "quarantine": Point.QUARANTINE_FILE,
-    "archive": Point.ARCHIVE_OBJECT,
+_PUTS: Mapping[str, Failpoint] = {
+    "clean": Failpoint.CLEAN_FILE,
+    "quarantine": Failpoint.QUARANTINE_FILE,
+    "archive": Failpoint.ARCHIVE_OBJECT,
 }
 
 
 class Failpoints:
-    """Puts one process's plan between its parts."""
+    """A core.protocols.FaultInjector that wraps the parts of one process by its plan."""
 
     def __init__(self, plan: FailpointPlan) -> None:
         self._plan = plan
-        self._trip = _Trip(plan, SystemClock())
-        armed = f"{plan.signal} at {plan.point}" if plan.point else "no crash point"
+        self._counter = _PassageCounter(plan, SystemClock())
+        armed = f"{plan.signal} at {plan.point}" if plan.point else "no failpoint"
         _log.warning("chaos", pid=os.getpid(), armed=armed, passages=plan.passages)
 
     def clock(self, clock: Clock) -> Clock:
-        """Add the plan's leaps to the clock."""
-        return LeapingClock(clock, self._plan.leaps) if self._plan.leaps else clock
+        """Return the clock with the plan's jumps."""
+        return JumpingClock(clock, self._plan.jumps) if self._plan.jumps else clock
 
     def source(self, source: Source) -> Source:
-        """Wrap the source, and with it its listener."""
-        return cast(Source, _WatchedSource(source, _SOURCE, self._trip.passed))
+        """Wrap the source, and the listener that it is opened with."""
+        return cast(Source, _WrappedSource(source, _SOURCE, self._counter.passed))
 
     def sink(self, sink: Sink) -> Sink:
         """Wrap the sink `clean`, `quarantine` or `archive …`."""
-        sides = _WRITES[sink.name.split()[0]]
-        return cast(Sink, _Watched(sink, {"write": sides}, self._trip.passed))
+        points = _WRITES[sink.name.split()[0]]
+        return cast(Sink, _Wrapped(sink, {"write": points}, self._counter.passed))
 
     def store(self, name: str, store: T) -> T:
-        """Wrap the store behind the sink `name`."""
+        """Wrap the store of the sink `name`."""
         point = _PUTS[name.split(maxsplit=1)[0]]
-        return cast(T, _Watched(store, {"put_new": (None, point)}, self._trip.passed))
+        return cast(T, _Wrapped(store, {"put_new": (None, point)}, self._counter.passed))
 
 
-class LeapingClock:
-    """A clock that is set wrong, and that finds time gone as after a suspended night."""
+class JumpingClock:
+    """A clock with the wrong time, and with time missing as after a suspended machine."""
 
-    def __init__(self, clock: Clock, leaps: tuple[Leap, ...]) -> None:
+    def __init__(self, clock: Clock, jumps: tuple[ClockJump, ...]) -> None:
         self._clock = clock
-        self._leaps = leaps
+        self._jumps = jumps
         self._began = clock.monotonic()
 
     def monotonic(self) -> float:
-        """Monotonic seconds: they leap forward only."""
-        return self._clock.monotonic() + sum(leap.monotonic for leap in self._due())
+        """Return monotonic seconds: they jump forward only."""
+        return self._clock.monotonic() + sum(jump.monotonic for jump in self._due())
 
     def now(self) -> datetime:
-        """Return the wall clock's time, hours early or late."""
-        return self._clock.now() + timedelta(seconds=sum(leap.wall for leap in self._due()))
+        """Return the wall clock, hours early or late."""
+        return self._clock.now() + timedelta(seconds=sum(jump.wall for jump in self._due()))
 
     def sleep(self, seconds: float) -> None:
-        """Wait for as long as it really takes."""
+        """Wait `seconds` of real time."""
         self._clock.sleep(seconds)
 
-    def _due(self) -> list[Leap]:
+    def _due(self) -> list[ClockJump]:
         age = self._clock.monotonic() - self._began
-        return [leap for leap in self._leaps if age >= leap.after]
+        return [jump for jump in self._jumps if age >= jump.after]
 
 
-class _Trip:
-    """Counts passages, from any thread, and interrupts the process at the planned one."""
+class _PassageCounter:
+    """Counts passages on any thread, and signals the process at the planned one."""
 
     def __init__(self, plan: FailpointPlan, clock: Clock) -> None:
         self._plan = plan
         self._clock = clock
-        self._count: Counter[Point] = Counter()
+        self._count: Counter[Failpoint] = Counter()
         self._lock = threading.Lock()
         self._noted: set[str] = set()
 
-    def passed(self, point: Point) -> None:
+    def passed(self, point: Failpoint) -> None:
         with self._lock:
             self._count[point] += 1
             self._note(point)
-            if point is Point.AFTER_CLEAN and self._count[Point.CLEAN_FILE]:
+            if point is Failpoint.AFTER_CLEAN and self._count[Failpoint.CLEAN_FILE]:
                 self._note(COMMITTED)
             due = self._is_due(point)
             if due:
@@ -165,10 +165,10 @@ class _Trip:
         if due:
             os.kill(os.getpid(), signal.Signals[f"SIG{self._plan.signal}"])
 
-    def _is_due(self, point: Point) -> bool:
+    def _is_due(self, point: Failpoint) -> bool:
         plan = self._plan
         reached = point is plan.point and self._count[point] == plan.passages
-        return reached and not plan.calm.exists()
+        return reached and not plan.disarmed.exists()
 
     def _note(self, what: str) -> None:
         if what in self._noted:
@@ -179,38 +179,38 @@ class _Trip:
             journal.write(line + "\n")
 
 
-class _Watched:
-    """A part of which some methods pass a point before or after they did their work."""
+class _Wrapped:
+    """A part; some of its methods pass a failpoint before or after their call."""
 
     def __init__(
-        self, part: object, sides: Mapping[str, Sides], passed: Callable[[Point], None]
+        self, part: object, points: Mapping[str, BeforeAfter], passed: Callable[[Failpoint], None]
     ) -> None:
         self._part = part
-        self._sides = sides
+        self._points = points
         self._passed = passed
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._part, name)
-        return self._between(found, *self._sides[name]) if name in self._sides else found
+        return self._wrap(found, *self._points[name]) if name in self._points else found
 
-    def _between(
-        self, call: Callable[..., Any], before: Point | None, after: Point | None
+    def _wrap(
+        self, call: Callable[..., Any], before: Failpoint | None, after: Failpoint | None
     ) -> Callable[..., Any]:
         @wraps(call)
         def passing(*arguments: Any, **named: Any) -> Any:
             if before is not None:
                 self._passed(before)
-            answer = call(*arguments, **named)
+            returned = call(*arguments, **named)
             if after is not None:
                 self._passed(after)
-            return answer
+            return returned
 
         return passing
 
 
-class _WatchedSource(_Watched):
-    """A source whose listener is watched as well."""
+class _WrappedSource(_Wrapped):
+    """A source that wraps its listener too."""
 
     def open(self, listener: Listener) -> None:
-        watched = cast(Listener, _Watched(listener, _LISTENER, self._passed))
-        self._part.open(watched)  # type: ignore[attr-defined]
+        wrapped = cast(Listener, _Wrapped(listener, _LISTENER, self._passed))
+        self._part.open(wrapped)  # type: ignore[attr-defined]

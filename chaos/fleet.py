@@ -1,7 +1,7 @@
-"""The consumer processes of a round: started, killed, frozen, woken, and started again.
+"""Start, kill, freeze, wake and restart the consumer processes of a round.
 
-Each death is counted by its cause. A process that ends with an error of its own is excused only
-while a fault of the schedule explains it; otherwise the round has failed.
+Each end is counted by its cause. A process may end with an error only while a fault of the
+schedule explains it; otherwise the round fails.
 """
 
 import os
@@ -14,61 +14,68 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.failpoints import FailpointPlan
-from chaos.schedule import Arm, Schedule
+from chaos.schedule import ArmedFailpoint, Schedule
 from core.clock import Clock
 from core.errors import FatalError
 
-CONSUMER = "pinpip.cli.chaos_consumer"  # its entry point
-STOPS_WITHIN = 30.0
-_TAIL = 15
-_FENCED = "Static consumer fenced"  # as the broker says it
+CONSUMER_MODULE = "pinpip.cli.chaos_consumer"
+STOP_TIMEOUT_S = 30.0
+_LOG_TAIL_LINES = 15
+_FENCED = "Static consumer fenced"  # the broker's message
 
 
 @dataclass(frozen=True)
 class FleetSetup:
-    """Where the processes run: configuration, pipeline, a folder for logs, and the environment.
+    """How the processes are started: configuration, pipeline, log folder, environment variables.
 
-    `own`: what the consumers have in theirs besides.
+    `consumer_environment`: further variables that only the consumers get.
     """
 
     folder: Path
     config: Path
     pipeline: str
     environment: Mapping[str, str]
-    own: Mapping[str, str]
+    consumer_environment: Mapping[str, str]
 
 
 @dataclass
 class ConsumerProcess:
-    """One consumer process. `own`: signals it was sent. `wakes`: when a frozen one goes on."""
+    """One consumer process.
+
+    `signals`: the signals sent to it. `wakes_at`: when a frozen process is continued. `restarts`:
+    whether a successor replaces it when it ends.
+    """
 
     name: str
     static: bool
     process: "subprocess.Popen[bytes]"
-    arm: Arm
-    born: float
+    armed: ArmedFailpoint
+    started_at: float
     journal: Path
     log: Path
     after_kill: bool = False
-    own: set[signal.Signals] = field(default_factory=set)
-    wakes: float | None = None
+    signals: set[signal.Signals] = field(default_factory=set)
+    wakes_at: float | None = None
     frozen: bool = False
     fenced: bool = False
-    stays: bool = True
+    restarts: bool = True
     ended: bool = False
 
     def tail(self) -> str:
         """Return the last lines of its log."""
         lines = self.log.read_text("utf-8", "replace").splitlines()
-        return "\n".join(lines[-_TAIL:])
+        return "\n".join(lines[-_LOG_TAIL_LINES:])
 
 
 class Fleet:
-    """`excused(a, b)`: whether a fault explains an end with an error somewhen between the two."""
+    """The processes of one consumer group.
+
+    `excused(a, b)`: whether a fault explains an error between the times `a` and `b`.
+    """
 
     def __init__(
         self,
-        home: FleetSetup,
+        launch: FleetSetup,
         schedule: Schedule,
         clock: Clock,
         excused: Callable[[float, float], bool],
@@ -76,96 +83,98 @@ class Fleet:
         self.counts: Counter[str] = Counter()
         self.gave_up: list[str] = []
         self.all: list[ConsumerProcess] = []
-        self._calm = home.folder / "calm"
-        self._home = home
+        self._disarmed = launch.folder / "disarmed"
+        self._launch = launch
         self._schedule = schedule
         self._clock = clock
         self._excused = excused
-        self._seen = clock.monotonic()
+        self._last_tick = clock.monotonic()
 
     @property
     def members(self) -> list[ConsumerProcess]:
-        """Those that run or are frozen."""
+        """The processes that run or are frozen."""
         return [member for member in self.all if not member.ended]
 
     @property
     def ready(self) -> list[ConsumerProcess]:
-        """Those that have been given partitions."""
+        """The processes that have been assigned partitions."""
         return [member for member in self.members if member.journal.exists()]
 
-    def calm(self) -> None:
-        """From now on no consumer does anything to itself."""
-        self._calm.touch()
+    def disarm(self) -> None:
+        """Disarm the failpoints of every consumer."""
+        self._disarmed.touch()
 
     def start(self, name: str, *, static: bool, after_kill: bool = False) -> ConsumerProcess:
-        """Start a consumer process of that name; a static one gives its name to the group."""
+        """Start a consumer process; the name of a static one is its group.instance.id."""
         number = len(self.all)
-        arm = self._schedule.arm(number)
-        stem = self._home.folder / f"{number:03d}-{name}"
+        armed = self._schedule.armed(number)
+        stem = self._launch.folder / f"{number:03d}-{name}"
         plan = FailpointPlan(
             journal=stem.with_suffix(".journal"),
-            calm=self._calm,
-            point=arm.point,
-            passages=arm.passages,
-            signal=arm.signal,
-            leaps=arm.leaps,
+            disarmed=self._disarmed,
+            point=armed.point,
+            passages=armed.passages,
+            signal=armed.signal,
+            jumps=armed.jumps,
         )
-        log, born = stem.with_suffix(".log"), self._clock.monotonic()
+        log, started_at = stem.with_suffix(".log"), self._clock.monotonic()
         process = self._spawn(plan, log, name if static else None)
-        member = ConsumerProcess(name, static, process, arm, born, plan.journal, log, after_kill)
+        member = ConsumerProcess(
+            name, static, process, armed, started_at, plan.journal, log, after_kill
+        )
         self.all.append(member)
         return member
 
     def kill(self, member: ConsumerProcess) -> None:
-        """As a power cut would."""
+        """Send SIGKILL."""
         self._send(member, signal.SIGKILL)
 
-    def term(self, member: ConsumerProcess, *, stays: bool = True) -> None:
-        """As an operator would; one that does not stay is not started again."""
-        member.stays = stays
+    def term(self, member: ConsumerProcess, *, restarts: bool = True) -> None:
+        """Send SIGTERM; `restarts`: whether a successor replaces the process."""
+        member.restarts = restarts
         self._send(member, signal.SIGTERM)
 
     def freeze(self, member: ConsumerProcess, seconds: float) -> None:
-        """Stop it dead, to wake up `seconds` later."""
+        """Send SIGSTOP, and SIGCONT `seconds` later."""
         self._send(member, signal.SIGSTOP)
         self._frozen(member, seconds)
 
     def replace(self, member: ConsumerProcess, seconds: float) -> None:
-        """Freeze it and give its name to another: it must find out when it wakes up."""
+        """Freeze a process and start another of its name: when woken it must find itself fenced."""
         self.freeze(member, seconds)
-        member.stays, member.fenced = False, member.static
+        member.restarts, member.fenced = False, member.static
         self.start(member.name, static=member.static)
 
     def tick(self) -> None:
-        """See who died, who froze itself and who is to wake up.
+        """Notice processes that ended or stopped themselves, and wake those that are due.
 
-        Raises FatalError when a process ended as no fault explains.
+        Raises FatalError when a process ended and no fault explains it.
         """
-        since, now = self._seen, self._clock.monotonic()
-        self._seen = now
+        since, now = self._last_tick, self._clock.monotonic()
+        self._last_tick = now
         for member in self.members:
             if member.process.poll() is not None:
-                self._bury(member, since, now)
+                self._record_end(member, since, now)
             elif not member.frozen and _is_stopped(member.process.pid):
-                self._frozen(member, member.arm.seconds)
-            elif member.wakes is not None and now >= member.wakes:
+                self._frozen(member, member.armed.seconds)
+            elif member.wakes_at is not None and now >= member.wakes_at:
                 self._wake(member)
 
     def stop(self) -> None:
-        """Stop every consumer as an operator would; raises FatalError unless each says 0."""
+        """Stop every consumer with SIGTERM; raises FatalError unless each exits with code 0."""
         for member in self.members:
-            self.term(member, stays=False)
-        deadline = self._clock.monotonic() + STOPS_WITHIN
+            self.term(member, restarts=False)
+        deadline = self._clock.monotonic() + STOP_TIMEOUT_S
         while self.members and self._clock.monotonic() < deadline:
             self.tick()
             self._clock.sleep(0.05)
         for member in self.members:
-            member.process.send_signal(signal.SIGABRT)  # its log shows where it stood
+            member.process.send_signal(signal.SIGABRT)  # faulthandler writes the stack into its log
             member.process.wait()
-            raise self._failed(member, f"did not stop within {STOPS_WITHIN:g} s")
+            raise self._failed(member, f"did not stop within {STOP_TIMEOUT_S:g} s")
 
     def close(self) -> None:
-        """Leave no process behind."""
+        """Kill every process."""
         for member in self.members:
             member.process.kill()
             member.process.wait()
@@ -173,27 +182,32 @@ class Fleet:
     def _spawn(
         self, plan: FailpointPlan, log: Path, instance: str | None
     ) -> "subprocess.Popen[bytes]":
-        home = self._home
-        command = [sys.executable, "-m", CONSUMER, str(home.config), home.pipeline]
+        launch = self._launch
+        command = [sys.executable, "-m", CONSUMER_MODULE, str(launch.config), launch.pipeline]
         command += [plan.model_dump_json()]
         static = {"PINPIP_KAFKA__GROUP_INSTANCE_ID": instance} if instance else {}
-        environment = {**home.environment, **home.own, **static, "PYTHONFAULTHANDLER": "1"}
+        environment = {
+            **launch.environment,
+            **launch.consumer_environment,
+            **static,
+            "PYTHONFAULTHANDLER": "1",
+        }
         with log.open("wb") as out:
             return subprocess.Popen(command, stdout=out, stderr=out, env=environment)  # noqa: S603  # our own command
 
     def _send(self, member: ConsumerProcess, number: signal.Signals) -> None:
-        member.own.add(number)
+        member.signals.add(number)
         member.process.send_signal(number)
 
     def _frozen(self, member: ConsumerProcess, seconds: float) -> None:
-        member.frozen, member.wakes = True, self._clock.monotonic() + seconds
+        member.frozen, member.wakes_at = True, self._clock.monotonic() + seconds
 
     def _wake(self, member: ConsumerProcess) -> None:
-        member.frozen, member.wakes = False, None
+        member.frozen, member.wakes_at = False, None
         member.process.send_signal(signal.SIGCONT)
         self.counts["zombies"] += 1
 
-    def _bury(self, member: ConsumerProcess, since: float, now: float) -> None:
+    def _record_end(self, member: ConsumerProcess, since: float, now: float) -> None:
         member.ended, code = True, member.process.returncode
         cause = self._cause(member, code, since, now)
         if cause is None:
@@ -201,18 +215,18 @@ class Fleet:
         self.counts[cause] += 1
         if cause == "gave up":
             self.gave_up.append(member.tail().splitlines()[-1] if member.tail() else "")
-        if member.stays:
+        if member.restarts:
             self.start(member.name, static=member.static, after_kill=code == -signal.SIGKILL)
 
     def _cause(self, member: ConsumerProcess, code: int, since: float, now: float) -> str | None:
-        armed = signal.Signals[f"SIG{member.arm.signal}"] if member.arm.point else None
-        expected = member.own | {armed}
+        armed = signal.Signals[f"SIG{member.armed.signal}"] if member.armed.point else None
+        expected = member.signals | {armed}
         if code == -signal.SIGKILL:
             return "kills" if signal.SIGKILL in expected else None
-        if code in {0, -signal.SIGTERM}:  # it may die of it before it can handle it
+        if code in {0, -signal.SIGTERM}:  # SIGTERM may arrive before its handler is installed
             return "terms" if signal.SIGTERM in expected else None
         if member.fenced or (member.static and _FENCED in member.tail()):
-            return "fenced"  # or a late request of the process before it was served after its own
+            return "fenced"  # or a late request of its predecessor fenced it
         return "gave up" if code > 0 and self._excused(since, now) else None
 
     def _failed(self, member: ConsumerProcess, what: str) -> FatalError:
@@ -222,7 +236,7 @@ class Fleet:
 
 
 def _is_stopped(pid: int) -> bool:
-    """Whether a child was stopped by a signal since last asked; leaves its exit to be read."""
+    """Return whether a signal stopped the child since the last call; its exit stays unread."""
     try:
         return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG) is not None
     except ChildProcessError:

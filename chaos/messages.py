@@ -1,4 +1,4 @@
-"""HTTP/1.1 messages as they stand on the wire, read whole and written back untouched."""
+"""HTTP/1.1 messages as sent on the wire: read completely, written back unchanged."""
 
 import asyncio
 from collections.abc import Mapping
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
 
-BUFFER = 1 << 20  # bytes; a head must fit in it, and larger bodies make the reader pause
+BUFFER = 1 << 20  # bytes: a head must fit; larger bodies pause the reader
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @dataclass(frozen=True)
 class Message:
-    """A request or an answer; the body is kept as it was framed."""
+    """A request or a response; the body keeps its framing."""
 
     start: str
     lines: tuple[str, ...]
@@ -20,27 +20,27 @@ class Message:
 
     @cached_property
     def headers(self) -> Mapping[str, str]:
-        """By name in lower case."""
+        """The header values by lower-case name."""
         pairs = (line.partition(":") for line in self.lines)
         return {name.lower(): value.strip() for name, _, value in pairs}
 
     @property
     def method(self) -> str:
-        """Of a request."""
+        """The method of a request."""
         return self.start.split(" ")[0]
 
     @property
     def path(self) -> str:
-        """Of a request, with its query."""
+        """The path of a request, with its query."""
         return self.start.split(" ")[1]
 
     @property
     def ok(self) -> bool:
-        """Whether an answer tells of success."""
+        """Whether a response has a 2xx status."""
         return self.start.split(" ")[1].startswith("2")
 
     def encoded(self) -> bytes:
-        """As it is sent."""
+        """Return the bytes on the wire."""
         return "\r\n".join([self.start, *self.lines, "", ""]).encode("latin-1") + self.body
 
     def without(self, *names: str) -> tuple[str, ...]:
@@ -49,16 +49,16 @@ class Message:
 
 
 def message(status: HTTPStatus, kind: str, text: str) -> Message:
-    """Make a response of the proxy itself."""
+    """Build a response of the proxy itself."""
     body = text.encode()
     lines = (f"Content-Type: {kind}", f"Content-Length: {len(body)}")
     return Message(f"HTTP/1.1 {status} {status.phrase}", lines, body)
 
 
-def is_framed(request: Message, answer: Message) -> bool:
-    """Whether the client can tell where the answer ends without the connection's end."""
+def is_framed(request: Message, response: Message) -> bool:
+    """Return whether the client can find the response's end on an open connection."""
     return request.method == "HEAD" or bool(
-        {"content-length", "transfer-encoding"} & set(answer.headers)
+        {"content-length", "transfer-encoding"} & set(response.headers)
     )
 
 
@@ -82,7 +82,7 @@ async def read_head(reader: asyncio.StreamReader) -> Message:
 
 
 async def _chunks(reader: asyncio.StreamReader) -> bytes:
-    """Read a chunked body with its framing and trailers, unchanged."""
+    """Read a chunked body with its framing and trailers."""
     body = b""
     while True:
         size = await reader.readuntil(b"\r\n")

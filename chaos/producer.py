@@ -1,7 +1,7 @@
-"""A steady producer that knows what it was told is stored: one idempotent, one transactional.
+"""Two producers that know which records the broker acknowledged: idempotent and transactional.
 
-A record's key is its number. Transactions have numbers of their own range, and what an aborted one
-held has negative ones: none of them may ever arrive.
+A record's key is its number. Transactions have a separate range of numbers. Records of aborted
+transactions have negative numbers: none of them may reach a table.
 """
 
 import logging
@@ -18,32 +18,32 @@ from chaos.content import Content
 from core.clock import Clock
 from core.errors import FatalError
 
-TRANSACTIONAL = 10**9  # the first number of the transactional producer
-FLUSH_WITHIN = 300.0
-_TICK = 0.02
-_BLOCK = 40
-_PAUSE = 0.7
-_TRIES = 60
+FIRST_TRANSACTIONAL_NUMBER = 10**9
+FLUSH_TIMEOUT_S = 300.0
+_POLL_S = 0.02
+_TRANSACTION_RECORDS = 40
+_TRANSACTION_INTERVAL_S = 0.7
+_MAX_ATTEMPTS = 60
 _SETTINGS: Mapping[str, Any] = {
     "enable.idempotence": True,
     "acks": "all",
     "linger.ms": 20,
     "compression.type": "lz4",
-    "message.timeout.ms": int(FLUSH_WITHIN * 1000),
+    "message.timeout.ms": int(FLUSH_TIMEOUT_S * 1000),
 }
-_QUIET = logging.Logger("chaos", logging.CRITICAL + 1)  # noqa: LOG001  # outages are no news here
+_QUIET = logging.Logger("chaos", logging.CRITICAL + 1)  # noqa: LOG001  # librdkafka reports every outage
 
 
 @dataclass(frozen=True)
 class SentRecords:
-    """What is known of the numbers given out: `unknown` ones may be stored or not."""
+    """The numbers that were sent; the broker may or may not have stored `unknown` ones."""
 
     acknowledged: frozenset[int]
     unknown: frozenset[int]
 
 
-class Steady:
-    """Sends `rate` records a second for `seconds` from a thread of its own."""
+class SteadyProducer:
+    """Sends `rate` records per second for `seconds` on a thread."""
 
     def __init__(
         self,
@@ -64,20 +64,20 @@ class Steady:
         self._running: Future[None] | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._running = self._thread.submit(self._run)
 
     def finish(self) -> SentRecords:
-        """Wait until all is sent, and for the broker's word on every record."""
+        """Wait until every record is sent and acknowledged or failed."""
         if self._running is not None:
             self._running.result()
-        if self._producer.flush(FLUSH_WITHIN):
-            raise FatalError("the broker did not answer the producer", "see the broker's log")
+        if self._producer.flush(FLUSH_TIMEOUT_S):
+            raise FatalError("the broker did not acknowledge every record", "see the broker's log")
         given = frozenset(range(self.produced))
         return SentRecords(given - self._unknown, frozenset(self._unknown))
 
     def close(self) -> None:
-        """Stop, whatever is under way."""
+        """Stop the thread at once."""
         self._abandoned.set()
         self._thread.shutdown()
 
@@ -89,25 +89,25 @@ class Steady:
             for _ in range(min(due, self._rate)):
                 self._send(self.produced)
                 self.produced += 1
-            self._producer.poll(_TICK)
+            self._producer.poll(_POLL_S)
 
     def _send(self, number: int) -> None:
         key, value = str(number).encode(), self._content.payload(number)
         while not self._abandoned.is_set():
             try:
-                self._producer.produce(self._topic, value, key, on_delivery=self._told)
+                self._producer.produce(self._topic, value, key, on_delivery=self._delivered)
             except BufferError:
                 self._producer.poll(0.1)
             else:
                 return
 
-    def _told(self, error: KafkaError | None, message: Message) -> None:
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self._unknown.add(int(message.key() or b""))
 
 
-class Transactional:
-    """Small transactions, every second one aborted, from a thread of its own."""
+class TransactionalProducer:
+    """Sends small transactions on a thread, and aborts every second one."""
 
     def __init__(self, properties: Mapping[str, Any], topic: str, content: Content) -> None:
         self.aborted = 0
@@ -127,47 +127,50 @@ class Transactional:
         self._running: Future[None] | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._running = self._thread.submit(self._run)
 
     def finish(self) -> SentRecords:
-        """Stop; nothing is left open, for that would hold the readers up."""
+        """Stop without an open transaction: it would block the consumers."""
         self._stop.set()
         if self._running is not None:
             self._running.result()
         return SentRecords(frozenset(self._acknowledged), frozenset(self._unknown))
 
     def close(self) -> None:
-        """Stop, whatever is under way."""
+        """Stop the thread at once."""
         self._stop.set()
         self._abandoned.set()
         self._thread.shutdown()
 
     def _run(self) -> None:
         for turn in count():
-            if self._stop.wait(_PAUSE):
+            if self._stop.wait(_TRANSACTION_INTERVAL_S):
                 return
             self._transact(turn, commit=turn % 2 == 0)
 
     def _transact(self, turn: int, *, commit: bool) -> None:
-        numbers = [TRANSACTIONAL + turn * _BLOCK + n for n in range(_BLOCK)]
+        numbers = [
+            FIRST_TRANSACTIONAL_NUMBER + turn * _TRANSACTION_RECORDS + n
+            for n in range(_TRANSACTION_RECORDS)
+        ]
         try:
             self._producer.begin_transaction()
             for number in numbers:
                 value = self._content.payload(number)
                 self._producer.produce(self._topic, value, str(number if commit else -number))
             self._producer.flush(10)
-            self._finished(commit=commit)
+            self._end(commit=commit)
         except KafkaException:
             self._unknown |= set(numbers) if commit else set()
             self._producer = self._opened()
             return
         self._acknowledged |= set(numbers) if commit else set()
-        self.aborted += 0 if commit else _BLOCK
+        self.aborted += 0 if commit else _TRANSACTION_RECORDS
 
-    def _finished(self, *, commit: bool) -> None:
-        """Await the transaction's end; transient faults are retried."""
-        for _ in range(_TRIES):
+    def _end(self, *, commit: bool) -> None:
+        """Commit or abort; transient faults are retried."""
+        for _ in range(_MAX_ATTEMPTS):
             try:
                 if commit:
                     self._producer.commit_transaction(5)
@@ -183,8 +186,8 @@ class Transactional:
         raise FatalError("a transaction does not end", "see the broker's log")
 
     def _opened(self) -> Producer:
-        """Make a producer of the same id: the broker aborts what the last one left open."""
-        for _ in range(_TRIES):
+        """Return a producer of the same id: the broker aborts its open transaction."""
+        for _ in range(_MAX_ATTEMPTS):
             producer = Producer(self._properties, logger=_QUIET)
             try:
                 producer.init_transactions(5)
@@ -193,4 +196,6 @@ class Transactional:
                     break
             else:
                 return producer
-        raise FatalError("the transactional producer is not let in", "see the broker's log")
+        raise FatalError(
+            "the broker does not accept the transactional producer", "see the broker's log"
+        )

@@ -1,9 +1,9 @@
-"""An HTTP/1.1 proxy before an S3, which now and then answers as a bad day would.
+"""An HTTP/1.1 proxy in front of an S3 that injects faults.
 
 `python -m chaos.proxy --upstream http://127.0.0.1:5000 --rate 0.03` prints `{"port": …}` and runs
-until SIGTERM. It is steered by requests of its own: `GET /_chaos/counts` answers how often each
-fault was met (JSON), `PUT /_chaos/rate` takes the share of requests that meet one, and
-`PUT /_chaos/outage` takes `500`, `503`, or nothing to end the outage.
+until SIGTERM. Control requests: `GET /_chaos/counts` returns how often each fault was injected
+(JSON), `PUT /_chaos/rate` sets the share of requests that meet a fault, and `PUT /_chaos/outage`
+takes `500`, `503`, or an empty body that ends the outage.
 """
 
 import argparse
@@ -21,13 +21,13 @@ from urllib.parse import urlsplit
 
 from chaos.messages import BUFFER, Message, is_framed, message, read_head, read_request
 
-STALL = 4.0  # seconds: far longer than an answer takes, shorter than our clients wait
+STALL_S = 4.0  # longer than a response takes, shorter than the clients' timeouts
 _CONTROL = "/_chaos/"
 _ENDED = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
 
 
 class StorageFault(StrEnum):
-    """What a request may meet."""
+    """A fault that a request can meet."""
 
     INTERNAL_ERROR = "500, nothing done"
     SLOW_DOWN = "503, nothing done"
@@ -53,8 +53,8 @@ _OUTAGES = {"": None, "500": StorageFault.INTERNAL_ERROR, "503": StorageFault.SL
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One fault, for the next request of `method` whose path contains `part`."""
+class PlannedFault:
+    """One fault for the next request of `method` whose path contains `part`."""
 
     method: str
     part: str
@@ -63,19 +63,19 @@ class Planned:
 
 @dataclass
 class FaultPlan:
-    """Which fault a request meets: a planned one, the outage's, or one drawn with chance `rate`."""
+    """Chooses a request's fault: a planned one, the outage's, or a random one (`rate`)."""
 
     rng: random.Random = field(default_factory=random.Random)
     rate: float = 0.0
     outage: StorageFault | None = None
-    planned: list[Planned] = field(default_factory=list)
+    planned: list[PlannedFault] = field(default_factory=list)
 
     def fault(self, request: Message) -> StorageFault | None:
-        """Return the fault of this request; None for most."""
-        for plan in self.planned:
-            if plan.method == request.method and plan.part in request.path:
-                self.planned.remove(plan)
-                return plan.fault
+        """Return the fault of this request, None for most."""
+        for planned in self.planned:
+            if planned.method == request.method and planned.part in request.path:
+                self.planned.remove(planned)
+                return planned.fault
         if self.outage is not None:
             return self.outage
         return self.rng.choice(fitting(request)) if self.rng.random() < self.rate else None
@@ -89,61 +89,61 @@ def fitting(request: Message) -> list[StorageFault]:
 
 
 class Proxy:
-    """Hands requests on to `upstream`, whatever the weather does to them; counts what it did."""
+    """Forwards requests to `upstream` with the faults of `plan`; counts the injected faults."""
 
-    def __init__(self, upstream: str, weather: FaultPlan, stall: float = STALL) -> None:
-        self.weather = weather
+    def __init__(self, upstream: str, plan: FaultPlan, stall: float = STALL_S) -> None:
+        self.plan = plan
         self.counts: Counter[StorageFault] = Counter()
         self._upstream = urlsplit(upstream)
         self._stall = stall
         self._serving: set[asyncio.Task[None] | None] = set()
 
     async def listen(self, port: int) -> asyncio.Server:
-        """Serve `port` of loopback (0: any free one)."""
+        """Listen on 127.0.0.1:`port` (0: any free port)."""
         return await asyncio.start_server(self._serve, "127.0.0.1", port, limit=BUFFER)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client's connection, for as long as both sides keep it."""
+        """Serve one client's connection until either side closes it."""
         task = asyncio.current_task()
-        self._serving.add(task)  # asyncio alone would let it be collected while it waits
+        self._serving.add(task)  # the event loop keeps only a weak reference
         with contextlib.suppress(*_ENDED):
             kept = True
             while kept:
-                sent, kept = await self._answer(await read_request(reader, writer))
+                sent, kept = await self._respond(await read_request(reader, writer))
                 writer.write(sent)
                 await writer.drain()
         writer.close()
         self._serving.discard(task)
 
-    async def _answer(self, request: Message) -> tuple[bytes, bool]:
-        """Return what to send back, and whether the connection stays open."""
+    async def _respond(self, request: Message) -> tuple[bytes, bool]:
+        """Return the response, and whether the connection stays open."""
         if request.path.startswith(_CONTROL):
-            return self._steered(request).encoded(), True
-        fault = self.weather.fault(request)
+            return self._control(request).encoded(), True
+        fault = self.plan.fault(request)
         if fault in {StorageFault.INTERNAL_ERROR, StorageFault.SLOW_DOWN, StorageFault.CONFLICT}:
             return self._refused(request, fault).encoded(), True
         if fault is StorageFault.RESET:
             return self._cut(fault, b"")
-        answer = await self._forward(request)
-        if fault is not None and answer.ok:
-            return await self._spoilt(request, answer, fault)
-        return answer.encoded(), is_framed(request, answer)
+        response = await self._forward(request)
+        if fault is not None and response.ok:
+            return await self._damaged(request, response, fault)
+        return response.encoded(), is_framed(request, response)
 
-    async def _spoilt(
-        self, request: Message, answer: Message, fault: StorageFault
+    async def _damaged(
+        self, request: Message, response: Message, fault: StorageFault
     ) -> tuple[bytes, bool]:
-        """Obey the request, but send the client something else, send it late, or send nothing."""
+        """Replace, truncate, drop or delay the response of a request that succeeded."""
         match fault:
             case StorageFault.PRECONDITION:
                 return self._refused(request, fault).encoded(), True
-            case StorageFault.TRUNCATED if answer.body:
-                return self._cut(fault, answer.encoded()[: -len(answer.body) // 2])
+            case StorageFault.TRUNCATED if response.body:
+                return self._cut(fault, response.encoded()[: -len(response.body) // 2])
             case StorageFault.LOST_ANSWER:
                 return self._cut(fault, b"")
             case StorageFault.STALLED:
                 self.counts[fault] += 1
                 await asyncio.sleep(self._stall)
-        return answer.encoded(), is_framed(request, answer)
+        return response.encoded(), is_framed(request, response)
 
     def _cut(self, fault: StorageFault, sent: bytes) -> tuple[bytes, bool]:
         self.counts[fault] += 1
@@ -156,32 +156,32 @@ class Proxy:
         return message(status, "application/xml", "" if request.method == "HEAD" else body)
 
     async def _forward(self, request: Message) -> Message:
-        """Send the request upstream on a separate connection; return the response."""
+        """Send the request upstream on a new connection; return its response."""
         reader, writer = await asyncio.open_connection(
             self._upstream.hostname, self._upstream.port, limit=BUFFER
         )
         try:
             lines = (*request.without("connection", "expect"), "Connection: close")
             writer.write(Message(request.start, lines, request.body).encoded())
-            answer = await read_head(reader)
+            head = await read_head(reader)
             body = await reader.read()
-            return Message(answer.start, answer.without("connection"), body)
+            return Message(head.start, head.without("connection"), body)
         finally:
             writer.close()
 
-    def _steered(self, request: Message) -> Message:
-        """Obey a request to the proxy itself."""
-        said = request.body.decode().strip()
+    def _control(self, request: Message) -> Message:
+        """Respond to a control request."""
+        body = request.body.decode().strip()
         match request.method, request.path.removeprefix(_CONTROL):
             case "GET", "counts":
                 return message(HTTPStatus.OK, "application/json", json.dumps(self.counts))
             case "PUT", "rate":
-                self.weather.rate = float(said)
+                self.plan.rate = float(body)
             case "PUT", "outage":
-                self.weather.outage = _OUTAGES[said]
+                self.plan.outage = _OUTAGES[body]
             case _:
                 return message(HTTPStatus.NOT_FOUND, "text/plain", request.start)
-        return message(HTTPStatus.OK, "text/plain", said)
+        return message(HTTPStatus.OK, "text/plain", body)
 
 
 async def _run(proxy: Proxy, port: int) -> None:
@@ -201,10 +201,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=0.0)
-    parser.add_argument("--stall", type=float, default=STALL, help="seconds of a late answer")
+    parser.add_argument("--stall", type=float, default=STALL_S, help="seconds of a late response")
     given = parser.parse_args()
-    weather = FaultPlan(random.Random(given.seed), given.rate)
-    asyncio.run(_run(Proxy(given.upstream, weather, given.stall), given.port))
+    plan = FaultPlan(random.Random(given.seed), given.rate)
+    asyncio.run(_run(Proxy(given.upstream, plan, given.stall), given.port))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How soon a consumer that was killed works again: from its birth to its first new rows."""
+"""Measure how long the successor of a killed consumer takes to commit its first new rows."""
 
 import json
 import statistics
@@ -12,29 +12,29 @@ from chaos.fleet import ConsumerProcess
 
 
 @dataclass(frozen=True)
-class Recovery:
+class RecoveryTimes:
     """Seconds from the start of a killed consumer's successor to its first commit of new rows.
 
-    A static member is known to the group and goes on at once; a dynamic one waits until the group
-    has given its predecessor up.
+    A static member gets its partitions back immediately; a dynamic one waits for the session
+    timeout of its predecessor.
     """
 
     static: tuple[float, ...]
     dynamic: tuple[float, ...]
 
 
-def recovery(members: Iterable[ConsumerProcess]) -> Recovery:
-    """Of those members that followed a killed one and lived long enough to commit."""
+def recovery(members: Iterable[ConsumerProcess]) -> RecoveryTimes:
+    """Return the times of the successors of killed members that committed before their end."""
     found: dict[bool, list[float]] = {True: [], False: []}
     for member in members:
         at = _journal(member.journal).get(COMMITTED)
         if member.after_kill and at is not None:
-            found[member.static].append(round(at - member.born, 2))
-    return Recovery(tuple(found[True]), tuple(found[False]))
+            found[member.static].append(round(at - member.started_at, 2))
+    return RecoveryTimes(tuple(found[True]), tuple(found[False]))
 
 
 def median_and_p95(seconds: Sequence[float]) -> tuple[float, float] | None:
-    """None when there are none."""
+    """Return the median and the 95th percentile, None for no values."""
     if not seconds:
         return None
     ordered = sorted(seconds)
@@ -42,16 +42,16 @@ def median_and_p95(seconds: Sequence[float]) -> tuple[float, float] | None:
 
 
 def crash_points(members: Iterable[ConsumerProcess]) -> Counter[str]:
-    """How many members interrupted themselves at each crash point."""
+    """Count the members that signalled themselves at each failpoint."""
     return Counter(
-        member.arm.point.value
+        member.armed.point.value
         for member in members
-        if member.arm.point and INTERRUPTED in _journal(member.journal)
+        if member.armed.point and INTERRUPTED in _journal(member.journal)
     )
 
 
 def _journal(path: Path) -> dict[str, float]:
-    """Read what the member noted; a kill may have cut the last line short."""
+    """Return when the member passed each failpoint; a kill may have truncated the last line."""
     if not path.exists():
         return {}
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -1,7 +1,7 @@
-"""One round and its proof.
+"""Run one round and verify its tables.
 
-A round fails when a record is lost, doubled or changed, when the tables stop following the topic,
-or when a process ends with an error that no fault explains.
+A round fails when a record is lost, doubled or changed, when the tables make no progress, or when
+a process ends with an error that no fault explains.
 """
 
 import json
@@ -11,25 +11,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from chaos import proof
-from chaos.play import Play, Watch
+from chaos import key_diff
+from chaos.environment import Environment
 from chaos.producer import SentRecords
-from chaos.recovery import Recovery, crash_points, recovery
+from chaos.recovery import RecoveryTimes, crash_points, recovery
+from chaos.round import Round, Watch
 from chaos.schedule import Schedule
-from chaos.stage import Stage
 from core.errors import FatalError
 
-VERIFY = ("--grace", "0", "--reread", "--json")
-_DIFFERS = 3
+VERIFY_OPTIONS = ("--grace", "0", "--reread", "--json")
+_EXIT_DIFFERENCE = 3
 
 
 @dataclass(frozen=True)
 class ChaosResult:
-    """What a round did. `differences`: sentences, none in a good round.
+    """The result of a round; without `differences` it passed.
 
-    `records`: what the broker acknowledged, without `aborted` transactions' records.
-    `counts`: faults and deaths that happened. `points`: deaths by crash point. `storage`: faults
-    that requests met. `gave_up`: last words of consumers that an outage ended.
+    `records`: the records that the broker acknowledged, without the `aborted` ones. `counts`:
+    faults and process ends by cause, and the faults that could not be applied ("… skipped").
+    `points`: processes that signalled themselves, by failpoint. `storage`: S3 requests that met a
+    fault. `gave_up`: the last log lines of consumers that an outage ended.
     """
 
     seed: int
@@ -39,65 +40,67 @@ class ChaosResult:
     points: Mapping[str, int]
     storage: Mapping[str, int]
     gave_up: tuple[str, ...]
-    recovery: Recovery
+    recovery: RecoveryTimes
     lost: int
     doubled: int
     differences: tuple[str, ...]
     seconds: float
 
 
-def run(schedule: Schedule, stage: Stage, watch: Watch) -> ChaosResult:
-    """Play the round and prove it; raises FatalError when it does not come to its end."""
-    began = stage.clock.monotonic()
-    play = Play(schedule, stage, watch)
+def run(schedule: Schedule, environment: Environment, watch: Watch) -> ChaosResult:
+    """Run the round and verify its tables; raises FatalError when the round cannot be finished."""
+    began = environment.clock.monotonic()
+    played = Round(schedule, environment, watch)
     try:
-        sent, aborted = play.disturb()
-        arriving = [n for n in sent.acknowledged if stage.content.arrives(n)]
-        play.catch_up(len(arriving))
-        play.fleet.stop()
+        sent, aborted = played.run_faults()
+        arriving = [n for n in sent.acknowledged if environment.content.arrives(n)]
+        played.catch_up(len(arriving))
+        played.fleet.stop()
     finally:
-        play.close()
-    numbers = _compared(stage, sent, arriving)
-    said = chain.from_iterable(found.said(place) for place, found in numbers.items())
+        played.close()
+    numbers = _compared(environment, sent, arriving)
+    messages = chain.from_iterable(found.messages(place) for place, found in numbers.items())
     return ChaosResult(
         seed=schedule.seed,
         records=len(sent.acknowledged),
         aborted=aborted,
-        counts=dict(play.fleet.counts),
-        points=dict(crash_points(play.fleet.all)),
-        storage=stage.storage.faults() if stage.storage else {},
-        gave_up=tuple(play.fleet.gave_up),
-        recovery=recovery(play.fleet.all),
+        counts=dict(played.fleet.counts),
+        points=dict(crash_points(played.fleet.all)),
+        storage=environment.storage.faults() if environment.storage else {},
+        gave_up=tuple(played.fleet.gave_up),
+        recovery=recovery(played.fleet.all),
         lost=sum(len(found.lost) for found in numbers.values()),
         doubled=sum(len(found.doubled) for found in numbers.values()),
-        differences=(*said, *_verified(stage)),
-        seconds=round(stage.clock.monotonic() - began, 1),
+        differences=(*messages, *_verified(environment)),
+        seconds=round(environment.clock.monotonic() - began, 1),
     )
 
 
 def _compared(
-    stage: Stage, sent: SentRecords, arriving: Sequence[int]
-) -> dict[str, proof.KeyDifference]:
-    """Compare the numbers sent with those in the tables and in each archive."""
-    held = proof.table_keys(stage.tables, stage.options)
-    found = {"tables": proof.compare(held, arriving, sent.unknown)}
-    for uri in stage.archives:
-        keys = proof.archive_keys(uri, stage.topic, stage.options)
-        found[uri] = proof.compare(keys, sent.acknowledged, sent.unknown)
+    environment: Environment, sent: SentRecords, arriving: Sequence[int]
+) -> dict[str, key_diff.KeyDifference]:
+    """Compare the numbers sent with the keys of the tables and of each archive."""
+    held = key_diff.table_keys(environment.tables, environment.options)
+    found = {"tables": key_diff.compare(held, arriving, sent.unknown)}
+    for uri in environment.archives:
+        keys = key_diff.archive_keys(uri, environment.topic, environment.options)
+        found[uri] = key_diff.compare(keys, sent.acknowledged, sent.unknown)
     return found
 
 
-def _verified(stage: Stage) -> list[str]:
-    """Run `pinpip verify` in a separate process; return its findings."""
-    command = [sys.executable, "-m", "pinpip", "--config", str(stage.home.config), "verify"]
+def _verified(environment: Environment) -> list[str]:
+    """Return the findings of `pinpip verify`, run as a separate process."""
+    command = [sys.executable, "-m", "pinpip", "--config", str(environment.launch.config), "verify"]
     done = subprocess.run(  # noqa: S603  # our own command
-        [*command, stage.home.pipeline, *VERIFY],
-        env=dict(stage.home.environment),
+        [*command, environment.launch.pipeline, *VERIFY_OPTIONS],
+        env=dict(environment.launch.environment),
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode not in {0, _DIFFERS}:
-        raise FatalError(f"verify failed: {done.stderr.strip()}", f"see {stage.home.folder}")
+    if done.returncode not in {0, _EXIT_DIFFERENCE}:
+        raise FatalError(
+            f"verify failed: {done.stderr.strip()}", f"see {environment.launch.folder}"
+        )
     findings = chain.from_iterable(tree["findings"] for tree in json.loads(done.stdout))
     return [f"{f['kind']} in {f['where']}: {f['detail']}" for f in findings]

@@ -1,4 +1,4 @@
-"""What goes wrong when: a pure function of a seed, so that a round can be run again."""
+"""Draw the faults of a round from a seed: the same seed and settings give the same schedule."""
 
 import random
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Literal
 
-from chaos.failpoints import Leap, Point
+from chaos.failpoints import ClockJump, Failpoint
 
-QUIET = 3.0  # seconds at the start in which nothing is done to the consumers from outside
-_HOUR = 3600.0
+QUIET_S = 3.0  # at the start, without a fault from outside the consumers
+_HOUR_S = 3600.0
 
 
 class FaultKind(StrEnum):
@@ -28,10 +28,10 @@ class FaultKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How long a round is, and which faults it can have.
+class RoundSettings:
+    """How long a round lasts, and which faults it can have.
 
-    `session`: seconds after which the group gives a silent member up.
+    `session`: the group's session timeout in seconds.
     """
 
     seconds: float
@@ -43,9 +43,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class ScheduledFault:
-    """At `at` seconds `kind` happens, to member `victim` (modulo those there are) if to one.
+    """At `at` seconds `kind` is applied, to member `victim` (modulo their number) if to one.
 
-    `seconds`: how long it lasts. `status`: what a storage outage answers.
+    `seconds`: how long it lasts. `status`: the HTTP status of a storage outage.
     """
 
     at: float
@@ -56,73 +56,73 @@ class ScheduledFault:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """What the next consumer process is armed with; a stopped one sleeps `seconds`."""
+class ArmedFailpoint:
+    """What one consumer process does to itself; after SIGSTOP it sleeps `seconds`."""
 
-    point: Point | None = None
+    point: Failpoint | None = None
     passages: int = 1
     signal: Literal["KILL", "STOP", "TERM"] = "KILL"
     seconds: float = 0.0
-    leaps: tuple[Leap, ...] = ()
+    jumps: tuple[ClockJump, ...] = ()
 
 
-# The window between the rows and the acknowledgement comes up most often.
-_POINTS = {
-    Point.CLEAN_FILE: 4,
-    Point.AFTER_CLEAN: 4,
-    Point.AFTER_QUARANTINE: 3,
-    Point.ARCHIVE_OBJECT: 3,
-    Point.AFTER_ARCHIVE: 2,
-    Point.BEFORE_ACKNOWLEDGE: 3,
-    Point.AFTER_ACKNOWLEDGE: 2,
-    Point.BEFORE_WRITE: 1,
-    Point.QUARANTINE_FILE: 1,
-    Point.ASSIGNED: 1,
-    Point.REVOKED: 1,
+# The interval between the rows and the acknowledgement is drawn most often.
+_FAILPOINT_WEIGHTS = {
+    Failpoint.CLEAN_FILE: 4,
+    Failpoint.AFTER_CLEAN: 4,
+    Failpoint.AFTER_QUARANTINE: 3,
+    Failpoint.ARCHIVE_OBJECT: 3,
+    Failpoint.AFTER_ARCHIVE: 2,
+    Failpoint.BEFORE_ACKNOWLEDGE: 3,
+    Failpoint.AFTER_ACKNOWLEDGE: 2,
+    Failpoint.BEFORE_WRITE: 1,
+    Failpoint.QUARANTINE_FILE: 1,
+    Failpoint.ASSIGNED: 1,
+    Failpoint.REVOKED: 1,
 }
-_ARMED = 0.6
-_MOST_PASSAGES = 4
+_ARMED_SHARE = 0.6
+_MAX_PASSAGES = 4
 _STATUSES = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The faults of one round, in their order, and what each process is armed with."""
+    """The faults of one round in order, and the failpoint of each process."""
 
     seed: int
-    setting: Setting
+    settings: RoundSettings
     faults: tuple[ScheduledFault, ...]
 
-    def arm(self, number: int) -> Arm:
-        """Return the faults that the round's process `number` injects into itself."""
+    def armed(self, number: int) -> ArmedFailpoint:
+        """Draw what the round's process number `number` does to itself."""
         rng = random.Random(f"{self.seed} process {number}")
-        leaps = _leaps(rng)
-        if rng.random() >= _ARMED:
-            return Arm(leaps=leaps)
-        [point] = rng.choices(list(_POINTS), list(_POINTS.values()))
-        once = point in {Point.ASSIGNED, Point.REVOKED}
+        jumps = _jumps(rng)
+        if rng.random() >= _ARMED_SHARE:
+            return ArmedFailpoint(jumps=jumps)
+        [point] = rng.choices(list(_FAILPOINT_WEIGHTS), list(_FAILPOINT_WEIGHTS.values()))
+        once = point in {Failpoint.ASSIGNED, Failpoint.REVOKED}
         signals: tuple[Literal["KILL", "STOP", "TERM"], ...] = ("KILL", "STOP", "TERM")
         [signal] = rng.choices(signals, (8, 1, 1))
-        return Arm(
+        return ArmedFailpoint(
             point=point,
-            passages=1 if once else rng.randint(1, _MOST_PASSAGES),
+            passages=1 if once else rng.randint(1, _MAX_PASSAGES),
             signal=signal,
-            seconds=_beyond(self.setting.session, rng),
-            leaps=leaps,
+            seconds=_beyond(self.settings.session, rng),
+            jumps=jumps,
         )
 
 
-def draw(seed: int, setting: Setting) -> Schedule:
-    """Draw the schedule of `seed`: the same seed and setting give the same schedule."""
+def draw(seed: int, settings: RoundSettings) -> Schedule:
+    """Draw the schedule of `seed`."""
     rng = random.Random(f"{seed} schedule")
-    faults = [_fault(kind, setting, rng) for kind in _kinds(setting, rng)]
-    return Schedule(seed, setting, tuple(sorted(faults, key=lambda fault: fault.at)))
+    faults = [_fault(kind, settings, rng) for kind in _kinds(settings, rng)]
+    return Schedule(seed, settings, tuple(sorted(faults, key=lambda fault: fault.at)))
 
 
-def _kinds(setting: Setting, rng: random.Random) -> list[FaultKind]:
-    """How often what happens in a round of this length."""
-    often = max(1, round(setting.seconds / 4))
-    seldom = max(1, round(setting.seconds / 30))
+def _kinds(settings: RoundSettings, rng: random.Random) -> list[FaultKind]:
+    """List the faults of a round: their number grows with its length."""
+    often = max(1, round(settings.seconds / 4))
+    seldom = max(1, round(settings.seconds / 30))
     kinds = often * [FaultKind.KILL]
     kinds += seldom * [
         FaultKind.TERM,
@@ -131,41 +131,42 @@ def _kinds(setting: Setting, rng: random.Random) -> list[FaultKind]:
         FaultKind.JOIN,
         FaultKind.LEAVE,
     ]
-    if setting.broker:
+    if settings.broker:
         kinds += seldom * [rng.choice([FaultKind.BROKER_RESTART, FaultKind.BROKER_KILL])]
-    if setting.storage:
+    if settings.storage:
         kinds += seldom * [FaultKind.OUTAGE]
-    if setting.disk:
+    if settings.disk:
         kinds += seldom * [FaultKind.FULL_DISK]
     return kinds
 
 
-def _fault(kind: FaultKind, setting: Setting, rng: random.Random) -> ScheduledFault:
+def _fault(kind: FaultKind, settings: RoundSettings, rng: random.Random) -> ScheduledFault:
     return ScheduledFault(
-        at=round(rng.uniform(min(QUIET, setting.seconds / 2), setting.seconds), 2),
+        at=round(rng.uniform(min(QUIET_S, settings.seconds / 2), settings.seconds), 2),
         kind=kind,
         victim=rng.randrange(100),
-        seconds=_length(kind, setting, rng),
+        seconds=_length(kind, settings, rng),
         status=rng.choice(_STATUSES) if kind is FaultKind.OUTAGE else 0,
     )
 
 
-def _length(kind: FaultKind, setting: Setting, rng: random.Random) -> float:
+def _length(kind: FaultKind, settings: RoundSettings, rng: random.Random) -> float:
     if kind in {FaultKind.ZOMBIE, FaultKind.REPLACED}:
-        return _beyond(setting.session, rng)
+        return _beyond(settings.session, rng)
     if kind in {FaultKind.OUTAGE, FaultKind.FULL_DISK}:
         return round(rng.uniform(1, 4), 2)
     return 0.0
 
 
 def _beyond(session: float, rng: random.Random) -> float:
-    """Longer than the group waits for a silent member."""
+    """Draw seconds beyond the session timeout."""
     return round(session * rng.uniform(1.3, 2.0), 2)
 
 
-def _leaps(rng: random.Random) -> tuple[Leap, ...]:
-    """One process in three has a clock that is set wrong and sleeps through a minute."""
+def _jumps(rng: random.Random) -> tuple[ClockJump, ...]:
+    """Draw the clock jumps of a process: one process in three has some."""
     if rng.random() >= 1 / 3:
         return ()
-    wall = rng.choice([-24, -2, 2, 24]) * _HOUR
-    return (Leap(after=round(rng.uniform(1, 10), 2), wall=wall, monotonic=rng.choice([0.0, 45.0])),)
+    wall = rng.choice([-24, -2, 2, 24]) * _HOUR_S
+    after = round(rng.uniform(1, 10), 2)
+    return (ClockJump(after=after, wall=wall, monotonic=rng.choice([0.0, 45.0])),)

@@ -1,4 +1,4 @@
-"""An S3 of the round's own: moto as a process, behind the fault proxy as another."""
+"""Run an S3 for one round: a moto process behind a fault proxy process."""
 
 import json
 import socket
@@ -18,40 +18,40 @@ from core.config import Aws
 from core.errors import FatalError
 
 KEYS = {"access_key_id": "local", "secret_access_key": "local"}
-_STARTS_WITHIN = 60.0
-_ASK = 10.0
+_START_TIMEOUT_S = 60.0
+_REQUEST_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
 class Storage:
-    """`direct` never fails; what goes by way of `faulty` meets faults."""
+    """The endpoints of one S3: requests to `faulty` meet faults, requests to `direct` do not."""
 
     direct: str
     faulty: str
 
     def rate(self, share: float) -> None:
-        """From now on so large a share of the requests meets a fault."""
+        """Set the share of requests that meet a fault."""
         self._put("rate", str(share))
 
     def outage(self, status: int) -> None:
-        """Every request is answered so; 0 ends it."""
+        """Respond to every request with `status`; 0 ends the outage."""
         self._put("outage", str(status) if status else "")
 
     def faults(self) -> dict[str, int]:
-        """How often each fault has happened."""
-        answer = requests.get(f"{self.faulty}/_chaos/counts", timeout=_ASK)
-        answer.raise_for_status()
-        found: dict[str, int] = answer.json()
+        """Return how often each fault has happened."""
+        response = requests.get(f"{self.faulty}/_chaos/counts", timeout=_REQUEST_TIMEOUT_S)
+        response.raise_for_status()
+        found: dict[str, int] = response.json()
         return found
 
-    def _put(self, what: str, body: str) -> None:
-        url = f"{self.faulty}/_chaos/{what}"
-        requests.put(url, data=body, timeout=_ASK).raise_for_status()
+    def _put(self, name: str, body: str) -> None:
+        url = f"{self.faulty}/_chaos/{name}"
+        requests.put(url, data=body, timeout=_REQUEST_TIMEOUT_S).raise_for_status()
 
 
 @contextmanager
 def faulty_s3(folder: Path, seed: int, bucket: str, clock: Clock) -> Iterator[Storage]:
-    """Start an S3 with one empty bucket, without faults until told, while the block runs."""
+    """Run an empty S3 with one bucket while the block runs; its fault rate starts at 0."""
     port = _free_port()
     direct = f"http://127.0.0.1:{port}"
     moto = ["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
@@ -81,7 +81,7 @@ def _process(arguments: list[str], log: Path) -> "Iterator[subprocess.Popen[byte
 
 
 def _await(url: str, server: "subprocess.Popen[bytes]", clock: Clock) -> None:
-    deadline = clock.monotonic() + _STARTS_WITHIN
+    deadline = clock.monotonic() + _START_TIMEOUT_S
     while clock.monotonic() < deadline and server.poll() is None:
         try:
             requests.get(f"{url}/moto-api/data.json", timeout=2)

@@ -1,1 +1,1 @@
-"""The parts that the chaos run breaks, composed."""
+"""The environment and the payloads of `pinpip chaos`."""

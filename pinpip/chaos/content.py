@@ -1,4 +1,4 @@
-"""What `pinpip chaos` sends to a pipeline: emulated records with bad ones among them, or lines."""
+"""Choose the payloads of `pinpip chaos`: emulated records with bad ones, or a file's lines."""
 
 from datetime import UTC, datetime
 from itertools import islice
@@ -17,17 +17,17 @@ from producers.event import KEY
 from producers.malformed import MalformedRecords
 from transforms.load import load_schema
 
-EVENTS = 2000
-BAD = 0.03
+EVENT_COUNT = 2000
+BAD_SHARE = 0.03
 TOMBSTONE_EVERY = 200
-_LARGEST = 100_000  # bytes: the oversize ones would fill a small machine
+_MAX_PAYLOAD = 100_000  # bytes: larger ones would fill a small machine
 _SEED = 1
 
 
 def content_of(config: Config, name: str, lines: Path | None) -> Content:
-    """Templates for the pipeline `name`: from a file of lines, or from the emulator.
+    """Return templates for the pipeline `name`: from a file of lines, or from the emulator.
 
-    Raises ConfigError when its records are none of the emulator's and no lines were given.
+    Raises ConfigError when the emulator does not make its records and no lines are given.
     """
     pipeline = config.pipeline(name)
     schema = load_schema(pipeline.schema_)
@@ -54,13 +54,13 @@ def _emulated(record: str, key: str) -> list[bytes | None]:
         raise ConfigError(
             f"the emulator makes no {record} records", "give some of your own: --payloads FILE"
         )
-    spoiler = MalformedRecords(BAD, _SEED)
+    malformed = MalformedRecords(BAD_SHARE, _SEED)
     payloads: list[bytes | None] = []
-    for number, event in enumerate(islice(emulator.events(_SEED), EVENTS)):
+    for number, event in enumerate(islice(emulator.events(_SEED), EVENT_COUNT)):
         row = event.rows[record]
-        bad = spoiler.beside(number, record, row, text_only=False)
+        bad = malformed.beside(number, record, row, text_only=False)
         values = [v if isinstance(v, bytes) else compact(v).encode() for v in (row, *bad)]
-        payloads += [value for value in values if len(value) < _LARGEST]
+        payloads += [value for value in values if len(value) < _MAX_PAYLOAD]
         payloads += [None] if number % TOMBSTONE_EVERY == 0 else []
     return payloads
 

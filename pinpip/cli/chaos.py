@@ -1,4 +1,4 @@
-"""`pinpip chaos`: consumers are killed, frozen and cut off until the proof holds or a bug shows."""
+"""`pinpip chaos`: inject faults into consumers, broker and storage, then verify the tables."""
 
 import json
 import random
@@ -17,28 +17,28 @@ from core.errors import ConfigError, FatalError
 from pinpip.cli.shared import settings_of, show, stopping_on_signals
 
 if TYPE_CHECKING:
-    from chaos.play import Live
-    from chaos.stage import BrokerControl
+    from chaos.environment import BrokerControl
+    from chaos.round import RoundStatus
     from core.config import Config
-    from pinpip.chaos.stage import Ground
+    from pinpip.chaos.environment import ChaosSettings
 
-DIFFERENCE = 3
+EXIT_DIFFERENCE = 3
 FAULT_RATE = 0.12  # of the requests to S3
-SESSION = {"real": 3.0, "mock": 4.5, "config": 6.0}  # seconds: as short as that broker allows
-KIP848_SESSION = 45.0
+SESSION_TIMEOUT_S = {"real": 3.0, "mock": 4.5, "config": 6.0}  # each broker's minimum
+KIP848_SESSION_TIMEOUT_S = 45.0
 _LOW_SESSIONS = {"group.min.session.timeout.ms": "1000"}
 
 
-class Kafka(StrEnum):
-    """Which broker the rounds run on: one of their own, or the one in config.yaml."""
+class BrokerChoice(StrEnum):
+    """The broker of the rounds: one that chaos starts, or the one of config.yaml."""
 
     REAL = "real"
     MOCK = "mock"
     CONFIG = "config"
 
 
-class Lake(StrEnum):
-    """Where the rounds' tables are; `both` takes turns."""
+class LakeChoice(StrEnum):
+    """Where the rounds' tables are; `both` alternates."""
 
     S3 = "s3"
     FOLDER = "folder"
@@ -48,32 +48,36 @@ class Lake(StrEnum):
 def chaos(
     context: typer.Context,
     pipeline: Annotated[
-        str | None, typer.Argument(help="A Kafka pipeline of config.yaml; the first one if none.")
+        str | None,
+        typer.Argument(help="A Kafka pipeline of config.yaml; default: the first."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the first round; each next one's is one higher.")
+        int | None, typer.Option(help="Seed of the first round; it grows by one per round.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds, each with its own seed.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 1,
     seconds: Annotated[float, typer.Option(min=5, help="Seconds of faults per round.")] = 40,
-    rate: Annotated[int, typer.Option(min=1, help="Records a second.")] = 2000,
-    consumers: Annotated[int, typer.Option(min=2, max=4, help="Processes in the group.")] = 3,
+    rate: Annotated[int, typer.Option(min=1, help="Records per second.")] = 2000,
+    consumers: Annotated[int, typer.Option(min=2, max=4, help="Consumers in the group.")] = 3,
     kafka: Annotated[
-        Kafka, typer.Option(help="real: Apache Kafka of its own (Java); config: your broker.")
-    ] = Kafka.REAL,
-    lake: Annotated[Lake, typer.Option(help="The tables' place; both: in turn.")] = Lake.BOTH,
+        BrokerChoice,
+        typer.Option(help="real: a new Apache Kafka (Java); config: your broker."),
+    ] = BrokerChoice.REAL,
+    lake: Annotated[
+        LakeChoice, typer.Option(help="Where the tables are; both: alternating.")
+    ] = LakeChoice.BOTH,
     payloads: Annotated[
-        Path | None, typer.Option(help="A file of lines to send, instead of emulated records.")
+        Path | None, typer.Option(help="Send the lines of this file instead of emulated records.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
-    """Break consumers, broker and storage under load, then prove each record is there once.
+    """Break consumers, broker and storage under load, then verify that each record is stored once.
 
-    Works on your pipeline's schema, transform and batching, with topics and tables of its own.
+    Uses your pipeline's schema, transform and batching, with separate topics and tables.
     Exit code 3 when a difference is found. Example: pinpip chaos pin --rounds 3
     """
     settings = settings_of(context)
     settings.quiet_logs()
-    config = settings.config() if kafka is Kafka.CONFIG else _loaded(settings.config_path)
+    config = settings.config() if kafka is BrokerChoice.CONFIG else _loaded(settings.config_path)
     name = pipeline or _first(config)
     first = random.randrange(10**6) if seed is None else seed
     given = f"--seconds {seconds:g} --rate {rate} --consumers {consumers} --kafka {kafka}"
@@ -81,15 +85,15 @@ def chaos(
     rows = []
     with (
         stopping_on_signals(_interrupt),
-        _ground(config, name, kafka, payloads, consumers, rate) as ground,
+        _chaos_settings(config, name, kafka, payloads, consumers, rate) as shared,
     ):
         for number in range(rounds):
-            place = list(Lake)[number % 2] if lake is Lake.BOTH else lake
+            place = list(LakeChoice)[number % 2] if lake is LakeChoice.BOTH else lake
             again = f"pinpip chaos {name} --seed {first + number} --lake {place} {given}"
-            rows.append(_round(ground, first + number, place, seconds, again))
+            rows.append(_round(shared, first + number, place, seconds, again))
     _tell(rows, as_json=as_json)
     if any(row["differences"] for row in rows):
-        raise typer.Exit(DIFFERENCE)
+        raise typer.Exit(EXIT_DIFFERENCE)
 
 
 def _interrupt() -> None:
@@ -111,25 +115,30 @@ def _first(config: "Config") -> str:
 
 
 @contextmanager
-def _ground(
-    config: "Config", name: str, kafka: Kafka, payloads: Path | None, consumers: int, rate: int
-) -> "Iterator[Ground]":
-    """Start what the rounds share: a separate broker, unless config.yaml's is wanted."""
+def _chaos_settings(
+    config: "Config",
+    name: str,
+    kafka: BrokerChoice,
+    payloads: Path | None,
+    consumers: int,
+    rate: int,
+) -> "Iterator[ChaosSettings]":
+    """Build what the rounds share; starts a broker unless config.yaml's is chosen."""
     from pinpip.chaos.content import content_of
-    from pinpip.chaos.stage import Ground
+    from pinpip.chaos.environment import ChaosSettings
 
     if not config.pipeline(name).source.topics:
         raise ConfigError(f"pipeline {name} reads no Kafka", "name one that does")
     content = content_of(config, name, payloads)
     with _broker(config, kafka) as (properties, broker):
-        yield Ground(
+        yield ChaosSettings(
             config=config,
             pipeline=name,
             content=content,
             kafka=properties,
             session=_session(kafka, properties),
             broker=broker,
-            mock=kafka is Kafka.MOCK,
+            mock=kafka is BrokerChoice.MOCK,
             consumers=consumers,
             rate=rate,
             fault_rate=FAULT_RATE,
@@ -138,78 +147,80 @@ def _ground(
 
 @contextmanager
 def _broker(
-    config: "Config", kafka: Kafka
+    config: "Config", kafka: BrokerChoice
 ) -> "Iterator[tuple[dict[str, Any], BrokerControl | None]]":
-    """How to reach the broker, and the broker itself when it may be broken."""
+    """Yield the broker's client properties, and the broker if chaos may break it."""
     from core.kafka import properties
-    from pinpip.chaos.stage import FOLDER
+    from pinpip.chaos.environment import FOLDER
     from pinpip.local.embedded import embedded_kafka
-    from pinpip.local.java import SOON_BACK, real_kafka
+    from pinpip.local.java import FAST_FENCING, real_kafka
 
-    if kafka is Kafka.CONFIG:
+    if kafka is BrokerChoice.CONFIG:
         yield properties(config), None
-    elif kafka is Kafka.MOCK:
+    elif kafka is BrokerChoice.MOCK:
         with embedded_kafka() as bootstrap:
             yield {"bootstrap.servers": bootstrap}, None
     else:
         shutil.rmtree(FOLDER / "kafka", ignore_errors=True)
-        with real_kafka(FOLDER / "kafka", properties=SOON_BACK | _LOW_SESSIONS) as broker:
+        with real_kafka(FOLDER / "kafka", properties=FAST_FENCING | _LOW_SESSIONS) as broker:
             yield {"bootstrap.servers": broker.bootstrap}, broker
 
 
-def _session(kafka: Kafka, properties: "Mapping[str, Any]") -> float:
-    """Seconds after which the group gives a silent member up."""
+def _session(kafka: BrokerChoice, properties: "Mapping[str, Any]") -> float:
+    """Return the session timeout in seconds."""
     kip848 = properties.get("group.protocol") == "consumer"
-    return KIP848_SESSION if kip848 else SESSION[kafka]
+    return KIP848_SESSION_TIMEOUT_S if kip848 else SESSION_TIMEOUT_S[kafka]
 
 
-def _round(ground: "Ground", seed: int, lake: Lake, seconds: float, again: str) -> dict[str, Any]:
-    """One round as a row; its seed is told before anything can go wrong."""
+def _round(
+    shared: "ChaosSettings", seed: int, lake: LakeChoice, seconds: float, again: str
+) -> dict[str, Any]:
+    """Run one round and return its row; prints the seed first, for the case of an error."""
     from chaos.run import run
-    from chaos.schedule import Setting, draw
-    from pinpip.chaos.stage import staged
+    from chaos.schedule import RoundSettings, draw
+    from pinpip.chaos.environment import round_environment
 
     typer.echo(f"seed {seed} on {lake}", err=True)
     try:
         with (
-            staged(ground, seed, lake) as stage,
-            _watching(f"seed {seed}", int(seconds * ground.rate)) as watch,
+            round_environment(shared, seed, lake) as environment,
+            _watching(f"seed {seed}", int(seconds * shared.rate)) as watch,
         ):
-            setting = Setting(
+            settings = RoundSettings(
                 seconds,
-                ground.session,
-                broker=stage.broker is not None,
-                storage=stage.storage is not None,
-                disk=stage.disk is not None,
+                shared.session,
+                broker=environment.broker is not None,
+                storage=environment.storage is not None,
+                disk=environment.disk is not None,
             )
-            result = run(draw(seed, setting), stage, watch)
+            result = run(draw(seed, settings), environment, watch)
     except FatalError as error:
-        raise FatalError(error.message, f"{error.hint}\nplay it again: {again}") from error
+        raise FatalError(error.message, f"{error.hint}\nrun it again: {again}") from error
     return {"lake": str(lake), "again": again, **asdict(result)}
 
 
 @contextmanager
-def _watching(title: str, total: int) -> "Iterator[Callable[[Live], None]]":
-    """Show a bar that fills with the records, and the counts beside it."""
+def _watching(title: str, total: int) -> "Iterator[Callable[[RoundStatus], None]]":
+    """Show a progress bar of the records produced, and the counts."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    people = Console(stderr=True)
+    console = Console(stderr=True)
     columns = [*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn()]
-    counts = TextColumn("{task.fields[said]}")
-    with Progress(*columns, counts, console=people, disable=not people.is_terminal) as bar:
-        task = bar.add_task(title, total=total, said="")
+    counts = TextColumn("{task.fields[status]}")
+    with Progress(*columns, counts, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total, status="")
 
-        def watch(live: "Live") -> None:
-            left = "" if live.behind is None else f"{live.behind:,} unread; "
-            counts = ", ".join(f"{n} {what}" for what, n in live.counts.most_common())
-            bar.update(task, completed=live.produced, said=left + counts)
+        def watch(status: "RoundStatus") -> None:
+            lag = "" if status.lag is None else f"{status.lag:,} unread; "
+            counts = ", ".join(f"{n} {what}" for what, n in status.counts.most_common())
+            bar.update(task, completed=status.produced, status=lag + counts)
 
         yield watch
 
 
 def _tell(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print a line per round and their sum, then each difference with the way to reproduce it."""
+    """Print a line per round and their sum, then every difference and how to reproduce it."""
     if as_json:
         typer.echo(json.dumps(rows))
         return
@@ -219,8 +230,8 @@ def _tell(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     show("Happened", _happened(rows), as_json=False)
     show("Seconds to commit again after a kill", _recovered(rows), as_json=False)
     for row in rows:
-        for said in row["differences"]:
-            typer.echo(f"seed {row['seed']}: {said}\n  again: {row['again']}")
+        for message in row["differences"]:
+            typer.echo(f"seed {row['seed']}: {message}\n  again: {row['again']}")
     bad = sum(len(row["differences"]) for row in rows)
     good = f"exactly once: {total['records']:,} records, none lost, none doubled, none changed"
     typer.echo(f"{bad} differences" if bad else good)
@@ -241,7 +252,7 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _happened(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sum by name what happened in all rounds."""
+    """Sum up the counts of all rounds by name."""
     counts = sum((Counter(row["counts"]) for row in rows), Counter[str]())
     points = sum((Counter(row["points"]) for row in rows), Counter[str]())
     faults = sum((Counter(row["storage"]) for row in rows), Counter[str]())

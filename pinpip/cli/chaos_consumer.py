@@ -1,7 +1,7 @@
 """A consumer of `pinpip chaos`: `pinpip consume` with failpoints between its parts.
 
-`python -m pinpip.cli.chaos_consumer CONFIG PIPELINE PLAN`; PLAN is a `chaos.failpoints.Plan` as
-JSON. `pinpip consume` knows nothing of it.
+`python -m pinpip.cli.chaos_consumer CONFIG PIPELINE PLAN`; PLAN is a
+`chaos.failpoints.FailpointPlan` as JSON. `pinpip consume` does not import it.
 """
 
 import sys
@@ -20,10 +20,7 @@ from pinpip.runtime import tune_allocators
 def consume(path: Path, name: str, plan: str) -> None:
     """Consume the pipeline `name` of the configuration at `path` until SIGTERM."""
     tune_allocators()
-    from chaos.failpoints import (  # polars comes with it: the allocators first
-        FailpointPlan,
-        Failpoints,
-    )
+    from chaos.failpoints import FailpointPlan, Failpoints  # it imports polars: tune first
     from pinpip.metrics import Metrics
 
     config, metrics = Settings(path, debug=False).config(), Metrics()
@@ -32,7 +29,7 @@ def consume(path: Path, name: str, plan: str) -> None:
 
 
 def main() -> None:
-    """Run it; a PinpipError becomes one or two lines and exit code 1."""
+    """Run the consumer; a PinpipError becomes one or two lines and exit code 1."""
     spare_loopback()
     path, name, plan = sys.argv[1:]
     try:

@@ -1,1 +1,1 @@
-"""The embedded stack: Kafka and AWS on this machine, for demonstrations and tests."""
+"""The embedded stack: Kafka and AWS on this machine."""

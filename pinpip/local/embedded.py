@@ -1,7 +1,7 @@
-"""Kafka and AWS inside this process: no Docker, no Java.
+"""Run Kafka and AWS inside this process: no Docker, no Java.
 
-The Kafka is librdkafka's mock cluster: topics appear with four partitions when first produced to,
-and each partition forgets its beginning past about 5 MB, so it serves bounded runs only.
+The Kafka is librdkafka's mock cluster: a topic is created with four partitions on first use, and
+each partition drops its oldest records beyond about 5 MB: it is for bounded runs only.
 """
 
 import logging
@@ -18,7 +18,7 @@ PARTITIONS = 4
 
 @contextmanager
 def embedded_kafka() -> Iterator[str]:
-    """Start a mock cluster while the block runs; yield its bootstrap servers."""
+    """Run a mock cluster while the block runs; yields its bootstrap servers."""
     settings: dict[str, str | int | float | bool] = {
         "test.mock.num.brokers": 1,
         "bootstrap.servers": "mock:9092",
@@ -32,11 +32,11 @@ def embedded_kafka() -> Iterator[str]:
 
 @contextmanager
 def embedded_aws() -> Iterator[str]:
-    """Moto's server (S3, Kinesis, DynamoDB) on a free port of loopback; its URL.
+    """Run moto's server (S3, Kinesis, DynamoDB) on a free port of 127.0.0.1; yields its URL.
 
     Raises ConfigError when moto is not installed.
     """
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request otherwise
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # by default it logs every request
     server = _moto().ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

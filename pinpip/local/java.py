@@ -1,6 +1,6 @@
-"""A real Apache Kafka on this machine from Maven Central's jars; needs Java 17 and Maven.
+"""Run a real Apache Kafka from Maven Central's jars; needs Java 17 and Maven.
 
-One KRaft node (broker and controller) on free ports of loopback, without Docker or installation.
+One KRaft node (broker and controller) on free ports of 127.0.0.1, without Docker.
 """
 
 import fcntl
@@ -24,11 +24,11 @@ from core.errors import FatalError
 from pinpip.folders import writing
 
 VERSION = "4.1.0"
-STARTUP = 180.0  # a busy machine takes its time; a dead process is noticed at once
-SHUTDOWN = 20.0
-# For a broker that is to be killed: its successor waits until the controller has given it up. On a
-# busy machine a living one may be given up too, so it is nobody's default.
-SOON_BACK = {"broker.heartbeat.interval.ms": "500", "broker.session.timeout.ms": "3000"}
+START_TIMEOUT_S = 180.0  # a busy machine is slow; an early exit is noticed immediately
+STOP_TIMEOUT_S = 20.0
+# For a broker that is killed and restarted: the controller must first fence the old one. Not a
+# default: on a busy machine the controller would fence a running broker too.
+FAST_FENCING = {"broker.heartbeat.interval.ms": "500", "broker.session.timeout.ms": "3000"}
 _ARTIFACTS = ("kafka_2.13", "kafka-tools")
 _DEPENDENCY = (
     "<dependency><groupId>org.apache.kafka</groupId>"
@@ -42,24 +42,28 @@ _POM = (
 
 
 @dataclass(frozen=True)
-class Guard:
-    """A second listener, GUARDED, beside the open one.
+class SecuredListener:
+    """A second listener, GUARDED, beside the plaintext one.
 
-    `users` and their passwords for SCRAM-SHA-512; they are made when the log folder is.
+    `users`: passwords for SCRAM-SHA-512 by user name; created with the log folder.
     """
 
     protocol: str
     users: Mapping[str, str] = field(default_factory=dict)
 
 
-class Kafka:
-    """A broker's process over one log folder; it can be stopped, killed and started again.
+class KafkaProcess:
+    """A broker process over one log folder; it can be stopped, killed and restarted.
 
-    `bootstrap` is the open listener's address, `guarded` that of `guard`'s.
+    `bootstrap`: the address of the plaintext listener. `guarded`: that of the secured listener.
     """
 
     def __init__(
-        self, folder: Path, properties: Mapping[str, str], clock: Clock, guard: Guard | None = None
+        self,
+        folder: Path,
+        properties: Mapping[str, str],
+        clock: Clock,
+        guard: SecuredListener | None = None,
     ) -> None:
         self.folder = folder.absolute()
         ports = (free_port(), free_port(), free_port())
@@ -75,11 +79,11 @@ class Kafka:
 
     @property
     def pid(self) -> int | None:
-        """The broker's process, when it runs."""
+        """The broker's process id, None when it does not run."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start on the same ports and log folder; returns when the broker answers."""
+        """Start on the same ports and log folder; return when the broker responds."""
         with (self.folder / "kafka.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # the broker itself
                 self._java("kafka.Kafka", str(self._settings), heap="-Xmx768m"),
@@ -87,20 +91,15 @@ class Kafka:
                 stderr=log,
                 start_new_session=True,
             )
-        self._await_answer(self._process)
+        self._await_response(self._process)
 
     def stop(self) -> None:
-        """Stop it as an operator would."""
+        """Stop it with SIGTERM."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Stop it as a power cut would."""
+        """Stop it with SIGKILL."""
         self._end(signal.SIGKILL)
-
-    def restart(self) -> None:
-        """Stop, then start."""
-        self.stop()
-        self.start()
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
@@ -108,12 +107,12 @@ class Kafka:
             return
         process.send_signal(how)
         try:
-            process.wait(SHUTDOWN)
+            process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
-    def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
+    def _await_response(self, process: subprocess.Popen[bytes]) -> None:
         admin = AdminClient(
             {
                 "bootstrap.servers": self.bootstrap,
@@ -122,16 +121,16 @@ class Kafka:
                 "reconnect.backoff.max.ms": 200,
             }
         )
-        deadline = self._clock.monotonic() + STARTUP
-        while not _answers(admin):
+        deadline = self._clock.monotonic() + START_TIMEOUT_S
+        while not _responds(admin):
             if process.poll() is not None or self._clock.monotonic() > deadline:
                 self.kill()
                 raise FatalError(
-                    f"Apache Kafka did not start: {self._last_words()}",
+                    f"Apache Kafka did not start: {self._last_log_lines()}",
                     f"the whole log is {self.folder / 'kafka.log'}",
                 )
 
-    def _last_words(self) -> str:
+    def _last_log_lines(self) -> str:
         return _last_lines((self.folder / "kafka.log").read_text("utf-8", "replace"))
 
     def _java(self, main: str, *arguments: str, heap: str = "-Xmx256m") -> list[str]:
@@ -188,15 +187,15 @@ def real_kafka(
     folder: Path,
     *,
     properties: Mapping[str, str] | None = None,
-    guard: Guard | None = None,
+    guard: SecuredListener | None = None,
     clock: Clock | None = None,
-) -> Iterator[Kafka]:
-    """Apache Kafka over `folder` as long as the block runs; a folder used before is carried on.
+) -> Iterator[KafkaProcess]:
+    """Run Apache Kafka over `folder` while the block runs; an existing folder is reused.
 
     `properties` go into server.properties. Raises FatalError when Java or Maven is missing or the
     broker does not start.
     """
-    kafka = Kafka(folder, properties or {}, clock or SystemClock(), guard)
+    kafka = KafkaProcess(folder, properties or {}, clock or SystemClock(), guard)
     try:
         kafka.start()
         yield kafka
@@ -205,12 +204,12 @@ def real_kafka(
 
 
 def version() -> str:
-    """Return the version of Apache Kafka: $PINPIP_KAFKA_VERSION, or the one tested with pinpip."""
+    """Return the Apache Kafka version: $PINPIP_KAFKA_VERSION, or the default."""
     return os.environ.get("PINPIP_KAFKA_VERSION") or VERSION
 
 
 def jars() -> Path:
-    """Return the folder of Kafka's jars ($PINPIP_KAFKA_HOME); Maven fetches them on first use."""
+    """Return the folder of Kafka's jars; Maven downloads them ($PINPIP_KAFKA_HOME moves it)."""
     default = Path.home() / ".cache" / "pinpip" / f"kafka-{version()}"
     home = Path(os.environ.get("PINPIP_KAFKA_HOME") or default)
     libs = home / "libs"
@@ -218,7 +217,7 @@ def jars() -> Path:
         home.mkdir(parents=True, exist_ok=True)
         opened = (home / ".lock").open("w")
     with opened as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two processes may want it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two processes may start at the same time
         if not libs.exists():
             _fetch(libs)
     return libs
@@ -256,12 +255,12 @@ def _run(command: list[str], complaint: str) -> None:
 
 
 def _last_lines(text: str) -> str:
-    """Return the last output of a Java program, without the stack trace."""
-    said = [line for line in text.splitlines() if line.strip() and not line.startswith("\tat ")]
-    return " | ".join(said[-5:]) or "it said nothing"
+    """Return the last lines of a Java program's output, without stack traces."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("\tat ")]
+    return " | ".join(lines[-5:]) or "it wrote no output"
 
 
-def _answers(admin: AdminClient) -> bool:
+def _responds(admin: AdminClient) -> bool:
     try:
         return bool(admin.list_topics(timeout=0.5).brokers)
     except KafkaException:
@@ -269,7 +268,7 @@ def _answers(admin: AdminClient) -> bool:
 
 
 def free_port() -> int:
-    """Return a TCP port of loopback that no process listens on."""
+    """Return a free TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The embedded stack of `pinpip local up`: Kafka, AWS, and the file by which others find them."""
+"""Run the embedded stack of `pinpip local up`: Kafka, AWS, and a state file with addresses."""
 
 import json
 import os
@@ -26,13 +26,13 @@ from pinpip.local.embedded import PARTITIONS, embedded_aws, embedded_kafka
 from pinpip.local.java import real_kafka
 
 SHARDS = 2
-STARTS_WITHIN = 30.0
-ENDS_WITHIN = 35.0  # the gateway gives what is under way 30 s
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 35.0  # the gateway waits 30 s for requests in flight
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Where the parts listen: bootstrap servers and AWS's endpoint."""
+    """The addresses: Kafka's bootstrap servers and the AWS endpoint URL."""
 
     kafka: str
     aws: str
@@ -40,9 +40,9 @@ class Stack:
 
 @contextmanager
 def local_stack(config: Config, *, kafka: Literal["mock", "real"], state: Path) -> Iterator[Stack]:
-    """Kafka and AWS with the topics, streams and buckets that `config` names, while the block runs.
+    """Run Kafka and AWS with the topics, streams and buckets of `config` while the block runs.
 
-    `state` tells other processes the addresses. Raises ConfigError when another stack has it.
+    The file `state` has the addresses. Raises ConfigError when another stack is running.
     """
     _refuse_second(state)
     with writing(state.parent):
@@ -56,7 +56,7 @@ def local_stack(config: Config, *, kafka: Literal["mock", "real"], state: Path) 
         stack = Stack(bootstrap, parts.enter_context(embedded_aws()))
         _create_topics(config, bootstrap, real=kafka == "real")
         _create_in_aws(config, stack.aws)
-        parts.enter_context(_announced(stack, state))
+        parts.enter_context(_state_file(stack, state))
         yield stack
 
 
@@ -73,8 +73,8 @@ def _refuse_second(state: Path) -> None:
 
 
 @contextmanager
-def _announced(stack: Stack, state: Path) -> Iterator[None]:
-    """Write the state file, whole or not at all, and remove it at the end."""
+def _state_file(stack: Stack, state: Path) -> Iterator[None]:
+    """Write the state file atomically; remove it at the end."""
     tree = {"kafka": stack.kafka, "aws": stack.aws, "pid": os.getpid()}
     draft = state.with_suffix(f".{os.getpid()}")
     with writing(state.parent):
@@ -87,7 +87,7 @@ def _announced(stack: Stack, state: Path) -> Iterator[None]:
 
 
 def _create_topics(config: Config, bootstrap: str, *, real: bool) -> None:
-    """All topics; the mock cluster makes one when it is asked for it."""
+    """Create every topic; a mock cluster creates one on a metadata request."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
     topics = {topic for p in config.pipelines.values() for topic in p.source.plain_topics}
     if not real:
@@ -121,7 +121,7 @@ def _buckets(config: Config) -> set[str]:
 
 @contextmanager
 def gateway_process(config_path: Path, config: Config, clock: Clock) -> Iterator[str]:
-    """`pinpip gateway` as a process of its own while the block runs; its URL, once it answers."""
+    """Run `pinpip gateway` as a separate process; yields its URL when it responds."""
     command = [sys.executable, "-m", "pinpip", "--config", str(config_path), "gateway"]
     own = config.gateway
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  # our own command
@@ -130,12 +130,12 @@ def gateway_process(config_path: Path, config: Config, clock: Clock) -> Iterator
         yield f"{own.url}/{own.stage}"
     finally:
         process.terminate()
-        process.wait(ENDS_WITHIN)
+        process.wait(STOP_TIMEOUT_S)
 
 
 def _await_health(own: Gateway, process: "subprocess.Popen[bytes]", clock: Clock) -> None:
     trusted = own.tls.certificate if own.tls else True
-    deadline = clock.monotonic() + STARTS_WITHIN
+    deadline = clock.monotonic() + START_TIMEOUT_S
     while clock.monotonic() < deadline:
         if process.poll() is not None:
             raise FatalError("the gateway did not start", "its own message is above")
@@ -145,4 +145,4 @@ def _await_health(own: Gateway, process: "subprocess.Popen[bytes]", clock: Clock
             clock.sleep(0.1)
         else:
             return
-    raise FatalError(f"the gateway at {own.url} does not answer", "see that the port is free")
+    raise FatalError(f"the gateway at {own.url} does not answer", "check that the port is free")

@@ -19,7 +19,7 @@ from consumers.kafka.source import KafkaSource
 from core import retry
 from core.clock import SystemClock
 from core.retry import Outage
-from pinpip.local.java import SOON_BACK, Kafka
+from pinpip.local.java import FAST_FENCING, KafkaProcess
 from producers.client import GatewayClient
 from producers.delivery import DeliveryStatus, Outgoing
 from tests.contracts.source_contract import Recorder, opened, poll_until
@@ -36,23 +36,23 @@ FRAGILE = {"enable_idempotence": "true", "enable_gapless_guarantee": "true"}
 
 
 @pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaProcess]:
     """Start a broker that tests may kill."""
-    with own_kafka(tmp_path_factory.mktemp("kafka"), properties=SOON_BACK) as own:
+    with own_kafka(tmp_path_factory.mktemp("kafka"), properties=FAST_FENCING) as own:
         yield own
 
 
 @pytest.fixture
-def topic(kafka: Kafka) -> str:
+def topic(kafka: KafkaProcess) -> str:
     return broker_of(kafka).create_topic()
 
 
 @pytest.fixture
-def home(kafka: Kafka, topic: str, tmp_path: Path) -> Home:
+def home(kafka: KafkaProcess, topic: str, tmp_path: Path) -> Home:
     return kafka_home(tmp_path, broker_of(kafka), topic)
 
 
-def broker_of(kafka: Kafka) -> Broker:
+def broker_of(kafka: KafkaProcess) -> Broker:
     return Broker(kafka.bootstrap, "its own", real=True)
 
 
@@ -69,7 +69,7 @@ def ready(gateway: GatewayProcess) -> tuple[int, str | None]:
 
 
 def test_a_gateway_killed_under_load_has_stored_what_it_said_and_nothing_twice(
-    kafka: Kafka, home: Home, topic: str
+    kafka: KafkaProcess, home: Home, topic: str
 ) -> None:
     port = free_port()
     with load(f"http://127.0.0.1:{port}", topic) as under:
@@ -87,7 +87,7 @@ def test_a_gateway_killed_under_load_has_stored_what_it_said_and_nothing_twice(
 
 
 def test_a_broker_killed_under_load_has_what_the_gateway_said_and_nothing_twice(
-    kafka: Kafka, home: Home, topic: str
+    kafka: KafkaProcess, home: Home, topic: str
 ) -> None:
     with gateway_process(home) as gateway, load(gateway.url, topic) as under:
         until(more(under), "records to be stored")
@@ -106,7 +106,7 @@ def post(url: str, topic: str) -> requests.Response:
 
 
 @contextmanager
-def frozen(kafka: Kafka) -> Iterator[None]:
+def frozen(kafka: KafkaProcess) -> Iterator[None]:
     """Stop the broker's process with SIGSTOP while the block runs."""
     assert kafka.pid is not None
     os.kill(kafka.pid, signal.SIGSTOP)
@@ -117,7 +117,7 @@ def frozen(kafka: Kafka) -> Iterator[None]:
 
 
 def test_a_stopped_gateway_gives_every_request_that_it_has_taken_its_answer(
-    kafka: Kafka, home: Home, topic: str
+    kafka: KafkaProcess, home: Home, topic: str
 ) -> None:
     with gateway_process(home) as gateway, ThreadPoolExecutor(20) as pool:
         assert post(gateway.url, topic).ok
@@ -153,7 +153,7 @@ def listens(gateway: GatewayProcess) -> bool:
 
 
 def test_a_draining_gateway_says_so_and_takes_requests_until_its_wait_is_over(
-    kafka: Kafka, home: Home, topic: str
+    kafka: KafkaProcess, home: Home, topic: str
 ) -> None:
     with gateway_process(home, drain_wait=3) as gateway:
         with load(gateway.url, topic) as under:
@@ -168,7 +168,7 @@ def test_a_draining_gateway_says_so_and_takes_requests_until_its_wait_is_over(
 
 
 def test_a_gateway_whose_producer_fails_for_good_goes_on_with_another(
-    kafka: Kafka, tmp_path: Path
+    kafka: KafkaProcess, tmp_path: Path
 ) -> None:
     topic = broker_of(kafka).create_topic(max_message_bytes="50000")
     home = kafka_home(tmp_path, broker_of(kafka), topic, **FRAGILE)
@@ -194,7 +194,7 @@ def has_begun_anew(home: Home, times: int) -> bool:
 
 
 def test_a_consumer_tells_of_brokers_that_are_all_away_and_when_they_are_back(
-    kafka: Kafka, topic: str, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaProcess, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "NOTICE_AFTER_S", 0.3)
     watch, properties = Outage("source", SystemClock()), {"bootstrap.servers": kafka.bootstrap}

@@ -184,8 +184,8 @@ def test_only_what_has_a_body_is_cut() -> None:
 
 def test_the_same_seed_draws_the_same_faults() -> None:
     asked = [request("PUT", "If-None-Match: *"), request("GET")] * 500
-    weather = FaultPlan(random.Random(7), 0.1)
-    drawn = [weather.fault(r) for r in asked]
+    plan = FaultPlan(random.Random(7), 0.1)
+    drawn = [plan.fault(r) for r in asked]
     again = FaultPlan(random.Random(7), 0.1)
     assert drawn == [again.fault(r) for r in asked]
     assert 50 < len(drawn) - drawn.count(None) < 150

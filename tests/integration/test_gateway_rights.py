@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # a star impo
 )
 from confluent_kafka.cimpl import NewTopic
 
-from pinpip.local.java import Guard
+from pinpip.local.java import SecuredListener
 from tests.support.brokers import own_kafka
 from tests.support.gateways import JSON_FORMAT, running
 from tests.support.processes import until
@@ -52,7 +52,7 @@ ALICE: dict[str, str | int | float | bool] = {
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a gateway that connects to Kafka as alice."""
     folder = tmp_path_factory.mktemp("rights")
-    guard = Guard("SASL_PLAINTEXT", {"alice": "correct-horse"})
+    guard = SecuredListener("SASL_PLAINTEXT", {"alice": "correct-horse"})
     with own_kafka(folder / "kafka", properties=BROKER, guard=guard) as kafka:
         prepare(AdminClient({"bootstrap.servers": kafka.bootstrap}))
         alice = ALICE | {"bootstrap.servers": kafka.guarded}

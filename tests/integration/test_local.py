@@ -21,7 +21,7 @@ from core.config import Config
 from core.errors import ConfigError, FatalError
 from pinpip import configfile
 from pinpip.local import embedded
-from pinpip.local.java import SOON_BACK, Kafka, free_port, jars, real_kafka
+from pinpip.local.java import FAST_FENCING, KafkaProcess, free_port, jars, real_kafka
 from pinpip.local.stack import gateway_process, local_stack
 from tests.contracts.source_contract import (
     Recorder,
@@ -61,20 +61,20 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaProcess]:
     """Start a broker that the tests stop and kill."""
-    with real_kafka(tmp_path_factory.mktemp("own"), properties=SOON_BACK) as own:
+    with real_kafka(tmp_path_factory.mktemp("own"), properties=FAST_FENCING) as own:
         yield own
 
 
-def broker_of(kafka: Kafka) -> Broker:
+def broker_of(kafka: KafkaProcess) -> Broker:
     """Return the broker as the tests' helpers take it."""
     return Broker(kafka.bootstrap, "a test's own", real=True)
 
 
 @JAVA
 @pytest.mark.parametrize("how", ["stop", "kill"])
-def test_a_broker_started_again_has_its_address_and_records(kafka: Kafka, how: str) -> None:
+def test_a_broker_started_again_has_its_address_and_records(kafka: KafkaProcess, how: str) -> None:
     broker = broker_of(kafka)
     topic = broker.create_topic()
     broker.produce(topic, numbered(40))
@@ -86,7 +86,7 @@ def test_a_broker_started_again_has_its_address_and_records(kafka: Kafka, how: s
 
 
 @JAVA
-def test_a_source_outlives_its_brokers_restart(kafka: Kafka) -> None:
+def test_a_source_outlives_its_brokers_restart(kafka: KafkaProcess) -> None:
     broker = broker_of(kafka)
     topic = broker.create_topic()
     broker.produce(topic, numbered(40))
@@ -101,7 +101,7 @@ def test_a_source_outlives_its_brokers_restart(kafka: Kafka) -> None:
 
 
 @JAVA
-def test_a_seek_while_the_broker_is_away_is_done_once_it_is_back(kafka: Kafka) -> None:
+def test_a_seek_while_the_broker_is_away_is_done_once_it_is_back(kafka: KafkaProcess) -> None:
     broker = broker_of(kafka)
     topic = broker.create_topic()
     broker.produce(topic, numbered(40))
@@ -118,7 +118,7 @@ def test_a_seek_while_the_broker_is_away_is_done_once_it_is_back(kafka: Kafka) -
 
 
 @JAVA
-def test_a_source_closes_in_time_though_its_broker_is_dead(kafka: Kafka) -> None:
+def test_a_source_closes_in_time_though_its_broker_is_dead(kafka: KafkaProcess) -> None:
     broker = broker_of(kafka)
     topic = broker.create_topic()
     broker.produce(topic, numbered(4))

@@ -137,7 +137,7 @@ def bucket(aws: TestAws) -> str:
 def place(aws: TestAws, proxy: Rough, bucket: str) -> Iterator[Place]:
     """Empty; all faults that the test plans must be met."""
     yield Place(aws, proxy, bucket, uuid4().hex)
-    left, proxy.proxy.weather.planned = proxy.proxy.weather.planned, []
+    left, proxy.proxy.plan.planned = proxy.proxy.plan.planned, []
     assert left == []
 
 
@@ -186,11 +186,11 @@ def test_whichever_request_of_a_commit_meets_a_fault(
         deliver(place.table().sink(), STEP)
         sink = place.delta()
         sink.positions(PARTITIONS)
-        with proxy.only(nth, StorageFault.RESET) as weather:
+        with proxy.only(nth, StorageFault.RESET) as plan:
             told = deliver(sink, 2 * STEP, since=STEP)
         assert told in ([], [TransientError], [TransientError, StalePosition])
         assert_once(place.table(), 2 * STEP)
-        seen, nth = weather.seen, nth + 1
+        seen, nth = plan.seen, nth + 1
     assert seen > 3
 
 
@@ -235,7 +235,7 @@ def test_a_fault_of_a_look_for_rows_without_a_position(place: Place) -> None:
     place.proxy.next("GET", "/part-", *tries)
     with pytest.raises(TransientError, match="does not answer"):
         place.delta().positions([LOG.partition(1)])
-    place.proxy.proxy.weather.planned.clear()
+    place.proxy.proxy.plan.planned.clear()
     assert place.delta().positions([LOG.partition(1)]) == {LOG.partition(1): None}
 
 

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pinpip.local.embedded import embedded_kafka
-from pinpip.local.java import Guard, Kafka, real_kafka, version
+from pinpip.local.java import KafkaProcess, SecuredListener, real_kafka, version
 from tests.support.containers import IMAGE, NoContainer, docker_answers, kafka_container
 
 GIVEN = "PINPIP_TEST_KAFKA"
@@ -137,11 +137,11 @@ def is_from(*least: int) -> bool:
 
 
 @contextmanager
-def own_kafka(folder: Path, **options: Any) -> Iterator[Kafka]:
+def own_kafka(folder: Path, **options: Any) -> Iterator[KafkaProcess]:
     """Start a real broker with `options` of real_kafka, or skip the tests."""
     if not has_jars():
         pytest.skip("needs an Apache Kafka of its own: install Java and Maven")
-    guard: Guard | None = options.get("guard")
+    guard: SecuredListener | None = options.get("guard")
     if guard and guard.users and not is_from(3, 5):
         pytest.skip("Apache Kafka before 3.5 makes no SCRAM users when it formats its storage")
     with real_kafka(folder, **options) as kafka:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from pinpip.local.java import STARTUP, free_port, version
+from pinpip.local.java import START_TIMEOUT_S, free_port, version
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
@@ -106,7 +106,7 @@ def _variables(address: str) -> dict[str, str]:
 def _await_answer(container: "DockerContainer", address: str) -> None:
     """Return when Kafka answers; RuntimeError with what it said when it ends or stays silent."""
     client = AdminClient({"bootstrap.servers": address, "log_level": 0, "reconnect.backoff.ms": 50})
-    deadline = time.monotonic() + STARTUP
+    deadline = time.monotonic() + START_TIMEOUT_S
     while not _answers(client):
         container.reload()
         if container.status == "exited" or time.monotonic() > deadline:

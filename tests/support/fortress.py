@@ -17,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # a star impo
 )
 from confluent_kafka.cimpl import NewTopic
 
-from pinpip.local.java import Guard, Kafka, free_port
+from pinpip.local.java import KafkaProcess, SecuredListener, free_port
 from tests.support.brokers import own_kafka
 from tests.support.certificates import Certificates, certificates
 from tests.support.commands import change
@@ -40,7 +40,7 @@ PASSWORDS = {user: f"correct-horse-of-{user}" for user in RIGHTS}
 class Fortress:
     """A broker that admits those with a password, over TLS, to what they have rights to."""
 
-    kafka: Kafka
+    kafka: KafkaProcess
     shown: Certificates
 
     def home(self, folder: Path, user: str = "alice", **changed: str) -> Home:
@@ -113,6 +113,6 @@ def fortress(folder: Path) -> Iterator[Fortress]:
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",  # who comes by the open listener
     }
-    guard = Guard("SASL_SSL", PASSWORDS)
+    guard = SecuredListener("SASL_SSL", PASSWORDS)
     with own_kafka(folder / "kafka", properties=properties, guard=guard) as kafka:
         yield Fortress(kafka, shown)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaos.messages import Message
-from chaos.proxy import FaultPlan, Planned, Proxy, StorageFault
+from chaos.proxy import FaultPlan, PlannedFault, Proxy, StorageFault
 
 
 @dataclass
@@ -20,14 +20,14 @@ class Rough:
 
     def next(self, method: str, part: str, *faults: StorageFault) -> None:
         """Inject these faults into the next requests of `method` whose path contains `part`."""
-        self.proxy.weather.planned += [Planned(method, part, fault) for fault in faults]
+        self.proxy.plan.planned += [PlannedFault(method, part, fault) for fault in faults]
 
     @contextmanager
     def only(self, nth: int, fault: StorageFault) -> Iterator["Nth"]:
         """Inject this fault into the nth request, counted from 1, while the block runs."""
-        clear, self.proxy.weather = self.proxy.weather, Nth(nth=nth, meets=fault)
-        yield self.proxy.weather
-        self.proxy.weather = clear
+        clear, self.proxy.plan = self.proxy.plan, Nth(nth=nth, meets=fault)
+        yield self.proxy.plan
+        self.proxy.plan = clear
 
 
 @dataclass

@@ -11,11 +11,11 @@ import pytest
 from chaos.failpoints import (
     COMMITTED,
     INTERRUPTED,
+    ClockJump,
+    Failpoint,
     FailpointPlan,
     Failpoints,
-    Leap,
-    LeapingClock,
-    Point,
+    JumpingClock,
 )
 from consumers.engine.limits import Limits
 from consumers.engine.loop import Loop
@@ -51,7 +51,7 @@ def config(folder: Path) -> Config:
 
 
 def plan(folder: Path, **values: object) -> FailpointPlan:
-    paths = {"journal": folder / "journal", "calm": folder / "calm"}
+    paths = {"journal": folder / "journal", "disarmed": folder / "disarmed"}
     return FailpointPlan.model_validate(paths | values)
 
 
@@ -77,18 +77,18 @@ def test_a_pipeline_of_real_parts_passes_every_point_in_the_order_of_its_work(
     source.revoke(P0)
     source.poll(0)
     assert noted(tmp_path) == [
-        Point.ASSIGNED,
-        Point.BEFORE_WRITE,
-        Point.CLEAN_FILE,
-        Point.AFTER_CLEAN,
+        Failpoint.ASSIGNED,
+        Failpoint.BEFORE_WRITE,
+        Failpoint.CLEAN_FILE,
+        Failpoint.AFTER_CLEAN,
         COMMITTED,
-        Point.QUARANTINE_FILE,
-        Point.AFTER_QUARANTINE,
-        Point.ARCHIVE_OBJECT,
-        Point.AFTER_ARCHIVE,
-        Point.BEFORE_ACKNOWLEDGE,
-        Point.AFTER_ACKNOWLEDGE,
-        Point.REVOKED,
+        Failpoint.QUARANTINE_FILE,
+        Failpoint.AFTER_QUARANTINE,
+        Failpoint.ARCHIVE_OBJECT,
+        Failpoint.AFTER_ARCHIVE,
+        Failpoint.BEFORE_ACKNOWLEDGE,
+        Failpoint.AFTER_ACKNOWLEDGE,
+        Failpoint.REVOKED,
     ]
 
 
@@ -114,18 +114,18 @@ def passing(own: FailpointPlan) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.process
 def test_the_process_is_killed_at_the_planned_passage(tmp_path: Path) -> None:
-    done = passing(plan(tmp_path, point=Point.CLEAN_FILE, passages=2))
+    done = passing(plan(tmp_path, point=Failpoint.CLEAN_FILE, passages=2))
     assert done.returncode == -signal.SIGKILL
     assert done.stdout.count("put") == 2
-    assert noted(tmp_path) == [Point.CLEAN_FILE, INTERRUPTED]
+    assert noted(tmp_path) == [Failpoint.CLEAN_FILE, INTERRUPTED]
     assert "KILL at clean file written" in done.stdout + done.stderr
 
 
 @pytest.mark.process
 def test_nothing_happens_at_another_point_or_once_it_is_calm(tmp_path: Path) -> None:
-    assert passing(plan(tmp_path, point=Point.ASSIGNED)).returncode == 0
-    (tmp_path / "calm").touch()
-    assert passing(plan(tmp_path, point=Point.CLEAN_FILE)).returncode == 0
+    assert passing(plan(tmp_path, point=Failpoint.ASSIGNED)).returncode == 0
+    (tmp_path / "disarmed").touch()
+    assert passing(plan(tmp_path, point=Failpoint.CLEAN_FILE)).returncode == 0
 
 
 def test_a_consumer_without_a_plan_is_not_wrapped(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_consumer_without_a_plan_is_not_wrapped(tmp_path: Path) -> None:
 
 def test_a_clock_leaps_when_its_time_has_come() -> None:
     inner = ManualClock()
-    clock = LeapingClock(inner, (Leap(after=5, wall=-3600, monotonic=45),))
+    clock = JumpingClock(inner, (ClockJump(after=5, wall=-3600, monotonic=45),))
     inner.advance(4)
     assert (clock.monotonic(), clock.now()) == (4, inner.now())
     inner.advance(2)

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from chaos.fleet import Fleet, FleetSetup
-from chaos.schedule import Setting, draw
+from chaos.schedule import RoundSettings, draw
 from core.clock import SystemClock
 from core.errors import FatalError
 from tests.support.processes import environment, until
 
-QUIET = draw(1, Setting(seconds=60, session=3, broker=False, storage=False, disk=False))
+QUIET = draw(1, RoundSettings(seconds=60, session=3, broker=False, storage=False, disk=False))
 
 
 @contextmanager
 def fleet(folder: Path, excused: Callable[[float, float], bool]) -> Iterator[Fleet]:
     """Consumers whose configuration is missing: each ends by itself with code 1."""
-    home = FleetSetup(folder, folder / "missing.yaml", "user", environment(), {})
-    made = Fleet(home, QUIET, SystemClock(), excused)
+    launch = FleetSetup(folder, folder / "missing.yaml", "user", environment(), {})
+    made = Fleet(launch, QUIET, SystemClock(), excused)
     try:
         yield made
     finally:
@@ -75,7 +75,7 @@ def test_a_killed_consumer_has_a_successor_and_one_that_left_has_none(tmp_path: 
         tick_until(own, lambda: own.counts["kills"] == 1)
         [successor] = own.members
         assert successor.after_kill
-        own.term(successor, stays=False)
+        own.term(successor, restarts=False)
         tick_until(own, lambda: own.counts["terms"] == 1)
         assert own.members == []
 

@@ -3,11 +3,11 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaos.failpoints import Point
-from chaos.schedule import FaultKind, Schedule, Setting, draw
+from chaos.failpoints import Failpoint
+from chaos.schedule import FaultKind, RoundSettings, Schedule, draw
 
 settings_of_rounds = st.builds(
-    Setting,
+    RoundSettings,
     seconds=st.floats(5, 600),
     session=st.floats(1, 45),
     broker=st.booleans(),
@@ -15,20 +15,21 @@ settings_of_rounds = st.builds(
     disk=st.booleans(),
 )
 schedules = st.builds(draw, st.integers(0, 10**6), settings_of_rounds)
-LONG = Setting(seconds=42, session=3, broker=True, storage=True, disk=False)
+LONG = RoundSettings(seconds=42, session=3, broker=True, storage=True, disk=False)
 
 
 @settings(deadline=None)
 @given(st.integers(), settings_of_rounds)
-def test_the_same_seed_makes_the_same_schedule(seed: int, setting: Setting) -> None:
+def test_the_same_seed_makes_the_same_schedule(seed: int, setting: RoundSettings) -> None:
     one, other = draw(seed, setting), draw(seed, setting)
     assert one == other
-    assert [one.arm(n) for n in range(20)] == [other.arm(n) for n in range(20)]
+    assert [one.armed(n) for n in range(20)] == [other.armed(n) for n in range(20)]
 
 
 def test_another_seed_makes_another_schedule() -> None:
     assert draw(1, LONG).faults != draw(2, LONG).faults
-    assert [draw(1, LONG).arm(n) for n in range(20)] != [draw(2, LONG).arm(n) for n in range(20)]
+    armed, others = ([draw(seed, LONG).armed(n) for n in range(20)] for seed in (1, 2))
+    assert armed != others
 
 
 @settings(deadline=None)
@@ -36,24 +37,24 @@ def test_another_seed_makes_another_schedule() -> None:
 def test_faults_come_in_order_and_inside_the_round(schedule: Schedule) -> None:
     times = [fault.at for fault in schedule.faults]
     assert times == sorted(times)
-    assert all(0 < at <= schedule.setting.seconds + 0.01 for at in times)
+    assert all(0 < at <= schedule.settings.seconds + 0.01 for at in times)
 
 
 @settings(deadline=None)
 @given(schedules)
 def test_a_zombie_sleeps_longer_than_the_group_waits_for_it(schedule: Schedule) -> None:
-    session = schedule.setting.session
+    session = schedule.settings.session
     frozen = [f for f in schedule.faults if f.kind in {FaultKind.ZOMBIE, FaultKind.REPLACED}]
     assert frozen
     assert all(fault.seconds > session for fault in frozen)
-    armed = [schedule.arm(n) for n in range(50)]
+    armed = [schedule.armed(n) for n in range(50)]
     assert all(arm.seconds > session for arm in armed if arm.signal == "STOP")
 
 
 @settings(deadline=None)
 @given(schedules)
 def test_only_what_the_round_owns_is_broken(schedule: Schedule) -> None:
-    setting, kinds = schedule.setting, {fault.kind for fault in schedule.faults}
+    setting, kinds = schedule.settings, {fault.kind for fault in schedule.faults}
     assert setting.broker == bool(kinds & {FaultKind.BROKER_RESTART, FaultKind.BROKER_KILL})
     assert setting.storage == (FaultKind.OUTAGE in kinds)
     assert setting.disk == (FaultKind.FULL_DISK in kinds)
@@ -71,8 +72,8 @@ def test_an_outage_says_what_it_answers_and_ends(schedule: Schedule) -> None:
 
 
 def test_every_crash_point_is_drawn_sooner_or_later() -> None:
-    arms = [draw(seed, LONG).arm(number) for seed in range(20) for number in range(20)]
-    assert {arm.point for arm in arms} == {None, *Point}
+    arms = [draw(seed, LONG).armed(number) for seed in range(20) for number in range(20)]
+    assert {arm.point for arm in arms} == {None, *Failpoint}
     assert {arm.signal for arm in arms if arm.point} == {"KILL", "STOP", "TERM"}
-    assert any(leap.wall < 0 for arm in arms for leap in arm.leaps)
-    assert all(leap.monotonic >= 0 for arm in arms for leap in arm.leaps)
+    assert any(jump.wall < 0 for arm in arms for jump in arm.jumps)
+    assert all(jump.monotonic >= 0 for arm in arms for jump in arm.jumps)

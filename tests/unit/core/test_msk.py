@@ -28,7 +28,7 @@ from gateway.kafka.producer import KafkaProducer, Stored
 from pinpip.cli import replay
 from pinpip.connectors import connector_of
 from pinpip.connectors.kafka import KafkaConnector
-from pinpip.local.java import Guard, Kafka
+from pinpip.local.java import KafkaProcess, SecuredListener
 from pinpip.pipelines import loop_of
 from producers.delivery import DeliveryStatus, Outgoing
 from producers.direct import KafkaDirect
@@ -210,7 +210,7 @@ def unsecured(now: float) -> str:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaProcess]:
     """Start a broker that ends a connection whose token has expired."""
     properties = {
         "sasl.enabled.mechanisms": "OAUTHBEARER",
@@ -219,7 +219,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
         "connections.max.reauth.ms": "600000",
     }
     folder = tmp_path_factory.mktemp("oauth")
-    with own_kafka(folder, properties=properties, guard=Guard("SASL_PLAINTEXT")) as kafka:
+    with own_kafka(folder, properties=properties, guard=SecuredListener("SASL_PLAINTEXT")) as kafka:
         yield kafka
 
 
@@ -232,7 +232,7 @@ def tokens(monkeypatch: pytest.MonkeyPatch) -> UnsecuredSigner:
 
 
 @pytest.fixture
-def home(guarded: Kafka, tokens: UnsecuredSigner, tmp_path: Path) -> Home:
+def home(guarded: KafkaProcess, tokens: UnsecuredSigner, tmp_path: Path) -> Home:
     """Make a home whose configuration names AWS_MSK_IAM, this broker and a new topic."""
     del tokens
     broker = Broker(guarded.bootstrap, "guarded", real=True)
@@ -292,7 +292,7 @@ def test_records_travel_by_every_client_with_tokens(home: Home) -> None:
 
 @pytest.mark.process
 def test_a_consumer_outlives_its_tokens(
-    guarded: Kafka, home: Home, tokens: UnsecuredSigner
+    guarded: KafkaProcess, home: Home, tokens: UnsecuredSigner
 ) -> None:
     broker = Broker(guarded.bootstrap, "guarded", real=True)
     with consuming(home):

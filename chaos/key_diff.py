@@ -1,4 +1,7 @@
-"""Without asking the topic: what the producer was told is stored, against what the tables hold."""
+"""Compare the numbers that the producer sent with the keys that tables and archives hold.
+
+The topic is not read: the broker's acknowledgements say what must be there.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,29 +11,30 @@ import polars as pl
 from core.batch import KAFKA
 from core.protocols import Options
 
-_SHOWN = 5
+_MAX_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class KeyDifference:
-    """Numbers that are not there, there more than once, and there without having been sent."""
+    """Numbers that are missing, stored more than once, or stored without having been sent."""
 
     lost: tuple[int, ...] = ()
     doubled: tuple[int, ...] = ()
     foreign: tuple[int, ...] = ()
 
-    def said(self, place: str) -> list[str]:
-        """One sentence per kind, none when nothing differs."""
+    def messages(self, place: str) -> list[str]:
+        """Return one sentence per kind of difference; none when nothing differs."""
         kinds = (("lost", self.lost), ("doubled", self.doubled), ("foreign", self.foreign))
         return [
-            f"{place}: {len(numbers):,} numbers {kind}: {', '.join(map(str, numbers[:_SHOWN]))} …"
+            f"{place}: {len(numbers):,} numbers {kind}: "
+            f"{', '.join(map(str, numbers[:_MAX_SHOWN]))} …"
             for kind, numbers in kinds
             if numbers
         ]
 
 
 def table_keys(uris: Collection[str], options: Options) -> pl.Series:
-    """Return the records' keys in some Delta tables together."""
+    """Return the records' keys in several Delta tables, concatenated."""
     frames = [pl.scan_delta(uri, storage_options=options()).select(KAFKA.key) for uri in uris]
     return pl.concat(frames).collect().to_series()
 
@@ -43,9 +47,10 @@ def archive_keys(uri: str, topic: str, options: Options) -> pl.Series:
 
 
 def compare(keys: pl.Series, wanted: Collection[int], allowed: Collection[int]) -> KeyDifference:
-    """`keys`: texts of numbers; each of `wanted` once, each of `allowed` at most once, no other.
+    """Compare `keys` (numbers as text) with the numbers sent.
 
-    A key that is no number is foreign, and told as -1.
+    Each number of `wanted` must be there once, each of `allowed` at most once, and no other. A
+    key that is not a number is foreign and reported as -1.
     """
     numbers = keys.cast(pl.Int64, strict=False).fill_null(-1)
     held = set(numbers)

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from chaos.content import Content, templates
-from chaos.proof import KeyDifference, compare
+from chaos.key_diff import KeyDifference, compare
 from chaos.recovery import median_and_p95
 
 
@@ -16,7 +16,7 @@ def keys(*numbers: object) -> pl.Series:
 
 def test_tables_that_hold_each_number_once_do_not_differ() -> None:
     assert compare(keys(2, 0, 1), {0, 1, 2}, ()) == KeyDifference()
-    assert KeyDifference().said("tables") == []
+    assert KeyDifference().messages("tables") == []
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_tables_that_hold_each_number_once_do_not_differ() -> None:
 def test_each_kind_of_difference_is_found(held: pl.Series, difference: KeyDifference) -> None:
     found = compare(held, wanted={0, 1, 2}, allowed={9})
     assert found == difference
-    assert len(found.said("tables")) == (difference != KeyDifference())
+    assert len(found.messages("tables")) == (difference != KeyDifference())
 
 
 def test_a_record_carries_its_own_number_wherever_its_payload_can() -> None:

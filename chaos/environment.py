@@ -1,4 +1,4 @@
-"""What a round plays on."""
+"""What a chaos round runs on: broker, topic, storage, tables and consumer settings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,50 +12,50 @@ from core.protocols import Options
 
 
 class BrokerControl(Protocol):
-    """A broker that the harness may break."""
+    """A broker that the round may stop and kill."""
 
     def start(self) -> None:
-        """Start it over what it held; returns when it answers."""
+        """Start the broker over its existing log folder; return when it responds."""
         ...
 
     def stop(self) -> None:
-        """Stop it as an operator would."""
+        """Stop the broker with SIGTERM."""
         ...
 
     def kill(self) -> None:
-        """Stop it as a power cut would."""
+        """Stop the broker with SIGKILL."""
         ...
 
 
 class Disk(Protocol):
-    """A filesystem that the harness may fill."""
+    """A filesystem that the round may fill."""
 
     def fill(self) -> None:
-        """Leave no room."""
+        """Use up all free space."""
         ...
 
     def free(self) -> None:
-        """Leave room again."""
+        """Free the space again."""
         ...
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How many offsets the slowest sink lacks, and the rows of table and quarantine together."""
+class SinkProgress:
+    """Offsets that the slowest sink still lacks, and the rows of table and quarantine together."""
 
-    behind: int
+    lag: int
     rows: int
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What a round plays on.
+class Environment:
+    """What a round runs on.
 
     `tables`: the clean table and its quarantine. `archives`: Parquet chains of every record.
-    `rate`: records a second. `fault_rate`: the share of storage requests that meet a fault.
+    `rate`: records per second. `fault_rate`: the share of storage requests that meet a fault.
     """
 
-    home: FleetSetup
+    launch: FleetSetup
     kafka: Mapping[str, Any]
     topic: str
     content: Content
@@ -66,7 +66,7 @@ class Stage:
     tables: tuple[str, ...]
     archives: tuple[str, ...]
     options: Options
-    progress: Callable[[], Progress]
+    progress: Callable[[], SinkProgress]
     broker: BrokerControl | None
     storage: Storage | None
     disk: Disk | None
