@@ -1,1 +1,1 @@
-"""Reading back what sinks wrote, and proving it."""
+"""Read tables and archives back and verify them."""

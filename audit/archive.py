@@ -1,4 +1,4 @@
-"""A pipeline's Parquet archive, read back: its chains, and the rows of a stretch."""
+"""Read a pipeline's Parquet archive back: its chains, and the rows of a range."""
 
 import io
 from bisect import bisect_right
@@ -11,19 +11,22 @@ from typing import Literal
 
 import polars as pl
 
-from audit.invariants import Finding, Held, Kind, text
+from audit.invariants import Finding, FindingKind, TablePartition, text
 from core.batch import Coordinates, Partition, Position, Stretch
 from core.errors import PositionLost
 from sinks.parquet import chain
 from sinks.parquet.chain import Link
 from sinks.storage.protocol import Store
 
-_READERS = 8
+_READ_THREADS = 8
 
 
 @dataclass(frozen=True)
 class Archive:
-    """The chains that a pipeline's Parquet sink writes below `store`."""
+    """The chains that a pipeline's Parquet sink writes below `store`.
+
+    The objects of a chain are listed once: objects added later are not seen.
+    """
 
     store: Store
     stage: Literal["raw", "clean"]
@@ -33,40 +36,40 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """Where it is."""
+        """The URI."""
         return self.store.uri
 
     def keys(self, partition: Partition) -> list[str]:
-        """List the chain's objects at the first call; objects added later are not seen."""
+        """Return the keys of the chain's objects, in order."""
         if partition not in self._keys:
             self._keys[partition] = self.store.list(chain.folder(partition))
         return self._keys[partition]
 
     def end(self, partition: Partition) -> Position | None:
-        """Where the chain ended when it was first asked for."""
+        """Return where the chain ends, None for an empty or unreadable chain."""
         if partition not in self._ends:
             keys = self.keys(partition)
             self._ends[partition] = _end(self.store, keys[-1]) if keys else None
         return self._ends[partition]
 
     def rows(self, stretches: Mapping[Partition, Stretch]) -> pl.DataFrame:
-        """Read the rows of the ranges from the objects that may contain them."""
+        """Return the rows of the stretches; reads only objects that may hold some of them."""
         wanted = [key for p, stretch in stretches.items() for key in self._touching(p, stretch)]
-        with ThreadPoolExecutor(_READERS) as pool:
+        with ThreadPoolExecutor(_READ_THREADS) as pool:
             found = list(pool.map(partial(_read, self.store), wanted))
         none = pl.DataFrame(schema=dict(self.coordinates.metadata))
         whole = pl.concat([none, *found], how="diagonal")
         return whole.filter(self.coordinates.within(stretches))
 
     def holding(self, partition: Partition, record: Stretch) -> str | None:
-        """Find the object that contains the record between the ends of `record`."""
+        """Return the object that holds the record of the range `record`, None without one."""
         end = self.end(partition)
         found = self._touching(partition, Stretch(record.start, record.start or record.end))
         here = bool(found) and end is not None and record.end <= end
         return f"{self.name}/{found[-1]}" if here else None
 
     def _touching(self, partition: Partition, stretch: Stretch) -> list[str]:
-        """Find the objects of the range: an object's rows lie between its own name and the next."""
+        """Return the objects that may hold rows of the range; names are start positions."""
         keys = self.keys(partition)
         first = 0
         if stretch.start is not None:
@@ -79,11 +82,11 @@ def _end(store: Store, key: str) -> Position | None:
         about = chain.about(store, key)
         return replace(chain.position(about["end"]), epoch=about.get("epoch"))
     except PositionLost:
-        return None  # `check` names it
+        return None  # `check` reports it
 
 
 def _read(store: Store, key: str) -> pl.DataFrame:
-    """Read the object's rows; an unreadable object gives none, so they count as missing."""
+    """Return the object's rows, none when it cannot be read: they are then reported missing."""
     try:
         return pl.read_parquet(io.BytesIO(store.read(key)))
     except pl.exceptions.PolarsError:
@@ -91,8 +94,8 @@ def _read(store: Store, key: str) -> pl.DataFrame:
 
 
 @dataclass(frozen=True)
-class Tally:
-    """One partition's chain in numbers."""
+class ChainSummary:
+    """The counts of one partition's chain."""
 
     archive: str
     partition: Partition
@@ -103,11 +106,11 @@ class Tally:
     expired: int = 0
 
 
-def check(archive: Archive, clean: Held) -> tuple[list[Finding], Tally]:
-    """Check that the chain of the clean table's partition has no gap and agrees with the ledger.
+def check(archive: Archive, clean: TablePartition) -> tuple[list[Finding], ChainSummary]:
+    """Check that a partition's chain has no gap and agrees with the clean table's ledger.
 
-    Where it begins is no finding: the oldest objects may have expired. Reads what each object says
-    of itself (S3: metadata, a folder: footers), not its rows.
+    The oldest objects may have expired: where the chain begins is not checked. Reads each object's
+    metadata (S3: headers, a folder: footers), not its rows.
     """
     found = list(chain.links(archive.store, archive.keys(clean.partition)))
     links = [link for link in found if isinstance(link, Link)]
@@ -117,23 +120,25 @@ def check(archive: Archive, clean: Held) -> tuple[list[Finding], Tally]:
         *_broken(found),
         *([] if silent else _disagreeing(archive, links, clean)),
     ]
-    findings = [Finding(Kind.ARCHIVE, clean.partition, f"{archive.name}: {f}") for f in faults]
+    findings = [
+        Finding(FindingKind.ARCHIVE, clean.partition, f"{archive.name}: {f}") for f in faults
+    ]
     end = links[-1].end if links else None
-    begun = end or clean.origin  # a chain without an object has read nothing
+    begun = end or clean.origin  # without an object nothing has been read
     if not silent and clean.position is not None and (begun is None or begun < clean.position):
         behind = f"{archive.name}: the chain ends at {text(end)}, the table at "
-        findings.append(Finding(Kind.BEHIND, clean.partition, behind + text(clean.position)))
+        findings.append(Finding(FindingKind.BEHIND, clean.partition, behind + text(clean.position)))
     elif end is not None and (clean.position is None or clean.position < end):
         behind = f"{clean.table}: it is at {text(clean.position)}, {archive.name} at {text(end)}"
-        findings.append(Finding(Kind.BEHIND, clean.partition, behind))
+        findings.append(Finding(FindingKind.BEHIND, clean.partition, behind))
     start = links[0].start if links else None
     records, expired = (sum(getattr(link, n) for link in links) for n in ("records", "expired"))
-    tally = Tally(archive.name, clean.partition, len(found), records, start, end, expired)
+    tally = ChainSummary(archive.name, clean.partition, len(found), records, start, end, expired)
     return findings, tally
 
 
 def _broken(found: Sequence[Link | PositionLost]) -> Iterator[str]:
-    """Each object is named by its own start, and starts where the one before it ended."""
+    """Yield the objects whose name is not their start, or whose start is not the previous end."""
     for link in found:
         if isinstance(link, Link) and link.named != link.start:
             yield f"{link.key} says that it starts at {text(link.start)}"
@@ -147,10 +152,10 @@ def _broken(found: Sequence[Link | PositionLost]) -> Iterator[str]:
             yield f"{after.key} is of another topic or stream than {before.key}"
 
 
-def _disagreeing(archive: Archive, links: Sequence[Link], clean: Held) -> Iterator[str]:
-    """Between two positions where both an object and a commit end, both hold as many records.
+def _disagreeing(archive: Archive, links: Sequence[Link], clean: TablePartition) -> Iterator[str]:
+    """Compare record counts between positions at which both an object and a commit end.
 
-    An archive that was behind when records expired lacks as many more as it says.
+    An archive that was behind when records expired may lack further records: it stores how many.
     """
     wanted = [r.read if archive.stage == "raw" else r.clean for r in clean.ranges]
     ends = [r.end for r in clean.ranges]

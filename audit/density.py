@@ -1,15 +1,15 @@
-"""Rows from before the ledger begins: they must be dense, and prove no more than that."""
+"""Check the rows from before the ledger begins: only their density can be checked."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
 import polars as pl
 
-from audit.invariants import Finding, Held, Kind, Unknown, firsts, text
+from audit.invariants import Finding, FindingKind, TablePartition, Unknown, firsts, text
 from core.batch import Partition
 
 
-def gaps(clean: Held, quarantine: Held) -> Iterator[Finding]:
-    """Where no ledger entry explains them any more, the rows must be dense up to the edge."""
+def gaps(clean: TablePartition, quarantine: TablePartition) -> Iterator[Finding]:
+    """Check that the rows before the ledger begins are dense."""
     edge, found = clean.edge, _together(clean, quarantine)
     if edge is None or (found.is_empty() and clean.begin is None):
         return
@@ -22,14 +22,14 @@ def gaps(clean: Held, quarantine: Held) -> Iterator[Finding]:
         what = f"the records from {found[-1]} to the position {text(edge)}" if unseen else ""
     if what:
         detail = f"{what} are in neither table, and no ledger entry explains them"
-        yield Finding(Kind.GAP, clean.partition, detail)
+        yield Finding(FindingKind.GAP, clean.partition, detail)
 
 
-def unknown(clean: Held, quarantine: Held) -> Iterator[Unknown]:
-    """Report what rows, positions and ledger cannot prove: rows lost before the ledger begins.
+def unknown(clean: TablePartition, quarantine: TablePartition) -> Iterator[Unknown]:
+    """Report what cannot be proven: whether rows from before the ledger begins are missing.
 
-    Kafka's offsets are dense there, from the offset on that was fixed at the first start, or else
-    from the first row on. Kinesis's numbers never are.
+    Kafka's offsets are dense there, from the offset that was stored at the first start, or else
+    from the first row. Kinesis's sequence numbers are never dense.
     """
     edge = clean.edge
     if edge is None or (clean.coordinates.sub is None and edge.number == 0):
@@ -54,25 +54,25 @@ def unknown(clean: Held, quarantine: Held) -> Iterator[Unknown]:
         yield Unknown(clean.partition, f"{since}: which ones, and whether others are missing")
 
 
-def _first(clean: Held, found: pl.Series) -> int:
-    """Return the first offset whose row must exist: the first start's, or the first row's."""
+def _first(clean: TablePartition, found: pl.Series) -> int:
+    """Return the first offset that must have a row: the first start's or the first row's."""
     begins = [at.number for at in (clean.begin, clean.edge) if at is not None]
     return min([*begins, *map(int, found.head(1))])
 
 
-def _expired_before(clean: Held, quarantine: Held) -> int:
-    """Offsets that no ledger names and that expired: for a sink that was behind they are more."""
+def _expired_before(clean: TablePartition, quarantine: TablePartition) -> int:
+    """Return how many expired offsets the ledger does not list; a sink that was behind has more."""
     return max(clean.expired_before, quarantine.expired_before)
 
 
-def sure(findings: Iterable[Finding], unsure: Mapping[str, int]) -> Iterator[Finding]:
-    """Keep the findings that hold even if `unsure` rows of each table are of this incarnation."""
-    absent = {Kind.MISSING, Kind.GAP} if any(unsure.values()) else set()
+def certain(findings: Iterable[Finding], unsure: Mapping[str, int]) -> Iterator[Finding]:
+    """Yield the findings that hold whether or not the `unsure` rows belong to this incarnation."""
+    absent = {FindingKind.MISSING, FindingKind.GAP} if any(unsure.values()) else set()
     return (finding for finding in findings if finding.kind not in absent)
 
 
-def whose(partition: Partition, unsure: Mapping[str, int]) -> Iterator[Unknown]:
-    """Report the `unsure` rows of each table, which may be of this incarnation."""
+def ambiguous(partition: Partition, unsure: Mapping[str, int]) -> Iterator[Unknown]:
+    """Report the `unsure` rows of each table: they may belong to this incarnation."""
     for table, count in unsure.items():
         if count:
             detail = (
@@ -83,8 +83,8 @@ def whose(partition: Partition, unsure: Mapping[str, int]) -> Iterator[Unknown]:
             yield Unknown(partition, detail)
 
 
-def _together(clean: Held, quarantine: Held) -> pl.Series:
-    """Each key of both tables once, sorted."""
+def _together(clean: TablePartition, quarantine: TablePartition) -> pl.Series:
+    """Return each key of both tables once, sorted."""
     both = pl.concat([clean.keys, quarantine.keys]).sort()
     return both.filter(firsts(both))
 

@@ -1,12 +1,12 @@
-"""Which life of its topic or stream each sink counts in: they share one, and it is the source's.
+"""Compare the topic or stream identity that each sink stores with the others' and the source's.
 
-What a sink does not keep, or a source does not tell, was not compared: it is named, never assumed.
+An identity that a sink does not store, or a source does not report, is listed as not compared.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from audit.invariants import Finding, Held, Kind
+from audit.invariants import Finding, FindingKind, TablePartition
 from core.batch import Coordinates, Partition, Position
 from core.errors import TopicRecreated
 from core.topic_id import kind_of, known, recreated
@@ -15,39 +15,45 @@ Positioned = Mapping[str, Position | None]  # the ends of a partition's chains, 
 
 
 @dataclass(frozen=True)
-class Told:
-    """The epoch in which the sink `sink` holds `partition`; None: it keeps none."""
+class SinkEpoch:
+    """The epoch that the sink `sink` stores for `partition`; None: it stores no epoch."""
 
     sink: str
     partition: Partition
     epoch: int | None
 
 
-def told(clean: Held, quarantine: Held, chains: Positioned) -> list[Told]:
-    """Return what the sinks of one partition store.
+def sink_epochs(
+    clean: TablePartition, quarantine: TablePartition, chains: Positioned
+) -> list[SinkEpoch]:
+    """Return the epochs that the sinks of one partition store.
 
-    A quarantine without an epoch is left out: its rows are compared with the clean table's ledger.
+    A quarantine without an epoch is omitted: its rows are compared with the clean table's ledger.
     """
     held = _held(clean, quarantine, chains)
     silent = held.get(quarantine.table)
     if silent is not None and silent.epoch is None and held[clean.table] is not None:
         del held[quarantine.table]
-    return [Told(name, clean.partition, at.epoch) for name, at in held.items() if at is not None]
+    return [
+        SinkEpoch(name, clean.partition, at.epoch) for name, at in held.items() if at is not None
+    ]
 
 
-def apart(clean: Held, quarantine: Held, chains: Positioned) -> Iterator[Finding]:
-    """Two sinks that hold different lives of one partition."""
+def conflicting(
+    clean: TablePartition, quarantine: TablePartition, chains: Positioned
+) -> Iterator[Finding]:
+    """Report two sinks of one partition with different epochs."""
     try:
         known(clean.partition, _held(clean, quarantine, chains), clean.coordinates)
     except TopicRecreated as error:
-        yield Finding(Kind.RECREATED, clean.partition, error.message)
+        yield Finding(FindingKind.RECREATED, clean.partition, error.message)
 
 
 def differences(
-    lives: Sequence[Told], now: Mapping[str, int | None], coordinates: Coordinates
+    lives: Sequence[SinkEpoch], now: Mapping[str, int | None], coordinates: Coordinates
 ) -> Iterator[Finding]:
-    """Sinks that hold another life of a source than the one there `now`: one for each life."""
-    found: dict[tuple[str, int], list[Told]] = {}
+    """Report the sinks whose epoch is not the source's epoch of `now`, once per epoch."""
+    found: dict[tuple[str, int], list[SinkEpoch]] = {}
     for life in lives:
         held, current = life.epoch, now.get(life.partition.source)
         if held is not None and current is not None and held != current:
@@ -55,19 +61,19 @@ def differences(
     for (source, held), others in found.items():
         where = f"what {' and '.join(dict.fromkeys(life.sink for life in others))} have"
         error = recreated(source, held, now[source] or 0, coordinates, where)
-        yield Finding(Kind.RECREATED, others[0].partition, error.message)
+        yield Finding(FindingKind.RECREATED, others[0].partition, error.message)
 
 
 def unknown(
-    lives: Sequence[Told],
+    lives: Sequence[SinkEpoch],
     now: Mapping[str, int | None],
     coordinates: Coordinates,
     proven: Collection[Partition] = (),
 ) -> Iterator[tuple[str, str]]:
-    """Report what was not compared and why: each silent source, then each silent sink, once.
+    """Yield what was not compared and why: sources without an epoch, then sinks without one.
 
-    `now`: the epochs of the sources that answered, None where it is not told. `proven`: partitions
-    whose every row was compared with the source.
+    `now`: the epochs of the sources that responded, None where a source reports none. `proven`:
+    partitions whose every row was compared with the source.
     """
     kind = kind_of(coordinates)
     left = [life for life in lives if life.partition not in proven and life.partition.source in now]
@@ -82,8 +88,10 @@ def unknown(
             yield sink, f"it keeps no identity of {kind} {_named(own - silent)}: {rest}"
 
 
-def _held(clean: Held, quarantine: Held, chains: Positioned) -> dict[str, Position | None]:
-    """Return the sinks' positions; the clean table also stores the epoch in which it began."""
+def _held(
+    clean: TablePartition, quarantine: TablePartition, chains: Positioned
+) -> dict[str, Position | None]:
+    """Return the sinks' positions; the clean table also stores the epoch of its first start."""
     at = clean.position
     if at is not None and at.epoch is None and clean.origin is not None:
         at = replace(at, epoch=clean.origin.epoch)

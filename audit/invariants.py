@@ -1,4 +1,4 @@
-"""What must hold of one partition's rows, ledger and position: pure checks that answer findings."""
+"""Check the rows, ledger and position of one partition: pure functions that yield findings."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from core.batch import Coordinates, Partition, Position
 from sinks.delta.ledger import CommitRange
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """What can be wrong with a table."""
 
     DUPLICATE = "duplicate"
@@ -31,30 +31,30 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One difference; `partition` is None when it concerns a whole table."""
+    """One difference; `partition` is None when it concerns the whole table."""
 
-    kind: Kind
+    kind: FindingKind
     partition: Partition | None
     detail: str
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """What the data cannot prove; `partition` is None when it concerns a whole table."""
+    """What the data cannot prove; `partition` is None when it concerns the whole table."""
 
     partition: Partition | None
     detail: str
 
 
 @dataclass(frozen=True)
-class Held:
-    """What one table holds of one partition.
+class TablePartition:
+    """The content of one table for one partition.
 
     `keys`: one per row, sorted: offsets (Int64) or `sequence.subsequence` (String).
-    `ranges`: the ledger's, oldest commit first. `expired`: offsets that retention took unread.
+    `ranges`: the ledger's, oldest commit first. `expired`: offsets that expired unread.
     `accepted_gaps`: stretches of a shard of which records may have expired unread. `origin`: where
-    the pipeline began, None where that was not kept. `begin`: the offset from which on all rows
-    must be there, None where that is not known.
+    the pipeline began, None where it was not stored. `begin`: the first offset that must have a
+    row, None where it is not known.
     """
 
     table: str
@@ -70,19 +70,19 @@ class Held:
 
     @property
     def edge(self) -> Position | None:
-        """Where the ledger begins: rows before it have no other witness. None: at the start."""
+        """Where the ledger begins, None at the start: no ledger entry covers the rows before it."""
         return self.ranges[0].start if self.ranges else self.position
 
     @property
     def expired_before(self) -> int:
-        """Of `expired` what the ledger no longer says."""
+        """The part of `expired` that the ledger no longer lists."""
         return max(0, self.expired - sum(r.expired for r in self.ranges))
 
     def read_before(self, positions: Sequence[Position | None]) -> list[int]:
-        """How many different keys a reader at each position has read."""
+        """Return how many distinct keys lie before each position."""
         given = [self.key(p) for p in positions if p is not None]
         wanted = pl.Series(given, dtype=self.keys.dtype)
-        # Kafka's position is the next offset, Kinesis's the last record read.
+        # A Kafka position is the next offset, a Kinesis position the last record read.
         side: Literal["left", "right"] = "left" if self.coordinates.sub is None else "right"
         found = iter(self.distinct.search_sorted(wanted, side))
         return [0 if p is None else next(found) for p in positions]
@@ -99,7 +99,7 @@ class Held:
 
 
 def keys(frame: pl.LazyFrame, coordinates: Coordinates, beside: Sequence[str]) -> pl.LazyFrame:
-    """Select the columns `beside` and `key`, which names and orders a partition's records."""
+    """Select the columns `beside`, and `key`, which identifies and orders a partition's records."""
     key = pl.col(coordinates.number)
     if coordinates.sub is not None:
         sub = pl.col(coordinates.sub).cast(pl.String).str.zfill(10)
@@ -113,12 +113,12 @@ def key_dtype(coordinates: Coordinates) -> pl.DataType:
 
 
 def firsts(ordered: pl.Series) -> pl.Series:
-    """Where a sorted series has a value for the first time."""
+    """Mark the first occurrence of each value in a sorted series."""
     return ordered.ne_missing(ordered.shift(1))
 
 
-def check(clean: Held, quarantine: Held) -> Iterator[Finding]:
-    """All checks of one partition."""
+def check(clean: TablePartition, quarantine: TablePartition) -> Iterator[Finding]:
+    """Run all checks of one partition."""
     yield from _duplicates(clean, quarantine)
     for held in (clean, quarantine):
         yield from _chain(held)
@@ -129,34 +129,34 @@ def check(clean: Held, quarantine: Held) -> Iterator[Finding]:
     yield from _behind(clean, quarantine)
 
 
-def _duplicates(clean: Held, quarantine: Held) -> Iterator[Finding]:
-    """Each record is in one place once."""
+def _duplicates(clean: TablePartition, quarantine: TablePartition) -> Iterator[Finding]:
+    """Check that each record is stored once."""
     together = pl.concat([clean.keys, quarantine.keys]).sort()
     double = together.filter(~firsts(together))
     if double.is_empty():
         return
     where = f"{clean.table} and {quarantine.table} together"
     yield Finding(
-        Kind.DUPLICATE,
+        FindingKind.DUPLICATE,
         clean.partition,
         f"{double.len()} rows too many in {where}, the first is {double[0]}",
     )
 
 
-def _chain(held: Held) -> Iterator[Finding]:
-    """Each commit starts where the one before it ended."""
+def _chain(held: TablePartition) -> Iterator[Finding]:
+    """Check that each commit starts where the previous one ended."""
     for before, after in pairwise(held.ranges):
         if after.start != before.end:
             yield Finding(
-                Kind.LEDGER,
+                FindingKind.LEDGER,
                 held.partition,
                 f"{held.table}: a commit ends at {text(before.end)}, the next starts at "
                 f"{text(after.start)}",
             )
 
 
-def _plausible(held: Held) -> Iterator[Finding]:
-    """Check that a range has as many offsets as records at least, and as many records as rows."""
+def _plausible(held: TablePartition) -> Iterator[Finding]:
+    """Check that no range has more records than offsets, or more rows than records."""
     for r in held.ranges:
         start = r.start.number if r.start else 0
         room = r.end.number - start - r.expired if held.coordinates.sub is None else r.read
@@ -168,15 +168,17 @@ def _plausible(held: Held) -> Iterator[Finding]:
             f"{r.read} records between {text(r.start)} and {text(r.end)}"
         )
         cause = ": the transform doubled records" if doubled else ""
-        yield Finding(Kind.TRANSFORM if doubled else Kind.LEDGER, held.partition, said + cause)
+        yield Finding(
+            FindingKind.TRANSFORM if doubled else FindingKind.LEDGER, held.partition, said + cause
+        )
 
 
-def _position(held: Held) -> Iterator[Finding]:
-    """Check that the stored position is where the ledger and the rows end."""
+def _position(held: TablePartition) -> Iterator[Finding]:
+    """Check that ledger and rows end at the stored position."""
     position, ranges = held.position, held.ranges
     if ranges and position != ranges[-1].end:
         yield Finding(
-            Kind.POSITION,
+            FindingKind.POSITION,
             held.partition,
             f"{held.table}: the position is {text(position)}, the last commit ended at "
             f"{text(ranges[-1].end)}",
@@ -184,21 +186,21 @@ def _position(held: Held) -> Iterator[Finding]:
     beyond = held.distinct.len() - held.read_before([position])[0]
     if beyond:
         yield Finding(
-            Kind.POSITION,
+            FindingKind.POSITION,
             held.partition,
             f"{held.table}: {beyond} rows lie beyond the position {text(position)}",
         )
 
 
 def _counts(
-    held: Held,
+    held: TablePartition,
     ranges: Sequence[CommitRange],
     expected: Callable[[CommitRange], int],
     lost: Callable[[CommitRange], int] = lambda _: 0,
 ) -> Iterator[Finding]:
-    """Check that each range has as many rows as its ledger says, or fewer by what is `lost`.
+    """Compare the rows of each range with the count in the ledger, less those that are `lost`.
 
-    Double ones count once.
+    Duplicates count once.
     """
     starts = held.read_before([r.start for r in ranges])
     ends = held.read_before([r.end for r in ranges])
@@ -206,23 +208,23 @@ def _counts(
         rows, wanted = last - first, expected(r)
         if not 0 <= wanted - rows <= lost(r):
             yield Finding(
-                Kind.MISSING if rows < wanted else Kind.SURPLUS,
+                FindingKind.MISSING if rows < wanted else FindingKind.SURPLUS,
                 held.partition,
                 f"{held.table}: {rows} rows instead of {wanted} between {text(r.start)} and "
                 f"{text(r.end)}",
             )
 
 
-def _behind(clean: Held, quarantine: Held) -> Iterator[Finding]:
-    """Check that what the clean table's commits rejected is in the quarantine.
+def _behind(clean: TablePartition, quarantine: TablePartition) -> Iterator[Finding]:
+    """Check that the quarantine has the rejects of the clean table's commits.
 
-    After a crash between the two it is not yet, and will be read again: that is being behind.
+    After a crash between both commits the quarantine is behind: it reads those records again.
     """
     done = [r for r in clean.ranges if _reaches(quarantine.position, r.end)]
     owed = sum(r.quarantined for r in clean.ranges) - sum(r.quarantined for r in done)
     if owed:
         yield Finding(
-            Kind.BEHIND,
+            FindingKind.BEHIND,
             clean.partition,
             f"{quarantine.table}: {owed} rows are not there yet, it is at "
             f"{text(quarantine.position)}",
@@ -232,8 +234,8 @@ def _behind(clean: Held, quarantine: Held) -> Iterator[Finding]:
     )
 
 
-def lost_rejects(clean: Held, quarantine: Held) -> int:
-    """Rows that the quarantine still had to get when their records expired."""
+def lost_rejects(clean: TablePartition, quarantine: TablePartition) -> int:
+    """Count the rejects whose records expired before the quarantine had them."""
     ranges = [r for r in clean.ranges if _expired_within(r, quarantine)]
     starts = quarantine.read_before([r.start for r in ranges])
     ends = quarantine.read_before([r.end for r in ranges])
@@ -241,8 +243,8 @@ def lost_rejects(clean: Held, quarantine: Held) -> int:
     return sum(max(0, r.quarantined - n) for r, n in zip(ranges, held, strict=True))
 
 
-def _expired_within(r: CommitRange, quarantine: Held) -> int:
-    """How many offsets of the clean table's range had expired before the quarantine was there."""
+def _expired_within(r: CommitRange, quarantine: TablePartition) -> int:
+    """Count the offsets of the clean table's range that expired before the quarantine read them."""
     start = r.start.number if r.start else 0
     gaps = [(g.start.number, g.start.number + g.expired) for g in quarantine.ranges if g.start]
     return sum(max(0, min(r.end.number, end) - max(start, begin)) for begin, end in gaps)
@@ -253,7 +255,7 @@ def _reaches(position: Position | None, end: Position) -> bool:
 
 
 def text(position: Position | None) -> str:
-    """Describe a position in words."""
+    """Return the position for a message."""
     if position is None:
         return "the start"
     return f"{position.number}.{position.sub}" if position.sub else str(position.number)

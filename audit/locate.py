@@ -1,4 +1,4 @@
-"""Where a record is: answered from the ledger, the files' statistics and the files they name."""
+"""Locate a record by the ledger, the files' statistics, and the data files they select."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ _FILE = "__file"
 
 
 @dataclass(frozen=True)
-class Place:
-    """A row of the record that was looked for, and the data file it is in."""
+class LocatedRow:
+    """A row of the record, and its data file."""
 
     table: str
     file: str
@@ -24,18 +24,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Location:
-    """All that is known of one record.
+    """Where one record is stored.
 
     `version` and `at`: the commit of the clean table that read it, None when its ledger entry has
-    expired; `position`: how far the clean table is. `places`: one row as a rule; none when the
-    record was filtered out, when there is no such record, or when it was not read yet. `objects`:
-    of the archives.
+    expired; `position`: the clean table's. `places`: usually one row; none when the record was
+    filtered out, does not exist, or was not read yet. `objects`: of the archives.
     """
 
     position: Position | None
     version: int | None
     at: datetime | None
-    places: tuple[Place, ...]
+    places: tuple[LocatedRow, ...]
     objects: tuple[str, ...]
 
 
@@ -46,10 +45,10 @@ def locate(
     partition: Partition,
     record: Stretch,
 ) -> Location:
-    """Where the record between the ends of `record` is."""
+    """Locate the one record of the range `record`."""
     wanted = {partition: record}
     places = [
-        Place(side.name, row.pop(_FILE), row)
+        LocatedRow(side.name, row.pop(_FILE), row)
         for side in (clean, quarantine)
         for row in side.located(wanted, _FILE).to_dicts()
     ]
@@ -61,7 +60,7 @@ def locate(
 
 
 def _commit(clean: Snapshot, partition: Partition, record: Stretch) -> tuple[int, datetime] | None:
-    """Find the newest commit that covers the record."""
+    """Return the newest commit that covers the record."""
     for commit, entry in clean.commits():
         if any(r.of == partition and _covers(r, record) for r in entry.ranges):
             return commit.version, commit.at

@@ -1,4 +1,4 @@
-"""Rows as they are beside rows as they should be."""
+"""Compare stored rows with expected rows, every column included."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from typing import Any
 
 import polars as pl
 
-from audit.invariants import Kind
+from audit.invariants import FindingKind
 from core.batch import Coordinates, Partition
 from core.errors import SinkError
 
-EXAMPLES = 3
-_RELEASE = "transform_version"  # names the release that wrote the row, maybe an older one
-_LONGEST = 40
+MAX_EXAMPLES = 3
+_RELEASE = "transform_version"  # the release that wrote the row: may be an older one
+_MAX_VALUE_LENGTH = 40
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How many rows of one partition differ in one way, and the first of them in words."""
+class RowDifference:
+    """How many rows of one partition differ in one way, with the first as examples."""
 
-    kind: Kind
+    kind: FindingKind
     partition: Partition
     rows: int
     examples: tuple[str, ...]
@@ -27,10 +27,10 @@ class Difference:
 
 def compare(
     wanted: pl.DataFrame, held: pl.DataFrame, coordinates: Coordinates, name: str
-) -> list[Difference]:
-    """How the rows of `held` differ from those `wanted`, the content of every column included.
+) -> list[RowDifference]:
+    """Compare the rows of `held` with those `wanted`, the content of every column included.
 
-    Raises SinkError when `held`, which is of `name`, lacks a column that is wanted.
+    Raises SinkError when `held`, the rows of `name`, lacks a column.
     """
     want, have = _alike(wanted, held, coordinates, name)
     if want.equals(have):
@@ -39,9 +39,9 @@ def compare(
     is_first = have.select(pl.struct(own).is_first_distinct()).to_series()
     once = have.filter(is_first)
     found = {
-        Kind.MISSING: want.join(have, on=own, how="anti"),
-        Kind.SURPLUS: once.join(want, on=own, how="anti"),
-        Kind.DUPLICATE: have.filter(~is_first),
+        FindingKind.MISSING: want.join(have, on=own, how="anti"),
+        FindingKind.SURPLUS: once.join(want, on=own, how="anti"),
+        FindingKind.DUPLICATE: have.filter(~is_first),
     }
     simple = [d for kind, rows in found.items() for d in _differences(kind, rows, coordinates)]
     return [*simple, *_changed(want.join(once, on=own, how="semi"), once, coordinates)]
@@ -50,7 +50,7 @@ def compare(
 def _alike(
     wanted: pl.DataFrame, held: pl.DataFrame, coordinates: Coordinates, name: str
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Both with the same columns and types, their rows in the order of their coordinates."""
+    """Return both with the same columns and types, sorted by coordinates."""
     columns = [column for column in wanted.columns if column != _RELEASE]
     want = wanted.select(columns).sort(coordinates.identity)
     if held.is_empty():
@@ -66,30 +66,33 @@ def _alike(
 
 def _changed(
     want: pl.DataFrame, held: pl.DataFrame, coordinates: Coordinates
-) -> Iterator[Difference]:
-    """Find rows that are in both with different content; both are in the same order."""
+) -> Iterator[RowDifference]:
+    """Yield the rows that are in both with different content; both have the same order."""
     have = held.join(want, on=coordinates.identity, how="semi")
     unequal = pl.DataFrame([want[n].ne_missing(have[n]) for n in want.columns])
     changed = unequal.select(pl.any_horizontal(pl.all())).to_series().arg_true()
-    yield from _differences(Kind.DIFFERENT, have[changed], coordinates, want[changed])
+    yield from _differences(FindingKind.DIFFERENT, have[changed], coordinates, want[changed])
 
 
 def _differences(
-    kind: Kind, rows: pl.DataFrame, coordinates: Coordinates, wanted: pl.DataFrame | None = None
-) -> Iterator[Difference]:
-    """One per partition; `wanted` are the same rows as they should be."""
+    kind: FindingKind,
+    rows: pl.DataFrame,
+    coordinates: Coordinates,
+    wanted: pl.DataFrame | None = None,
+) -> Iterator[RowDifference]:
+    """Yield a difference per partition; `wanted`: the expected content of the same rows."""
     by = [coordinates.source, coordinates.partition]
     parts = rows.partition_by(by, as_dict=True)
     others = {} if wanted is None else wanted.partition_by(by, as_dict=True)
     for (source, id_), own in parts.items():
-        first = own.head(EXAMPLES).to_dicts()
-        other = others.get((source, id_), own).head(EXAMPLES).to_dicts()
+        first = own.head(MAX_EXAMPLES).to_dicts()
+        other = others.get((source, id_), own).head(MAX_EXAMPLES).to_dicts()
         examples = tuple(_example(h, w, coordinates) for h, w in zip(first, other, strict=True))
-        yield Difference(kind, Partition(str(source), str(id_)), own.height, examples)
+        yield RowDifference(kind, Partition(str(source), str(id_)), own.height, examples)
 
 
 def _example(have: dict[str, Any], want: dict[str, Any], coordinates: Coordinates) -> str:
-    """Describe the record by its number, the actual content and the expected."""
+    """Return the record's number, and the columns with their actual and expected values."""
     number = f"{have[coordinates.number]}"
     if coordinates.sub is not None:
         number += f".{have[coordinates.sub]}"
@@ -103,4 +106,4 @@ def _example(have: dict[str, Any], want: dict[str, Any], coordinates: Coordinate
 
 def _short(value: object) -> str:
     shown = repr(value)
-    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+    return shown if len(shown) <= _MAX_VALUE_LENGTH else f"{shown[:_MAX_VALUE_LENGTH]}…"

@@ -1,4 +1,4 @@
-"""One Delta table of a pipeline, opened once: its rows, its ledger and its positions."""
+"""Read one version of a pipeline's Delta table: its rows, its ledger and its positions."""
 
 import random
 from collections import defaultdict
@@ -13,7 +13,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from audit import invariants
-from audit.invariants import Finding, Held, Kind
+from audit.invariants import Finding, FindingKind, TablePartition
 from core.batch import Coordinates, Partition, Position, Stretch
 from core.errors import PositionLost, SinkError
 from core.protocols import Options
@@ -23,16 +23,16 @@ from sinks.delta.ledger import CommitRange, Entry
 from sinks.delta.positions import Lookup
 from sinks.delta.txns import Application
 
-_AT_ONCE = 500_000  # rows, as far as files allow
-_FILES = 2_000  # at once: polars takes 10 KB for each, however small it is
+_MAX_GROUP_ROWS = 500_000  # of files that are read together; a single file may have more
+_MAX_GROUP_FILES = 2_000  # polars takes 10 KB per file, however small it is
 
 
 class Snapshot:
-    """The newest version of the table at `uri`; what was committed later is not seen.
+    """The newest version of the table at `uri`; later commits are not seen.
 
-    `app` names the positions, `folder` the data files of the incarnation that is looked at.
-    `lost` and `damaged` are the positions and ledger entries that could not be read. Raises
-    SinkError when the table or a data file cannot be opened.
+    `app` names the positions, `folder` the data files of the incarnation to read. `lost` and
+    `damaged` are the positions and ledger entries that could not be read. Raises SinkError when
+    the table or a data file cannot be opened.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Snapshot:
 
     @property
     def _table(self) -> DeltaTable | None:
-        """The version of the start, opened again when delta-rs's keys have been replaced since."""
+        """The version that was opened first; opened again when the credentials have changed."""
         today = self._options()
         if self._opened is not None and today != self._opened_with:
             version = self._opened.version()
@@ -70,13 +70,13 @@ class Snapshot:
 
     @property
     def height(self) -> int:
-        """How many rows it holds at most, by the statistics of its files."""
+        """An upper bound of the number of rows, by the statistics of the files."""
         return int(self._files["num_records"].sum())
 
     def keys(self) -> dict[Partition, pl.Series]:
         """Return the sorted keys of each partition's rows (see `invariants.keys`).
 
-        Read in one pass over some files at a time: all at once would need four times the memory.
+        Reads groups of files one after another: all at once would need four times the memory.
         """
         c = self._coordinates
         parts: dict[Partition, list[pl.Series]] = defaultdict(list)
@@ -88,10 +88,10 @@ class Snapshot:
                 parts[Partition(str(source), str(id_))].append(frame["key"].rechunk())
         return {partition: pl.concat(parts.pop(partition)).sort() for partition in list(parts)}
 
-    def held(self, partition: Partition, keys: pl.Series | None) -> Held:
-        """All that the table says of `partition`, whose rows have `keys`."""
+    def held(self, partition: Partition, keys: pl.Series | None) -> TablePartition:
+        """Return the table's content for `partition`, whose rows have `keys`."""
         none = pl.Series("key", [], invariants.key_dtype(self._coordinates))
-        return Held(
+        return TablePartition(
             table=self.name,
             partition=partition,
             coordinates=self._coordinates,
@@ -106,22 +106,22 @@ class Snapshot:
 
     @property
     def committed_at(self) -> datetime | None:
-        """When this incarnation's newest commit that is still known was made."""
+        """The time of this incarnation's newest commit in the log."""
         return self._commits[0][0].at if self._commits else None
 
     def ledgered(self) -> set[Partition]:
-        """Return the partitions that the ledger knows of."""
+        """Return the partitions of the ledger."""
         return set(self._ranges)
 
-    def commits(self, most: int | None = None) -> list[tuple[ledger.LedgerCommit, Entry]]:
-        """Return this incarnation's commits, newest first, among the table's newest `most`."""
+    def commits(self, limit: int | None = None) -> list[tuple[ledger.LedgerCommit, Entry]]:
+        """Return this incarnation's commits, newest first; reads at most `limit` of the table's."""
         held = self._table
-        found = ledger.commits(held, most) if held else []
+        found = ledger.commits(held, limit) if held else []
         entries = [(commit, self._decoded(commit)) for commit in found]
         return [(commit, e) for commit, e in entries if e is not None and e.app == self._app]
 
     def position(self, partition: Partition) -> Position | None:
-        """Return the stored position; for a damaged one None, with a finding in `lost`."""
+        """Return the stored position; a damaged one gives None and a finding in `lost`."""
         if self._opened is None:
             return None
         try:
@@ -130,30 +130,32 @@ class Snapshot:
                     self._txns, self._app, partition, self._coordinates
                 )
         except PositionLost as error:
-            self.lost.append(Finding(Kind.POSITION, partition, f"{self.name}: {error.message}"))
+            self.lost.append(
+                Finding(FindingKind.POSITION, partition, f"{self.name}: {error.message}")
+            )
             return None
 
     def expired(self, partition: Partition) -> int:
-        """How many of the partition's offsets expired unread, as the operator accepted."""
+        """Return how many of the partition's offsets expired unread, as the operator accepted."""
         if self._opened is None:
             return 0
         with table.sorted_errors(self.name):
             return positions.read_expired(self._txns, self._app, partition)
 
     def accepted_gaps(self, partition: Partition) -> int:
-        """How many stretches of a shard may have expired unread, as the operator accepted."""
+        """Return how many stretches of a shard expired unread, as far as the operator accepted."""
         with table.sorted_errors(self.name):
             return positions.accepted_gaps(self._txns, self._app, partition)
 
     def gapped(self) -> set[Partition]:
-        """Return the shards with accepted gaps: one may have neither rows nor a position."""
+        """Return the shards with accepted gaps: a shard may have neither rows nor a position."""
         with table.sorted_errors(self.name):
             return positions.gapped(self._applications, self._app)
 
     def tip(self, partition: Partition) -> int | None:
-        """Since when records of a shard may be unread, in milliseconds; None: it is not told.
+        """Return since when records of a shard may be unread, in milliseconds; None: unknown.
 
-        Where it was never read to its end: since the pipeline began.
+        For a shard that was never read to its end: since the pipeline began.
         """
         with table.sorted_errors(self.name):
             begun = origins.origin(self._txns, self._app, partition, self._coordinates)
@@ -161,22 +163,22 @@ class Snapshot:
         return tip if tip is not None or begun is None else begun.number
 
     def end(self, partition: Partition) -> Position | None:
-        """Up to where it holds all that the source gave."""
+        """Return the position up to which it stores the source's records."""
         return self.position(partition)
 
     def rows(self, stretches: Mapping[Partition, Stretch]) -> pl.DataFrame:
-        """Read the rows of the ranges from the data files that have some of them."""
+        """Return the rows of the stretches; skips data files without such rows."""
         return self.located(stretches, None)
 
     def located(self, stretches: Mapping[Partition, Stretch], file: str | None) -> pl.DataFrame:
-        """As `rows`, with a column called `file` for the data file of each."""
+        """Return the rows as `rows` does, with each row's data file in the column `file`."""
         paths = scan.touching(self._files, self._coordinates, stretches)
         with self._readable():
             found = self._read(paths, file)
             return found.filter(self._coordinates.within(stretches)).collect()
 
     def draw(self, rng: random.Random) -> tuple[Partition, Position] | None:
-        """Return the position before a row that `rng` picks, each about as likely; None: no row."""
+        """Return the position before a row drawn about uniformly by `rng`, None without rows."""
         c = self._coordinates
         left = dict(self._files.select("path", "num_records").iter_rows())
         while any(left.values()):
@@ -192,7 +194,7 @@ class Snapshot:
 
     @cached_property
     def unsure(self) -> dict[Partition, int]:
-        """How many rows of each partition may be of this incarnation or of another."""
+        """How many rows of each partition may belong to this incarnation or to another."""
         paths = self._files["path"].to_list()
         with self._readable():
             found = self._lives.unsure(paths) if self._lives else None
@@ -212,14 +214,14 @@ class Snapshot:
         if self._lives is None:
             return pl.DataFrame(schema={"path": pl.String, "num_records": pl.Int64})
         found = self._lives.files.sort("path")
-        return found.with_columns(pl.col("num_records").fill_null(_AT_ONCE))
+        return found.with_columns(pl.col("num_records").fill_null(_MAX_GROUP_ROWS))
 
     def _groups(self) -> Iterator[list[str]]:
-        """Group the data files that are read at once."""
+        """Yield the data files in groups that are read together."""
         group: list[str] = []
         held = 0
         for path, size in self._files.select("path", "num_records").iter_rows():
-            if len(group) == _FILES or (group and held + size > _AT_ONCE):
+            if len(group) == _MAX_GROUP_FILES or (group and held + size > _MAX_GROUP_ROWS):
                 yield group
                 group, held = [], 0
             group.append(path)
@@ -248,7 +250,7 @@ class Snapshot:
 
     @cached_property
     def _ranges(self) -> dict[Partition, list[CommitRange]]:
-        """The ledger's, oldest commit first; before them what expired commits added up to."""
+        """The ledger's ranges, oldest commit first, after the sums of expired commits."""
         ranges: dict[Partition, list[CommitRange]] = defaultdict(list)
         if self._opened is None:
             return {}
@@ -265,5 +267,5 @@ class Snapshot:
             return ledger.decode(commit.text)
         except ValueError:
             detail = f"{self.name}: the ledger entry of version {commit.version} is damaged"
-            self.damaged.append(Finding(Kind.LEDGER, None, detail))
+            self.damaged.append(Finding(FindingKind.LEDGER, None, detail))
             return None

@@ -1,9 +1,9 @@
-"""Proof from the data: each record is in the clean table or its quarantine, exactly once.
+"""Verify that each record is in the clean table or its quarantine, exactly once.
 
-Three witnesses must agree for every partition: the rows' own coordinates, the stored positions
-(`txn` actions) and the ledger in the commits. Where the log has expired the ledger is silent, and
-offsets must be dense instead; Kinesis's sequence numbers are never dense. A Parquet archive is a
-fourth: its chains have no gap, and agree with the ledger.
+Three sources must agree for every partition: the rows' coordinates, the stored positions (`txn`
+actions) and the ledger in the commits. Where the log has expired there is no ledger, and offsets
+must be dense instead; Kinesis's sequence numbers are never dense. A Parquet archive is a fourth
+source: its chains must have no gap and agree with the ledger.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from audit import archive, density, identity, invariants
 from audit.archive import Archive
-from audit.identity import Told
-from audit.invariants import Finding, Held, Unknown
+from audit.identity import SinkEpoch
+from audit.invariants import Finding, TablePartition, Unknown
 from audit.snapshot import Snapshot
 from core.batch import Partition, Position
 from sinks.delta.target import Tables
@@ -21,15 +21,15 @@ Watch = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Tally:
-    """One partition in numbers.
+class PartitionSummary:
+    """The counts of one partition.
 
-    `first`: the first row's offset or `sequence.subsequence`. `read`: records up to the position,
-    which are clean, quarantined, filtered by the transform, or expired unread as the operator
-    accepted; where the ledger no longer reaches, only the rows are counted. `gaps`: offsets up to
-    the position that gave no record (compaction, transaction markers, aborted records); a lower
-    bound where the ledger does not say where the partition began, None where there is none, and
-    on Kinesis. `accepted_gaps`: stretches of a shard of which records may have expired unread.
+    `first`: the first row's offset or `sequence.subsequence`. `read`: records up to the position:
+    clean, quarantined, filtered by the transform, or expired unread as the operator accepted;
+    before the ledger begins, only rows are counted. `gaps`: offsets up to the position without a
+    record (compaction, transaction markers, aborted records); a lower bound where the ledger does
+    not cover the partition's beginning, None without a ledger and on Kinesis. `accepted_gaps`:
+    stretches of a shard of which records may have expired unread.
     """
 
     partition: Partition
@@ -46,25 +46,25 @@ class Tally:
 
 @dataclass(frozen=True)
 class Report:
-    """All differences, the partitions and chains, and what the data cannot prove.
+    """The differences, the counts of partitions and chains, and what the data cannot prove.
 
-    Each record is there exactly once when there is neither a difference nor an unknown. `unsure`:
-    partitions with rows that may be of this incarnation or of another. `lives`: the epochs that the
-    sinks keep, to be compared with the source's.
+    Each record is stored exactly once when there is neither a finding nor an unknown. `unsure`:
+    partitions with rows that may belong to this incarnation or to another. `lives`: the epochs that
+    the sinks store, to be compared with the source's.
     """
 
     findings: tuple[Finding, ...]
-    tallies: tuple[Tally, ...]
-    chains: tuple[archive.Tally, ...] = ()
+    tallies: tuple[PartitionSummary, ...]
+    chains: tuple[archive.ChainSummary, ...] = ()
     unknown: tuple[Unknown, ...] = ()
     unsure: tuple[Partition, ...] = ()
-    lives: tuple[Told, ...] = ()
+    lives: tuple[SinkEpoch, ...] = ()
 
 
 def snapshots(tables: Tables) -> tuple[Snapshot, Snapshot]:
-    """Open the clean table as it is now, then its quarantine.
+    """Open the newest version of the clean table, then of its quarantine.
 
-    Raises SinkError when one cannot be opened: its message names the file.
+    Raises SinkError, which names the file, when one cannot be opened.
     """
     rest = (tables.options, tables.coordinates, tables.app, tables.folder)
     clean = Snapshot(tables.clean, "clean", *rest)
@@ -83,31 +83,31 @@ def prove(
     watch: Watch = lambda _what, _done, _total: None,
     listed: Collection[Partition] = (),
 ) -> Report:
-    """As `verify`, on snapshots; `watch` is told what was done, and how much of how much.
+    """Verify open snapshots; `watch` gets the current item, and how many of how many are done.
 
-    `listed`: the source's partitions: one whose rows and ledger are gone is known by its position
-    or by an archive.
+    `listed`: the source's partitions. One without rows and ledger is checked when it has a position
+    or an archive.
     Memory: the keys of both tables, 8 bytes a row on Kafka, and four times those of the largest
     partition.
     """
     watch(clean.name, 0, 1)
     clean_keys, quarantine_keys = clean.keys(), quarantine.keys()
-    told = {*clean_keys, *quarantine_keys, *clean.ledgered(), *quarantine.ledgered()}
-    told |= clean.gapped()
+    found = {*clean_keys, *quarantine_keys, *clean.ledgered(), *quarantine.ledgered()}
+    found |= clean.gapped()
     ends = [clean.end, quarantine.end, *(a.end for a in archives)]
-    told |= {*clean.unsure, *quarantine.unsure}
-    known = sorted(told | {p for p in set(listed) - told if any(end(p) for end in ends)})
+    found |= {*clean.unsure, *quarantine.unsure}
+    known = sorted(found | {p for p in set(listed) - found if any(end(p) for end in ends)})
     findings, tallies, chains = [*clean.damaged, *quarantine.damaged], [], []
     unknown: list[Unknown] = []
-    lives: list[Told] = []
+    lives: list[SinkEpoch] = []
     for n, partition in enumerate(known):
         watch(str(partition), n, len(known))
         good = clean.held(partition, clean_keys.pop(partition, None))
         bad = quarantine.held(partition, quarantine_keys.pop(partition, None))
         unsure = {side.name: side.unsure.get(partition, 0) for side in (clean, quarantine)}
-        found = [*invariants.check(good, bad), *density.gaps(good, bad)]
-        findings += density.sure(found, unsure)
-        unknown += [*density.unknown(good, bad), *density.whose(partition, unsure)]
+        checked = [*invariants.check(good, bad), *density.gaps(good, bad)]
+        findings += density.certain(checked, unsure)
+        unknown += [*density.unknown(good, bad), *density.ambiguous(partition, unsure)]
         tallies.append(_tally(good, bad))
         own: dict[str, Position | None] = {}
         for chained in archives:
@@ -115,8 +115,8 @@ def prove(
             findings += broken
             chains.append(tally)
             own[chained.name] = tally.end
-        findings += identity.apart(good, bad, own)
-        lives += identity.told(good, bad, own)
+        findings += identity.conflicting(good, bad, own)
+        lives += identity.sink_epochs(good, bad, own)
     watch("", len(known), len(known))
     findings += [*clean.lost, *quarantine.lost]
     once = tuple(dict.fromkeys(findings))
@@ -124,12 +124,12 @@ def prove(
     return Report(once, tuple(tallies), tuple(chains), tuple(unknown), doubtful, tuple(lives))
 
 
-def _tally(clean: Held, quarantine: Held) -> Tally:
+def _tally(clean: TablePartition, quarantine: TablePartition) -> PartitionSummary:
     read = sum(r.read for r in clean.ranges)
     kept = sum(r.clean + r.quarantined for r in clean.ranges)
     before = sum(held.read_before([clean.edge])[0] for held in (clean, quarantine))
     firsts = [held.keys[0] for held in (clean, quarantine) if held.keys.len()]
-    return Tally(
+    return PartitionSummary(
         partition=clean.partition,
         first=min(firsts, default=None),
         position=clean.position,
@@ -143,8 +143,8 @@ def _tally(clean: Held, quarantine: Held) -> Tally:
     )
 
 
-def _gaps(clean: Held, first: int | None, read: int) -> int | None:
-    """Offsets that the ledger's ranges cover, less the records that were there."""
+def _gaps(clean: TablePartition, first: int | None, read: int) -> int | None:
+    """Count the offsets of the ledger's ranges without a record."""
     if clean.coordinates.sub is not None or not clean.ranges:
         return None
     start, end = clean.ranges[0].start, clean.ranges[-1].end.number

@@ -1,8 +1,8 @@
-"""What a table's age costs: its log, a commit, the consumer's memory, a restart, status, verify.
+"""Measure how the costs of a table grow with its number of commits.
 
-Real sinks, small batches, one commit a batch, back to back. Time is compressed: the log's clean-up
-takes a commit for a second, whatever it took. A restart, a status and a verify are processes of
-their own; CPU time, as other work shares the cores.
+Real sinks write small batches, one commit per batch. Time is compressed: to the log's clean-up
+consecutive commits are one second apart. Restart, status and verify run as separate processes.
+Times are CPU times, because other work shares the cores.
 """
 
 import json
@@ -21,10 +21,10 @@ from typing import Any
 
 import polars as pl
 
-from audit.invariants import Kind
+from audit.invariants import FindingKind
 from audit.verify import verify
 from benchmarks.measure import usage
-from benchmarks.results import Result, result
+from benchmarks.results import BenchmarkResult, result
 from benchmarks.small import batch, delta_sinks, partitions
 from core.batch import KAFKA, Batch, Position, Span
 from sinks.delta import positions
@@ -35,17 +35,17 @@ from sinks.storage.store import FolderStore
 AGES = (100, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 50_000, 70_000, 100_000)
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _MB = 1_000_000
-_ROWS = 12  # of each partition in a batch: none of the batch number 1 is bad
+_ROWS = 12  # per partition and batch: batch number 1 has no bad row
 _STEPS = ("restart", "status", "verify")
 _RUN = "from benchmarks.age import main; main()"
 _TUNED = f"from pinpip.runtime import tune_allocators; tune_allocators(); {_RUN}"
 
 
-class Compressed(FolderStore):
-    """A folder in which version n was written n seconds after the start."""
+class CompressedTimeStore(FolderStore):
+    """A folder store that dates version n to n seconds after the start."""
 
     def scan(self, folder: str) -> Iterator[tuple[str, datetime]]:
-        """As a folder's."""
+        """List the log files with compressed times."""
         for key, _ in super().scan(folder):
             number = key.rpartition("/")[2].partition(".")[0]
             if number.isdigit():
@@ -53,16 +53,18 @@ class Compressed(FolderStore):
 
 
 def tables_in(folder: Path) -> Tables:
-    """Name the table that grows old."""
+    """Return the tables of the benchmark."""
     return Tables(str(folder / "user"), str(folder / "bad"), dict, KAFKA, "pinpip/user/1")
 
 
-def age(folder: Path, *, commits: int, watch: Callable[[Result], None] = lambda _: None) -> Result:
-    """Measure a row per age up to so many commits; `watch` gets the result after each."""
+def age(
+    folder: Path, *, commits: int, watch: Callable[[BenchmarkResult], None] = lambda _: None
+) -> BenchmarkResult:
+    """Measure each age up to `commits`; `watch` gets the partial result after each row."""
     found = result("age", {"commits": commits}, [])
     rows: list[dict[str, Any]] = []
     tables = tables_in(folder)
-    [sink, _] = delta_sinks(tables, Compressed)
+    [sink, _] = delta_sinks(tables, CompressedTimeStore)
     costs: deque[float] = deque(maxlen=100)
     first = batch(1, _ROWS)
     with closing(sink):
@@ -80,7 +82,7 @@ def age(folder: Path, *, commits: int, watch: Callable[[Result], None] = lambda 
 
 
 def _shifted(first: Batch, nth: int) -> Batch:
-    """Make the nth batch from batch number 1."""
+    """Derive the nth batch from batch number 1."""
     [span] = {*first.spans.values()}
     start = Position(nth * _ROWS) if nth else None
     offset = pl.col("_offset") + (nth - 1) * _ROWS
@@ -94,7 +96,7 @@ def _shifted(first: Batch, nth: int) -> Batch:
 
 
 def _row(folder: Path, commits: int, costs: Sequence[float]) -> dict[str, Any]:
-    resident = _resident()  # first: what follows takes memory of this process
+    resident = _resident()  # before the steps below, which use memory of this process
     row: dict[str, Any] = {
         "commits": commits,
         **_log(folder / "user" / "_delta_log"),
@@ -107,7 +109,7 @@ def _row(folder: Path, commits: int, costs: Sequence[float]) -> dict[str, Any]:
 
 
 def _log(folder: Path) -> dict[str, float]:
-    """Measure the log's size file by file: a list of 100,000 entries takes 90 MB."""
+    """Return the size of the log, summed per file: a list of 100,000 entries takes 90 MB."""
     size, count, checkpoints = 0, 0, 0
     with os.scandir(folder) as files:
         for file in files:
@@ -119,14 +121,14 @@ def _log(folder: Path) -> dict[str, float]:
 
 
 def _resident() -> float:
-    """Resident memory of this process alone, in MB."""
+    """Return the resident memory of this process in MB."""
     pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / _MB
 
 
 def _measured(folder: Path, step: str) -> dict[str, float]:
-    """Run a step in a separate process; return its measures."""
-    code = _TUNED if step == "restart" else _RUN  # as the commands of pinpip
+    """Run a step in a separate process, and return its figures."""
+    code = _TUNED if step == "restart" else _RUN  # as the commands of pinpip do
     command = [sys.executable, "-c", code, step, str(folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout)
@@ -134,7 +136,7 @@ def _measured(folder: Path, step: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """One step in this process: `restart`, `status` or `verify`, then the folder."""
+    """Run one step in this process; arguments: `restart`, `status` or `verify`, and the folder."""
     step, folder = sys.argv[1], Path(sys.argv[2])
     steps = {"restart": _restart, "status": _status, "verify": _verify}
     more = steps[step](tables_in(folder))
@@ -143,7 +145,7 @@ def main() -> None:
 
 
 def _restart(tables: Tables) -> dict[str, float]:
-    """To where the first commit could be made."""
+    """Start up to where the first commit is possible."""
     [sink, _] = delta_sinks(tables)
     with closing(sink):
         _expect(all(sink.positions(partitions()).values()))
@@ -160,9 +162,9 @@ def _status(tables: Tables) -> None:
 
 
 def _verify(tables: Tables) -> None:
-    """There is no quarantine: what the clean table says of rejects is not there yet."""
+    """Verify without a quarantine: it is behind, and nothing else may be found."""
     report = verify(replace(tables, quarantine=f"{tables.clean}_none"))
-    _expect({finding.kind for finding in report.findings} <= {Kind.BEHIND})
+    _expect({finding.kind for finding in report.findings} <= {FindingKind.BEHIND})
 
 
 def _expect(sound: object) -> None:

@@ -30,7 +30,7 @@ from pinpip.connectors.protocol import (
 
 if TYPE_CHECKING:
     from audit.snapshot import Snapshot
-    from audit.verify import Tally
+    from audit.verify import PartitionSummary
     from consumers.kafka.replay import BoundedKafkaSource
     from consumers.kafka.source import KafkaSource
 
@@ -131,7 +131,7 @@ class KafkaConnector:
             return Beyond(unknown=self._unknown(error))
 
     def reach(
-        self, tallies: "Mapping[Partition, Tally]", marks: Marks
+        self, tallies: "Mapping[Partition, PartitionSummary]", marks: Marks
     ) -> tuple[Starts, dict[Partition, Position]]:
         """From the first offset; with `start: latest` from the table's first row."""
         starts: Starts = {}

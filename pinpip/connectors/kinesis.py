@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
     from audit.snapshot import Snapshot
-    from audit.verify import Tally
+    from audit.verify import PartitionSummary
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class KinesisConnector:
         return beyond
 
     def reach(
-        self, tallies: "Mapping[Partition, Tally]", marks: Marks
+        self, tallies: "Mapping[Partition, PartitionSummary]", marks: Marks
     ) -> tuple[Starts, dict[Partition, Position]]:
         """Every shard of the tables, from the first record that it still has."""
         return dict.fromkeys(tallies), {}

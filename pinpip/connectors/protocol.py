@@ -11,7 +11,7 @@ from core.retry import Outage
 
 if TYPE_CHECKING:
     from audit.snapshot import Snapshot
-    from audit.verify import Tally
+    from audit.verify import PartitionSummary
 
 UNREAD = "whether it holds unread records"
 Marks = Mapping[Partition, tuple[Position, Position]]
@@ -135,7 +135,7 @@ class Connector(Protocol):
         ...
 
     def reach(
-        self, tallies: "Mapping[Partition, Tally]", marks: Marks
+        self, tallies: "Mapping[Partition, PartitionSummary]", marks: Marks
     ) -> tuple[Starts, dict[Partition, Position]]:
         """From where the source can be compared with the tables, by partition.
 

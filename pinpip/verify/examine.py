@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from audit.archive import Tally as Chain
+    from audit.archive import ChainSummary
     from audit.invariants import Finding, Unknown
-    from audit.verify import Report, Tally, Watch
+    from audit.verify import PartitionSummary, Report, Watch
     from core.batch import Coordinates, Position
     from core.config import Config
     from pinpip.connectors.protocol import Beyond, Marked
@@ -132,7 +132,7 @@ def _unknown(where: object, detail: str) -> dict[str, str]:
     return {"where": str(where or _WHOLE), "detail": detail}
 
 
-def _partition(tally: "Tally", ends: "Marked") -> dict[str, Any]:
+def _partition(tally: "PartitionSummary", ends: "Marked") -> dict[str, Any]:
     """One partition's numbers beside the source's; numbers of Kinesis as text."""
     from pinpip.connectors.protocol import lag
 
@@ -149,7 +149,7 @@ def _partition(tally: "Tally", ends: "Marked") -> dict[str, Any]:
     }
 
 
-def _chain(chain: "Chain") -> dict[str, Any]:
+def _chain(chain: "ChainSummary") -> dict[str, Any]:
     return {
         "archive": chain.archive,
         "partition": str(chain.partition),

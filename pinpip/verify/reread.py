@@ -161,8 +161,8 @@ def _comparison(
         starts,
         held.connector.coordinates,
         skips=skips,
-        most=most,
-        forgetful=held.connector.forgetful(),
+        limit=most,
+        compacted=held.connector.forgetful(),
     )
 
 

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from audit import identity
-from audit.identity import Told
-from audit.invariants import Kind
+from audit.identity import SinkEpoch
+from audit.invariants import FindingKind
 from audit.verify import verify
 from consumers.kafka.topic_identity import TopicIds
 from core.batch import KAFKA, KINESIS, Coordinates, Partition
@@ -213,13 +213,13 @@ def test_objects_of_two_lives_in_one_chain_are_found(tmp_path: Path) -> None:
     about = json.loads(pl.read_parquet_metadata(first)[KEY]) | {"epoch": 6}
     pl.read_parquet(first).write_parquet(first, metadata={KEY: json.dumps(about)})
     [finding] = verify(pair.tables, [pair.archive]).findings
-    assert finding.kind is Kind.ARCHIVE
+    assert finding.kind is FindingKind.ARCHIVE
     assert "another topic" in finding.detail
 
 
 def test_however_many_topics_are_silent_they_are_named_once() -> None:
     lives = [
-        Told(sink, Partition(f"t-{n:03}", "0"), None)
+        SinkEpoch(sink, Partition(f"t-{n:03}", "0"), None)
         for n in range(500)
         for sink in ("table", "archive")
     ]

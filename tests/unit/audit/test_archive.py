@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from audit.archive import Tally
-from audit.invariants import Kind
+from audit.archive import ChainSummary
+from audit.invariants import FindingKind
 from audit.verify import Report, verify
 from core.batch import KAFKA, KINESIS
 from sinks.parquet.chain import Link, links
@@ -34,7 +34,7 @@ def examined(pair: Pair) -> Report:
     return verify(pair.tables, [pair.archive])
 
 
-def told(pair: Pair) -> list[tuple[Kind, str]]:
+def told(pair: Pair) -> list[tuple[FindingKind, str]]:
     """Return the findings of verify with their details."""
     return [(f.kind, f.detail) for f in examined(pair).findings]
 
@@ -44,7 +44,7 @@ def test_a_sound_chain_is_counted(pair: Pair) -> None:
     assert report.findings == ()
     first = pair.log.partition(A)
     start, end = report.chains[0].start, pair.log.position(30)
-    assert report.chains[0] == Tally(pair.uri("archive"), first, 3, 30, start, end)
+    assert report.chains[0] == ChainSummary(pair.uri("archive"), first, 3, 30, start, end)
     assert len(report.chains) == 2
 
 
@@ -63,7 +63,7 @@ def test_an_object_removed_from_the_middle_breaks_the_chain(pair: Pair) -> None:
     gone = pair.objects(A)[1]
     gone.unlink()
     [(kind, detail), *_] = told(pair)
-    assert kind is Kind.ARCHIVE
+    assert kind is FindingKind.ARCHIVE
     assert pair.objects(A)[0].name in detail
     assert pair.objects(A)[1].name in detail
 
@@ -78,7 +78,7 @@ def test_an_object_that_took_anothers_name_is_found(pair: Pair) -> None:
 def test_an_object_that_says_nothing_is_found(pair: Pair, body: bytes) -> None:
     pair.objects(B)[1].write_bytes(body)
     [(kind, detail)] = told(pair)
-    assert kind is Kind.ARCHIVE
+    assert kind is FindingKind.ARCHIVE
     assert "does not say where it ends" in detail
 
 
@@ -88,13 +88,13 @@ def test_an_object_that_lost_a_row_disagrees_with_the_ledger(pair: Pair) -> None
     shorter = {"pinpip": json.dumps(about | {"records": 9})}
     pl.read_parquet(path).head(9).write_parquet(path, metadata=shorter)
     [(kind, detail)] = told(pair)
-    assert kind is Kind.ARCHIVE
+    assert kind is FindingKind.ARCHIVE
     assert "9 records instead of 10 between" in detail
 
 
 def test_an_archive_that_lost_its_newest_object_is_behind(pair: Pair) -> None:
     pair.objects(A)[-1].unlink()
-    assert [kind for kind, _ in told(pair)] == [Kind.BEHIND]
+    assert [kind for kind, _ in told(pair)] == [FindingKind.BEHIND]
 
 
 def test_the_oldest_objects_may_expire(pair: Pair) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.invariants import Kind
+from audit.invariants import FindingKind
 from audit.verify import Report, prove, snapshots, verify
 from core.batch import KAFKA, Batch
 from core.clock import SystemClock
@@ -75,7 +75,7 @@ def test_lost_first_rows_are_found_also_without_a_log(
     forget(pair, but)
     report = verify(pair.tables)
     edge = 25 if but else 30
-    assert said(report) == [(Kind.GAP, f"{end - start} offsets between 5 and {edge}")]
+    assert said(report) == [(FindingKind.GAP, f"{end - start} offsets between 5 and {edge}")]
     assert report.unknown == ()
 
 
@@ -83,7 +83,7 @@ def test_all_rows_lost_with_the_log_are_found(pair: Pair) -> None:
     lose(pair, 0, 99)
     forget(pair)
     report = prove(*snapshots(pair.tables), listed=[pair.log.partition(A)])
-    assert said(report) == [(Kind.GAP, "20 offsets between 5 and 25")]
+    assert said(report) == [(FindingKind.GAP, "20 offsets between 5 and 25")]
 
 
 @pytest.mark.parametrize("but", [0, 1])
@@ -106,7 +106,7 @@ def test_a_row_lost_before_an_accepted_gap_is_found(empty: Pair) -> None:
     empty.write(first(empty, LOW, 8), empty.log.after_gap(empty.log.batch({A: (12, 20)}), A, 8))
     lose(empty, 5, 6)
     forget(empty)
-    assert said(verify(empty.tables)) == [(Kind.GAP, "1 offsets between 5 and 20")]
+    assert said(verify(empty.tables)) == [(FindingKind.GAP, "1 offsets between 5 and 20")]
 
 
 def old(pair: Pair, low: int, *, latest: bool) -> None:
@@ -128,11 +128,11 @@ def test_an_old_table_must_be_dense_from_its_first_row_on(empty: Pair) -> None:
     old(empty, 9, latest=False)
     lose(empty, 8, 10)
     forget(empty)
-    assert said(verify(empty.tables)) == [(Kind.GAP, "2 offsets between 5 and 25")]
+    assert said(verify(empty.tables)) == [(FindingKind.GAP, "2 offsets between 5 and 25")]
 
 
 def test_an_old_table_must_have_what_the_topic_still_held(empty: Pair) -> None:
     old(empty, 9, latest=False)
     lose(empty, 5, 12)
     forget(empty)
-    assert said(verify(empty.tables)) == [(Kind.GAP, "3 offsets between 9 and 25")]
+    assert said(verify(empty.tables)) == [(FindingKind.GAP, "3 offsets between 9 and 25")]

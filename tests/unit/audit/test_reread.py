@@ -13,7 +13,7 @@ from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.invariants import Kind
+from audit.invariants import FindingKind
 from audit.reread import Comparison
 from audit.row_diff import compare
 from audit.verify import snapshots, verify
@@ -56,7 +56,7 @@ def _first(pair: Pair) -> Position | None:
     return Position(0) if pair.coordinates is KAFKA else None
 
 
-def found(comparison: Comparison) -> set[tuple[Kind, Partition | None]]:
+def found(comparison: Comparison) -> set[tuple[FindingKind, Partition | None]]:
     """Return which kinds of difference were found, and where."""
     return {(finding.kind, finding.partition) for finding in comparison.findings()}
 
@@ -79,7 +79,7 @@ def test_a_row_changed_in_place_is_different(pair: Pair) -> None:
     assert verify(pair.tables).findings == ()
     comparison = compared(pair)
     where = {pair.log.partition(A), pair.log.partition(B)}
-    assert found(comparison) == {(Kind.DIFFERENT, partition) for partition in where}
+    assert found(comparison) == {(FindingKind.DIFFERENT, partition) for partition in where}
     assert "title is 'forged', not 'No Bake 🎉'" in said(comparison)
     assert "1 rows differ" in said(comparison)
 
@@ -95,8 +95,8 @@ def test_a_double_does_not_hide_the_row_that_it_replaced(pair: Pair) -> None:
     write_deltalake(pair.uri("clean"), twin.head(1), mode="append")
     double = Partition(*map(str, twin.head(1).select(pair.coordinates.identity[:2]).row(0)))
     assert found(compared(pair)) == {
-        (Kind.MISSING, pair.log.partition(A)),
-        (Kind.DUPLICATE, double),
+        (FindingKind.MISSING, pair.log.partition(A)),
+        (FindingKind.DUPLICATE, double),
     }
 
 
@@ -118,13 +118,13 @@ def test_the_release_that_rejected_a_row_may_be_an_older_one(pair: Pair) -> None
 def test_rows_that_the_source_does_not_give_are_surplus(pair: Pair) -> None:
     gone = [pair.log.batch({A: (0, 10)}), pair.log.without_rows({A: (10, 20)})]
     comparison = compared(pair, [*gone, pair.log.batch({A: (20, 30)})])
-    assert found(comparison) == {(Kind.SURPLUS, pair.log.partition(A))}
+    assert found(comparison) == {(FindingKind.SURPLUS, pair.log.partition(A))}
     assert "10 rows are no records of the source" in said(comparison)
 
 
 def test_rows_that_compaction_took_from_the_source_are_out_of_reach(pair: Pair) -> None:
     gone = [pair.log.batch({A: (0, 10)}), pair.log.without_rows({A: (10, 30)})]
-    comparison = compared(pair, gone, forgetful={pair.log.source})
+    comparison = compared(pair, gone, compacted={pair.log.source})
     assert comparison.findings() == []
     assert sum(comparison.rows.values()) == 2 * 10
 
@@ -146,7 +146,7 @@ def test_a_partition_that_is_passed_over_is_not_compared(pair: Pair) -> None:
 
 
 def test_a_stretch_is_done_after_so_many_records(pair: Pair) -> None:
-    comparison = compared(pair, batches(pair.log)[:1], most=8)
+    comparison = compared(pair, batches(pair.log)[:1], limit=8)
     assert not comparison.done
     comparison.write(batches(pair.log)[1])
     assert comparison.done
@@ -168,7 +168,7 @@ def test_an_altered_archive_is_different(pair: Pair) -> None:
     path = pair.objects(A)[1]
     _rewrite(path, pl.read_parquet(path).with_columns(pl.lit(b"altered").alias(VALUE)))
     comparison = compared(pair)
-    assert found(comparison) == {(Kind.DIFFERENT, pair.log.partition(A))}
+    assert found(comparison) == {(FindingKind.DIFFERENT, pair.log.partition(A))}
     assert "10 rows differ" in said(comparison)
     assert pair.uri("archive") in said(comparison)
 
@@ -176,13 +176,13 @@ def test_an_altered_archive_is_different(pair: Pair) -> None:
 def test_a_record_that_the_archive_lost_is_missing(pair: Pair) -> None:
     path = pair.objects(B)[2]
     _rewrite(path, pl.read_parquet(path).tail(9))
-    assert found(compared(pair)) == {(Kind.MISSING, pair.log.partition(B))}
+    assert found(compared(pair)) == {(FindingKind.MISSING, pair.log.partition(B))}
 
 
 def test_an_object_that_was_cut_short_is_missing(pair: Pair) -> None:
     path = pair.objects(B)[1]
     path.write_bytes(path.read_bytes()[:-100])
-    assert found(compared(pair)) == {(Kind.MISSING, pair.log.partition(B))}
+    assert found(compared(pair)) == {(FindingKind.MISSING, pair.log.partition(B))}
 
 
 def _rewrite(path: Path, frame: pl.DataFrame) -> None:
@@ -249,10 +249,10 @@ def test_every_difference_is_counted_once(held: list[int], forged: set[int]) -> 
     )
     there = Counter(held)
     counts = {
-        Kind.MISSING: sum(n not in there for n in range(8)),
-        Kind.SURPLUS: sum(n >= 8 for n in there),
-        Kind.DUPLICATE: sum(there.values()) - len(there),
-        Kind.DIFFERENT: sum(n < 8 and n in forged for n in there),
+        FindingKind.MISSING: sum(n not in there for n in range(8)),
+        FindingKind.SURPLUS: sum(n >= 8 for n in there),
+        FindingKind.DUPLICATE: sum(there.values()) - len(there),
+        FindingKind.DIFFERENT: sum(n < 8 and n in forged for n in there),
     }
     differences = {d.kind: d.rows for d in compare(wanted, rows, KAFKA, "it")}
     assert differences == {kind: count for kind, count in counts.items() if count}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from audit.invariants import Kind
+from audit.invariants import FindingKind
 from audit.verify import Report, prove, snapshots
 from core.batch import KAFKA, KINESIS, Partition
 from pinpip.cli.verdict import exit_code, print_verdict
@@ -41,7 +41,7 @@ def proven(pair: Pair) -> Report:
     return prove(*snapshots(pair.tables), [pair.archive], listed=listed)
 
 
-def kinds(pair: Pair) -> set[Kind]:
+def kinds(pair: Pair) -> set[FindingKind]:
     return {finding.kind for finding in proven(pair).findings}
 
 
@@ -81,20 +81,22 @@ def test_nothing_is_found_or_unknown_before_the_damage(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("damage", "found"),
     [
-        pytest.param(lambda p: p.drop("clean", A, 13), Kind.MISSING, id="rows"),
-        pytest.param(lambda p: p.drop("rejected", A, 12), Kind.MISSING, id="quarantine"),
+        pytest.param(lambda p: p.drop("clean", A, 13), FindingKind.MISSING, id="rows"),
+        pytest.param(lambda p: p.drop("rejected", A, 12), FindingKind.MISSING, id="quarantine"),
         pytest.param(
-            lambda p: shutil.rmtree(p.uri("rejected")), Kind.BEHIND, id="quarantine table"
+            lambda p: shutil.rmtree(p.uri("rejected")), FindingKind.BEHIND, id="quarantine table"
         ),
-        pytest.param(_forge, Kind.TRANSFORM, id="transform"),
-        pytest.param(lambda p: p.move("clean", A, p.log.position(7)), Kind.POSITION, id="position"),
-        pytest.param(lambda p: p.objects(A)[1].unlink(), Kind.ARCHIVE, id="archive"),
-        pytest.param(lambda p: p.objects(A)[2].unlink(), Kind.BEHIND, id="archive's end"),
-        pytest.param(_lose_without_a_log, Kind.GAP, id="rows without a log"),
+        pytest.param(_forge, FindingKind.TRANSFORM, id="transform"),
+        pytest.param(
+            lambda p: p.move("clean", A, p.log.position(7)), FindingKind.POSITION, id="position"
+        ),
+        pytest.param(lambda p: p.objects(A)[1].unlink(), FindingKind.ARCHIVE, id="archive"),
+        pytest.param(lambda p: p.objects(A)[2].unlink(), FindingKind.BEHIND, id="archive's end"),
+        pytest.param(_lose_without_a_log, FindingKind.GAP, id="rows without a log"),
     ],
 )
 def test_exactly_that_damage_is_found(
-    pair: Pair, damage: Callable[[Pair], object], found: Kind
+    pair: Pair, damage: Callable[[Pair], object], found: FindingKind
 ) -> None:
     damage(pair)
     assert found in kinds(pair)
@@ -115,7 +117,7 @@ def test_a_partition_that_only_the_archive_holds_is_behind(pair: Pair) -> None:
     shutil.rmtree(pair.uri("rejected"))
     report = proven(pair)
     assert {t.partition for t in report.tallies} == {pair.log.partition(n) for n in (A, B)}
-    assert {f.kind for f in report.findings} == {Kind.BEHIND}
+    assert {f.kind for f in report.findings} == {FindingKind.BEHIND}
 
 
 def test_rows_before_the_first_one_are_not_known_once_the_log_has_expired(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from deltalake import Transaction, write_deltalake
 
-from audit.invariants import Kind
+from audit.invariants import FindingKind
 from audit.verify import Report, prove, snapshots, verify
 from core.batch import KAFKA, KINESIS
 from core.errors import SinkError
@@ -42,12 +42,12 @@ def pair(empty: Pair) -> Pair:
     return empty
 
 
-def kinds(report: Report) -> set[Kind]:
+def kinds(report: Report) -> set[FindingKind]:
     """Return the kinds of the findings."""
     return {finding.kind for finding in report.findings}
 
 
-def found(pair: Pair) -> set[Kind]:
+def found(pair: Pair) -> set[FindingKind]:
     """Return the kinds that verify finds."""
     return kinds(verify(pair.tables))
 
@@ -79,7 +79,7 @@ def test_sound_tables_in_a_bucket_are_read(aws: TestAws) -> None:
 def test_a_dropped_row_is_missing(pair: Pair, stage: Stage) -> None:
     pair.drop(stage, A, 13 if stage == "clean" else 12)
     report = verify(pair.tables)
-    assert kinds(report) == {Kind.MISSING}
+    assert kinds(report) == {FindingKind.MISSING}
     assert {f.partition for f in report.findings} == {pair.log.partition(A)}
     assert pair.uri(stage) in report.findings[0].detail
 
@@ -88,14 +88,14 @@ def test_a_dropped_row_is_missing(pair: Pair, stage: Stage) -> None:
 def test_a_doubled_file_is_a_duplicate(pair: Pair, stage: Stage) -> None:
     (first, *_) = pair.table(stage).file_uris()
     write_deltalake(pair.uri(stage), pl.read_parquet(first), mode="append")
-    assert found(pair) == {Kind.DUPLICATE}
+    assert found(pair) == {FindingKind.DUPLICATE}
 
 
 def test_a_double_does_not_hide_a_drop_beside_it(pair: Pair) -> None:
     pair.drop("clean", A, 13)
     twin = pl.read_delta(pair.uri("clean")).filter(pl.col("ind") == 14)
     write_deltalake(pair.uri("clean"), twin.head(1), mode="append")
-    assert found(pair) == {Kind.DUPLICATE, Kind.MISSING}
+    assert found(pair) == {FindingKind.DUPLICATE, FindingKind.MISSING}
 
 
 def test_a_record_in_both_tables_is_a_duplicate(pair: Pair) -> None:
@@ -103,13 +103,13 @@ def test_a_record_in_both_tables_is_a_duplicate(pair: Pair) -> None:
     none = pl.read_delta(pair.uri("clean")).clear()
     same = row.select(name for name in none.columns if name in row.columns)
     write_deltalake(pair.uri("clean"), pl.concat([none, same], how="diagonal"), mode="append")
-    assert found(pair) == {Kind.DUPLICATE, Kind.SURPLUS}
+    assert found(pair) == {FindingKind.DUPLICATE, FindingKind.SURPLUS}
 
 
 def test_a_foreign_row_beyond_the_position_is_found(pair: Pair) -> None:
     foreign = pair.log.batch({A: (31, 32)}).clean
     write_deltalake(pair.uri("clean"), foreign, mode="append")
-    assert found(pair) == {Kind.POSITION}
+    assert found(pair) == {FindingKind.POSITION}
 
 
 @pytest.mark.parametrize("stage", ["clean", "rejected"])
@@ -118,7 +118,7 @@ def test_a_moved_position_is_found(pair: Pair, stage: Stage, count: int) -> None
     position = pair.log.position(count)
     assert position is not None
     pair.move(stage, A, position)
-    assert Kind.POSITION in found(pair)
+    assert FindingKind.POSITION in found(pair)
 
 
 def test_rows_written_again_after_a_rewind_are_found(
@@ -131,7 +131,7 @@ def test_rows_written_again_after_a_rewind_are_found(
         "sinks.delta.position_checks.refuse_rewound", lambda *_: None
     )  # a writer that trusts it
     pair.write(pair.log.batch({A: (20, 40)}))
-    assert {Kind.DUPLICATE, Kind.LEDGER} <= found(pair)
+    assert {FindingKind.DUPLICATE, FindingKind.LEDGER} <= found(pair)
 
 
 def test_a_limb_of_another_commit_is_found(tmp_path: Path) -> None:
@@ -140,19 +140,19 @@ def test_a_limb_of_another_commit_is_found(tmp_path: Path) -> None:
     own = positions.app_id(APP, pair.log.partition(A))
     pair.commit("clean", [Transaction(f"{own}/limb1", 7, 1)])
     report = verify(pair.tables)
-    assert kinds(report) == {Kind.POSITION}
+    assert kinds(report) == {FindingKind.POSITION}
     assert any("damaged" in finding.detail for finding in report.findings)
 
 
 def test_a_quarantine_that_is_gone_is_behind(pair: Pair) -> None:
     shutil.rmtree(pair.uri("rejected"))
-    assert found(pair) == {Kind.BEHIND}
+    assert found(pair) == {FindingKind.BEHIND}
 
 
 def test_a_crash_between_the_two_tables_is_behind_until_the_restart(pair: Pair) -> None:
     batch = pair.log.batch({A: (30, 40)})
     pair.write(batch, stages=("clean",))
-    assert found(pair) == {Kind.BEHIND}
+    assert found(pair) == {FindingKind.BEHIND}
     pair.write(batch)
     assert found(pair) == set()
 
@@ -175,9 +175,15 @@ def _shorten(entry: str) -> str:
 
 @pytest.mark.parametrize(
     ("damage", "wanted"),
-    [(_break, Kind.LEDGER), (_miscount, Kind.MISSING), (_shorten, Kind.LEDGER)],
+    [
+        (_break, FindingKind.LEDGER),
+        (_miscount, FindingKind.MISSING),
+        (_shorten, FindingKind.LEDGER),
+    ],
 )
-def test_a_damaged_ledger_is_found(pair: Pair, damage: Callable[[str], str], wanted: Kind) -> None:
+def test_a_damaged_ledger_is_found(
+    pair: Pair, damage: Callable[[str], str], wanted: FindingKind
+) -> None:
     path = pair.logs("clean")[2]
     actions = [json.loads(line) for line in path.read_text().splitlines()]
     (info,) = [a["commitInfo"] for a in actions if "commitInfo" in a]
@@ -239,7 +245,7 @@ def test_a_gap_is_found_when_the_log_has_expired(tmp_path: Path) -> None:
     pair.forget("clean")
     pair.forget("rejected")
     report = verify(pair.tables)
-    assert kinds(report) == {Kind.GAP}
+    assert kinds(report) == {FindingKind.GAP}
     assert report.findings[0].detail.startswith("1 offsets between 0 and 30 ")
 
 
@@ -248,7 +254,7 @@ def test_a_lost_tail_is_found_when_the_log_has_expired(pair: Pair) -> None:
         pair.drop("clean", A, n)
     pair.forget("clean")
     pair.forget("rejected")
-    assert found(pair) == {Kind.GAP}
+    assert found(pair) == {FindingKind.GAP}
 
 
 def test_a_report_is_json(pair: Pair) -> None:

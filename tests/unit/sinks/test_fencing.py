@@ -12,7 +12,7 @@ import yaml
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from polars.testing import assert_frame_equal
 
-from audit.invariants import Kind
+from audit.invariants import FindingKind
 from audit.verify import verify
 from core.batch import KAFKA, KINESIS, Batch, Coordinates, Position
 from core.clock import SystemClock
@@ -222,7 +222,7 @@ def move_by_hand(folder: Path, *txns: Transaction) -> None:
     write_deltalake(table, empty.to_arrow(), mode="append", commit_properties=moved)
 
 
-def findings(folder: Path) -> set[Kind]:
+def findings(folder: Path) -> set[FindingKind]:
     """Run verify on the clean table, without a quarantine; return the kinds of its findings."""
     tables = Tables(str(folder), f"{folder}_quarantine", dict, KAFKA, APP)
     return {f.kind for f in verify(tables).findings if str(folder) + ":" in f.detail}
@@ -268,9 +268,9 @@ def test_a_sequence_number_put_back_by_hand_stops_the_next_reader(tmp_path: Path
 def test_verify_finds_a_position_put_forward_by_hand(tmp_path: Path) -> None:
     opened(tmp_path, A).write(LOG.batch({A: (0, 9)}))
     move_by_hand(tmp_path, Transaction(f"{APP}/{P0}", 50, 1))
-    assert findings(tmp_path) == {Kind.POSITION}
+    assert findings(tmp_path) == {FindingKind.POSITION}
     opened(tmp_path, A).write(LOG.batch({A: (50, 60)}))
-    assert findings(tmp_path) == {Kind.LEDGER}
+    assert findings(tmp_path) == {FindingKind.LEDGER}
 
 
 def test_a_restored_table_doubles_nothing_and_verify_names_what_it_lost(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_a_restored_table_doubles_nothing_and_verify_names_what_it_lost(tmp_path
     assert offsets == LOG.batch({A: (0, 9)}).clean["_offset"].to_list() + (
         LOG.batch({A: (18, 27)}).clean["_offset"].to_list()
     )
-    assert findings(tmp_path) == {Kind.MISSING}
+    assert findings(tmp_path) == {FindingKind.MISSING}
 
 
 # --- Two groups on one table

@@ -15,7 +15,7 @@ from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.invariants import Kind
+from audit.invariants import FindingKind
 from audit.verify import Report, verify
 from core.batch import KAFKA, KINESIS, Batch
 from core.clock import SystemClock
@@ -185,7 +185,7 @@ def test_a_row_lost_from_a_file_of_two_lives_is_missing_in_its_own(pair: Pair) -
     found = pair.table("clean").delete(f"{COLUMN} = '2' AND ind = 4")
     assert found["num_deleted_rows"] == 2
     assert counted(pair, "1") == 20
-    assert {finding.kind for finding in report(pair, "2").findings} == {Kind.MISSING}
+    assert {finding.kind for finding in report(pair, "2").findings} == {FindingKind.MISSING}
 
 
 _LIFE = st.sampled_from(["1", "2", "3"])
@@ -245,7 +245,7 @@ def test_a_row_lost_from_lives_without_a_column_is_missing_in_its_own(old: Pair)
     compaction(old)
     old.table("clean").delete("ind = 19")
     assert counted(old, "2") == 24
-    assert {finding.kind for finding in report(old, "1").findings} == {Kind.MISSING}
+    assert {finding.kind for finding in report(old, "1").findings} == {FindingKind.MISSING}
 
 
 def test_a_third_life_names_its_rows_beside_two_that_do_not(old: Pair) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
-from audit.invariants import Kind
+from audit.invariants import FindingKind
 from audit.reread import Comparison
 from audit.verify import snapshots, verify
 from core.batch import KAFKA, KINESIS, Position
@@ -40,7 +40,7 @@ def rows(pair: Pair) -> pl.DataFrame:
     return TableReader(pair.table("clean"), dict).rows().sort(pair.coordinates.identity).collect()
 
 
-def differences(pair: Pair) -> Counter[Kind]:
+def differences(pair: Pair) -> Counter[FindingKind]:
     """Count by kind what verify finds, and then a comparison with the source."""
     starts = {pair.log.partition(i): _first(pair) for i in (A, B)}
     comparison = Comparison(snapshots(pair.tables), starts, pair.coordinates)
@@ -68,7 +68,9 @@ def test_rows_that_a_deletion_vector_deletes_are_missing(
     assert TableReader(pair.table("clean"), dict).count() == before.height - deleted
     clean, _ = snapshots(pair.tables)
     assert clean.height == before.height - deleted
-    assert differences(pair) == {Kind.MISSING: 6}  # two ranges and one comparison a partition
+    assert differences(pair) == {
+        FindingKind.MISSING: 6
+    }  # two ranges and one comparison a partition
 
 
 def test_a_row_that_a_deletion_vector_deletes_is_never_drawn_nor_located(pair: Pair) -> None:
@@ -97,7 +99,7 @@ def test_a_deletion_vector_survives_a_checkpoint_and_a_writer_goes_on(pair: Pair
 
 def test_a_table_with_all_rows_of_a_partition_deleted_by_vectors_is_not_sound(pair: Pair) -> None:
     engines.delete_rows(pair.uri("clean"), pair.coordinates.of(pair.log.partition(A)))
-    missing = [f for f in verify(pair.tables).findings if f.kind is Kind.MISSING]
+    missing = [f for f in verify(pair.tables).findings if f.kind is FindingKind.MISSING]
     assert {finding.partition for finding in missing} == {pair.log.partition(A)}
 
 
@@ -180,7 +182,7 @@ def test_a_nullable_column_that_a_file_lacks_is_null(pair: Pair) -> None:
     engines.rewrite(pair.uri("clean"), without_nulls, together=True)
     lost = before.with_columns(title=pl.lit(None, pl.String))
     assert_frame_equal(rows(pair), lost.select(before.columns))
-    assert differences(pair) == {Kind.DIFFERENT: 2}
+    assert differences(pair) == {FindingKind.DIFFERENT: 2}
 
 
 def test_times_at_the_ends_of_the_calendar_are_read_from_int96(tmp_path: Path) -> None:
