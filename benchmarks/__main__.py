@@ -1,4 +1,4 @@
-"""`python -m benchmarks [COMMAND]`: what pinpip takes and gives, on a real broker of its own."""
+"""`python -m benchmarks [COMMAND]`: measure throughput and cost of pinpip on a real broker."""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from benchmarks import latency as freshness
 from benchmarks import scaling as scales
 from benchmarks import starts as beginnings
 from benchmarks.plot import drawn
-from benchmarks.results import FOLDER, Result, publish
+from benchmarks.results import FOLDER, BenchmarkResult, publish
 from core.errors import PinpipError
 from pinpip.cli.shared import complain
 from pinpip.local.java import real_kafka
@@ -28,10 +28,10 @@ Records = Annotated[int, typer.Option(min=1000, help="Records on the topic.")]
 
 
 @contextmanager
-def _stage() -> Iterator[contest.Stage]:
-    """Start a broker and make a folder; remove both at the end."""
+def _setup() -> Iterator[contest.BenchmarkSetup]:
+    """Start a broker and create a folder; both are removed at the end."""
     with tempfile.TemporaryDirectory() as name, real_kafka(Path(name) / "kafka") as kafka:
-        yield contest.Stage(kafka.bootstrap, kafka.pid, Path(name))
+        yield contest.BenchmarkSetup(kafka.bootstrap, kafka.pid, Path(name))
 
 
 @app.callback(invoke_without_command=True)
@@ -40,14 +40,14 @@ def compare(
     records: Records = 2_000_000,
     partitions: Annotated[int, typer.Option(min=1)] = 4,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
-    only: Annotated[str, typer.Option(help="Run these alone, comma-separated: drain,pinpip.")] = "",
+    only: Annotated[str, typer.Option(help="Run only these, comma-separated: drain,pinpip.")] = "",
     with_peers: Annotated[
-        bool, typer.Option("--peers", help="Quix Streams and Spark too, fetched on first use.")
+        bool, typer.Option("--peers", help="Also Quix Streams and Spark, downloaded on first use.")
     ] = False,
     as_json: Json = False,
     keep: Keep = True,
 ) -> None:
-    """Without a command: the same work by pinpip and by other programs, in turn."""
+    """Without a command: run the same work with pinpip and with other programs, interleaved."""
     if context.invoked_subcommand:
         return
     entered = [*contest.OWN, *(peers.peers() if with_peers else [])]
@@ -56,9 +56,9 @@ def compare(
     if unknown:
         raise typer.BadParameter(f"no contestant is called {', '.join(sorted(unknown))}")
     chosen = [c for c in entered if c.name in names]
-    with _stage() as stage:
+    with _setup() as setup:
         found = comparison.compare(
-            stage, chosen, records=records, partitions=partitions, rounds=rounds
+            setup, chosen, records=records, partitions=partitions, rounds=rounds
         )
     size = found.parameters["mean_bytes"]
     title = f"{records:,} pins of {size} bytes, {partitions} partitions, medians of {rounds}"
@@ -67,19 +67,21 @@ def compare(
 
 @app.command()
 def latency(
-    rates: Annotated[str, typer.Option(help="Records a second.")] = "1000,5000,10000",
+    rates: Annotated[str, typer.Option(help="Records per second.")] = "1000,5000,10000",
     seconds: Annotated[float, typer.Option(min=2)] = 60.0,
-    minutes: Annotated[float, typer.Option(help="Instead of seconds: is the memory flat?")] = 0.0,
+    minutes: Annotated[
+        float, typer.Option(help="Instead of seconds, to see whether memory grows.")
+    ] = 0.0,
     max_wait: Annotated[
-        float | None, typer.Option(help="batching.max_wait; pinpip's default when left out.")
+        float | None, typer.Option(help="batching.max_wait; by default pinpip's.")
     ] = None,
     as_json: Json = False,
     keep: Keep = True,
 ) -> None:
-    """From the broker's timestamp to the commit that shows the row, and memory, at steady rates."""
+    """Measure the time from broker timestamp to visible row, and memory, at steady rates."""
     wanted = [int(rate) for rate in rates.split(",")]
-    with _stage() as stage:
-        found = freshness.latency(stage, wanted, seconds=60 * minutes or seconds, max_wait=max_wait)
+    with _setup() as setup:
+        found = freshness.latency(setup, wanted, seconds=60 * minutes or seconds, max_wait=max_wait)
     waits = found.parameters["max_wait"]
     publish(found, f"broker to reader, max_wait {waits}", as_json=as_json, keep=keep)
 
@@ -91,22 +93,22 @@ def scaling(
     as_json: Json = False,
     keep: Keep = True,
 ) -> None:
-    """Partitions 1, 4, 16; processes 1, 2; records of 200 bytes to 1 MB."""
-    with _stage() as stage:
-        found = scales.scaling(stage, records=records, rounds=rounds)
+    """Measure 1, 4, 16 partitions; 1, 2 processes; records of 200 bytes to 1 MB."""
+    with _setup() as setup:
+        found = scales.scaling(setup, records=records, rounds=rounds)
     publish(found, f"medians of {rounds}", as_json=as_json, keep=keep)
 
 
 @app.command()
 def starts(
-    partitions: Annotated[str, typer.Option(help="Of each topic.")] = "1,50,600,2000",
+    partitions: Annotated[str, typer.Option(help="Partitions of each topic.")] = "1,50,600,2000",
     as_json: Json = False,
     keep: Keep = True,
 ) -> None:
-    """From a start to the first row, from SIGTERM to the end, `status` and `verify`."""
+    """Measure the start up to the first row, SIGTERM up to the exit, `status` and `verify`."""
     wanted = [int(number) for number in partitions.split(",")]
-    with _stage() as stage:
-        found = beginnings.starts(stage, partitions=wanted)
+    with _setup() as setup:
+        found = beginnings.starts(setup, partitions=wanted)
     publish(found, "seconds by the number of partitions", as_json=as_json, keep=keep)
 
 
@@ -117,9 +119,9 @@ def age(
     as_json: Json = False,
     keep: Keep = True,
 ) -> None:
-    """Measure log, commit, memory, restart, status and verify up to a table's 100,000th commit."""
+    """Measure a table's log, commit, memory, restart, status and verify as its commits grow."""
 
-    def watch(found: Result) -> None:
+    def watch(found: BenchmarkResult) -> None:
         publish(found, "by the table's age", as_json=as_json, keep=False)
         if plot is not None:
             plot.write_text(drawn(found), encoding="utf-8")
@@ -132,7 +134,7 @@ def age(
 
 @app.command()
 def kinesis(records: Records = 100_000, as_json: Json = False, keep: Keep = True) -> None:
-    """From a Kinesis stream of moto's."""
+    """Measure reading a Kinesis stream (moto)."""
     with tempfile.TemporaryDirectory() as name:
         found = cloud.kinesis(Path(name), records=records)
     publish(found, "Kinesis (moto) to this disk", as_json=as_json, keep=keep)
@@ -140,26 +142,26 @@ def kinesis(records: Records = 100_000, as_json: Json = False, keep: Keep = True
 
 @app.command()
 def s3(records: Records = 500_000, as_json: Json = False, keep: Keep = True) -> None:
-    """Into a table on S3 of moto's."""
-    with _stage() as stage:
-        found = cloud.s3(stage, records=records)
+    """Measure writing a table on S3 (moto)."""
+    with _setup() as setup:
+        found = cloud.s3(setup, records=records)
     publish(found, "Kafka to S3 (moto)", as_json=as_json, keep=keep)
 
 
 @app.command()
 def gateway(
-    seconds: Annotated[float, typer.Option(min=1, help="For each load.")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds per load.")] = 20.0,
     as_json: Json = False,
     keep: Keep = True,
 ) -> None:
-    """Measure the gateway: requests and records a second, latency at 1,000 and 30,000 a second."""
-    with _stage() as stage:
-        found = front.gateway(stage, seconds=seconds)
+    """Measure the gateway: requests and records per second, latency at a steady load."""
+    with _setup() as setup:
+        found = front.gateway(setup, seconds=seconds)
     publish(found, "one gateway process", as_json=as_json, keep=keep)
 
 
 def main() -> None:
-    """Run a command; what is wrong is said without a traceback."""
+    """Run a command; print a PinpipError without a traceback."""
     try:
         app()
     except PinpipError as error:

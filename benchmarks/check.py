@@ -1,4 +1,4 @@
-"""Whether a contestant did the work: every record once, cleaned as pinpip cleans it."""
+"""Check a contestant's table: every record once, cleaned as pinpip cleans it."""
 
 import polars as pl
 
@@ -7,17 +7,17 @@ from core.batch import KAFKA, TIMESTAMP, VALUE, Records
 from transforms import pin
 from transforms.process import processor
 
-SAMPLE = 997  # a prime: the sample meets every partition
-_PLACE = ["_partition", "_offset"]
+SAMPLE = 997  # a prime: the sample covers every partition
+_COORDINATES = ["_partition", "_offset"]
 
 
 def faults(table: str, topic: Topic) -> list[str]:
-    """Describe what is wrong with the table; nothing when it has each pin of the topic once."""
+    """Return the faults of the table as sentences; none when it holds the topic's pins once."""
     return [*misplaced(table, topic), *miscleaned(table, topic)]
 
 
 def misplaced(table: str, topic: Topic) -> list[str]:
-    """Partitions whose offsets are not 0 to the end, each once."""
+    """Return the partitions whose offsets are not 0 to the end, each once."""
     offset = pl.col("_offset")
     found = (
         pl.scan_delta(table)
@@ -31,18 +31,20 @@ def misplaced(table: str, topic: Topic) -> list[str]:
         rows = len(range(number, topic.records, topic.partitions))
         own = held.pop(number, (0, 0, None, None))
         if rows and own != (rows, rows, 0, rows - 1):
-            said = "{} rows of {} offsets from {} to {}".format(*own)
-            faulty.append(f"partition {number} holds {said}, not {rows} once each")
+            found_rows = "{} rows of {} offsets from {} to {}".format(*own)
+            faulty.append(f"partition {number} holds {found_rows}, not {rows} once each")
     return faulty + [f"partition {number} does not exist" for number in held]
 
 
 def miscleaned(table: str, topic: Topic) -> list[str]:
-    """Columns of a sample of rows that differ from what pinpip's own transform makes of them."""
+    """Return the columns of sampled rows that differ from the result of pinpip's transform."""
     wanted = expected(topic)
-    names = [name for name in wanted.columns if name not in _PLACE]
-    place = [pl.col("_partition").cast(pl.Int32), pl.col("_offset").cast(pl.Int64)]
-    rows = pl.scan_delta(table).select(*place, *names)
-    found = wanted.lazy().select(_PLACE).join(rows, on=_PLACE).collect().sort(_PLACE)
+    names = [name for name in wanted.columns if name not in _COORDINATES]
+    coordinates = [pl.col("_partition").cast(pl.Int32), pl.col("_offset").cast(pl.Int64)]
+    rows = pl.scan_delta(table).select(*coordinates, *names)
+    found = (
+        wanted.lazy().select(_COORDINATES).join(rows, on=_COORDINATES).collect().sort(_COORDINATES)
+    )
     if len(found) != len(wanted):
         return [f"{len(found)} rows of a sample of {len(wanted)} are there"]
     return [
@@ -53,7 +55,7 @@ def miscleaned(table: str, topic: Topic) -> list[str]:
 
 
 def expected(topic: Topic, every: int = SAMPLE) -> pl.DataFrame:
-    """Return coordinates and clean columns of every `every`th pin of the topic, in order."""
+    """Return coordinates and clean columns of each `every`-th pin of the topic, in order."""
     numbers, pool = range(0, topic.records, every), pins()
     frame = pl.DataFrame(
         {
@@ -68,4 +70,4 @@ def expected(topic: Topic, every: int = SAMPLE) -> pl.DataFrame:
     process = processor(pin.SCHEMA, pin.clean, KAFKA, keep_values=False)
     clean = process(Records(frame, {}, KAFKA)).clean
     names = [name for name in clean.columns if not name.startswith("_")]
-    return clean.select(*_PLACE, *names).sort(_PLACE)
+    return clean.select(*_COORDINATES, *names).sort(_COORDINATES)

@@ -1,6 +1,6 @@
-"""The paths over AWS's interfaces, on moto's server: Kinesis into a folder, Kafka into S3.
+"""Measure the AWS paths on moto's server: Kinesis into a folder, Kafka into S3.
 
-moto and pinpip share the cores, and moto is slow: figures to see changes by, not what AWS gives.
+moto is slow and shares the cores with pinpip: the figures show changes, not the speed of AWS.
 """
 
 import time
@@ -11,8 +11,8 @@ from typing import Any
 from botocore.config import Config as BotoConfig
 
 from benchmarks import commits, config, measure
-from benchmarks.contest import Stage
-from benchmarks.results import Result, result
+from benchmarks.contest import BenchmarkSetup
+from benchmarks.results import BenchmarkResult, result
 from benchmarks.topic import fill, pins
 from core import aws
 from core.config import Aws
@@ -20,13 +20,13 @@ from pinpip.cli.shared import progress_bar
 from pinpip.local.embedded import embedded_aws
 
 SHARDS = 4
-MOST = 500  # records in one PutRecords
-PATIENCE = 300.0
+MAX_PUT_RECORDS = 500
+CONSUME_TIMEOUT_S = 300.0
 _KEYS = {"access_key_id": "local", "secret_access_key": "local"}
 
 
-def kinesis(folder: Path, *, records: int) -> Result:
-    """Measure a stream of so many pins into a table on this disk."""
+def kinesis(folder: Path, *, records: int) -> BenchmarkResult:
+    """Consume a stream of pins into a table on this disk."""
     with embedded_aws() as endpoint:
         client, section = _client("kinesis", endpoint)
         _put(client, records)
@@ -36,14 +36,14 @@ def kinesis(folder: Path, *, records: int) -> Result:
     return result("kinesis", {"records": records, "shards": SHARDS}, [row])
 
 
-def s3(stage: Stage, *, records: int) -> Result:
-    """Measure a topic of so many pins into a table on S3."""
-    topic = fill(stage.bootstrap, "pin", 4, records, pins())
+def s3(setup: BenchmarkSetup, *, records: int) -> BenchmarkResult:
+    """Consume a topic of pins into a table on S3."""
+    topic = fill(setup.bootstrap, "pin", 4, records, pins())
     with embedded_aws() as endpoint:
         client, section = _client("s3", endpoint)
         client.create_bucket(Bucket="lake")
         path = config.of_topic(
-            stage.folder / "s3", topic.bootstrap, topic.name, root="s3://lake", aws=section
+            setup.folder / "s3", topic.bootstrap, topic.name, root="s3://lake", aws=section
         )
         row = _consume(path, commits.on_s3(client, "lake", "pin"), records)
     return result("s3", {"records": records, "partitions": topic.partitions}, [row])
@@ -58,16 +58,18 @@ def _put(client: Any, records: int) -> None:
     client.create_stream(StreamName="pin", ShardCount=SHARDS)
     pool = pins()
     with progress_bar(quiet=False) as bar:
-        for first in bar.track(range(0, records, MOST), description="filling the stream"):
-            numbers = range(first, min(first + MOST, records))
+        for first in bar.track(
+            range(0, records, MAX_PUT_RECORDS), description="filling the stream"
+        ):
+            numbers = range(first, min(first + MAX_PUT_RECORDS, records))
             entries = [{"Data": pool[n % len(pool)], "PartitionKey": f"key {n}"} for n in numbers]
             if client.put_records(StreamName="pin", Records=entries)["FailedRecordCount"]:
                 raise SystemExit("the stream refused records")
 
 
 def _consume(path: Path, read: commits.Read, records: int) -> dict[str, object]:
-    """Consume until all rows are there: the rate from the start on, and after the first commit."""
-    log, began = commits.Log(read), time.time()
+    """Consume every row; return the rate with the start, and from the first commit."""
+    log, began = commits.CommitFollower(read), time.time()
     with measure.pinpip(path, "consume", "pin") as process:
         _await(lambda: log.advance() >= records, process, path.parent / "log")
         used = measure.usage(process.pid)
@@ -87,9 +89,9 @@ def _consume(path: Path, read: commits.Read, records: int) -> dict[str, object]:
 
 
 def _await(done: Callable[[], bool], process: measure.Process, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + CONSUME_TIMEOUT_S
     while not done():
         measure.refuse_dead([process], log)
         if time.monotonic() > deadline:
-            raise SystemExit(f"not all rows came in {PATIENCE:.0f} s: {log}")
+            raise SystemExit(f"not all rows were committed in {CONSUME_TIMEOUT_S:.0f} s: {log}")
         time.sleep(0.2)

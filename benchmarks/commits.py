@@ -1,7 +1,7 @@
-"""A table's commits, read from its log as they appear.
+"""Follow a table's commits in its log.
 
-To ask for the next version costs one look at one file name; to open a table as often would take
-the cores from what is measured. Times are the commit files' own, not the observer's.
+Looking for the next version costs one lookup of a file name; opening the table as often would
+distort the measurement. Times are those of the commit files, not of the observer.
 """
 
 import json
@@ -15,8 +15,8 @@ Read = Callable[[str], tuple[float, bytes] | None]
 
 
 @dataclass(frozen=True)
-class Commit:
-    """One version: when it became visible (seconds, wall clock), its rows, its data files."""
+class ObservedCommit:
+    """One version: when it became visible (wall clock, seconds), its rows, its data files."""
 
     version: int
     at: float
@@ -25,35 +25,35 @@ class Commit:
 
 
 @dataclass
-class Log:
-    """The commits seen so far; `read` fetches one log file with its time, None when it is not."""
+class CommitFollower:
+    """The commits seen so far; `read` returns a log file and its time, None before it exists."""
 
     read: Read
-    commits: list[Commit] = field(default_factory=list)
+    commits: list[ObservedCommit] = field(default_factory=list)
     rows: int = 0
 
     def advance(self) -> int:
-        """Read what was committed since; the rows there are now."""
+        """Read the new commits; return the number of rows."""
         while (found := self.read(f"{len(self.commits):020}.json")) is not None:
             commit = _parsed(len(self.commits), *found)
             self.commits.append(commit)
             self.rows += commit.rows
         return self.rows
 
-    def first(self) -> Commit | None:
+    def first(self) -> ObservedCommit | None:
         """Return the first commit with rows."""
         return next((commit for commit in self.commits if commit.rows), None)
 
-    def last(self) -> Commit | None:
+    def last(self) -> ObservedCommit | None:
         """Return the last commit with rows."""
         return next((commit for commit in reversed(self.commits) if commit.rows), None)
 
 
-def _parsed(version: int, at: float, body: bytes) -> Commit:
+def _parsed(version: int, at: float, body: bytes) -> ObservedCommit:
     actions = [json.loads(line) for line in body.splitlines() if line.strip()]
     adds = [action["add"] for action in actions if "add" in action]
     rows = sum(json.loads(add["stats"])["numRecords"] for add in adds)
-    return Commit(version, at, rows, tuple(add["path"] for add in adds))
+    return ObservedCommit(version, at, rows, tuple(add["path"] for add in adds))
 
 
 def local(table: Path) -> Read:
@@ -70,13 +70,13 @@ def local(table: Path) -> Read:
 
 
 def on_s3(client: Any, bucket: str, table: str) -> Read:
-    """Return a reader of a log on S3; times are the observer's, S3 has whole seconds only."""
+    """Return a reader of a log on S3; times are the observer's: S3 stores whole seconds."""
 
     def read(name: str) -> tuple[float, bytes] | None:
         try:
-            answer = client.get_object(Bucket=bucket, Key=f"{table}/_delta_log/{name}")
+            response = client.get_object(Bucket=bucket, Key=f"{table}/_delta_log/{name}")
         except client.exceptions.NoSuchKey:
             return None
-        return time.time(), answer["Body"].read()
+        return time.time(), response["Body"].read()
 
     return read

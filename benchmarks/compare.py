@@ -1,4 +1,4 @@
-"""The main comparison: the same work by every contestant, in turn, several rounds."""
+"""Compare contestants: each does the same work, interleaved over several rounds."""
 
 import shutil
 from collections.abc import Sequence
@@ -7,29 +7,29 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import check, contest
-from benchmarks.contest import Contestant, Outcome, Stage
-from benchmarks.results import Result, result
+from benchmarks.contest import BenchmarkSetup, Contestant, RunMeasurement
+from benchmarks.results import BenchmarkResult, result
 from benchmarks.topic import Topic, fill, pins
 
-Rounds = dict[str, list[Outcome]]
+Rounds = dict[str, list[RunMeasurement]]
 
 
 def compare(
-    stage: Stage,
+    setup: BenchmarkSetup,
     contestants: Sequence[Contestant],
     *,
     records: int,
     partitions: int,
     rounds: int,
     name: str = "pin",
-) -> Result:
+) -> BenchmarkResult:
     """Fill the topic once, and let each contestant read it `rounds` times."""
-    topic = fill(stage.bootstrap, name, partitions, records, pins())
+    topic = fill(setup.bootstrap, name, partitions, records, pins())
     found: Rounds = {contestant.name: [] for contestant in contestants}
     for number in range(rounds):
         for contestant in contestants:
-            folder = stage.folder / f"{contestant.name}{number}"
-            outcome = _round(contestant, topic, folder, stage.broker)
+            folder = setup.folder / f"{contestant.name}{number}"
+            outcome = _round(contestant, topic, folder, setup.broker)
             found[contestant.name].append(outcome)
     parameters = {
         "records": records,
@@ -40,8 +40,10 @@ def compare(
     return result("compare", parameters, [_row(own, found) for own in contestants])
 
 
-def _round(contestant: Contestant, topic: Topic, folder: Path, broker: int | None) -> Outcome:
-    """One run; its table is looked through, then thrown away."""
+def _round(
+    contestant: Contestant, topic: Topic, folder: Path, broker: int | None
+) -> RunMeasurement:
+    """Run a contestant once; check its table and delete it."""
     outcome = contest.run(contestant, topic, folder, broker)
     if outcome.commits:
         faults = check.faults(str(folder / "pin"), topic)
@@ -52,7 +54,7 @@ def _round(contestant: Contestant, topic: Topic, folder: Path, broker: int | Non
 
 
 def _row(contestant: Contestant, found: Rounds) -> dict[str, object]:
-    """Medians of the rounds; ratios are taken round by round, for both ran under the same sky."""
+    """Return medians of the rounds; ratios are taken per round, under the same load."""
     runs, own = found[contestant.name], found.get("pinpip", [])
     rate = [p.rate / r.rate for p, r in zip(own, runs, strict=False)]
     whole = [p.whole_rate / r.whole_rate for p, r in zip(own, runs, strict=False)]

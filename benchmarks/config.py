@@ -1,4 +1,4 @@
-"""The configuration of a measured pinpip: one pipeline, `pin`, all else by default."""
+"""Write the configuration of a measured pinpip: one pipeline, `pin`, otherwise defaults."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ def write(
     root: str | None = None,
     **sections: object,
 ) -> Path:
-    """Write a config.yaml into `folder`; its tables are below `root`, or in the folder itself."""
+    """Write config.yaml into `folder`; the tables are below `root`, by default in the folder."""
     pipeline = {
         "source": dict(source),
         "schema": "transforms.pin:SCHEMA",
@@ -37,6 +37,6 @@ def write(
 def of_topic(
     folder: Path, bootstrap: str, topic: str, *, root: str | None = None, **sections: object
 ) -> Path:
-    """Pins of a topic, read by a group that is named for the folder."""
+    """Write the configuration for a topic of pins; the group is named after the folder."""
     source = {"topics": [topic], "group": f"pinpip-{folder.name}"}
     return write(folder, bootstrap, source, root=root, **sections)

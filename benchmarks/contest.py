@@ -1,4 +1,4 @@
-"""One run of one contestant over a filled topic, from the beginning into a fresh folder."""
+"""Run one contestant over a filled topic, from the beginning into a new folder."""
 
 import sys
 import time
@@ -11,13 +11,13 @@ from benchmarks.measure import Usage
 from benchmarks.topic import Topic
 from pinpip.cli.shared import progress_bar
 
-PATIENCE = 180.0  # without a single new row; a session of Spark takes its time to come up
-LOOK = 0.1
+PROGRESS_TIMEOUT_S = 180.0  # without a new row; a Spark session starts slowly
+POLL_INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Where it is played: a broker, its process when that is known, a folder for all tables."""
+class BenchmarkSetup:
+    """A broker, its process id if known, and a folder for all tables."""
 
     bootstrap: str
     broker: int | None
@@ -26,9 +26,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class Contestant:
-    """A module of benchmarks.contestants, the interpreter that runs it, its variables.
+    """A module of benchmarks.contestants, the interpreter that runs it, environment variables.
 
-    `target`: how many times its rate pinpip's should be.
+    `target`: the wanted ratio of pinpip's rate to its rate.
     """
 
     name: str
@@ -47,13 +47,13 @@ OWN = (
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one run gave; times in seconds, CPU in seconds per million records, memory in MB.
+class RunMeasurement:
+    """The figures of one run: seconds, CPU seconds per million records, memory in MB.
 
-    `seconds` is from the first records read to the last row committed, `whole` from the start
-    (for one that notes when it is ready, from there: `ready` is how long that took).
-    `first_row` is from the start to the first commit with rows. `cpu` is all there was,
-    `reading_cpu` leaves out what the processes took before they read anything.
+    `seconds`: from the first records read to the last row committed. `whole`: from the start, or
+    from the moment that the contestant notes as ready, which is `ready` seconds after the start.
+    `first_row`: from there to the first commit with rows. `reading_cpu`: `cpu` without the CPU
+    time before the first read.
     """
 
     name: str
@@ -71,12 +71,12 @@ class Outcome:
 
     @property
     def rate(self) -> float:
-        """Records a second once reading has begun."""
+        """Records per second from the first read."""
         return self.records / self.seconds
 
     @property
     def whole_rate(self) -> float:
-        """Records a second with the start-up."""
+        """Records per second with the start-up."""
         return self.records / self.whole
 
 
@@ -87,13 +87,13 @@ def run(
     broker: int | None,
     *,
     processes: int = 1,
-) -> Outcome:
-    """Let the contestant work until the whole topic is in its table; `broker` is Kafka's pid."""
+) -> RunMeasurement:
+    """Run until the whole topic is in the contestant's table; `broker`: Kafka's process id."""
     config.of_topic(folder, topic.bootstrap, topic.name)
     module = f"benchmarks.contestants.{contestant.name}"
     given = [topic.bootstrap, topic.name, str(folder), str(topic.records)]
     command = [contestant.python, "-m", module, *given]
-    log = commits.Log(commits.local(folder / "pin"))
+    log = commits.CommitFollower(commits.local(folder / "pin"))
     spent, began = _cpu(broker), time.time()
     with ExitStack() as stack:
         members = [
@@ -113,7 +113,11 @@ def _cpu(pid: int | None) -> float:
 
 
 def _await_end(
-    name: str, records: int, log: commits.Log, members: list[measure.Process], folder: Path
+    name: str,
+    records: int,
+    log: commits.CommitFollower,
+    members: list[measure.Process],
+    folder: Path,
 ) -> None:
     moved, before = time.monotonic(), 0
     with progress_bar(quiet=False) as bar:
@@ -123,26 +127,26 @@ def _await_end(
                 moved, before = time.monotonic(), rows
                 bar.update(shown, completed=rows)
             measure.refuse_dead(members, folder / "log")
-            if time.monotonic() - moved > PATIENCE:
-                raise SystemExit(f"{name} stands still at {rows} rows: {folder / 'log'}")
-            time.sleep(LOOK)
+            if time.monotonic() - moved > PROGRESS_TIMEOUT_S:
+                raise SystemExit(f"{name} makes no progress at {rows} rows: {folder / 'log'}")
+            time.sleep(POLL_INTERVAL_S)
 
 
 def _outcome(
     name: str,
     records: int,
     folder: Path,
-    log: commits.Log,
+    log: commits.CommitFollower,
     used: Usage,
     began: float,
     broker_cpu: float,
-) -> Outcome:
+) -> RunMeasurement:
     marks = contestants.marks(folder)
     first, last = log.first(), log.last()
     done = last.at if last else marks["done"]
     ready = marks.get("ready", began)
     millions = records / 1e6
-    return Outcome(
+    return RunMeasurement(
         name=name,
         records=records,
         seconds=done - marks["first"],

@@ -1,4 +1,4 @@
-"""The gateway under load: one process of it, a real broker and the load on the same cores."""
+"""Measure one gateway process under load; broker and load generator share the cores."""
 
 import json
 import socket
@@ -13,25 +13,25 @@ import requests
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks import config, measure
-from benchmarks.contest import Stage
-from benchmarks.load import Load
+from benchmarks.contest import BenchmarkSetup
+from benchmarks.load import LoadSpec
 from benchmarks.measure import Process
-from benchmarks.results import Result, result
+from benchmarks.results import BenchmarkResult, result
 from benchmarks.topic import create
 
 PARTITIONS = 4
 KINDS = {"1 record": (1, 64, 1000), "500 records": (500, 8, 60)}
-"""Records in a request, connections, and the requests a second of the steady load."""
-STARTS_WITHIN = 20.0
-WARM = 5.0  # seconds of each kind before those that count: the broker's code is compiled then
+"""Records per request, connections, and the requests per second of the steady load."""
+START_TIMEOUT_S = 20.0
+WARM_UP_S = 5.0  # per kind, not counted: the broker compiles its code
 
 
-def gateway(stage: Stage, *, seconds: float) -> Result:
-    """Full speed, then a steady load; without and with an Idempotency-Key for each request."""
+def gateway(setup: BenchmarkSetup, *, seconds: float) -> BenchmarkResult:
+    """Measure full speed and a steady load, without and with an Idempotency-Key."""
     rows = []
-    with _serving(stage) as (process, port):
+    with _serving(setup) as (process, port):
         for kind, (batch, connections, rate) in KINDS.items():
-            load = Load(
+            load = LoadSpec(
                 host="127.0.0.1",
                 port=port,
                 path="",
@@ -39,24 +39,24 @@ def gateway(stage: Stage, *, seconds: float) -> Result:
                 connections=connections,
                 seconds=seconds,
             )
-            _row(stage, process, kind, load.model_copy(update={"seconds": WARM}))
+            _row(setup, process, kind, load.model_copy(update={"seconds": WARM_UP_S}))
             for keys in (False, True):
                 full = load.model_copy(update={"keys": keys})
-                rows.append(_row(stage, process, kind, full))
-                rows.append(_row(stage, process, kind, full.model_copy(update={"rate": rate})))
+                rows.append(_row(setup, process, kind, full))
+                rows.append(_row(setup, process, kind, full.model_copy(update={"rate": rate})))
     return result("gateway", {"seconds": seconds, "partitions": PARTITIONS}, rows)
 
 
-def _row(stage: Stage, process: Process, kind: str, load: Load) -> dict[str, Any]:
-    """One load on a topic of its own; refuses answers other than 200 and records that lack."""
+def _row(setup: BenchmarkSetup, process: Process, kind: str, load: LoadSpec) -> dict[str, Any]:
+    """Run one load on a new topic; every response must be 200, and every record stored."""
     topic = f"load{time.monotonic_ns()}"
-    create(stage.bootstrap, topic, PARTITIONS)
-    pid = cast("int", stage.broker)
+    create(setup.bootstrap, topic, PARTITIONS)
+    pid = cast("int", setup.broker)
     before, broker = measure.usage(process.pid), measure.usage(pid)
     said = _send(load.model_copy(update={"path": f"/test/topics/{topic}"}))
     after, broker_after = measure.usage(process.pid), measure.usage(pid)
     records = said["requests"] * load.batch
-    held = _held(stage.bootstrap, topic)
+    held = _stored_records(setup.bootstrap, topic)
     if set(said["statuses"]) != {"200"} or held != records:
         raise SystemExit(f"{said['statuses']}, {held} records of {records} on the topic")
     return {
@@ -74,7 +74,7 @@ def _row(stage: Stage, process: Process, kind: str, load: Load) -> dict[str, Any
     }
 
 
-def _send(load: Load) -> dict[str, Any]:
+def _send(load: LoadSpec) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.load"]
     text = load.model_dump_json()
     done = subprocess.run(command, input=text, text=True, capture_output=True, check=True)
@@ -82,7 +82,7 @@ def _send(load: Load) -> dict[str, Any]:
     return said
 
 
-def _held(bootstrap: str, topic: str) -> int:
+def _stored_records(bootstrap: str, topic: str) -> int:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench", "log_level": 2})
     try:
         ends = [
@@ -95,27 +95,27 @@ def _held(bootstrap: str, topic: str) -> int:
 
 
 @contextmanager
-def _serving(stage: Stage) -> Iterator[tuple[Process, int]]:
-    """`pinpip gateway` as anyone starts it, its access log in a file."""
+def _serving(setup: BenchmarkSetup) -> Iterator[tuple[Process, int]]:
+    """Run `pinpip gateway` with its access log in a file."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     path = config.of_topic(
-        stage.folder / "gateway",
-        stage.bootstrap,
+        setup.folder / "gateway",
+        setup.bootstrap,
         "any",
         aws={"endpoint_url": "http://127.0.0.1:9"},
         gateway={"port": port},
     )
     with measure.pinpip(path, "gateway") as process:
-        deadline = time.monotonic() + STARTS_WITHIN
-        while not _answers(port):
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not _is_ready(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"the gateway did not start: {path.parent / 'log'}")
             time.sleep(0.05)
         yield process, port
 
 
-def _answers(port: int) -> bool:
+def _is_ready(port: int) -> bool:
     try:
         return requests.get(f"http://127.0.0.1:{port}/ready", timeout=10).ok
     except requests.ConnectionError:

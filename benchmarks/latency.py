@@ -1,4 +1,4 @@
-"""Freshness: from the broker's timestamp of a record to the commit that lets a reader see it."""
+"""Measure freshness: from a record's broker timestamp to the commit that makes it visible."""
 
 import time
 from collections.abc import Sequence
@@ -9,31 +9,31 @@ from statistics import median
 import polars as pl
 
 from benchmarks import commits, config, measure
-from benchmarks.contest import Stage
+from benchmarks.contest import BenchmarkSetup
 from benchmarks.measure import Process, Usage
-from benchmarks.results import Result, result
+from benchmarks.results import BenchmarkResult, result
 from benchmarks.topic import create, pins, steady
 from pinpip.cli.shared import progress_bar
 
 PARTITIONS = 4
-WARM = 3.0  # seconds of load before those that count: the consumer has joined by then
-PATIENCE = 30.0
+WARM_UP_S = 3.0  # of load, not counted: the consumer joins the group
+COMMIT_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the consumer had cost at a moment of the wall clock."""
+    """The consumer's usage so far, at a time of the wall clock."""
 
     at: float
     usage: Usage
 
 
 def latency(
-    stage: Stage, rates: Sequence[int], *, seconds: float, max_wait: float | None
-) -> Result:
-    """Each rate for so many seconds, by a consumer of its own with this `batching.max_wait`."""
+    setup: BenchmarkSetup, rates: Sequence[int], *, seconds: float, max_wait: float | None
+) -> BenchmarkResult:
+    """Measure each rate for `seconds`, with a new consumer and this `batching.max_wait`."""
     rows = [
-        at_rate(stage.bootstrap, stage.folder / f"rate{rate}", rate, seconds, max_wait)
+        at_rate(setup.bootstrap, setup.folder / f"rate{rate}", rate, seconds, max_wait)
         for rate in rates
     ]
     return result("latency", {"seconds": seconds, "max_wait": max_wait or "default"}, rows)
@@ -42,17 +42,17 @@ def latency(
 def at_rate(
     bootstrap: str, folder: Path, rate: int, seconds: float, max_wait: float | None
 ) -> dict[str, object]:
-    """One rate: percentiles of the rows' ages at their commit, and the consumer's memory."""
+    """Measure one rate: percentiles of the rows' ages at commit, and the consumer's memory."""
     topic = folder.name
-    pins()  # made before the clock runs
+    pins()  # cached before the measurement
     create(bootstrap, topic, PARTITIONS, message_timestamp_type="LogAppendTime")
     batching = {} if max_wait is None else {"max_wait": max_wait}
     path = config.of_topic(folder, bootstrap, topic, batching=batching)
-    log = commits.Log(commits.local(folder / "pin"))
+    log = commits.CommitFollower(commits.local(folder / "pin"))
     with measure.pinpip(path, "consume", "pin") as consumer:
-        samples, sent = _load(bootstrap, topic, rate, WARM + seconds, consumer)
+        samples, sent = _load(bootstrap, topic, rate, WARM_UP_S + seconds, consumer)
         _await_rows(log, sent, consumer, folder)
-    began = samples[0].at + WARM
+    began = samples[0].at + WARM_UP_S
     counted = [sample for sample in samples if sample.at >= began]
     took, busy = (counted[-1].at - counted[0].at, counted[-1].usage.cpu - counted[0].usage.cpu)
     return {
@@ -67,33 +67,33 @@ def at_rate(
 def _load(
     bootstrap: str, topic: str, rate: int, seconds: float, consumer: Process
 ) -> tuple[list[Sample], int]:
-    """Produce at the rate, look at the consumer each second; also how many records were sent."""
-    samples, sent = [_look(consumer)], 0
+    """Produce at the rate, sampling the consumer each second; return samples and records sent."""
+    samples, sent = [_sample(consumer)], 0
     with progress_bar(quiet=False) as bar:
         shown = bar.add_task(f"{rate} records/s", total=int(rate * seconds))
         going = int(rate * seconds).__gt__
         for sent in steady(bootstrap, topic, PARTITIONS, rate, going):
             if time.time() >= samples[-1].at + 1:
-                samples.append(_look(consumer))
+                samples.append(_sample(consumer))
                 bar.update(shown, completed=sent)
     return samples, sent
 
 
-def _look(consumer: Process) -> Sample:
+def _sample(consumer: Process) -> Sample:
     return Sample(time.time(), measure.usage(consumer.pid))
 
 
-def _await_rows(log: commits.Log, rows: int, consumer: Process, folder: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+def _await_rows(log: commits.CommitFollower, rows: int, consumer: Process, folder: Path) -> None:
+    deadline = time.monotonic() + COMMIT_TIMEOUT_S
     while log.advance() < rows:
         measure.refuse_dead([consumer], folder / "log")
         if time.monotonic() > deadline:
-            raise SystemExit(f"{log.rows} of {rows} rows came: {folder / 'log'}")
+            raise SystemExit(f"{log.rows} of {rows} rows were committed: {folder / 'log'}")
         time.sleep(0.05)
 
 
-def _ages(log: commits.Log, table: Path, since: float) -> dict[str, object]:
-    """Percentiles over every row that the broker got at `since` or later, in seconds."""
+def _ages(log: commits.CommitFollower, table: Path, since: float) -> dict[str, object]:
+    """Return age percentiles in seconds of every row with a broker timestamp from `since` on."""
     stamp = pl.col("_timestamp").dt.epoch("ms") / 1000
     ages = pl.concat(
         pl.read_parquet(table / file, columns=["_timestamp"])
@@ -108,12 +108,12 @@ def _ages(log: commits.Log, table: Path, since: float) -> dict[str, object]:
 
 
 def _memory(samples: Sequence[Sample]) -> dict[str, object]:
-    """Resident memory in MB: the first and the last tenth of the time, the peak, the course."""
-    course = [sample.usage.rss for sample in samples]
-    tenth = max(len(course) // 10, 1)
+    """Return resident memory in MB: first and last tenth of the time, peak, and the series."""
+    series = [sample.usage.rss for sample in samples]
+    tenth = max(len(series) // 10, 1)
     return {
-        "RSS first MB": median(course[:tenth]),
-        "RSS last MB": median(course[-tenth:]),
+        "RSS first MB": median(series[:tenth]),
+        "RSS last MB": median(series[-tenth:]),
         "RSS peak MB": samples[-1].usage.peak,
-        "RSS MB": [round(size) for size in course[:: max(len(course) // 60, 1)]],
+        "RSS MB": [round(size) for size in series[:: max(len(series) // 60, 1)]],
     }

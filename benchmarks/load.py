@@ -1,7 +1,7 @@
-"""`python -m benchmarks.load`: HTTP load from a process of its own, at full speed or at a rate.
+"""`python -m benchmarks.load`: generate HTTP load in a separate process.
 
-Raw requests over kept connections, so that it costs little beside what it measures. At a rate a
-request's latency counts from the moment it was due, not from the moment a connection was free.
+It sends prepared requests over keep-alive connections to cost little CPU. At a rate, a request's
+latency counts from the time it was due, not from the time a connection was free.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from producers import emulator
 BODIES = 20
 
 
-class Load(BaseModel):
-    """What to send where: `rate` requests a second, or as many as go when it is 0."""
+class LoadSpec(BaseModel):
+    """What to send where: `rate` requests per second, 0 for full speed."""
 
     host: str
     port: int
@@ -37,39 +37,39 @@ class Load(BaseModel):
 
 
 @dataclass
-class Tally:
-    """What came back."""
+class LoadResult:
+    """The latencies and statuses of the responses."""
 
     seconds: list[float] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
 
     def note(self, status: int, took: float) -> None:
-        """One answer."""
+        """Add one response."""
         self.seconds.append(took)
         self.statuses[status] = self.statuses.get(status, 0) + 1
 
 
-class Connection(asyncio.Protocol):
-    """One request at a time; `free` is called with the connection after each answer."""
+class LoadConnection(asyncio.Protocol):
+    """Sends one request at a time, and puts itself into `free` after each response."""
 
-    def __init__(self, tally: Tally, free: "asyncio.Queue[Connection]") -> None:
-        self._tally = tally
+    def __init__(self, result: LoadResult, free: "asyncio.Queue[LoadConnection]") -> None:
+        self._result = result
         self._free = free
         self._buffer = b""
         self._due = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be ready."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        """Offer the connection for a request."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
         self._free.put_nowait(self)
 
     def send(self, request: Sequence[bytes], due: float) -> None:
-        """Send a request that was due then."""
+        """Send a request that was due at `due`."""
         self._due = due
         self._transport.writelines(request)
 
     def data_received(self, data: bytes) -> None:
-        """Read until the answer is whole."""
+        """Read until the response is complete."""
         self._buffer += data
         head, found, rest = self._buffer.partition(b"\r\n\r\n")
         if not found:
@@ -77,19 +77,19 @@ class Connection(asyncio.Protocol):
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         if len(rest) >= length:
             self._buffer = b""
-            self._tally.note(int(head[9:12]), time.perf_counter() - self._due)
+            self._result.note(int(head[9:12]), time.perf_counter() - self._due)
             self._free.put_nowait(self)
 
 
-async def run(load: Load) -> Tally:
-    """Load for so many seconds, and the answers still under way after them."""
-    tally, free = Tally(), asyncio.Queue["Connection"]()
+async def run(load: LoadSpec) -> LoadResult:
+    """Send for `load.seconds`, then wait for the responses in flight."""
+    result, free = LoadResult(), asyncio.Queue["LoadConnection"]()
     requests = cycle(_requests(load))
     loop = asyncio.get_running_loop()
     for _ in range(load.connections):
-        await loop.create_connection(lambda: Connection(tally, free), load.host, load.port)
+        await loop.create_connection(lambda: LoadConnection(result, free), load.host, load.port)
     began = time.perf_counter()
-    for due in _moments(load, began):
+    for due in _due_times(load, began):
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         connection = await free.get()
         now = time.perf_counter()
@@ -99,17 +99,17 @@ async def run(load: Load) -> Tally:
         connection.send(_keyed(next(requests), load), due or now)
     for _ in range(load.connections):
         await free.get()
-    return tally
+    return result
 
 
-def _moments(load: Load, began: float) -> Iterator[float]:
-    """When each request is due; 0 for as soon as a connection is free."""
+def _due_times(load: LoadSpec, began: float) -> Iterator[float]:
+    """Yield when each request is due; 0: as soon as a connection is free."""
     for number in count():
         yield began + number / load.rate if load.rate else 0.0
 
 
-def _requests(load: Load) -> list[tuple[bytes, bytes]]:
-    """Heads without their end, and the rest."""
+def _requests(load: LoadSpec) -> list[tuple[bytes, bytes]]:
+    """Build requests in two parts: the head without its end, and the rest."""
     made, events = [], emulator.events(SEED)
     for _ in range(BODIES):
         values = [json.dumps(event.rows["pin"]).encode() for event in islice(events, load.batch)]
@@ -123,21 +123,21 @@ def _requests(load: Load) -> list[tuple[bytes, bytes]]:
     return made
 
 
-def _keyed(request: tuple[bytes, bytes], load: Load) -> Sequence[bytes]:
+def _keyed(request: tuple[bytes, bytes], load: LoadSpec) -> Sequence[bytes]:
     if not load.keys:
         return request
     return request[0], b"Idempotency-Key: %b\r\n" % uuid4().hex.encode(), request[1]
 
 
 def main() -> None:
-    """Read a Load from standard input, print the tally."""
-    load = Load.model_validate_json(sys.stdin.read())
+    """Read a LoadSpec from standard input, and print the result."""
+    load = LoadSpec.model_validate_json(sys.stdin.read())
     began = time.perf_counter()
-    tally = uvloop.run(run(load))
+    result = uvloop.run(run(load))
     took = time.perf_counter() - began
-    seen = sorted(tally.seconds)
+    seen = sorted(result.seconds)
     shares = {name: seen[int(share * (len(seen) - 1))] for name, share in _SHARES.items()}
-    said = {"took": took, "requests": len(seen), "statuses": tally.statuses, **shares}
+    said = {"took": took, "requests": len(seen), "statuses": result.statuses, **shares}
     print(json.dumps(said | {"cpu": time.process_time()}))
 
 

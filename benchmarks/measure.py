@@ -1,4 +1,4 @@
-"""Processes and what they cost."""
+"""Run processes and measure their CPU time and memory."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 Process = subprocess.Popen[bytes]
 _TICKS = os.sysconf("SC_CLK_TCK")
-_ENDS_WITHIN = 30.0
+_STOP_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def running(command: Sequence[str], log: Path, **environment: str) -> Iterator[P
     finally:
         process.terminate()
         try:
-            process.wait(_ENDS_WITHIN)
+            process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -42,14 +42,14 @@ def running(command: Sequence[str], log: Path, **environment: str) -> Iterator[P
 
 @contextmanager
 def pinpip(config: Path, *arguments: str) -> Iterator[Process]:
-    """`pinpip …` with this configuration."""
+    """Run `pinpip …` with this configuration while the block runs."""
     command = [sys.executable, "-m", "pinpip", "--config", str(config), *arguments]
     with running(command, config.parent / "log") as process:
         yield process
 
 
 def refuse_dead(processes: Iterable[Process], log: Path) -> None:
-    """End the measurement when a process has failed."""
+    """Raise SystemExit when a process has failed."""
     for process in processes:
         if process.poll():
             words = log.read_text("utf-8", "replace")[-2000:]
@@ -57,7 +57,7 @@ def refuse_dead(processes: Iterable[Process], log: Path) -> None:
 
 
 def usage(root: int) -> Usage:
-    """Measure the cost of the process and its descendants so far; peaks are added up."""
+    """Return the usage of a process and its descendants; peaks are added up."""
     found = [_own(pid) for pid in _tree(root)]
     return Usage(
         sum(own.cpu for own in found), sum(own.rss for own in found), sum(own.peak for own in found)
@@ -65,7 +65,7 @@ def usage(root: int) -> Usage:
 
 
 def total(usages: Iterable[Usage]) -> Usage:
-    """Several as one."""
+    """Add up several usages."""
     held = list(usages)
     return Usage(sum(u.cpu for u in held), sum(u.rss for u in held), sum(u.peak for u in held))
 

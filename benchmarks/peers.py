@@ -1,4 +1,4 @@
-"""The peers, each in an environment of its own: made on first use, then kept in the cache."""
+"""Install the peers, each into a separate environment that stays in the cache."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ _POM = (
     "<groupId>pinpip</groupId><artifactId>spark</artifactId><version>1</version>"
     "<dependencies>{}</dependencies></project>"
 )
-# Spark's parent names a mirror that is not reachable from everywhere.
+# Spark's parent POM names a mirror that is not reachable from everywhere.
 _SETTINGS = (
     "<settings><mirrors><mirror><id>central-only</id><mirrorOf>*</mirrorOf>"
     "<url>https://repo.maven.apache.org/maven2</url></mirror></mirrors></settings>"
@@ -32,7 +32,7 @@ _SETTINGS = (
 
 
 def peers() -> list[Contestant]:
-    """Quix Streams and Spark, ready to run; raises FatalError when they cannot be fetched."""
+    """Return Quix Streams and Spark, ready to run; raises FatalError when a download fails."""
     same = [f"{name}=={version(name)}" for name in ("polars", "deltalake", "pyarrow")]
     quix = environment("quix", ["quixstreams>=3.23,<4", *same])
     spark = environment("spark", [f"pyspark=={SPARK}", "setuptools"])
@@ -41,7 +41,7 @@ def peers() -> list[Contestant]:
 
 
 def environment(name: str, requirements: Sequence[str]) -> str:
-    """Make the virtual environment `name`; return its interpreter."""
+    """Return the interpreter of the virtual environment `name`."""
     folder = CACHE / name
     python, ready = folder / "bin" / "python", folder / ".ready"
     wanted = "\n".join(requirements)

@@ -1,9 +1,9 @@
-"""A result as an SVG: a small chart for each figure, over the commits."""
+"""Draw a result as an SVG: one chart per figure, over the number of commits."""
 
 from collections.abc import Sequence
 from math import log10
 
-from benchmarks.results import Result
+from benchmarks.results import BenchmarkResult
 
 _COLUMNS = 3
 _WIDTH, _HEIGHT, _LEFT, _TOP = 300, 190, 44, 30
@@ -13,8 +13,8 @@ _STYLE = (
 )
 
 
-def drawn(found: Result) -> str:
-    """One chart for each column of numbers but the first, which is the axis of all."""
+def drawn(found: BenchmarkResult) -> str:
+    """Draw one chart per numeric column; the first column is the horizontal axis."""
     axis, *names = [n for n, v in found.rows[0].items() if isinstance(v, (int, float))]
     ages = [float(row[axis]) for row in found.rows]
     charts = [
@@ -27,7 +27,7 @@ def drawn(found: Result) -> str:
 
 
 def _chart(nth: int, name: str, ages: Sequence[float], values: Sequence[float]) -> str:
-    """Draw the figure over the logarithm of the age; the vertical axis begins at 0."""
+    """Draw one figure over the logarithm of the age; the vertical axis begins at 0."""
     x, y = _WIDTH * (nth % _COLUMNS), _HEIGHT * (nth // _COLUMNS)
     wide, high = _WIDTH - _LEFT - 16, _HEIGHT - _TOP - 28
     low, span = log10(ages[0]), (log10(ages[-1]) - log10(ages[0])) or 1.0

@@ -1,4 +1,4 @@
-"""How soon a consumer that was killed with -9 commits again, and where the time goes.
+"""Measure how long a killed (-9) consumer takes to commit again, step by step.
 
 Example: python -m benchmarks.recovery --kills 20
 """
@@ -28,13 +28,13 @@ from pinpip.cli.shared import show
 from pinpip.local.java import real_kafka
 
 TOPIC, PARTITIONS, RATE = "demo.user", 4, 1000
-PATIENCE = 60.0
+COMMIT_TIMEOUT_S = 60.0
 USER = b'{"ind": %d, "first_name": "No", "last_name": "One", "age": 30}'
 
 
 @dataclass(frozen=True)
-class Recovery:
-    """One restart: seconds of its steps, in order, since the spawn; CPU seconds up to the commit.
+class RestartTimes:
+    """One restart: seconds of its steps in order, and CPU seconds up to the commit.
 
     `killed` is from the kill to the commit, `spawned` from the spawn to the commit.
     """
@@ -47,7 +47,7 @@ class Recovery:
 
 @contextmanager
 def load(bootstrap: str) -> Iterator[None]:
-    """Produce RATE records a second while the block runs."""
+    """Produce RATE records per second while the block runs."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result()
     producer, ending = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5}), threading.Event()
@@ -56,7 +56,7 @@ def load(bootstrap: str) -> Iterator[None]:
         number, began = 0, time.monotonic()
         while not ending.wait(0.02):
             due = int((time.monotonic() - began) * RATE)
-            for number in range(number, due):  # noqa: B020  # goes on where it was
+            for number in range(number, due):  # noqa: B020  # continues at the last number
                 producer.produce(TOPIC, USER % number, partition=number % PARTITIONS)
             number = due
             producer.poll(0)
@@ -105,8 +105,8 @@ def spawn(path: Path) -> "subprocess.Popen[bytes]":
 
 
 def await_commit(path: Path, after: int, process: "subprocess.Popen[bytes]") -> float:
-    """When a version newer than `after` appeared, by the monotonic clock."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait for a version newer than `after`; return the monotonic time."""
+    deadline = time.monotonic() + COMMIT_TIMEOUT_S
     while version(path.parent) <= after:
         if process.poll() is not None or time.monotonic() > deadline:
             raise SystemExit(f"no commit after version {after}; the consumer: {process.poll()}")
@@ -115,13 +115,13 @@ def await_commit(path: Path, after: int, process: "subprocess.Popen[bytes]") -> 
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
+    """Return the user and system time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def recoveries(path: Path, kills: int, rng: random.Random) -> Iterator[Recovery]:
-    """Kill a consumer `kills` times at random moments of its work, and start another at once."""
+def recoveries(path: Path, kills: int, rng: random.Random) -> Iterator[RestartTimes]:
+    """Kill a consumer `kills` times at random moments; start another immediately."""
     process = spawn(path)
     await_commit(path, 1, process)
     for _ in range(kills):
@@ -136,14 +136,14 @@ def recoveries(path: Path, kills: int, rng: random.Random) -> Iterator[Recovery]
         cpu = cpu_seconds(process.pid)
         await_step(steps)
         marks = dict(json.loads(line) for line in steps.read_text().splitlines())
-        yield Recovery(committed - killed, committed - spawned, cpu, lengths(spawned, marks))
+        yield RestartTimes(committed - killed, committed - spawned, cpu, lengths(spawned, marks))
     process.terminate()
     process.wait(30)
 
 
 def await_step(steps: Path) -> None:
-    """Return when the consumer has noted its first commit, just after the file appeared."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until the consumer has written its first commit step."""
+    deadline = time.monotonic() + COMMIT_TIMEOUT_S
     while '"commit"' not in steps.read_text():
         if time.monotonic() > deadline:
             raise SystemExit("the consumer did not note its commit")
@@ -151,7 +151,7 @@ def await_step(steps: Path) -> None:
 
 
 def lengths(began: float, marks: dict[str, float]) -> dict[str, float]:
-    """Seconds of each step, from the moments at which they ended."""
+    """Return the seconds of each step from their end times."""
     found = {}
     for step in STEPS:
         found[step], began = marks[step] - began, marks[step]
@@ -159,15 +159,15 @@ def lengths(began: float, marks: dict[str, float]) -> dict[str, float]:
 
 
 def summary(name: str, values: Sequence[float]) -> dict[str, object]:
-    """Make a row of median, 95th percentile and maximum."""
+    """Return a row: median, 95th percentile and maximum."""
     ordered = sorted(values)
     p95 = ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
     figures = {"median": statistics.median(ordered), "p95": p95, "max": ordered[-1]}
     return {"seconds": name, **{k: f"{v:.2f}" for k, v in figures.items()}}
 
 
-def report(title: str, found: Sequence[Recovery], *, as_json: bool) -> None:
-    """Print the whole and its parts."""
+def report(title: str, found: Sequence[RestartTimes], *, as_json: bool) -> None:
+    """Print the total and its steps."""
     rows = [
         summary("kill to first commit", [r.killed for r in found]),
         summary("spawn to first commit", [r.spawned for r in found]),
@@ -178,7 +178,7 @@ def report(title: str, found: Sequence[Recovery], *, as_json: bool) -> None:
 
 
 def main() -> None:
-    """Measure static members, then dynamic ones, whose partitions wait for a session to end."""
+    """Measure static members, then dynamic ones, which wait for a session timeout."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--dynamic-kills", type=int, default=5)

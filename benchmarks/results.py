@@ -1,4 +1,4 @@
-"""Results that are kept: dated, with the machine, the versions and the commit they were made by."""
+"""Store results with date, machine, library versions and commit."""
 
 import os
 import platform
@@ -16,11 +16,11 @@ from pinpip.cli.shared import show
 
 FOLDER = Path(__file__).parent / "results"
 LIBRARIES = ("polars", "deltalake", "confluent-kafka", "pyarrow")
-_WHOLE = 100
+_MIN_WHOLE = 100
 
 
 class Machine(BaseModel):
-    """Where a result was made."""
+    """The machine that made a result."""
 
     model_config = ConfigDict(frozen=True)
     cores: int
@@ -31,8 +31,8 @@ class Machine(BaseModel):
     libraries: dict[str, str]
 
 
-class Result(BaseModel):
-    """One measurement: what was asked for, and a row for each thing measured."""
+class BenchmarkResult(BaseModel):
+    """One measurement: its parameters, and a row for each thing measured."""
 
     model_config = ConfigDict(frozen=True)
     measure: str
@@ -43,24 +43,19 @@ class Result(BaseModel):
     rows: list[dict[str, Any]]
 
     def save(self, folder: Path) -> Path:
-        """Keep the result as a file of `folder` that is named for its time."""
+        """Write the result into `folder`; the file is named after its time."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.at:%Y-%m-%dT%H%M%SZ}-{self.measure}.json"
         path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
         return path
 
 
-def load(path: Path) -> Result:
-    """Load a stored result."""
-    return Result.model_validate_json(path.read_text(encoding="utf-8"))
-
-
 def result(
     measure: str, parameters: Mapping[str, object], rows: Sequence[Mapping[str, object]]
-) -> Result:
-    """Make a result of this moment and machine."""
+) -> BenchmarkResult:
+    """Build a result of this machine, time and commit."""
     plain = [_short(dict(row)) for row in rows]
-    return Result(
+    return BenchmarkResult(
         measure=measure,
         at=datetime.now(UTC),
         commit=commit(),
@@ -70,8 +65,8 @@ def result(
     )
 
 
-def publish(found: Result, title: str, *, as_json: bool, keep: bool) -> None:
-    """Print the rows, without what only a program reads, and keep the result."""
+def publish(found: BenchmarkResult, title: str, *, as_json: bool, keep: bool) -> None:
+    """Print the rows without their lists, and store the result if `keep`."""
     if as_json:
         print(found.model_dump_json())
     else:
@@ -82,13 +77,13 @@ def publish(found: Result, title: str, *, as_json: bool, keep: bool) -> None:
 
 
 def _short(value: Any) -> Any:
-    """Round a measure to three digits, but never before the point."""
+    """Round numbers to three decimals, from 100 on to whole numbers."""
     if isinstance(value, dict):
         return {k: _short(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_short(v) for v in value]
     if isinstance(value, float):
-        return round(value) if abs(value) >= _WHOLE else round(value, 3)
+        return round(value) if abs(value) >= _MIN_WHOLE else round(value, 3)
     return value
 
 
@@ -114,8 +109,8 @@ def _cpu() -> str:
 
 def commit() -> str:
     """Return the commit of the code, with a + when files differ from it."""
-    said = _git("rev-parse", "--short=12", "HEAD")
-    return said + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    head = _git("rev-parse", "--short=12", "HEAD")
+    return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 def _git(*arguments: str) -> str:

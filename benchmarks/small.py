@@ -1,4 +1,4 @@
-"""Small batches of users as a consumer makes them, for tables of many commits."""
+"""Make small batches of users as a consumer does, for tables with many commits."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -33,12 +33,12 @@ def partitions() -> list[Partition]:
 
 
 def batch(nth: int, rows: int = ROWS) -> Batch:
-    """Make the nth batch: `rows` rows of each partition, one of BAD_EVERY bad."""
+    """Make the nth batch: `rows` rows per partition, one in BAD_EVERY bad."""
     return _process(_records(nth, rows))
 
 
 def delta_sinks(tables: Tables, store: Callable[[Path], Store] = FolderStore) -> list[DeltaSink]:
-    """Make the sinks of the clean table and of the quarantine."""
+    """Open the sinks of the clean table and of the quarantine."""
     first, app = batch(0), tables.app
     clean = DeltaTarget(tables.clean, dict, first.clean.schema, KAFKA, app)
     bad = DeltaTarget(tables.quarantine, dict, first.rejected.schema, KAFKA, app, "rejected")

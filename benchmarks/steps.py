@@ -1,4 +1,4 @@
-"""`pinpip consume` with the moments noted at which its steps are done for the first time."""
+"""Run `pinpip consume` and note when each of its steps is done for the first time."""
 
 import json
 import sys
@@ -12,21 +12,21 @@ STEPS = ("interpreter", "imports", "connect", "join", "positions", "records", "c
 
 
 def noting(note: Callable[[str], None], owner: type, name: str, step: str) -> None:
-    """Let the method `name` note `step` when it is done, a poll when it brought something."""
+    """Make the method `name` note `step` when it returns, a poll only when it has records."""
     call = getattr(owner, name)
 
     @wraps(call)
     def noted(*arguments: Any, **named: Any) -> Any:
-        answer = call(*arguments, **named)
-        if name != "poll" or answer is not None:
+        returned = call(*arguments, **named)
+        if name != "poll" or returned is not None:
             note(step)
-        return answer
+        return returned
 
     setattr(owner, name, noted)
 
 
 def watch(note: Callable[[str], None]) -> None:
-    """Import all that a consumer needs, and note when its calls return."""
+    """Import a consumer's modules, and instrument its calls."""
     import prometheus_client  # noqa: F401, PLC0415  # as `pinpip consume` does
 
     from consumers.kafka.source import KafkaSource  # noqa: PLC0415
@@ -38,7 +38,7 @@ def watch(note: Callable[[str], None]) -> None:
     positions = DeltaSink.positions
 
     def joined(*arguments: Any) -> Any:
-        note("join")  # the first thing that is asked when partitions have come
+        note("join")  # the first call after an assignment
         found = positions(*arguments)
         note("positions")
         return found
@@ -49,7 +49,7 @@ def watch(note: Callable[[str], None]) -> None:
 
 
 def main(config: Path) -> None:
-    """Consume the pipeline `user`; each step is a line of JSON in the file `steps` beside."""
+    """Consume the pipeline `user`; write each step as a JSON line to the file `steps`."""
     noted: set[str] = set()
 
     def note(step: str) -> None:

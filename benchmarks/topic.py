@@ -1,4 +1,4 @@
-"""The topics that are measured: emulated pins, the same ones every time."""
+"""Create and fill the topics of the benchmarks with the same emulated pins every time."""
 
 import json
 import random
@@ -17,25 +17,25 @@ from pinpip.cli.shared import progress_bar
 from producers import emulator
 
 POOL = 50_000  # distinct pins; a topic repeats them
-STEP = 0.02  # seconds between two helpings of a steady load
+STEP_S = 0.02  # between two sends of a steady load
 SEED = 1
 _QUIET = {"log_level": 2}
-_FAST = {
+_THROUGHPUT = {
     **_QUIET,
     "compression.type": "lz4",
     "linger.ms": 50,
     "batch.size": 500_000,
-    "enable.idempotence": True,  # a retry must not change the order: offsets tell pins apart
+    "enable.idempotence": True,  # retries must not change the order: an offset identifies a pin
 }
-_SOON = {**_QUIET, "compression.type": "lz4", "linger.ms": 5}
-_LARGE = 4 * 1024 * 1024
+_LOW_LATENCY = {**_QUIET, "compression.type": "lz4", "linger.ms": 5}
+_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic that holds `records` records: number n is offset n // partitions of n % partitions.
+    """A filled topic: record n has offset n // partitions in partition n % partitions.
 
-    `mean_bytes` is the size of an average value.
+    `mean_bytes`: the mean size of a value.
     """
 
     bootstrap: str
@@ -47,13 +47,13 @@ class Topic:
 
 @cache
 def pins() -> list[bytes]:
-    """Make the pool of distinct pins as they are sent."""
+    """Return the pool of distinct pins as JSON."""
     events = islice(emulator.events(SEED), POOL)
     return [json.dumps(event.rows["pin"]).encode() for event in events]
 
 
 def sized(size: int) -> list[bytes]:
-    """Pins of exactly `size` bytes, at least 100, with the surplus in their description."""
+    """Make pins of exactly `size` bytes (at least 100) by padding their description."""
     rng = random.Random(SEED)
     letters = "".join(rng.choices(string.ascii_letters + "   ", k=size + 100_000))
     return [_padded(n, size, letters[rng.randrange(100_000) :]) for n in range(200)]
@@ -65,22 +65,24 @@ def _padded(number: int, size: int, letters: str) -> bytes:
 
 
 def create(bootstrap: str, name: str, partitions: int, **config: str) -> None:
-    """Create an empty topic; write `_` for `.` in the names of its settings."""
+    """Create an empty topic; `config`: its settings with `_` for `.`."""
     own = {key.replace("_", "."): value for key, value in config.items()}
-    new = NewTopic(name, partitions, 1, config={"max.message.bytes": str(_LARGE), **own})
+    new = NewTopic(
+        name, partitions, 1, config={"max.message.bytes": str(_MAX_MESSAGE_BYTES), **own}
+    )
     admin = AdminClient({"bootstrap.servers": bootstrap, **_QUIET})
     admin.create_topics([new])[name].result(30)
 
 
 def fill(bootstrap: str, name: str, partitions: int, records: int, pool: Sequence[bytes]) -> Topic:
-    """Create the topic and put `records` values of `pool` on it, round its partitions."""
+    """Create the topic and produce `records` values of `pool`, round-robin over partitions."""
     create(bootstrap, name, partitions)
     return put(bootstrap, name, partitions, records, pool)
 
 
 def put(bootstrap: str, name: str, partitions: int, records: int, pool: Sequence[bytes]) -> Topic:
-    """As `fill`, on a topic that is there."""
-    own = {"bootstrap.servers": bootstrap, "message.max.bytes": _LARGE, **_FAST}
+    """Do as `fill` on an existing topic."""
+    own = {"bootstrap.servers": bootstrap, "message.max.bytes": _MAX_MESSAGE_BYTES, **_THROUGHPUT}
     producer, size = Producer(own), 0
     with progress_bar(quiet=False) as bar:
         shown = bar.add_task(f"filling {name}", total=records)
@@ -105,16 +107,16 @@ def _produce(producer: Producer, name: str, value: bytes, partition: int) -> Non
 
 
 def steady(
-    bootstrap: str, name: str, partitions: int, rate: int, goes_on: Callable[[int], bool]
+    bootstrap: str, name: str, partitions: int, rate: int, proceed: Callable[[int], bool]
 ) -> Iterator[int]:
-    """Put `rate` pins a second on the topic while `goes_on(how many there are)`; yields often.
+    """Produce `rate` pins per second while `proceed(sent)`; yields the number sent.
 
-    All are stored when it ends.
+    All are acknowledged at the end.
     """
-    producer, pool = Producer({"bootstrap.servers": bootstrap, **_SOON}), pins()
+    producer, pool = Producer({"bootstrap.servers": bootstrap, **_LOW_LATENCY}), pins()
     began, sent = time.monotonic(), 0
-    while goes_on(sent):
-        time.sleep(STEP)
+    while proceed(sent):
+        time.sleep(STEP_S)
         due = int((time.monotonic() - began) * rate)
         for n in range(sent, due):
             _produce(producer, name, pool[n % POOL], n % partitions)

@@ -1,7 +1,7 @@
-"""How long verify takes over many small commits: `python -m benchmarks.verify [COMMITS]`.
+"""Measure verify over many small commits: `python -m benchmarks.verify [COMMITS]`.
 
-The tables are made first, by the real sinks, on this disk: four partitions, 125 records of each
-in a commit, one of a hundred bad. That takes several minutes for 10,000 commits.
+The real sinks first write the tables to this disk: four partitions, 125 records of each per
+commit, one in a hundred bad. That takes several minutes for 10,000 commits.
 """
 
 import resource
@@ -24,7 +24,7 @@ APP = "pinpip/user/1"
 
 
 def main() -> None:
-    """Make the tables, verify them, print the figures."""
+    """Write the tables, verify them, and print the figures."""
     commits = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with tempfile.TemporaryDirectory() as folder:
         tables = Tables(f"{folder}/user", f"{folder}/user_quarantine", dict, KAFKA, APP)
@@ -37,19 +37,19 @@ def main() -> None:
 
 
 def measure(tables: Tables, archives: list[Archive], what: str) -> None:
-    """Time one verify of sound tables."""
+    """Time one verify of correct tables."""
     began, busy = time.monotonic(), time.process_time()
     report = prove(*snapshots(tables), archives)
     took, busy = time.monotonic() - began, time.process_time() - busy
     held = sum(tally.clean + tally.quarantined for tally in report.tallies)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     if report.findings:
         raise SystemExit(f"{len(report.findings)} differences: {report.findings[0]}")
-    print(f"{what}: {held:,} rows in {took:.1f} s ({busy:.1f} s of CPU), peak memory {most:,} MB")
+    print(f"{what}: {held:,} rows in {took:.1f} s ({busy:.1f} s of CPU), peak memory {peak:,} MB")
 
 
 def fill(tables: Tables, archive: Archive, commits: int) -> None:
-    """Write what a consumer writes in so many batches."""
+    """Write `commits` batches as a consumer does."""
     sinks: list[Sink] = [
         *delta_sinks(tables),
         ParquetSink(archive.store, "raw", KAFKA, "archive"),

@@ -1,7 +1,7 @@
-"""The contestants: each module is a program that puts a topic's pins into the table FOLDER/pin.
+"""The contestants: each module is a program that writes a topic's pins to the table FOLDER/pin.
 
-They run in processes and, for the peers, environments of their own, so this module needs nothing
-but the standard library. All keep `_partition` and `_offset`, by which their rows are checked.
+They run in separate processes, the peers in separate environments: this module uses the standard
+library only. All store `_partition` and `_offset`, by which their rows are checked.
 """
 
 import json
@@ -14,7 +14,7 @@ BATCH = 50_000
 
 
 class Task(NamedTuple):
-    """What a contestant is given on its command line."""
+    """The command line of a contestant."""
 
     bootstrap: str
     topic: str
@@ -23,7 +23,7 @@ class Task(NamedTuple):
 
     @property
     def table(self) -> str:
-        """Where the rows go."""
+        """The table for the rows."""
         return str(self.folder / "pin")
 
 
@@ -34,13 +34,13 @@ def task() -> Task:
 
 
 def note(folder: Path, moment: str) -> None:
-    """Note that `moment` is now: `ready`, `first` (records read) or `done`."""
+    """Record the time of `moment`: `ready`, `first` (records read) or `done`."""
     with (folder / "marks").open("a", encoding="utf-8") as out:
         out.write(json.dumps([moment, time.time(), time.process_time()]) + "\n")
 
 
 def marks(folder: Path) -> dict[str, float]:
-    """Return the moments noted so far by the wall clock; the earliest of several processes'."""
+    """Return the recorded moments (wall clock), the earliest of several processes."""
     found: dict[str, float] = {}
     for moment, at, _ in _noted(folder):
         found[moment] = min(at, found.get(moment, at))
@@ -48,7 +48,7 @@ def marks(folder: Path) -> dict[str, float]:
 
 
 def spent(folder: Path, moment: str) -> float:
-    """CPU seconds that the processes themselves had taken when they noted `moment`."""
+    """Return the CPU seconds of the processes at `moment`."""
     return sum(cpu for noted, _, cpu in _noted(folder) if noted == moment)
 
 

@@ -1,4 +1,4 @@
-"""Raw `consume()` into nothing, tuned as pinpip's own client is: the ceiling of any contestant."""
+"""Call `consume()` and drop the records: the upper bound of every contestant."""
 
 import signal
 
@@ -11,7 +11,7 @@ from pinpip.runtime import tuned_interpreter
 
 
 def tuned(bootstrap: str, group: str) -> Consumer:
-    """Make a consumer with pinpip's settings that starts at the beginning."""
+    """Return a consumer with pinpip's settings that starts at the beginning."""
     own = settings({"bootstrap.servers": bootstrap}, group, int(Batching().memory))
     return Consumer(own | {"auto.offset.reset": "earliest", "enable.partition.eof": False})
 
@@ -27,7 +27,7 @@ def drain(given: Task) -> None:
             note(given.folder, "first")
         read += len(messages)
     note(given.folder, "done")
-    signal.pause()  # until it was looked at and is ended
+    signal.pause()  # until the parent has measured and ends this process
 
 
 if __name__ == "__main__":

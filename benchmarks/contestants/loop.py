@@ -1,6 +1,6 @@
-"""The loop a user would write: poll, json.loads, a frame of dicts, append, commit the offsets.
+"""A plain loop: poll, json.loads, a frame of dicts, append, commit the offsets.
 
-At least once: a crash between the append and the commit of the offsets doubles rows.
+At least once: a crash between append and offset commit duplicates rows.
 """
 
 import json
@@ -14,7 +14,7 @@ from benchmarks.contestants import BATCH, Task, note, task
 from core.batch import RESCUED
 from transforms import pin
 
-PLACE = {"_partition": pl.Int32(), "_offset": pl.Int64()}
+COORDINATES = {"_partition": pl.Int32(), "_offset": pl.Int64()}
 
 
 def run(given: Task) -> None:
@@ -30,8 +30,8 @@ def run(given: Task) -> None:
             if not seen:
                 note(given.folder, "first")
             seen += 1
-            place = {"_partition": message.partition(), "_offset": message.offset()}
-            rows.append(json.loads(message.value() or b"") | place)
+            coordinates = {"_partition": message.partition(), "_offset": message.offset()}
+            rows.append(json.loads(message.value() or b"") | coordinates)
         if len(rows) == BATCH or (rows and message is None):
             append(given.table, rows)
             consumer.commit(asynchronous=False)
@@ -39,8 +39,8 @@ def run(given: Task) -> None:
 
 
 def append(table: str, rows: list[dict[str, Any]]) -> None:
-    """Clean the rows as pinpip does, and add them to the table."""
-    frame = pl.DataFrame(rows, schema={**pin.SCHEMA.fields, **PLACE}, strict=False)
+    """Clean the rows as pinpip does, and append them to the table."""
+    frame = pl.DataFrame(rows, schema={**pin.SCHEMA.fields, **COORDINATES}, strict=False)
     unrescued = frame.lazy().with_columns(pl.lit(None, pl.String()).alias(RESCUED))
     write_deltalake(table, pin.clean(unrescued).drop(RESCUED).collect(), mode="append")
 

@@ -1,4 +1,4 @@
-"""`pinpip consume pin` with the folder's configuration; the first read is noted, nothing else."""
+"""Run `pinpip consume pin` with the folder's configuration; note only the first read."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from pinpip.runtime import tune_allocators
 
 
 def note_first_read(folder: Path) -> None:
-    """Note when the source hands its first records over; later calls are its own again."""
+    """Note when the source returns its first records; later calls are not instrumented."""
     from consumers.kafka.source import KafkaSource  # noqa: PLC0415  # it imports polars
 
     poll = KafkaSource.poll

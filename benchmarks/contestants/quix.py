@@ -1,4 +1,4 @@
-"""Quix Streams: JSON messages into a hand-written sink that appends once a checkpoint."""
+"""Run Quix Streams with a hand-written sink that appends once per checkpoint."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from benchmarks.contestants import BATCH, Task, note, task
 from benchmarks.contestants.loop import append
 
 
-class DeltaSink(BaseSink):  # type: ignore[misc]  # not installed here
-    """Rows of all partitions since the last checkpoint; at least once."""
+class QuixDeltaSink(BaseSink):  # type: ignore[misc]  # not installed here
+    """Buffers the rows of all partitions since the last checkpoint; at least once."""
 
     def __init__(self, given: Task) -> None:
         super().__init__()
@@ -19,20 +19,20 @@ class DeltaSink(BaseSink):  # type: ignore[misc]  # not installed here
         self._first = True
 
     def add(self, value: Any, *_: Any, partition: int, offset: int, **_named: Any) -> None:
-        """Keep a row."""
+        """Buffer a row."""
         if self._first:
             self._first = False
             note(self._given.folder, "first")
         self._rows.append({**value, "_partition": partition, "_offset": offset})
 
     def flush(self) -> None:
-        """Append what was kept; the framework commits the offsets after it."""
+        """Append the buffered rows; the framework then commits the offsets."""
         if self._rows:
             append(self._given.table, self._rows)
             self._rows = []
 
     def on_paused(self) -> None:
-        """Drop what will be read again."""
+        """Drop the buffered rows: they are read again."""
         self._rows = []
 
 
@@ -48,7 +48,7 @@ def run(given: Task) -> None:
         loglevel="WARNING",
     )
     pins = app.topic(given.topic, value_deserializer="json")
-    app.dataframe(pins).sink(DeltaSink(given))
+    app.dataframe(pins).sink(QuixDeltaSink(given))
     app.run()
 
 

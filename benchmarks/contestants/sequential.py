@@ -1,6 +1,6 @@
-"""The design's bare prototype in one thread: whole batches, own Parquet, offsets in the commit.
+"""A single-threaded prototype of the design: batches, Parquet files, offsets in the commit.
 
-No compare-and-set, no rejects, no rescue, no rebalances: what pinpip's guarantees stand on top of.
+It has no compare-and-set, rejects, rescue or rebalances: the costs below pinpip's guarantees.
 """
 
 import io
@@ -41,19 +41,19 @@ def run(given: Task) -> None:
 
 
 def clean(messages: list[Message]) -> pl.DataFrame:
-    """Convert the messages to clean rows."""
+    """Return the messages as clean rows."""
     values = map(methodcaller("value"), messages)
     rows = pl.read_ndjson(io.BytesIO(b"\n".join(values)), schema=dict(pin.SCHEMA.fields))
-    place = [
+    coordinates = [
         pl.Series("_partition", [m.partition() for m in messages], pl.Int32),
         pl.Series("_offset", [m.offset() for m in messages], pl.Int64),
         pl.lit(None, pl.String).alias(RESCUED),
     ]
-    return pin.clean(rows.with_columns(place).lazy()).drop(RESCUED).collect()
+    return pin.clean(rows.with_columns(coordinates).lazy()).drop(RESCUED).collect()
 
 
 def commit(table: DeltaTable, folder: Path, rows: pl.DataFrame) -> None:
-    """Write one file, and add it to the table with the offsets it reaches."""
+    """Write one file, and commit it with its end offsets."""
     name = f"{uuid4()}.parquet"
     rows.write_parquet(folder / name, compression="zstd", compression_level=1)
     ends = rows.group_by("_partition").agg(pl.col("_offset").max() + 1).rows()

@@ -1,6 +1,6 @@
-"""Spark Structured Streaming, local[2], into Delta; ready when its session is up.
+"""Run Spark Structured Streaming, local[2], into Delta; ready when its session is up.
 
-`PINPIP_SPARK_JARS` is the folder of the Kafka and Delta jars. The cleaning is Spark's own SQL.
+`PINPIP_SPARK_JARS` is the folder of the Kafka and Delta jars. Rows are cleaned by Spark SQL.
 """
 
 import os
@@ -41,7 +41,7 @@ _CONF = {
 
 
 def session() -> SparkSession:
-    """Start a session on two cores with the tuning that Delta wants on a small machine."""
+    """Start a session on two cores, tuned for Delta on a small machine."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     jars = sorted(str(jar) for jar in Path(os.environ["PINPIP_SPARK_JARS"]).glob("*.jar"))
     builder = SparkSession.builder.master("local[2]").config("spark.jars", ",".join(jars))
@@ -49,12 +49,12 @@ def session() -> SparkSession:
         builder = builder.config(name, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
-    spark.range(1000).selectExpr("sum(id)").collect()  # warm: the first job starts the executor
+    spark.range(1000).selectExpr("sum(id)").collect()  # the first job starts the executor
     return spark
 
 
 def clean(messages: DataFrame) -> DataFrame:
-    """Kafka's rows as clean ones."""
+    """Clean the rows of Kafka."""
     own = f.from_json(f.col("value").cast("string"), FIELDS).alias("pin")
     pin = messages.select(own, "partition", "offset").select("pin.*", "partition", "offset")
     for name, gone in PLACEHOLDERS.items():
@@ -87,7 +87,7 @@ def run(given: Task) -> None:
     """Consume until killed."""
     spark = session()
     note(given.folder, "ready")
-    note(given.folder, "first")  # when it reads is its own business
+    note(given.folder, "first")  # the first read is not observable
     source = {
         "kafka.bootstrap.servers": given.bootstrap,
         "subscribe": given.topic,

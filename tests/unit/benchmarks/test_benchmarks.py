@@ -10,7 +10,7 @@ from deltalake import write_deltalake
 
 from benchmarks import check, results
 from benchmarks.compare import compare
-from benchmarks.contest import OWN, Stage
+from benchmarks.contest import OWN, BenchmarkSetup
 from benchmarks.topic import Topic
 from tests.support.brokers import Broker
 
@@ -74,12 +74,13 @@ def test_a_result_is_read_back_as_it_was_kept(tmp_path: Path) -> None:
     rows = [{"contestant": "pinpip", "records/s": 250_000, "target": None, "runs": [{"cpu": 1.5}]}]
     kept = results.result("compare", {"records": 10}, rows)
     assert kept.rows == rows
-    assert results.load(kept.save(tmp_path)) == kept
+    stored = kept.save(tmp_path).read_text(encoding="utf-8")
+    assert results.BenchmarkResult.model_validate_json(stored) == kept
 
 
 @pytest.mark.real_broker
 def test_every_contestant_does_the_work(broker: Broker, tmp_path: Path) -> None:
-    stage, name = Stage(broker.bootstrap, None, tmp_path), f"bench{uuid4().hex[:12]}"
+    stage, name = BenchmarkSetup(broker.bootstrap, None, tmp_path), f"bench{uuid4().hex[:12]}"
     found = compare(stage, OWN, records=4000, partitions=4, rounds=1, name=name)
     assert [row["contestant"] for row in found.rows] == ["drain", "loop", "sequential", "pinpip"]
     assert all(row["records/s"] > 0 for row in found.rows)
