@@ -19,7 +19,7 @@ def _group() -> None:
 def list_(
     context: typer.Context,
     pipeline: Annotated[str, typer.Argument(help="A pipeline of config.yaml.")],
-    most: Annotated[int, typer.Option("--most", min=1, help="Newest rejects to show.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Newest rejects to show.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """Show the newest rejected records with reason and coordinates.
@@ -43,7 +43,7 @@ def list_(
         .rows()
         .select("_timestamp", *tables.coordinates.identity, "reason", "detail", value=value)
         .sort("_timestamp", descending=True)
-        .head(most)
+        .head(limit)
         .collect()
     )
     text = [r | {"value": (r["value"] or b"").decode(errors="replace")} for r in rows.to_dicts()]

@@ -286,7 +286,7 @@ def test_status_of_a_stream_lists_its_shards(tmp_path: Path, aws: TestAws) -> No
 
 
 def test_the_quarantine_is_listed_with_reasons_and_coordinates(shop: Shop) -> None:
-    rows = answer(shop, "quarantine", "list", "pin", "--most", "3")
+    rows = answer(shop, "quarantine", "list", "pin", "--limit", "3")
     assert len(rows) == min(3, count(shop.uri("pin_quarantine")))
     keys = ["_timestamp", "_topic", "_partition", "_offset", "reason", "detail", "value"]
     assert rows
