@@ -41,14 +41,14 @@ class Box:
 
 
 def packages() -> list[str]:
-    """Return the packages of the wheel, in the order of pyproject.toml."""
+    """List the packages of the wheel in the order of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     found: list[str] = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     return found
 
 
 def imports(names: list[str]) -> Graph:
-    """Return the other packages that each one imports, anywhere in its code."""
+    """Find the other packages that each package imports, anywhere in its code."""
     found = {
         name: {top for path in (ROOT / name).rglob("*.py") for top in _imported(path)}
         for name in names
@@ -57,7 +57,7 @@ def imports(names: list[str]) -> Graph:
 
 
 def _imported(path: Path) -> Iterator[str]:
-    """Return the first part of each absolute name that the file imports."""
+    """Yield the top-level package of each absolute import of the file."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -66,12 +66,12 @@ def _imported(path: Path) -> Iterator[str]:
 
 
 def below(graph: Graph, name: str) -> set[str]:
-    """Everything that `name` imports, also by way of others; RecursionError for a circle."""
+    """Collect what `name` imports, directly or not; RecursionError for a circle."""
     return graph[name] | {far for near in graph[name] for far in below(graph, near)}
 
 
 def reduced(graph: Graph) -> Graph:
-    """Remove the imports that a chain of others implies."""
+    """Remove the imports that a chain of other imports implies."""
     return {
         name: near - {far for other in near for far in below(graph, other)}
         for name, near in graph.items()
@@ -79,12 +79,12 @@ def reduced(graph: Graph) -> Graph:
 
 
 def floor(graph: Graph, name: str) -> int:
-    """How many packages the longest chain of imports below `name` has."""
+    """Count the packages of the longest import chain below `name`."""
     return max((floor(graph, near) + 1 for near in graph[name]), default=0)
 
 
 def boxes(graph: Graph) -> dict[str, Box]:
-    """Where each package stands. Lower rows come first: a box may stand above what it imports."""
+    """Place each package. Lower rows come first: a box may be placed above its import."""
     floors = {name: floor(graph, name) for name in graph}
     top = max(floors.values())
     placed: dict[str, Box] = {}
@@ -106,7 +106,7 @@ def _place(graph: Graph, name: str, placed: Mapping[str, Box], share: float) -> 
 
 
 def drawn(graph: Graph) -> str:
-    """Draw the graph as SVG text."""
+    """Draw the picture as SVG text."""
     arrows = reduced(graph)
     placed = boxes(arrows)
     height = max(box.y for box in placed.values()) + HIGH + GAP / 2
@@ -134,7 +134,7 @@ def _arrow(upper: Box, lower: Box) -> str:
 
 
 def _box(box: Box) -> str:
-    """Draw the box with the package's name, its folders, and the first line of its docstring."""
+    """Draw a package: its name, its folders, and the first line of its docstring."""
     purpose = textwrap.wrap(_purpose(box.name), int(LETTERS * box.width / BOX))
     texts = [
         _text(box, 20, box.name, "n"),
@@ -152,12 +152,12 @@ def _text(box: Box, down: int, text: str, style: str) -> str:
 
 def _purpose(name: str) -> str:
     code = (ROOT / name / "__init__.py").read_text(encoding="utf-8")
-    told = ast.get_docstring(ast.parse(code)) or ""
-    return told.partition(":")[0].partition("\n")[0].rstrip(".")
+    docstring = ast.get_docstring(ast.parse(code)) or ""
+    return docstring.partition(":")[0].partition("\n")[0].rstrip(".")
 
 
 def _folders(name: str) -> list[str]:
-    """Return the packages in the package."""
+    """List the subpackages."""
     return sorted(path.parent.name for path in (ROOT / name).glob("*/__init__.py"))
 
 

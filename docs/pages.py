@@ -35,7 +35,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def _linked(page: Path) -> Iterator[Path]:
-    """Return the files of the repository that a page links to."""
+    """Yield the files of the repository that a page links to."""
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         path = (page.parent / target).resolve()
         if path.is_file():
@@ -49,7 +49,7 @@ def _packages() -> list[str]:
 
 
 def _reference(package: str) -> str:
-    """Make a page that shows each module of the package under a heading."""
+    """Write a reference page with a heading per module of the package."""
     paths = sorted((ROOT / package).rglob("*.py"))
     modules = [_dotted(path) for path in paths if path.stem != "__main__"]
     return "\n\n".join([f"# {package}", *(f"## {name}\n\n::: {name}" for name in modules)])

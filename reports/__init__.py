@@ -1,1 +1,1 @@
-"""The eight questions of the reports, answered from the clean tables."""
+"""Answer eight questions in SQL from the clean tables."""

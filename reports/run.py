@@ -1,9 +1,9 @@
-"""Answering the eight questions with DuckDB; each is a file of standard SQL in `questions/`.
+"""Answer the eight questions with DuckDB; each is a file of standard SQL in `questions/`.
 
-The queries see three views, each with one row per key (`ind`), the latest:
+The queries see three views with the latest row of each key (`ind`):
 pin (ind, category, poster_name, follower_count), geo (ind, country, timestamp) and
-users (ind, user_name, age, date_joined). Their timestamps are UTC without a zone, so that the
-year of a timestamp depends on no session's settings.
+users (ind, user_name, age, date_joined). Their timestamps are UTC without a zone: the year
+of a timestamp does not depend on session settings.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -31,7 +31,7 @@ _AGE = ["_timestamp", *KAFKA.identity, *KINESIS.identity]
 
 @dataclass(frozen=True)
 class Question:
-    """One query of one question; questions 2 and 3 have two. The title is its first comment."""
+    """One query of a question; questions 2 and 3 have two. The title is the first SQL comment."""
 
     number: int
     title: str
@@ -40,7 +40,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one query found, in its own order and with DATA's column names."""
+    """The result of one query, in the query's order and with its column names."""
 
     number: int
     title: str
@@ -48,7 +48,7 @@ class Answer:
 
 
 def questions() -> list[Question]:
-    """All queries, in the order of the questions."""
+    """Return all queries in the order of the questions."""
     paths = sorted(files("reports").joinpath("questions").iterdir(), key=lambda path: path.name)
     return [
         Question(int(path.name[1]), sql.splitlines()[0].removeprefix("-- "), sql)
@@ -60,10 +60,10 @@ def questions() -> list[Question]:
 def answers(
     tables: Mapping[str, Sequence[pl.LazyFrame]], only: Collection[int] | None = None
 ) -> list[Answer]:
-    """Answers to the questions numbered in `only` (all when None) over the clean tables.
+    """Answer the questions numbered in `only` (all when None) from the clean tables.
 
-    `tables`: the clean tables "pin", "geo" and "user" with their metadata columns; each may be
-    in several parts, of Kafka and of Kinesis. Raises ConfigError when one is missing.
+    `tables`: the clean tables "pin", "geo" and "user" with their metadata columns, each as one or
+    more parts (Kafka, Kinesis). Raises ConfigError when one is missing.
     """
     chosen = [q for q in questions() if only is None or q.number in only]
     with _database() as database:
@@ -78,9 +78,9 @@ def answers(
 
 
 def latest(parts: Sequence[pl.LazyFrame], columns: Sequence[str]) -> pl.LazyFrame:
-    """One row per key, the key and `columns`: the row that reached its broker last.
+    """Return the key and `columns` of the newest row of each key, by broker timestamp.
 
-    Rows of one instant are told apart by where they are, so that the answer is always the same.
+    Rows with equal timestamps are ordered by their coordinates: the result is deterministic.
     """
     wanted = cs.by_name(KEY, *columns) | cs.by_name(_AGE, require_all=False)
     rows = pl.concat([part.select(wanted) for part in parts], how="diagonal")
@@ -91,7 +91,7 @@ def latest(parts: Sequence[pl.LazyFrame], columns: Sequence[str]) -> pl.LazyFram
 
 
 def _database() -> "DuckDBPyConnection":
-    """Open a database in memory that reads neither files nor the network."""
+    """Open a database in memory without access to files or network."""
     try:
         import duckdb  # noqa: PLC0415  an extra
     except ImportError as error:
