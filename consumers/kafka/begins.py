@@ -17,7 +17,7 @@ START_TIMEOUT_S = 5.0  # seconds: the loop asks again, of a busy broker too
 def starts(
     admin: AdminClient, ids: TopicIds, topics: Collection[str], *, from_end: bool
 ) -> dict[str, Start]:
-    """The topics as they are now; TransientError while the brokers do not tell all of it."""
+    """Return the topics' starts now; raise TransientError while the brokers do not tell all."""
     partitions = _partitions(admin, topics)
     question = PlacementRequest(Offsets(admin, partitions), ids.ask(topics))
     answered = question.is_answered(START_TIMEOUT_S)
@@ -44,13 +44,13 @@ def _start(
 
 
 def _begin(low: Position, end: Position, *, from_end: bool) -> Begin:
-    """A partition that was added later has no record that `latest` may pass over."""
+    """Fix where to begin: in a partition that is added later, `latest` skips no record."""
     later = Position(0, epoch=low.epoch) if from_end else low
     return Begin(low, end, end if from_end else low, later)
 
 
 def _partitions(admin: AdminClient, topics: Collection[str]) -> list[Partition]:
-    """Raises SourceError for a topic that we may not see, TransientError for an absent one."""
+    """List the partitions; SourceError: access is denied, TransientError: a topic is absent."""
     known = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
     for topic in topics:
         error = known[topic].error if topic in known else None

@@ -37,7 +37,7 @@ _log = structlog.get_logger()
 
 
 def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition]:
-    """The partitions of those of `topics` that exist; SourceError for one that we may not see.
+    """List the partitions of the `topics` that exist; raise SourceError where access is denied.
 
     A name that starts with `^` is a pattern, for all topics that match it by now.
     """
@@ -87,16 +87,6 @@ def high_watermarks(
     return {partition: Position(high) for partition, (_, high) in found.items()}
 
 
-def committed(
-    properties: Mapping[str, Any], group: str, topics: Collection[str]
-) -> dict[Partition, Position]:
-    """What `group` last acknowledged: for lag, never the truth."""
-    with closing(client(settings(properties, group, 0))) as consumer:
-        wanted = [topic_partition(p) for p in partitions_of(consumer, topics)]
-        found = consumer.committed(wanted, timeout=REQUEST_TIMEOUT_S) if wanted else []
-    return {partition_of(tp): Position(tp.offset) for tp in found if tp.offset >= 0}
-
-
 def unread_since(
     properties: Mapping[str, Any],
     topics: Sequence[str],
@@ -129,7 +119,7 @@ def unread_since(
 
 
 def _first_times(reader: Reader, waiting: set[Partition]) -> dict[Partition, datetime]:
-    """The timestamp of the first record in each partition; those that hold none are left out."""
+    """Read the timestamp of the first record in each partition that has one."""
     found: dict[Partition, datetime] = {}
     silent = 0.0
     while waiting and silent < REQUEST_TIMEOUT_S:

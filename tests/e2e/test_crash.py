@@ -12,7 +12,6 @@ from confluent_kafka import Consumer, TopicPartition
 from moto.kinesis.models import KinesisBackend
 
 from audit.verify import verify
-from consumers.kafka.ends import committed
 from core.batch import Partition, Position
 from pinpip.local.java import free_port
 from pinpip.pipelines import tables_of
@@ -28,6 +27,7 @@ from tests.support.processes import (
     stop,
     until,
 )
+from tests.support.topics import committed
 
 real = pytest.mark.real_broker
 COUNT = 150_000

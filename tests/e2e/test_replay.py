@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from confluent_kafka import Producer
 
-from consumers.kafka.ends import committed, unread_since
+from consumers.kafka.ends import unread_since
 from consumers.kafka.replay import BoundedKafkaSource
 from consumers.window import Window
 from core.batch import KAFKA, Partition, Position, Records, merge
@@ -38,7 +38,7 @@ from tests.support.processes import (
     until,
     version,
 )
-from tests.support.topics import trim
+from tests.support.topics import committed, trim
 from tests.support.waiting import PATIENCE
 
 real = pytest.mark.real_broker

@@ -18,7 +18,6 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from consumers.kafka.client import settings
-from consumers.kafka.ends import committed
 from consumers.kafka.messages import frame_of
 from consumers.kafka.protocol import HEARTBEAT, requests_of
 from consumers.kafka.source import KafkaSource
@@ -39,6 +38,7 @@ from tests.contracts.source_contract import (
 )
 from tests.support.brokers import Broker
 from tests.support.kafka_backend import KafkaBackend
+from tests.support.topics import committed
 from tests.support.waiting import PATIENCE
 
 real = pytest.mark.real_broker

@@ -1,11 +1,23 @@
-"""What an operator and retention do to topics."""
+"""What operators and retention do to topics, and what a group committed to the broker."""
 
+from collections.abc import Collection, Mapping
+from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from consumers.kafka.client import (
+    REQUEST_TIMEOUT_S,
+    client,
+    partition_of,
+    settings,
+    topic_partition,
+)
+from consumers.kafka.ends import partitions_of
+from core.batch import Partition, Position
 from tests.support.brokers import Broker
 from tests.support.processes import until
 
@@ -42,3 +54,13 @@ def trim(broker: Broker, topic: str, before: int) -> None:
     admin = AdminClient(broker.properties)
     for result in admin.delete_records([TopicPartition(topic, 0, before)]).values():
         result.result(10)
+
+
+def committed(
+    properties: Mapping[str, Any], group: str, topics: Collection[str]
+) -> dict[Partition, Position]:
+    """Return the offsets that `group` last committed to the broker."""
+    with closing(client(settings(properties, group, 0))) as consumer:
+        wanted = [topic_partition(p) for p in partitions_of(consumer, topics)]
+        found = consumer.committed(wanted, timeout=REQUEST_TIMEOUT_S) if wanted else []
+    return {partition_of(tp): Position(tp.offset) for tp in found if tp.offset >= 0}
