@@ -94,8 +94,8 @@ def configuration(folder: Path, bootstrap: str, kafka: dict[str, object]) -> Pat
 def version(folder: Path) -> int:
     """Return the newest version in the clean table's log; -1 without one."""
     log = folder / "lake" / "user" / "_delta_log"
-    found = [int(name[:20]) for name in os.listdir(log)] if log.is_dir() else []  # noqa: PTH208
-    return max(found, default=-1)
+    names = os.listdir(log) if log.is_dir() else []  # noqa: PTH208
+    return max((int(name[:20]) for name in names if name[:20].isdigit()), default=-1)
 
 
 def spawn(path: Path) -> "subprocess.Popen[bytes]":
@@ -123,22 +123,25 @@ def cpu_seconds(pid: int) -> float:
 def recoveries(path: Path, kills: int, rng: random.Random) -> Iterator[RestartTimes]:
     """Kill a consumer `kills` times at random moments; start another immediately."""
     process = spawn(path)
-    await_commit(path, 1, process)
-    for _ in range(kills):
-        time.sleep(rng.uniform(0.5, 2.5))
-        process.kill()
-        process.wait()
-        killed, before = time.monotonic(), version(path.parent)
-        steps = path.parent / "steps"
-        steps.unlink()
-        spawned, process = time.monotonic(), spawn(path)
-        committed = await_commit(path, before, process)
-        cpu = cpu_seconds(process.pid)
-        await_step(steps)
-        marks = dict(json.loads(line) for line in steps.read_text().splitlines())
-        yield RestartTimes(committed - killed, committed - spawned, cpu, lengths(spawned, marks))
-    process.terminate()
-    process.wait(30)
+    try:
+        await_commit(path, 1, process)
+        for _ in range(kills):
+            time.sleep(rng.uniform(0.5, 2.5))
+            process.kill()
+            process.wait()
+            killed, before = time.monotonic(), version(path.parent)
+            steps = path.parent / "steps"
+            steps.unlink()
+            spawned, process = time.monotonic(), spawn(path)
+            committed = await_commit(path, before, process)
+            cpu = cpu_seconds(process.pid)
+            await_step(steps)
+            marks = dict(json.loads(line) for line in steps.read_text().splitlines())
+            found = lengths(spawned, marks)
+            yield RestartTimes(committed - killed, committed - spawned, cpu, found)
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def await_step(steps: Path) -> None:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
-from benchmarks import check, results
+from benchmarks import check, recovery, results
 from benchmarks.compare import compare
 from benchmarks.contest import OWN, BenchmarkSetup
 from benchmarks.topic import Topic
@@ -76,6 +76,15 @@ def test_a_result_is_read_back_as_it_was_kept(tmp_path: Path) -> None:
     assert kept.rows == rows
     stored = kept.save(tmp_path).read_text(encoding="utf-8")
     assert results.BenchmarkResult.model_validate_json(stored) == kept
+
+
+def test_the_version_of_a_table_leaves_out_drafts_of_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "lake" / "user" / "_delta_log"
+    assert recovery.version(tmp_path) == -1
+    log.mkdir(parents=True)
+    for name in (f"{7:020}.json", ".8675d4b305da4ea7a7d2", "_last_checkpoint"):
+        (log / name).touch()
+    assert recovery.version(tmp_path) == 7
 
 
 @pytest.mark.real_broker
