@@ -178,9 +178,10 @@ def test_an_outage_of_a_store_is_waited_for_as_long_as_it_takes_and_told_twice(
     assert offsets(tables[0], P0) == [0, 1, 2]
     began, over = logs
     assert (began["event"], began["part"], began["fault"]) == ("outage", "clean", "S3 answers 503")
-    assert NOTICE_AFTER_S <= began["seconds"] < NOTICE_AFTER_S + MAX_WAIT_S
+    # The log's seconds are rounded: the limit itself is possible.
+    assert NOTICE_AFTER_S <= began["seconds"] <= NOTICE_AFTER_S + MAX_WAIT_S
     assert (over["event"], over["part"]) == ("outage_over", "clean")
-    assert 3600 * hours <= over["seconds"] < 3600 * hours + MAX_WAIT_S
+    assert 3600 * hours <= over["seconds"] <= 3600 * hours + MAX_WAIT_S
 
 
 def test_a_store_that_answered_once_is_waited_for_when_positions_are_read_again(

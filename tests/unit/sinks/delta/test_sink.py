@@ -19,6 +19,7 @@ from sinks.storage.store import FolderStore
 from tests.support.batches import APP, RecordLog, delta_target
 from tests.support.clock import ManualClock
 from tests.support.commits import before_the_next_commit
+from tests.support.processes import until
 
 LOG = RecordLog(KAFKA)
 P0, P1, P2 = (LOG.partition(n) for n in range(3))
@@ -115,11 +116,13 @@ def test_rows_without_a_position_are_an_error_and_not_a_fresh_start(tmp_path: Pa
     assert clean(tmp_path).positions([P1]) == {P1: None}
 
 
+@pytest.mark.process
 def test_a_checkpoint_is_written_every_hundred_commits(tmp_path: Path) -> None:
     sink = clean(tmp_path)
     sink.positions([P0])
     for n in range(checkpoints.EVERY + 5):
         sink.write(LOG.batch({0: (n, n + 1)}))
+    until((tmp_path / "_delta_log" / "_last_checkpoint").exists, "the checkpoint's process")
     sink.close()
     assert [p.name for p in (tmp_path / "_delta_log").glob("*.checkpoint.parquet")]
     hint = json.loads((tmp_path / "_delta_log" / "_last_checkpoint").read_text())
