@@ -19,6 +19,7 @@ from pinpip.folders import writing
 
 if TYPE_CHECKING:
     from core.config import Config
+    from pinpip.verify.verdict import Verdict
     from producers.send import Summary
 
 EVENTS = 20_000
@@ -187,19 +188,19 @@ def _tell(config: "Config", summary: "Summary", took: float) -> bool:
 
     show("Sent by HTTP", outcome(summary), as_json=False)
     wanted = _acknowledged(config, summary)
-    trees = [examine(config, name, grace=0.0) for name in config.pipelines]
-    rows = [_arrived(tree, wanted[tree["pipeline"]]) for tree in trees]
+    verdicts = [examine(config, name, grace=0.0) for name in config.pipelines]
+    rows = [_arrived(verdict, wanted[verdict.pipeline]) for verdict in verdicts]
     show("Arrived", rows, as_json=False)
     total = sum(wanted.values())
     typer.echo(f"{total:,} records in {took:.1f} s: {total / took:,.0f} records/s, HTTP included")
-    print_verdict(trees)
+    print_verdict(verdicts)
     for answer in answers(config, QUESTIONS):
         print_answer(answer, most=5)
-    exact = all(not row["missing"] for row in rows) and exit_code(trees) == 0
+    exact = all(not row["missing"] for row in rows) and exit_code(verdicts) == 0
     return exact and not summary_failed(summary)
 
 
-def _arrived(tree: dict[str, Any], acknowledged: int) -> dict[str, Any]:
-    counts = {k: tree[k] for k in ("clean", "quarantined")}
-    missing = acknowledged - sum(counts.values())
-    return {"table": tree["pipeline"], "in": acknowledged, **counts, "missing": missing}
+def _arrived(verdict: "Verdict", acknowledged: int) -> dict[str, Any]:
+    counts = {"clean": verdict.clean, "quarantined": verdict.quarantined}
+    missing = acknowledged - verdict.kept
+    return {"table": verdict.pipeline, "in": acknowledged, **counts, "missing": missing}

@@ -1,54 +1,63 @@
 """What verify says: the counts, each difference, what is not known, and the verdict in one line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import typer
 
 from pinpip.cli.shared import show
+from pinpip.verify.verdict import Discrepancy, OpenQuestion, Verdict
 
 DIFFERENCE = 3
 NOT_KNOWN = 4
 _COLUMNS = ("pipeline", "read", "clean", "quarantined", "filtered", "expired", "held_back")
-Tree = dict[str, Any]
+_NAMES = {
+    "expired": "expired unread (accepted)",
+    "accepted_gaps": "stretches of shards may have expired unread (accepted)",
+    "held_back": "held back behind an open transaction",
+    "waiting": "not read yet",
+}
+Row = dict[str, Any]
 
 
-def exit_code(trees: Sequence[Tree]) -> int:
-    """0: exactly once, as far as was asked; a difference outweighs what is not known."""
-    if any(tree["findings"] for tree in trees):
+def exit_code(verdicts: Sequence[Verdict]) -> int:
+    """Return 0 for exactly once, as far as was asked; a difference outweighs what is not known."""
+    if any(verdict.findings for verdict in verdicts):
         return DIFFERENCE
-    return NOT_KNOWN if any(tree["unknown"] for tree in trees) else 0
+    return NOT_KNOWN if any(verdict.unknown for verdict in verdicts) else 0
 
 
-def print_verdict(trees: Sequence[Tree], *, partitions: bool = False) -> None:
+def print_verdict(verdicts: Sequence[Verdict], *, partitions: bool = False) -> None:
     """Print the tables that have rows, and the verdict."""
-    show("Verify", [_counts(tree) for tree in trees], as_json=False)
-    for title, key in (("Partitions", "by_partition"), ("Archives", "archives")):
-        rows = [row for tree in trees for row in tree[key]]
-        if partitions and rows:
-            show(title, rows, as_json=False)
-    again = [{"pipeline": t["pipeline"], **t["reread"]} for t in trees if t["reread"]]
-    if again:
-        show("Read again", again, as_json=False)
-    for title, key in (("Differences", "findings"), ("Not known", "unknown")):
-        rows = [row for tree in trees for row in _grouped(tree, key)]
-        if rows:
-            show(title, rows, as_json=False)
-    typer.echo("; ".join([_verdict(trees), *_beside(trees)]))
+    show("Verify", [_counts(verdict) for verdict in verdicts], as_json=False)
+    if partitions:
+        _show("Partitions", (p.model_dump() for v in verdicts for p in v.by_partition))
+        _show("Archives", (chain.model_dump() for v in verdicts for chain in v.archives))
+    again = ({"pipeline": v.pipeline, **v.reread.model_dump()} for v in verdicts if v.reread)
+    _show("Read again", again)
+    _show("Differences", (row for v in verdicts for row in _grouped(v.pipeline, v.findings)))
+    _show("Not known", (row for v in verdicts for row in _grouped(v.pipeline, v.unknown)))
+    typer.echo("; ".join([_conclusion(verdicts), *_beside(verdicts)]))
 
 
-def _counts(tree: Tree) -> Tree:
-    shown = {key: tree[key] for key in (*_COLUMNS, "partitions")}
-    return shown | {"differences": len(tree["findings"]), "not known": len(tree["unknown"])}
+def _show(title: str, rows: Iterable[Row]) -> None:
+    if found := list(rows):
+        show(title, found, as_json=False)
 
 
-def _grouped(tree: Tree, key: str) -> list[Tree]:
-    """One row for each thing that is said, with the first place and how many others."""
+def _counts(verdict: Verdict) -> Row:
+    counts = {name: getattr(verdict, name) for name in (*_COLUMNS, "partitions")}
+    return counts | {"differences": len(verdict.findings), "not known": len(verdict.unknown)}
+
+
+def _grouped(pipeline: str, found: Iterable[Discrepancy | OpenQuestion]) -> list[Row]:
+    """Return one row for each thing that is said, with its first place and how many others."""
     places: dict[tuple[str, str], list[str]] = {}
-    for row in tree[key]:
-        places.setdefault((row.get("kind", ""), row["detail"]), []).append(row["where"])
+    for one in found:
+        kind = one.kind if isinstance(one, Discrepancy) else ""
+        places.setdefault((kind, one.detail), []).append(one.where)
     return [
-        {"pipeline": tree["pipeline"]}
+        {"pipeline": pipeline}
         | ({"kind": kind} if kind else {})
         | {"where": _places(where), "detail": detail}
         for (kind, detail), where in places.items()
@@ -59,40 +68,32 @@ def _places(where: Sequence[str]) -> str:
     return where[0] if len(where) == 1 else f"{where[0]} and {len(where) - 1} more"
 
 
-def _verdict(trees: Sequence[Tree]) -> str:
-    """Nothing is called complete of which something is not known."""
-    findings, unknown = (sum(len(tree[key]) for tree in trees) for key in ("findings", "unknown"))
-    kept = sum(tree["clean"] + tree["quarantined"] for tree in trees)
+def _conclusion(verdicts: Sequence[Verdict]) -> str:
+    """Call nothing complete of which something is not known."""
+    findings = sum(len(verdict.findings) for verdict in verdicts)
+    unknown = sum(len(verdict.unknown) for verdict in verdicts)
+    kept = sum(verdict.kept for verdict in verdicts)
     if findings:
         more = f", {unknown} things are not known" if unknown else ""
         return f"{findings} differences found{more}"
     if unknown:
         return f"not known whether any are missing: {kept:,} rows, none twice"
-    if any(tree["offline"] for tree in trees):
+    if any(verdict.offline for verdict in verdicts):
         unread = "whether the source holds unread records is not known (--offline)"
         return f"the tables agree: {kept:,} rows, none twice; {unread}"
     return f"exactly once: {kept:,} rows, none missing, none twice"
 
 
-def _beside(trees: Sequence[Tree]) -> Iterator[str]:
-    """Explain the counts that are not zero."""
-    again = [tree["reread"] for tree in trees if tree["reread"]]
-    different = any(tree["findings"] for tree in trees)
-    if again and not different:
-        rows = sum(row["rows"] for row in again)
+def _beside(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Explain the counts, where there are any."""
+    again = [verdict.reread for verdict in verdicts if verdict.reread]
+    if again and not any(verdict.findings for verdict in verdicts):
+        rows = sum(counts.rows for counts in again)
         yield f"{rows:,} compared with the source, none different"
-    for key, said in _NAMES.items():
-        total = sum(tree[key] for tree in trees)
+    for name, said in _NAMES.items():
+        total = sum(getattr(verdict, name) for verdict in verdicts)
         if total:
             yield f"{total:,} {said}"
-    filtered = {tree["transform"]: tree["filtered"] for tree in trees if tree["filtered"]}
+    filtered = {verdict.transform: verdict.filtered for verdict in verdicts if verdict.filtered}
     for transform, total in filtered.items():
         yield f"{total:,} filtered by {transform}"
-
-
-_NAMES = {
-    "expired": "expired unread (accepted)",
-    "accepted_gaps": "stretches of shards may have expired unread (accepted)",
-    "held_back": "held back behind an open transaction",
-    "waiting": "not read yet",
-}

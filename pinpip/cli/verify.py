@@ -2,25 +2,18 @@
 
 import json
 import random
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from core.errors import ConfigError, FatalError
-from pinpip.cli.shared import TIMES, progress_bar, settings_of, utc
+from pinpip.cli.shared import progress_bar, settings_of
 from pinpip.cli.verdict import exit_code, print_verdict
 from pinpip.verify.examine import examine
-from pinpip.verify.plan import Plan
+from pinpip.verify.verdict import RereadPlan
 
 GRACE = 60.0
 _REREAD = "Read the source again"
-_LEDGER = "Look up"
-
-
-def _moment(said: str) -> Any:
-    """Make the option of a time to look up commits."""
-    return typer.Option(formats=TIMES, metavar="TIME", help=said, rich_help_panel=_LEDGER)
 
 
 def verify(
@@ -55,52 +48,28 @@ def verify(
     seed: Annotated[
         int | None, typer.Option(help="Draw these stretches again.", rich_help_panel=_REREAD)
     ] = None,
-    ledger: Annotated[
-        bool,
-        typer.Option("--ledger", help="Show the newest commits.", rich_help_panel=_LEDGER),
-    ] = False,
-    offset: Annotated[
-        str | None,
-        typer.Option(
-            help="Where a record is: PARTITION:OFFSET or SHARD:SEQUENCE.", rich_help_panel=_LEDGER
-        ),
-    ] = None,
-    since: Annotated[
-        datetime | None,
-        _moment("Commits from then on (UTC)."),
-    ] = None,
-    until: Annotated[
-        datetime | None,
-        _moment("Commits before then (UTC)."),
-    ] = None,
 ) -> None:
     """Prove from the data that each record is in its table or quarantine exactly once.
 
     Exit code 3 when a difference is found, 4 when none is but something is not known: then it is
-    said what, and why. --ledger proves nothing: it says which commit and file hold a record
-    (--offset), and what was committed when (--since, --until).
+    said what, and why.
     Example: pinpip verify pin --grace 5
     """
     config = settings_of(context).config()
     names = pipelines or list(config.pipelines)
-    if ledger or offset is not None or since is not None or until is not None:
-        from pinpip.cli.lookup import look_up
-
-        look_up(config, names, offset, utc(since), utc(until), as_json=as_json)
-        return
     if offline and (reread or sample is not None):
         raise ConfigError("--offline does not ask the source", "leave it out to read it again")
     drawn = random.SystemRandom().randrange(10**6) if seed is None else seed
-    plan = Plan(sample, drawn) if reread or sample is not None else None
+    plan = RereadPlan(sample, drawn) if reread or sample is not None else None
     with progress_bar(quiet=as_json) as bar:
-        trees = [examine(config, name, None if offline else grace, plan, bar) for name in names]
-    if not any(tree["partitions"] or tree["findings"] for tree in trees):
+        verdicts = [examine(config, name, None if offline else grace, plan, bar) for name in names]
+    if not any(verdict.partitions or verdict.findings for verdict in verdicts):
         raise FatalError(
             f"there is nothing to verify: {config.lake.root} has no rows of {', '.join(names)}",
             "fill the tables first: pinpip consume",
         )
     if as_json:
-        typer.echo(json.dumps(trees, default=str))
+        typer.echo(json.dumps([verdict.tree() for verdict in verdicts]))
     else:
-        print_verdict(trees, partitions=partitions)
-    raise typer.Exit(exit_code(trees))
+        print_verdict(verdicts, partitions=partitions)
+    raise typer.Exit(exit_code(verdicts))

@@ -1,8 +1,16 @@
 """One pipeline under verify: its tables, archives and source, as numbers, findings and unknowns."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.clock import SystemClock
+from pinpip.verify.verdict import (
+    ChainCounts,
+    Discrepancy,
+    OpenQuestion,
+    PartitionCounts,
+    RereadCounts,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,8 +23,8 @@ if TYPE_CHECKING:
     from core.batch import Coordinates, Position
     from core.config import Config
     from pinpip.connectors.protocol import Beyond, Marked
-    from pinpip.verify.plan import Plan
     from pinpip.verify.reread import Reread
+    from pinpip.verify.verdict import RereadPlan
 
 _WHOLE = "the whole table"
 _COUNTS = ("read", "clean", "quarantined", "filtered", "expired", "accepted_gaps")
@@ -26,15 +34,13 @@ def examine(
     config: "Config",
     name: str,
     grace: float | None,
-    plan: "Plan | None" = None,
+    plan: "RereadPlan | None" = None,
     bar: "Progress | None" = None,
-) -> dict[str, Any]:
-    """One pipeline's counts, findings and unknowns; `grace` None leaves the source out.
+) -> Verdict:
+    """Prove one pipeline; `grace` None leaves the source out.
 
-    With a `plan` the source is read again and compared, content included. Keys: pipeline, read,
-    clean, quarantined, filtered, expired, accepted_gaps (of shards), held_back (behind open
-    transactions), waiting (unread, but not for longer than `grace`), partitions (how many),
-    findings, unknown, offline, transform, by_partition, archives, reread (or None).
+    A record may wait unread for `grace` seconds. With a `plan` the source is read again and
+    compared, content included.
     """
     from audit.verify import prove, snapshots
     from pinpip.connectors import connector_of
@@ -55,26 +61,26 @@ def examine(
 
         held = Held(clean, quarantine, archives, report, connector, ends.marks)
         again = reread(config, name, held, plan, _watch(bar, f"{name}, again"))
-    findings, unknown = _verdict(report, ends, late, again, tables_of(config, name).coordinates)
-    return {
-        "pipeline": name,
+    findings, unknown = _judged(report, ends, late, again, tables_of(config, name).coordinates)
+    return Verdict(
+        pipeline=name,
         **{count: sum(getattr(t, count) for t in report.tallies) for count in _COUNTS},
-        "held_back": sum(ends.held_back.values()),
-        "waiting": sum(late.waiting.values()),
-        "partitions": len(report.tallies),
-        "findings": findings,
-        "unknown": unknown,
-        "offline": grace is None,
-        "transform": config.pipeline(name).transform,
-        "by_partition": [_partition(t, ends) for t in report.tallies],
-        "archives": [_chain(chain) for chain in report.chains],
-        "reread": None if again is None or plan is None else _again(again, plan, report),
-    }
+        held_back=sum(ends.held_back.values()),
+        waiting=sum(late.waiting.values()),
+        partitions=len(report.tallies),
+        findings=findings,
+        unknown=unknown,
+        offline=grace is None,
+        transform=config.pipeline(name).transform,
+        by_partition=[_partition(t, ends) for t in report.tallies],
+        archives=[_chain(chain) for chain in report.chains],
+        reread=None if again is None or plan is None else _again(again, plan, report),
+    )
 
 
-def _verdict(
+def _judged(
     report: "Report", ends: "Marked", late: "Beyond", again: "Reread | None", kind: "Coordinates"
-) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+) -> tuple[list[Discrepancy], list[OpenQuestion]]:
     """All findings, and all that is not known: of the tables, the identities and the source."""
     others, silent = _lives(report, late, {**ends.epochs, **late.epochs}, kind, again)
     beyond = [_finding(*found) for found in late.findings]
@@ -83,8 +89,8 @@ def _verdict(
     return [*_differences(report, again), *others, *beyond], [*open_, *silent, *unread]
 
 
-def _differences(report: "Report", again: "Reread | None") -> list[dict[str, str]]:
-    """List what is wrong with the data; a full reread shows what an expired ledger cannot."""
+def _differences(report: "Report", again: "Reread | None") -> list[Discrepancy]:
+    """List what is wrong; a full reread settles what an expired ledger leaves open."""
     settled = again.settled if again else ()
     found = [f for f in report.findings if not (f.kind == "gap" and f.partition in settled)]
     found += _sure(report, again.findings) if again else ()
@@ -108,7 +114,7 @@ def _lives(
     now: "Mapping[str, int | None]",
     kind: "Coordinates",
     again: "Reread | None",
-) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+) -> tuple[list[Discrepancy], list[OpenQuestion]]:
     """Sinks of another life of the source than there is `now`, and what could not be compared.
 
     Where every row of a partition equals the source's record, no identity proves more.
@@ -124,41 +130,40 @@ def _lives(
     return [_finding(str(f.kind), f.partition, f.detail) for f in different], unknown
 
 
-def _finding(kind: str, where: object, detail: str) -> dict[str, str]:
-    return {"kind": kind, "where": str(where), "detail": detail}
+def _finding(kind: str, where: object, detail: str) -> Discrepancy:
+    return Discrepancy(kind=kind, where=str(where), detail=detail)
 
 
-def _unknown(where: object, detail: str) -> dict[str, str]:
-    return {"where": str(where or _WHOLE), "detail": detail}
+def _unknown(where: object, detail: str) -> OpenQuestion:
+    return OpenQuestion(where=str(where or _WHOLE), detail=detail)
 
 
-def _partition(tally: "PartitionSummary", ends: "Marked") -> dict[str, Any]:
-    """One partition's numbers beside the source's; numbers of Kinesis as text."""
+def _partition(tally: "PartitionSummary", ends: "Marked") -> PartitionCounts:
     from pinpip.connectors.protocol import lag
 
     low, high = ends.marks.get(tally.partition, (None, None))
-    return {
-        "partition": str(tally.partition),
-        "first_offset": low.number if low else None,
-        "end": high.number if high else None,
-        "position": _number(tally.position),
-        "lag": lag(tally.position, low, high) if low and high else None,
-        "held_back": ends.held_back.get(tally.partition, 0) if high else None,
+    return PartitionCounts(
+        partition=str(tally.partition),
+        first_offset=low.number if low else None,
+        end=high.number if high else None,
+        position=_number(tally.position),
+        lag=lag(tally.position, low, high) if low and high else None,
+        held_back=ends.held_back.get(tally.partition, 0) if high else None,
         **{count: getattr(tally, count) for count in _COUNTS},
-        "gaps": tally.gaps,
-    }
+        gaps=tally.gaps,
+    )
 
 
-def _chain(chain: "ChainSummary") -> dict[str, Any]:
-    return {
-        "archive": chain.archive,
-        "partition": str(chain.partition),
-        "objects": chain.objects,
-        "records": chain.records,
-        "expired": chain.expired,
-        "start": _number(chain.start),
-        "end": _number(chain.end),
-    }
+def _chain(chain: "ChainSummary") -> ChainCounts:
+    return ChainCounts(
+        archive=chain.archive,
+        partition=str(chain.partition),
+        objects=chain.objects,
+        records=chain.records,
+        expired=chain.expired,
+        start=_number(chain.start),
+        end=_number(chain.end),
+    )
 
 
 def _number(position: "Position | None") -> int | str | None:
@@ -168,15 +173,15 @@ def _number(position: "Position | None") -> int | str | None:
     return position.number if position.number < 2**53 else f"{position.number}.{position.sub}"
 
 
-def _again(again: "Reread", plan: "Plan", report: "Report") -> dict[str, Any]:
-    return {
-        "records": again.records,
-        "rows": again.rows,
-        "out_of_reach": again.out_of_reach,
-        "expired": sum(tally.expired for tally in report.tallies),
-        "sample": plan.sample,
-        "seed": None if plan.sample is None else plan.seed,
-    }
+def _again(again: "Reread", plan: "RereadPlan", report: "Report") -> RereadCounts:
+    return RereadCounts(
+        records=again.records,
+        rows=again.rows,
+        out_of_reach=again.out_of_reach,
+        expired=sum(tally.expired for tally in report.tallies),
+        sample=plan.sample,
+        seed=None if plan.sample is None else plan.seed,
+    )
 
 
 def _watch(bar: "Progress | None", name: str) -> "Watch":

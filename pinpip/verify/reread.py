@@ -17,7 +17,7 @@ from core.config import Config
 from core.errors import RecordsExpired
 from pinpip import pipelines
 from pinpip.connectors.protocol import Connector, Marks, Starts
-from pinpip.verify.plan import Plan
+from pinpip.verify.verdict import RereadPlan
 
 STRETCH = 1000
 _TRIES = 10
@@ -52,7 +52,7 @@ class Reread:
     whole: frozenset[Partition] = frozenset()
 
 
-def reread(config: Config, name: str, held: Held, plan: Plan, watch: Watch) -> Reread:
+def reread(config: Config, name: str, held: Held, plan: RereadPlan, watch: Watch) -> Reread:
     """Read the source again through the pipeline's own decode and transform, and compare.
 
     `watch` is told how many records came, and of how many about.

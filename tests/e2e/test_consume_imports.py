@@ -40,10 +40,10 @@ from pathlib import Path
 import pinpip.cli, pinpip.cli.verify
 from pinpip import configfile
 from pinpip.verify.examine import examine
-from pinpip.verify.plan import Plan
+from pinpip.verify.verdict import RereadPlan
 config = configfile.load(Path(sys.argv[1]), {})
-tree = examine(config, "user", 60.0, Plan())
-assert not tree["findings"] and not tree["unknown"], tree
+verdict = examine(config, "user", 60.0, RereadPlan())
+assert not verdict.findings and not verdict.unknown, verdict
 """
 
 CONFIG = """

@@ -21,8 +21,7 @@ from pinpip.cli.consume import said
 from pinpip.connectors import connector_of
 from pinpip.metrics import Metrics
 from pinpip.pipelines import tables_of
-from pinpip.verify.examine import examine
-from pinpip.verify.plan import Plan
+from pinpip.verify.verdict import RereadPlan
 from sinks.delta.sink import DeltaSink
 from sinks.parquet.sink import ParquetSink
 from tests.support.batches import RecordLog
@@ -89,7 +88,7 @@ def test_a_gap_stops_the_consumer_and_names_the_way_on(lagging: tuple[Home, str]
     with pytest.raises(RecordsExpired, match=f"{topic}/0 now starts at offset 50") as raised:
         consumed(home, lambda: home.rows() > READ)
     assert "--accept-gap" in raised.value.hint
-    assert {f["kind"] for f in examine(home.config, "user", 0)["findings"]} == {"expired"}
+    assert {f["kind"] for f in home.examined()["findings"]} == {"expired"}
     assert standing(home) == {"lag": LEFT, "gone": GONE, "expired": 0}
 
 
@@ -99,7 +98,7 @@ def test_an_accepted_gap_is_in_every_sink_and_verify_counts_it_for_ever(
 ) -> None:
     home, _ = lagging
     accepting(home, lambda: home.rows() == READ + LEFT)
-    tree = examine(home.config, "user", 0, Plan())
+    tree = home.examined(0, RereadPlan())
     assert (tree["findings"], tree["unknown"]) == ([], [])
     assert counts(tree) == {"read": 60, "clean": 28, "quarantined": 2, "expired": 30}
     [chain] = tree["archives"]
@@ -107,7 +106,7 @@ def test_an_accepted_gap_is_in_every_sink_and_verify_counts_it_for_ever(
     assert (tree["reread"]["rows"], tree["reread"]["expired"]) == (LEFT, GONE)
     assert standing(home) == {"lag": 0, "gone": 0, "expired": GONE}
     forget(home)
-    tree = examine(home.config, "user", 0)
+    tree = home.examined()
     assert (tree["findings"], tree["unknown"]) == ([], [])
     assert counts(tree) == {"read": 60, "clean": 28, "quarantined": 2, "expired": 30}
 
@@ -127,7 +126,7 @@ def test_a_gap_up_to_the_end_is_written_without_a_record(
     home, topic = lagging
     expire(broker, topic, 60)
     accepting(home, at(home, 60))
-    tree = examine(home.config, "user", 0)
+    tree = home.examined()
     assert tree["findings"] == []
     assert counts(tree) == {"read": 60, "clean": 19, "quarantined": 1, "expired": 40}
 
@@ -148,7 +147,7 @@ def test_what_expires_after_the_start_was_not_accepted(
     with pytest.raises(RecordsExpired, match="offset 65"):
         consumed(home, at(home, 70), accepted=accepted)
     accepting(home, at(home, 70))
-    assert counts(examine(home.config, "user", 0))["expired"] == 35 + 5
+    assert counts(home.examined())["expired"] == 35 + 5
 
 
 @real
@@ -159,7 +158,7 @@ def test_where_nothing_expired_nothing_is_accepted(broker: Broker, tmp_path: Pat
     accepting(home, lambda: home.rows() == READ)
     broker.produce(topic, payloads(LEFT))
     accepting(home, lambda: home.rows() == READ + LEFT)
-    assert "expired" not in counts(examine(home.config, "user", 0))
+    assert "expired" not in counts(home.examined())
 
 
 @real
@@ -170,8 +169,8 @@ def test_a_gap_that_one_sink_has_recorded_is_accepted_for_all(
     home, _ = lagging
     crash_before(DeltaSink if late == "quarantine" else ParquetSink, late, home)
     assert position(home) == 60
-    consumed(home, lambda: not examine(home.config, "user", 0)["findings"])
-    tree = examine(home.config, "user", 0, Plan())
+    consumed(home, lambda: not home.examined()["findings"])
+    tree = home.examined(0, RereadPlan())
     assert (tree["findings"], tree["unknown"]) == ([], [])
     assert counts(tree) == {"read": 60, "clean": 28, "quarantined": 2, "expired": 30}
 
@@ -228,7 +227,7 @@ def test_a_sink_that_is_empty_begins_behind_the_accepted_gap(
     with pytest.raises(RecordsExpired, match=f"still wanted by .*{gone}"):
         consumed(home, at(home, 60))
     accepting(home, lambda: home.rows() >= READ + LEFT - (gone == "quarantine"))
-    tree = examine(home.config, "user", 0)
+    tree = home.examined()
     [chain] = tree["archives"]
     if gone == "archive":
         assert (tree["findings"], tree["unknown"]) == ([], [])

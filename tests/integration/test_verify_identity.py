@@ -15,8 +15,7 @@ from audit.invariants import FindingKind
 from audit.verify import verify
 from consumers.kafka.topic_identity import TopicIds
 from core.batch import KAFKA, KINESIS, Coordinates, Partition
-from pinpip.verify.examine import examine
-from pinpip.verify.plan import Plan
+from pinpip.verify.verdict import RereadPlan
 from sinks.parquet.chain import KEY
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
@@ -29,11 +28,11 @@ from tests.support.processes import Home, kafka_home, kinesis_home, payloads, pu
 COUNT = 40
 
 
-def examined(home: Home, plan: Plan | None = None) -> dict[str, Any]:
-    return examine(home.config, "user", 0, plan)
+def examined(home: Home, plan: RereadPlan | None = None) -> dict[str, Any]:
+    return home.examined(0, plan)
 
 
-def places(home: Home, plan: Plan | None = None) -> list[str]:
+def places(home: Home, plan: RereadPlan | None = None) -> list[str]:
     """Return what verify reports as unknown; it must find no difference."""
     tree = examined(home, plan)
     assert tree["findings"] == []
@@ -100,8 +99,8 @@ def test_a_source_without_an_identity_is_named_once(home: Home, topic: str) -> N
 
 @pytest.mark.usefixtures("silent")
 def test_rows_that_all_equal_the_source_need_no_identity(home: Home) -> None:
-    assert places(home, Plan()) == []
-    assert len(places(home, Plan(sample=1))) == 1
+    assert places(home, RereadPlan()) == []
+    assert len(places(home, RereadPlan(sample=1))) == 1
 
 
 def test_a_table_that_keeps_no_identity_is_not_known(
@@ -115,7 +114,7 @@ def test_a_table_that_keeps_no_identity_is_not_known(
     table, archive = places(home)
     assert table.startswith(f"{home.uri('user')}: it keeps no identity of topic {topic}")
     assert archive.startswith(str(home.folder / "archive"))
-    assert places(home, Plan()) == []
+    assert places(home, RereadPlan()) == []
     broker.produce(topic, payloads(8, since=COUNT))
     consumed(home, lambda: home.rows() == COUNT + 8)
     assert places(home) == []
@@ -137,7 +136,7 @@ def test_an_archive_of_another_topic_of_that_name_is_found(home: Home) -> None:
 @pytest.mark.usefixtures("silent")
 def test_sinks_of_different_topics_are_found_without_the_source(home: Home) -> None:
     alter_archive(home, 7)
-    tree = examine(home.config, "user", None)
+    tree = home.examined(None)
     assert {f["kind"] for f in tree["findings"]} == {"recreated"}
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from pinpip.verify.examine import examine
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.commands import change, copied, invoke
@@ -25,7 +24,7 @@ def said(home: Home, *arguments: str) -> tuple[int, str]:
 
 
 def examined(home: Home, grace: float | None = 0.0) -> dict[str, Any]:
-    return examine(home.config, "user", grace)
+    return home.examined(grace)
 
 
 @pytest.fixture(scope="module")

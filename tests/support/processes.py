@@ -21,6 +21,8 @@ from polars.testing import assert_frame_equal
 from core.batch import KAFKA, KINESIS
 from core.config import Config
 from pinpip import configfile
+from pinpip.verify.examine import examine
+from pinpip.verify.verdict import RereadPlan
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.places import ROOT
@@ -117,6 +119,10 @@ class Home:
         assert bool(tree["findings"]) == (done.returncode == 3)
         assert bool(tree["unknown"]) == (done.returncode == 4) or tree["findings"]
         return dict(tree)
+
+    def examined(self, grace: float | None = 0.0, plan: RereadPlan | None = None) -> dict[str, Any]:
+        """Return what `verify` says of the pipeline, without a process."""
+        return examine(self.config, "user", grace, plan).tree()
 
     def table(self, name: str = "user") -> pl.DataFrame:
         """All rows of a table, in the order of their coordinates."""

@@ -99,26 +99,26 @@ def home(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 def asked(home: Home, *arguments: str) -> Any:
     """Return the JSON that the ledger prints."""
-    done = home.run("verify", "user", "--json", *arguments)
+    done = home.run("inspect", "user", "--json", *arguments)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 @pytest.mark.process
 def test_the_newest_commits_are_listed_without_a_question(home: Home) -> None:
-    rows = asked(home, "--ledger")
+    rows = asked(home)
     clean = [row for row in rows if row["table"] == home.uri("user")]
     assert sum(row["read"] for row in clean) == COUNT
     assert sum(row["clean"] for row in clean) == COUNT - 1
     assert {r["partition"].rpartition("/")[2] for row in clean for r in row["ranges"]} == set(
         "0123"
     )
-    assert "0 start-10" in home.run("verify", "user", "--ledger").stdout
+    assert "0 start-10" in home.run("inspect", "user").stdout
 
 
 @pytest.mark.process
 def test_commits_are_found_by_their_time(home: Home) -> None:
-    rows = asked(home, "--ledger")
+    rows = asked(home)
     [newest, *_] = [row["committed_at"] for row in rows]
     assert asked(home, "--since", "2000-01-01", "--until", "2000-01-02") == []
     assert asked(home, "--since", "2000-01-01") == rows
@@ -134,13 +134,13 @@ def test_a_record_is_asked_for_by_partition_and_offset(home: Home) -> None:
     assert tree["version"] >= 1
     assert asked(home, "--offset", "0:0")["outcome"] == "quarantined"
     assert asked(home, "--offset", "0:99")["outcome"] == "not read yet: the table is at 10"
-    assert "22" in home.run("verify", "user", "--offset", "2:5").stdout
+    assert "22" in home.run("inspect", "user", "--offset", "2:5").stdout
 
 
 @pytest.mark.process
 @pytest.mark.parametrize("offset", ["x:5", "5", "2:x", "2:", ":"])
 def test_what_is_no_record_is_wrong_usage(home: Home, offset: str) -> None:
-    done = home.run("verify", "user", "--offset", offset)
+    done = home.run("inspect", "user", "--offset", offset)
     assert done.returncode == 2
     assert "PARTITION:OFFSET" in done.stderr
 

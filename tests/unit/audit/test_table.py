@@ -14,6 +14,7 @@ from audit.invariants import FindingKind
 from audit.verify import Report, prove, snapshots
 from core.batch import KAFKA, KINESIS, Partition
 from pinpip.cli.verdict import exit_code, print_verdict
+from pinpip.verify.verdict import Verdict
 from tests.support.pairs import A, B, Pair
 
 
@@ -158,7 +159,7 @@ def test_filtered_records_are_counted(pair: Pair) -> None:
 # --- in words
 
 
-def tree(**own: Any) -> dict[str, Any]:
+def verdict(**own: Any) -> Verdict:
     """Return the verdict on a sound pipeline of ten rows."""
     names = ("quarantined", "filtered", "expired", "accepted_gaps", "held_back", "waiting")
     counts = dict.fromkeys(names, 0)
@@ -166,7 +167,8 @@ def tree(**own: Any) -> dict[str, Any]:
         key: [] for key in ("findings", "unknown", "by_partition", "archives")
     }
     rest = {"offline": False, "reread": None, "transform": "m:clean", "partitions": 1}
-    return {"pipeline": "pin", "read": 10, "clean": 10, **counts, **lists, **rest, **own}
+    sums = {"pipeline": "pin", "read": 10, "clean": 10}
+    return Verdict.model_validate({**sums, **counts, **lists, **rest, **own})
 
 
 GONE = {"kind": "missing", "where": "t/0", "detail": "1 row"}
@@ -200,14 +202,14 @@ DOUBT = {"where": "t/0", "detail": "who knows"}
 def test_the_verdict_is_one_line(
     capsys: pytest.CaptureFixture[str], own: dict[str, Any], code: int, line: str
 ) -> None:
-    trees = [tree(**own)]
-    assert exit_code(trees) == code
-    print_verdict(trees)
+    verdicts = [verdict(**own)]
+    assert exit_code(verdicts) == code
+    print_verdict(verdicts)
     assert capsys.readouterr().out.strip().splitlines()[-1] == line
 
 
 def test_many_places_with_one_reason_are_one_row(capsys: pytest.CaptureFixture[str]) -> None:
     print_verdict(
-        [tree(unknown=[DOUBT | {"where": str(Partition("t", str(n)))} for n in range(9)])]
+        [verdict(unknown=[DOUBT | {"where": str(Partition("t", str(n)))} for n in range(9)])]
     )
     assert "t/0 and 8 more" in capsys.readouterr().out

@@ -49,7 +49,7 @@ def injection(
 
 
 def assign(member: ConsumerProcess) -> None:
-    """The consumer has partitions."""
+    """Note that the consumer has partitions."""
     member.journal.touch()
 
 

@@ -21,7 +21,6 @@ from core import aws
 from core.batch import Batch, Note, Position, Records
 from core.errors import RecordsExpired
 from pinpip.pipelines import limits_of, process_of, sinks_of, tables_of
-from pinpip.verify.examine import examine
 from sinks.delta import positions
 from tests.support.aws import TestAws
 from tests.support.commands import invoke
@@ -91,7 +90,7 @@ class Lake:
 
     def told(self) -> dict[str, Any]:
         """Return what verify finds and what it reports as unknown."""
-        return examine(self.home.config, "user", 30.0)
+        return self.home.examined(30.0)
 
 
 @pytest.fixture

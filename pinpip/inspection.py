@@ -1,10 +1,7 @@
-"""`pinpip verify --ledger`: which commit and file hold a record, and what was committed when."""
+"""Which commit and file hold a record, and what was committed when: by the tables alone."""
 
-import json
 from datetime import datetime
 from typing import Any
-
-import typer
 
 from audit.locate import Location, locate
 from audit.snapshot import Snapshot
@@ -12,46 +9,22 @@ from audit.verify import snapshots
 from core.batch import Coordinates, Partition, Position, Stretch
 from core.config import Config
 from core.topics import is_pattern
-from pinpip import pipelines
-from pinpip.cli.shared import show
+from pinpip.pipelines import archives_of, tables_of
 from sinks.delta.ledger import CommitRange, Entry, LedgerCommit
 
 NEWEST = 20
 _LAST_SUB = 2**31
 
 
-def look_up(
-    config: Config,
-    names: list[str],
-    offset: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    *,
-    as_json: bool,
-) -> None:
-    """Print where a record is, or the commits of a time range; without both the newest ones."""
-    if offset is None:
-        rows = [row for name in names for row in commits_of(config, name, since, until)]
-        show("Commits", rows if as_json else list(map(_told, rows)), as_json=as_json)
-        return
-    if len(names) != 1:
-        raise typer.BadParameter("name the one pipeline whose source it is", param_hint="--offset")
-    tree = where_is(config, names[0], offset)
-    if as_json:
-        typer.echo(json.dumps(tree, default=_plain, ensure_ascii=False))
-        return
-    for place in tree.pop("places"):
-        row = place.pop("row")
-        tree |= place | {f"  {name}": value for name, value in row.items()}
-    show("Record", [{"what": k, "is": v} for k, v in tree.items()], as_json=False)
-
-
 def where_is(config: Config, name: str, offset: str) -> dict[str, Any]:
-    """Find the record that `PARTITION:OFFSET` or `SHARD:SEQUENCE[.SUBSEQUENCE]` names."""
-    tables = pipelines.tables_of(config, name)
+    """Find the record that `PARTITION:OFFSET` or `SHARD:SEQUENCE[.SUBSEQUENCE]` names.
+
+    Raises ValueError for an `offset` that names none.
+    """
+    tables = tables_of(config, name)
     partition, record = _parsed(config, name, offset, tables.coordinates)
     sides = snapshots(tables)
-    found = locate(*sides, pipelines.archives_of(config, name), partition, record)
+    found = locate(*sides, archives_of(config, name), partition, record)
     unsure = sum(side.unsure.get(partition, 0) for side in sides)
     return {
         "pipeline": name,
@@ -71,7 +44,7 @@ def commits_of(
     most = NEWEST if since is None and until is None else None
     return [
         _row(name, side, commit, entry)
-        for side in snapshots(pipelines.tables_of(config, name))
+        for side in snapshots(tables_of(config, name))
         for commit, entry in side.commits(most)
         if (since is None or commit.at >= since) and (until is None or commit.at < until)
     ]
@@ -104,20 +77,6 @@ def _range(r: CommitRange) -> dict[str, Any]:
     }
 
 
-def _told(row: dict[str, Any]) -> dict[str, Any]:
-    """Format the row for a person: short names, whole seconds, ranges in words."""
-    ranges = [f"{r['partition']} {r['start'] or 'start'}-{r['end']}" for r in row["ranges"]]
-    return {
-        "table": row["table"].rpartition("/")[2],
-        "version": row["version"],
-        "committed_at": f"{row['committed_at']:%Y-%m-%d %H:%M:%S}",
-        "read": row["read"],
-        "clean": row["clean"],
-        "quarantined": row["quarantined"],
-        "ranges": "\n".join(ranges),
-    }
-
-
 def _spelled(position: Position | None) -> str | None:
     if position is None:
         return None
@@ -132,7 +91,7 @@ def _parsed(
     whole, _, sub = number.partition(".")
     kafka = coordinates.sub is None
     if not whole.isdecimal() or not (sub.isdecimal() or not sub) or (kafka and not id_.isdecimal()):
-        raise typer.BadParameter(f"{offset!r} is no PARTITION:OFFSET", param_hint="--offset")
+        raise ValueError(f"{offset!r} is no PARTITION:OFFSET")
     partition = Partition(source or _only_source(config, name), id_)
     if kafka:
         return partition, Stretch(Position(int(whole)), Position(int(whole) + 1))
@@ -143,10 +102,7 @@ def _parsed(
 def _only_source(config: Config, name: str) -> str:
     sources = config.pipeline(name).reads
     if len(sources) > 1 or is_pattern(sources[0]):
-        raise typer.BadParameter(
-            f"{name} reads several topics: write TOPIC/PARTITION:OFFSET",
-            param_hint="--offset",
-        )
+        raise ValueError(f"{name} reads several topics: write TOPIC/PARTITION:OFFSET")
     return sources[0]
 
 
@@ -160,7 +116,3 @@ def _outcome(found: Location, record: Stretch, quarantine: str, unsure: int) -> 
     if unsure:
         return f"not known: {unsure} rows of the partition may be of this incarnation or of another"
     return "in neither table: the transform filtered it out, or the source has no such record"
-
-
-def _plain(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
