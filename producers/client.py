@@ -18,7 +18,7 @@ from producers import hints
 from producers.delivery import (
     DeliveryReport,
     DeliveryStatus,
-    Outgoing,
+    ProducerRecord,
     Retry,
     chunks,
     compact,
@@ -89,7 +89,7 @@ class GatewayClient:
         """Close the connections."""
         self._session.close()
 
-    def send_kafka(self, topic: str, records: Sequence[Outgoing]) -> list[DeliveryReport]:
+    def send_kafka(self, topic: str, records: Sequence[ProducerRecord]) -> list[DeliveryReport]:
         """Produce by the Kafka route (REST Proxy v2): one report per record, in order.
 
         JSON values have the JSON format, bytes the binary format. Raises ConfigError for an invalid
@@ -105,7 +105,7 @@ class GatewayClient:
             reports |= dict(zip(chosen, sent, strict=True))
         return [reports[i] for i in range(len(records))]
 
-    def send_kinesis(self, stream: str, records: Sequence[Outgoing]) -> list[DeliveryReport]:
+    def send_kinesis(self, stream: str, records: Sequence[ProducerRecord]) -> list[DeliveryReport]:
         """Put by the Kinesis route (PutRecords): one report per record, in order.
 
         Bytes are sent as text, so they must be UTF-8. Raises ConfigError for an invalid URL.
@@ -132,18 +132,18 @@ class GatewayClient:
         return _reports(reply, count, read)
 
 
-def _plain(record: Outgoing) -> str:
+def _plain(record: ProducerRecord) -> str:
     return compact({"key": record.key, "value": record.value})
 
 
-def _binary(record: Outgoing) -> str:
+def _binary(record: ProducerRecord) -> str:
     key, value = str(record.key).encode(), record.value
     return compact(
         {k: base64.b64encode(v).decode() for k, v in {"key": key, "value": value}.items()}
     )
 
 
-def _data(record: Outgoing) -> str:
+def _data(record: ProducerRecord) -> str:
     data = record.value.decode() if isinstance(record.value, bytes) else record.value
     return compact({"data": data, "partition-key": str(record.key)})
 

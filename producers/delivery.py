@@ -22,7 +22,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class ProducerRecord:
     """A record to send; `value` is a JSON value, or bytes that are sent unchanged."""
 
     key: int
@@ -58,7 +58,7 @@ class DeliveryReport:
     hint: str = ""
 
 
-Send = Callable[[str, Sequence[Outgoing]], Sequence[DeliveryReport]]
+Send = Callable[[str, Sequence[ProducerRecord]], Sequence[DeliveryReport]]
 
 
 @dataclass(frozen=True)

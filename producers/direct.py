@@ -24,7 +24,7 @@ from producers.delivery import (
     THROTTLED,
     DeliveryReport,
     DeliveryStatus,
-    Outgoing,
+    ProducerRecord,
     Retry,
     chunks,
     put_report,
@@ -61,7 +61,7 @@ class KafkaDirect:
         self._timeout = timeout
         self._producer = _producer(properties, timeout)
 
-    def send(self, topic: str, records: Sequence[Outgoing]) -> list[DeliveryReport]:
+    def send(self, topic: str, records: Sequence[ProducerRecord]) -> list[DeliveryReport]:
         """Produce and wait for all delivery reports: one report per record, in order."""
         reports = [NO_REPORT] * len(records)
 
@@ -86,7 +86,7 @@ class KafkaDirect:
             ) from error
 
     def _produce(
-        self, topic: str, record: Outgoing, report: Callable[..., None]
+        self, topic: str, record: ProducerRecord, report: Callable[..., None]
     ) -> DeliveryReport | None:
         key, value = str(record.key).encode(), record.payload
         while True:
@@ -144,7 +144,7 @@ class KinesisDirect:
         self._client = client
         self._retry = retry or Retry()
 
-    def send(self, stream: str, records: Sequence[Outgoing]) -> list[DeliveryReport]:
+    def send(self, stream: str, records: Sequence[ProducerRecord]) -> list[DeliveryReport]:
         """Put in requests of at most 500 records and 5 MiB: one report per record, in order."""
 
         def attempt(pending: Sequence[tuple[bytes, str]]) -> list[DeliveryReport]:

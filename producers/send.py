@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from core.clock import Clock, SystemClock
 from core.errors import FatalError
 from producers import hints
-from producers.delivery import DeliveryReport, DeliveryStatus, Outgoing, Send
+from producers.delivery import DeliveryReport, DeliveryStatus, ProducerRecord, Send
 from producers.event import Event
 from producers.malformed import MalformedRecords
 
@@ -101,10 +101,10 @@ class Driver:
         turn = number % len(self.routes)
         route = self.routes[turn]
         for record, row in event.rows.items():
-            outbox.put(turn, record, Outgoing(event.key, row))
+            outbox.put(turn, record, ProducerRecord(event.key, row))
             for value in self.malformed.beside(number, record, row, text_only=route.text_only):
                 outbox.summary.bad[route.targets[record]] += 1
-                outbox.put(turn, record, Outgoing(event.key, value))
+                outbox.put(turn, record, ProducerRecord(event.key, value))
 
 
 class _Outbox:
@@ -115,12 +115,12 @@ class _Outbox:
     ) -> None:
         self.summary = summary
         self._routes, self._batch, self._clock = routes, batch, clock
-        self._waiting: dict[tuple[int, str], list[Outgoing]] = {}
+        self._waiting: dict[tuple[int, str], list[ProducerRecord]] = {}
         self._flushed = clock.monotonic()
 
-    def put(self, turn: int, record: str, outgoing: Outgoing) -> None:
+    def put(self, turn: int, record: str, produced: ProducerRecord) -> None:
         held = self._waiting.setdefault((turn, record), [])
-        held.append(outgoing)
+        held.append(produced)
         if len(held) >= self._batch:
             self._send(turn, record)
 
@@ -135,18 +135,18 @@ class _Outbox:
         self._flushed = self._clock.monotonic()
 
     def _send(self, turn: int, record: str) -> None:
-        route, outgoing = self._routes[turn], self._waiting.pop((turn, record))
+        route, records = self._routes[turn], self._waiting.pop((turn, record))
         target = route.targets[record]
         try:
-            reports = route.send(target, outgoing)
+            reports = route.send(target, records)
         except FatalError as error:
             lost = DeliveryReport(DeliveryStatus.UNKNOWN, error=error.message, hint=error.hint)
-            self.summary.note(target, [lost] * len(outgoing))
+            self.summary.note(target, [lost] * len(records))
             raise
         self.summary.note(target, reports)
         if all(report.status is DeliveryStatus.REJECTED for report in reports):
             raise FatalError(
-                f"{target} took none of {len(outgoing)} records: {reports[0].error}",
+                f"{target} took none of {len(records)} records: {reports[0].error}",
                 reports[0].hint or hints.CONFIGURATION,
             )
 

@@ -21,7 +21,7 @@ from core.clock import SystemClock
 from core.retry import Outage
 from pinpip.local.java import FAST_FENCING, KafkaProcess
 from producers.client import GatewayClient
-from producers.delivery import DeliveryStatus, Outgoing
+from producers.delivery import DeliveryStatus, ProducerRecord
 from tests.contracts.source_contract import Recorder, opened, poll_until
 from tests.support.brokers import Broker, own_kafka
 from tests.support.gateway_process import GatewayProcess, free_port, gateway_process
@@ -172,7 +172,7 @@ def test_a_gateway_whose_producer_fails_for_good_goes_on_with_another(
 ) -> None:
     topic = broker_of(kafka).create_topic(max_message_bytes="50000")
     home = kafka_home(tmp_path, broker_of(kafka), topic, **FRAGILE)
-    too_large = Outgoing(-1, os.urandom(100_000).hex())
+    too_large = ProducerRecord(-1, os.urandom(100_000).hex())
     with (
         gateway_process(home) as gateway,
         GatewayClient(gateway.url) as client,

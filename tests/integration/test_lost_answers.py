@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from producers.client import GatewayClient
-from producers.delivery import DeliveryReport, DeliveryStatus, Outgoing, Retry
+from producers.delivery import DeliveryReport, DeliveryStatus, ProducerRecord, Retry
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.clock import ManualClock
@@ -20,7 +20,7 @@ from tests.support.gateways import JSON_FORMAT, everything, running
 REQUESTS = 150
 FEWER = 50
 LARGEST = 60
-Send = Callable[[Sequence[Outgoing]], list[DeliveryReport]]
+Send = Callable[[Sequence[ProducerRecord]], list[DeliveryReport]]
 
 
 @pytest.fixture
@@ -34,13 +34,15 @@ def gateway(broker: Broker, aws: TestAws) -> Iterator[str]:
         yield url
 
 
-def batches(requests: int = REQUESTS) -> Iterator[list[Outgoing]]:
+def batches(requests: int = REQUESTS) -> Iterator[list[ProducerRecord]]:
     """Batches of every size, of numbered records."""
     rng = random.Random(1)
     first = 0
     for _ in range(requests):
         size = rng.choice([1, rng.randint(1, LARGEST)])
-        yield [Outgoing(n, {"n": n, "text": "x" * (n % 100)}) for n in range(first, first + size)]
+        yield [
+            ProducerRecord(n, {"n": n, "text": "x" * (n % 100)}) for n in range(first, first + size)
+        ]
         first += size
 
 

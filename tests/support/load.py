@@ -11,7 +11,7 @@ from threading import Event
 
 from gateway.kafka.producer import NO_OFFSET
 from producers.client import GatewayClient
-from producers.delivery import DeliveryReport, DeliveryStatus, Outgoing, Retry
+from producers.delivery import DeliveryReport, DeliveryStatus, ProducerRecord, Retry
 from tests.support.gateways import everything
 
 THREADS = 4
@@ -22,7 +22,7 @@ LARGEST = 40
 class ClientLoad:
     """What was said of each record, while more are sent."""
 
-    told: list[tuple[Outgoing, DeliveryReport]] = field(default_factory=list)
+    told: list[tuple[ProducerRecord, DeliveryReport]] = field(default_factory=list)
     stopped: Event = field(default_factory=Event)
 
     def of(self, outcome: DeliveryStatus) -> int:
@@ -40,7 +40,7 @@ def load(url: str, topic: str) -> Iterator[ClientLoad]:
         with GatewayClient(url, retry=Retry(rng=rng, seconds=0)) as client:
             while not under.stopped.is_set():
                 keys = [next(numbers) for _ in range(rng.randint(1, LARGEST))]
-                records = [Outgoing(key, {"n": key}) for key in keys]
+                records = [ProducerRecord(key, {"n": key}) for key in keys]
                 under.told += zip(records, client.send_kafka(topic, records), strict=True)
 
     with ThreadPoolExecutor(THREADS) as pool:

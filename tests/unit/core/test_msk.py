@@ -30,7 +30,7 @@ from pinpip.connectors import connector_of
 from pinpip.connectors.kafka import KafkaConnector
 from pinpip.local.java import KafkaProcess, SecuredListener
 from pinpip.pipelines import loop_of
-from producers.delivery import DeliveryStatus, Outgoing
+from producers.delivery import DeliveryStatus, ProducerRecord
 from producers.direct import KafkaDirect
 from tests.support.brokers import Broker, own_kafka
 from tests.support.commands import change
@@ -274,7 +274,7 @@ async def by_gateway(producer: KafkaProducer, topic: str, value: bytes) -> None:
 @pytest.mark.process
 def test_records_travel_by_every_client_with_tokens(home: Home) -> None:
     config, topic, values = home.config, topic_of(home), payloads(2, since=1)
-    [stored] = KafkaDirect(kafka.properties(config)).send(topic, [Outgoing(1, values[0])])
+    [stored] = KafkaDirect(kafka.properties(config)).send(topic, [ProducerRecord(1, values[0])])
     assert stored.status is DeliveryStatus.STORED, stored
     asyncio.run(by_gateway(KafkaProducer(kafka.properties(config)), topic, values[1]))
     with consuming(home):

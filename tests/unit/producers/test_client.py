@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError
 
 from core.errors import ConfigError
 from producers.client import GatewayClient
-from producers.delivery import DeliveryReport, DeliveryStatus, Outgoing, Retry
+from producers.delivery import DeliveryReport, DeliveryStatus, ProducerRecord, Retry
 from producers.emulator import event
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
@@ -27,7 +27,7 @@ from tests.support.gateways import read, running
 LOST = object()
 SILENT = object()
 TORN = object()
-RECORDS = [Outgoing(key, {"ind": key, "country": "Côte 🎉"}) for key in range(3)]
+RECORDS = [ProducerRecord(key, {"ind": key, "country": "Côte 🎉"}) for key in range(3)]
 
 
 @dataclass
@@ -168,7 +168,7 @@ def test_json_values_go_in_the_json_format_with_the_key_as_a_number() -> None:
 
 
 def test_bytes_go_in_the_binary_format_and_results_keep_the_order_of_the_records() -> None:
-    mixed = [Outgoing(5, b"\xff"), RECORDS[0], Outgoing(6, b"")]
+    mixed = [ProducerRecord(5, b"\xff"), RECORDS[0], ProducerRecord(6, b"")]
     with serving(offsets(None), offsets(None, 50002)) as script, client(script.url) as gateway:
         results = gateway.send_kafka("demo.pin", mixed)
     assert script.asked[1][2]["Content-Type"] == "application/vnd.kafka.binary.v2+json"
@@ -180,7 +180,9 @@ def test_bytes_go_in_the_binary_format_and_results_keep_the_order_of_the_records
 
 def test_kinesis_records_carry_their_key_as_text_and_bytes_as_text() -> None:
     with serving(puts(None, None)) as script, client(script.url) as gateway:
-        results = gateway.send_kinesis("streaming-demo-geo", [RECORDS[1], Outgoing(9, b"{oops")])
+        results = gateway.send_kinesis(
+            "streaming-demo-geo", [RECORDS[1], ProducerRecord(9, b"{oops")]
+        )
     method, path, headers, body = script.asked[0]
     assert (method, path) == ("PUT", "/test/streams/streaming-demo-geo/records")
     assert headers["Content-Type"] == "application/json"
@@ -412,8 +414,8 @@ def test_an_address_that_is_no_url_is_a_configuration_error() -> None:
 
 
 def test_more_than_500_records_or_4_mib_go_in_several_requests() -> None:
-    big = [Outgoing(n, {"text": "x" * 3_000_000}) for n in range(2)]
-    small = [Outgoing(n, {}) for n in range(501)]
+    big = [ProducerRecord(n, {"text": "x" * 3_000_000}) for n in range(2)]
+    small = [ProducerRecord(n, {}) for n in range(501)]
     with serving(offsets(None), offsets(None), offsets(*[None] * 500), offsets(None)) as script:
         gateway = client(script.url)
         assert outcomes(gateway.send_kafka("t", big)) == ["stored"] * 2
@@ -428,12 +430,14 @@ def test_nothing_to_send_asks_nothing() -> None:
 def test_the_real_gateway_stores_what_the_client_sends(mock_broker: Broker, aws: TestAws) -> None:
     topic, stream = mock_broker.create_topic(), aws.stream(shards=1)
     row = event(1, 1).rows["pin"]
-    records = [Outgoing(1, row), Outgoing(2, b"\xff{"), Outgoing(3, "text")]
+    records = [ProducerRecord(1, row), ProducerRecord(2, b"\xff{"), ProducerRecord(3, "text")]
     kinesis = aws.client("kinesis")
     with running(mock_broker.properties, kinesis=kinesis, served=[topic]) as url:
         gateway = client(url)
         by_kafka = gateway.send_kafka(topic, records)
-        by_kinesis = gateway.send_kinesis(stream, [records[0], Outgoing(2, b"{oops"), records[2]])
+        by_kinesis = gateway.send_kinesis(
+            stream, [records[0], ProducerRecord(2, b"{oops"), records[2]]
+        )
     assert outcomes(by_kafka + by_kinesis) == ["stored"] * 6
     held = {record.key: record for record in read(mock_broker.bootstrap, topic, 3)}
     assert json.loads(held[b"1"].value or b"") == row

@@ -15,7 +15,7 @@ from requests.adapters import BaseAdapter
 
 from gateway.http.idempotency import RETENTION_S
 from producers.client import GatewayClient
-from producers.delivery import DeliveryStatus, Outgoing, Retry
+from producers.delivery import DeliveryStatus, ProducerRecord, Retry
 from tests.support.clock import ManualClock
 from tests.support.examples import examples
 
@@ -111,7 +111,7 @@ def test_what_the_client_says_of_a_record_is_so(
     gateway = FaultyGateway(series, remembers)
     client = gateway.client(tries=4)
     for key in range(8):
-        [result] = client.send_kafka("t", [Outgoing(key, key)])
+        [result] = client.send_kafka("t", [ProducerRecord(key, key)])
         times = {
             DeliveryStatus.STORED: {1},
             DeliveryStatus.REJECTED: {0},
@@ -125,6 +125,6 @@ def test_what_the_client_says_of_a_record_is_so(
 def test_a_gateway_that_remembers_has_every_record_once(series: list[GatewayFault]) -> None:
     gateway = FaultyGateway([fault for fault in series if fault not in FORGETTING], remembers=True)
     client = gateway.client(tries=len(series) + 1)
-    results = [client.send_kafka("t", [Outgoing(key, key)])[0] for key in range(8)]
+    results = [client.send_kafka("t", [ProducerRecord(key, key)])[0] for key in range(8)]
     assert {result.status for result in results} == {DeliveryStatus.STORED}
     assert gateway.stored == Counter(range(8))

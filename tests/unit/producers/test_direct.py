@@ -12,7 +12,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from core.config import Aws
 from core.errors import ConfigError, FatalError
-from producers.delivery import DeliveryReport, DeliveryStatus, Outgoing, Retry
+from producers.delivery import DeliveryReport, DeliveryStatus, ProducerRecord, Retry
 from producers.direct import KafkaDirect, KinesisDirect, kinesis_client
 from producers.emulator import event, events
 from producers.malformed import MalformedRecords
@@ -23,12 +23,14 @@ from tests.support.clock import ManualClock
 from tests.support.gateways import read
 
 ROWS = [event(1, key).rows["pin"] for key in range(20)]
-RECORDS = [Outgoing(key, row) for key, row in enumerate(ROWS)]
+RECORDS = [ProducerRecord(key, row) for key, row in enumerate(ROWS)]
 
 
 def test_kafka_stores_every_record_where_its_result_says(mock_broker: Broker) -> None:
     topic = mock_broker.create_topic()
-    results = KafkaDirect(mock_broker.properties).send(topic, [*RECORDS, Outgoing(99, b"\xff")])
+    results = KafkaDirect(mock_broker.properties).send(
+        topic, [*RECORDS, ProducerRecord(99, b"\xff")]
+    )
     held = read(mock_broker.bootstrap, topic, 21)
     places = {(str(record.partition), record.offset): record for record in held}
     assert {result.status for result in results} == {DeliveryStatus.STORED}
@@ -43,7 +45,7 @@ def test_kafka_rejects_a_record_that_is_too_large_and_stores_the_others(
     mock_broker: Broker,
 ) -> None:
     topic = mock_broker.create_topic()
-    records = [RECORDS[0], Outgoing(1, b"x" * 1_100_000), RECORDS[1]]
+    records = [RECORDS[0], ProducerRecord(1, b"x" * 1_100_000), RECORDS[1]]
     results = KafkaDirect(mock_broker.properties).send(topic, records)
     assert [str(result.status) for result in results] == ["stored", "rejected", "stored"]
     assert "Message size too large" in results[1].error
@@ -88,8 +90,8 @@ def test_kinesis_stores_every_record_with_its_key(aws: TestAws) -> None:
 
 def test_kinesis_takes_more_than_one_request_can_hold(aws: TestAws) -> None:
     stream = aws.stream(shards=1)
-    large = [Outgoing(n, b"x" * 1_000_000) for n in range(6)]
-    small = [Outgoing(n, {}) for n in range(501)]
+    large = [ProducerRecord(n, b"x" * 1_000_000) for n in range(6)]
+    small = [ProducerRecord(n, {}) for n in range(501)]
     results = KinesisDirect(kinesis_client(aws.config)).send(stream, [*large, *small])
     assert [result.status for result in results] == [DeliveryStatus.STORED] * 507
 
@@ -164,9 +166,9 @@ class RecordingTarget:
 
     clock: ManualClock
     status: DeliveryStatus = DeliveryStatus.STORED
-    sent: list[tuple[float, str, list[Outgoing]]] = field(default_factory=list)
+    sent: list[tuple[float, str, list[ProducerRecord]]] = field(default_factory=list)
 
-    def send(self, target: str, records: Sequence[Outgoing]) -> list[DeliveryReport]:
+    def send(self, target: str, records: Sequence[ProducerRecord]) -> list[DeliveryReport]:
         """Note the batch."""
         self.sent.append((self.clock.monotonic(), target, list(records)))
         return [

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from core.batch import KAFKA, RESCUED, VALUE
 from producers import words
-from producers.delivery import Outgoing
+from producers.delivery import ProducerRecord
 from producers.emulator import BROKEN, KEYS, STORY, event, events
 from producers.event import FIELDS, Event, Row
 from producers.malformed import KINDS, MalformedRecords, is_text, malformed_value
@@ -213,12 +213,12 @@ def decoded(record: str, values: list[bytes]) -> Decoded:
 @pytest.mark.parametrize("record", SCHEMAS)
 def test_every_bad_payload_ends_in_quarantine(record: str) -> None:
     row = POOL[5].rows[record]
-    values = [Outgoing(5, malformed_value(kind, record, row)).payload for kind in KINDS]
+    values = [ProducerRecord(5, malformed_value(kind, record, row)).payload for kind in KINDS]
     assert decoded(record, values).rejected[VALUE].to_list() == values
 
 
 @pytest.mark.parametrize("record", SCHEMAS)
 def test_every_good_row_is_taken_whole(record: str) -> None:
-    taken = decoded(record, [Outgoing(0, made.rows[record]).payload for made in POOL]).rows
+    taken = decoded(record, [ProducerRecord(0, made.rows[record]).payload for made in POOL]).rows
     assert taken.height == KEYS
     assert taken[RESCUED].null_count() == KEYS

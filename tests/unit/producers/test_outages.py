@@ -15,7 +15,13 @@ from structlog.testing import capture_logs
 from core.errors import FatalError
 from producers import hints
 from producers.client import GatewayClient
-from producers.delivery import RETRY_TIMEOUT_S, DeliveryReport, DeliveryStatus, Outgoing, Retry
+from producers.delivery import (
+    RETRY_TIMEOUT_S,
+    DeliveryReport,
+    DeliveryStatus,
+    ProducerRecord,
+    Retry,
+)
 from producers.emulator import events
 from producers.send import Driver, SendRoute
 from tests.support.brokers import Broker
@@ -24,7 +30,7 @@ from tests.support.commands import change, the_error
 from tests.support.gateway_process import free_port, gateway_process
 from tests.support.processes import Home, kafka_home, until
 
-RECORDS = [Outgoing(1, {"ind": 1})]
+RECORDS = [ProducerRecord(1, {"ind": 1})]
 STORED = (200, {"offsets": [{"partition": 0, "offset": 7}]})
 
 
