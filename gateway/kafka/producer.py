@@ -254,7 +254,7 @@ def _made(properties: Mapping[str, Any]) -> Producer:
 
 
 def _is_fatal(error: KafkaError) -> bool:
-    return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001
+    return error.fatal() or error.code() == kafka_errors.FATAL
 
 
 def _log_error(error: KafkaError) -> None:
