@@ -146,7 +146,7 @@ class Batching(Model):
     reject_window: int = Field(10_000, ge=1)
 
 
-class KafkaSource(Model):
+class TopicsSection(Model):
     """Topics that one consumer group reads; a name that starts with `^` is a pattern."""
 
     topics: tuple[Annotated[str, AfterValidator(names.check)], ...] = Field(min_length=1)
@@ -167,7 +167,7 @@ class KafkaSource(Model):
         return self.tombstones == "drop"
 
 
-class KinesisSource(Model):
+class StreamSection(Model):
     """One stream."""
 
     stream: str
@@ -182,13 +182,13 @@ class KinesisSource(Model):
         return (self.stream,)
 
 
-class DeltaSink(Model):
+class DeltaSection(Model):
     """A Delta table below the lake's root, its quarantine beside it."""
 
     delta: str
 
 
-class ParquetSink(Model):
+class ParquetSection(Model):
     """A chain of Parquet objects: `raw` is an archive to replay from, `clean` the table's rows."""
 
     parquet: str
@@ -206,7 +206,7 @@ def _kind_of_sink(section: object) -> str:
 
 
 SinkChoice = Annotated[
-    Annotated[DeltaSink, Tag("delta")] | Annotated[ParquetSink, Tag("parquet")],
+    Annotated[DeltaSection, Tag("delta")] | Annotated[ParquetSection, Tag("parquet")],
     Discriminator(_kind_of_sink),
 ]
 
@@ -215,7 +215,7 @@ class Pipeline(Model):
     """One flow: source, schema on the wire, transform, sinks."""
 
     source: Annotated[
-        Annotated[KafkaSource, Tag("kafka")] | Annotated[KinesisSource, Tag("kinesis")],
+        Annotated[TopicsSection, Tag("kafka")] | Annotated[StreamSection, Tag("kinesis")],
         Discriminator(_kind_of_source),
     ]
     schema_: str = Field(alias="schema")
@@ -225,14 +225,14 @@ class Pipeline(Model):
 
     @model_validator(mode="after")
     def _one_table(self) -> "Pipeline":
-        if len([s for s in self.sinks if isinstance(s, DeltaSink)]) != 1:
+        if len([s for s in self.sinks if isinstance(s, DeltaSection)]) != 1:
             raise ValueError("a pipeline has exactly one delta sink: its quarantine hangs on it")
         return self
 
     @property
     def table(self) -> str:
         """The Delta table's path below the lake."""
-        return next(s.delta for s in self.sinks if isinstance(s, DeltaSink))
+        return next(s.delta for s in self.sinks if isinstance(s, DeltaSection))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -242,13 +242,13 @@ class Pipeline(Model):
     @property
     def keeps_raw(self) -> bool:
         """Whether an archive keeps the records as they came, headers included."""
-        return any(s.stage == "raw" for s in self.sinks if isinstance(s, ParquetSink))
+        return any(s.stage == "raw" for s in self.sinks if isinstance(s, ParquetSection))
 
     def places(self, lake: Lake) -> list[str]:
         """List what only this pipeline may write: its tables, and its archives' folders."""
         table = _one_name(lake.uri(self.table))
         names = sorted({*self.reads})
-        roots = [_one_name(s.parquet) for s in self.sinks if isinstance(s, ParquetSink)]
+        roots = [_one_name(s.parquet) for s in self.sinks if isinstance(s, ParquetSection)]
         return [table, f"{table}_quarantine", *(f"{r}/{name}" for r in roots for name in names)]
 
 

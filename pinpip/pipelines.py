@@ -47,9 +47,9 @@ def tables_at(config: Config, uri: str, coordinates: Coordinates, app: str) -> T
     return Tables(uri, f"{uri}_quarantine", options, coordinates, app)
 
 
-def archives(pipeline: Pipeline) -> list[settings.ParquetSink]:
+def archives(pipeline: Pipeline) -> list[settings.ParquetSection]:
     """Return the pipeline's Parquet sinks."""
-    return [s for s in pipeline.sinks if isinstance(s, settings.ParquetSink)]
+    return [s for s in pipeline.sinks if isinstance(s, settings.ParquetSection)]
 
 
 def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], Batch]:
@@ -70,7 +70,7 @@ def decides(pipeline: Pipeline) -> str:
     return rules_of(schema, transform, ["drop"] if pipeline.source.drops_tombstones else [])
 
 
-def archive_uri(pipeline: Pipeline, archive: settings.ParquetSink) -> str:
+def archive_uri(pipeline: Pipeline, archive: settings.ParquetSection) -> str:
     """Where the archive's chains of the pipeline's incarnation are."""
     return f"{archive.parquet.rstrip('/')}/{folder_of(pipeline.incarnation)}".rstrip("/")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EVENTS = 20_000
 FOLDER = Path(".pinpip/demo")
-PATIENCE = 60.0  # seconds without a new row until the demo gives up
+STANDSTILL_TIMEOUT_S = 60.0  # seconds without a new row until the demo gives up
 STOP_WITHIN = 15.0
 QUESTIONS = [1, 2, 3, 4]
 
@@ -109,7 +109,7 @@ def _await_stack(path: Path) -> "Config":
 
     from core.errors import ConfigError
 
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + STANDSTILL_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
             config = Settings(path, debug=False).config()
@@ -161,7 +161,7 @@ def _await_rows(
         tasks = {name: bars.add_task(name, total=n) for name, n in wanted.items()}
         held: dict[str, int] = {}
         changed = time.monotonic()
-        while held != wanted and time.monotonic() - changed < PATIENCE:
+        while held != wanted and time.monotonic() - changed < STANDSTILL_TIMEOUT_S:
             if any(consumer.poll() is not None for consumer in consumers):
                 raise FatalError("a consumer ended early", f"see the logs in {FOLDER}")
             before, held = held, {name: _rows(config, name) for name in wanted}

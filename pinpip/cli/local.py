@@ -11,7 +11,7 @@ from pinpip.cli.shared import awaited, settings_of, show, stopping_on_signals
 commands = typer.Typer(help="The embedded stack: no Docker, no cloud.", no_args_is_help=True)
 
 
-class Broker(StrEnum):
+class BrokerKind(StrEnum):
     """Which Kafka the stack starts."""
 
     MOCK = "mock"
@@ -27,12 +27,12 @@ def _group() -> None:
 def up(
     context: typer.Context,
     kafka: Annotated[
-        Broker,
+        BrokerKind,
         typer.Option(
             help="mock: inside this process, for short runs, it forgets past about 5 MB a "
             "partition. real: Apache Kafka, needs Java and Maven."
         ),
-    ] = Broker.MOCK,
+    ] = BrokerKind.MOCK,
 ) -> None:
     """Run Kafka, Kinesis, S3, DynamoDB and the gateway until Ctrl-C.
 

@@ -2,13 +2,13 @@
 
 from core.batch import KAFKA, KINESIS, Coordinates
 from core.clock import Clock, SystemClock
-from core.config import Config, KinesisSource, Pipeline
+from core.config import Config, Pipeline, StreamSection
 from pinpip.connectors.protocol import Connector
 
 
 def coordinates_of(pipeline: Pipeline) -> Coordinates:
     """How the pipeline's source names a record: known without a client."""
-    return KINESIS if isinstance(pipeline.source, KinesisSource) else KAFKA
+    return KINESIS if isinstance(pipeline.source, StreamSection) else KAFKA
 
 
 def connector_of(config: Config, name: str, clock: Clock | None = None) -> Connector:
@@ -17,7 +17,7 @@ def connector_of(config: Config, name: str, clock: Clock | None = None) -> Conne
     `clock`: the system's by default.
     """
     source = config.pipeline(name).source
-    if isinstance(source, KinesisSource):
+    if isinstance(source, StreamSection):
         from pinpip.connectors.kinesis import KinesisConnector
 
         return KinesisConnector(config, name, source, clock or SystemClock())

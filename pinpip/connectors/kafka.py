@@ -43,7 +43,7 @@ class KafkaConnector:
 
     config: Config
     name: str
-    source: settings.KafkaSource
+    source: settings.TopicsSection
     clock: Clock
     coordinates = KAFKA
 
@@ -188,7 +188,7 @@ class KafkaConnector:
         return {", ".join(self.source.topics): f"{error.message}: {UNREAD}"}
 
 
-def group_of(config: Config, name: str, source: settings.KafkaSource) -> str:
+def group_of(config: Config, name: str, source: settings.TopicsSection) -> str:
     """Return the consumer group of the Kafka pipeline `name`."""
     return source.group or f"pinpip-{config.id}-{name}"
 

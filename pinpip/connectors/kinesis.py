@@ -45,7 +45,7 @@ class KinesisConnector:
 
     config: Config
     name: str
-    source: settings.KinesisSource
+    source: settings.StreamSection
     clock: Clock
     coordinates = KINESIS
 

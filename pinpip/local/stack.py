@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from core import aws
 from core.clock import Clock
-from core.config import Aws, Config, Gateway, ParquetSink
+from core.config import Aws, Config, Gateway, ParquetSection
 from core.errors import ConfigError, FatalError
 from pinpip.folders import writing
 from pinpip.local.embedded import PARTITIONS, embedded_aws, embedded_kafka
@@ -115,7 +115,7 @@ def _create_in_aws(config: Config, endpoint: str) -> None:
 
 def _buckets(config: Config) -> set[str]:
     sinks = [sink for pipeline in config.pipelines.values() for sink in pipeline.sinks]
-    uris = [config.lake.root, *(s.parquet for s in sinks if isinstance(s, ParquetSink))]
+    uris = [config.lake.root, *(s.parquet for s in sinks if isinstance(s, ParquetSection))]
     return {urlparse(uri).netloc for uri in uris if uri.startswith("s3://")}
 
 

@@ -27,7 +27,7 @@ GATEWAY, BROKER = "http://127.0.0.1:8082", "127.0.0.1:29092"
 VERIFY = ("pinpip", "verify", "--json", "--grace", "0")
 EVENTS, RATE = 3000, 500
 MORE = 4 * EVENTS  # the broker is killed before the last of them
-PATIENCE = 600.0  # seconds: ends a hang, not a busy machine
+TIMEOUT_S = 600.0  # seconds: ends a hang, not a busy machine
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _sent_over_a_crash(stack: Compose, clock: Clock) -> Sent:
 
 def _offsets(broker: AdminClient) -> int:
     """How many records the topics hold."""
-    topics = broker.list_topics(timeout=PATIENCE).topics
+    topics = broker.list_topics(timeout=TIMEOUT_S).topics
     places = [
         TopicPartition(name, partition)
         for name, topic in topics.items()
@@ -121,7 +121,7 @@ def _offsets(broker: AdminClient) -> int:
     ]
     last: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     ends = broker.list_offsets(dict.fromkeys(places, last))
-    return sum(end.result(PATIENCE).offset for end in ends.values())
+    return sum(end.result(TIMEOUT_S).offset for end in ends.values())
 
 
 def _producing(stack: Compose, count: int) -> "subprocess.Popen[str]":
@@ -132,7 +132,7 @@ def _producing(stack: Compose, count: int) -> "subprocess.Popen[str]":
 
 def _sent(producing: "subprocess.Popen[str]") -> Sent:
     """Count the stored and the unknown records; end the program when one was rejected."""
-    told, _ = producing.communicate(timeout=PATIENCE)
+    told, _ = producing.communicate(timeout=TIMEOUT_S)
     rows = json.loads(told[told.index("[") :]) if "[" in told else []
     sent = sum((Sent(row["stored"], row["unknown"]) for row in rows), Sent())
     refused = not rows or any(row["rejected"] or row["bad"] for row in rows)
@@ -144,7 +144,7 @@ def _sent(producing: "subprocess.Popen[str]") -> Sent:
 
 def _prove(stack: Compose, clock: Clock, sent: Sent) -> None:
     """Return when each record that was sent is there once, in every verdict exactly once."""
-    deadline = clock.monotonic() + PATIENCE
+    deadline = clock.monotonic() + TIMEOUT_S
     while True:
         done = stack.run("exec", "-T", "pin", *VERIFY, check=False)
         trees = json.loads(done.stdout[done.stdout.index("[") :]) if "[" in done.stdout else []
@@ -165,7 +165,7 @@ def _is_ready() -> bool:
 
 def _await(clock: Clock, holds: Callable[[], bool], complaint: str) -> None:
     """Return when it holds; end the program with the complaint when it does not in time."""
-    deadline = clock.monotonic() + PATIENCE
+    deadline = clock.monotonic() + TIMEOUT_S
     while not holds():
         if clock.monotonic() > deadline:
             sys.exit(complaint)

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.aws import keys
-from core.config import Config, DeltaSink, KafkaSource, KinesisSource, ParquetSink
+from core.config import (
+    Config,
+    DeltaSection,
+    ParquetSection,
+    StreamSection,
+    TopicsSection,
+)
 from core.errors import ConfigError
 from pinpip.configfile import load, resolve, shown
 from tests.support.places import ROOT
@@ -57,12 +63,12 @@ def test_the_documented_example_loads() -> None:
         "streaming_user",
     ]
     pin = config.pipelines["pin"]
-    assert pin.source == KafkaSource(topics=("demo.pin",))
+    assert pin.source == TopicsSection(topics=("demo.pin",))
     assert pin.sinks == (
-        DeltaSink(delta="pin"),
-        ParquetSink(parquet="s3://pinpip-demo/archive", stage="raw"),
+        DeltaSection(delta="pin"),
+        ParquetSection(parquet="s3://pinpip-demo/archive", stage="raw"),
     )
-    assert config.pipelines["streaming_user"].source == KinesisSource(stream="streaming-demo-user")
+    assert config.pipelines["streaming_user"].source == StreamSection(stream="streaming-demo-user")
 
 
 def test_the_example_shows_the_default_of_every_key_it_sets() -> None:
@@ -200,7 +206,7 @@ def test_a_reference_is_filled_from_the_environment(tmp_path: Path) -> None:
 def test_a_reference_inside_a_list_is_filled(tmp_path: Path) -> None:
     tree = SMALL | {"pipelines": {"pin": PIPELINE | {"source": {"topics": ["a", "${TOPIC}"]}}}}
     source = read(tmp_path, tree, {"TOPIC": "t1"}).pipelines["pin"].source
-    assert source == KafkaSource(topics=("a", "t1"))
+    assert source == TopicsSection(topics=("a", "t1"))
 
 
 def test_a_missing_variable_is_named_with_the_key_that_wants_it(tmp_path: Path) -> None:
@@ -212,7 +218,7 @@ def test_a_missing_variable_is_named_with_the_key_that_wants_it(tmp_path: Path) 
 
 def test_the_id_is_filled_in_everywhere(tmp_path: Path) -> None:
     config = read(tmp_path, SMALL | {"id": "abc", "lake": {"root": "s3://lake-{id}"}})
-    assert config.pipelines["pin"].source == KafkaSource(topics=("abc.pin",))
+    assert config.pipelines["pin"].source == TopicsSection(topics=("abc.pin",))
     assert config.lake.uri("pin") == "s3://lake-abc/pin"
 
 

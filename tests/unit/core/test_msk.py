@@ -21,7 +21,7 @@ from consumers.window import Window
 from core import kafka, msk
 from core.batch import Partition, Position
 from core.clock import SystemClock
-from core.config import Config, KafkaSource
+from core.config import Config, TopicsSection
 from core.errors import ConfigError, SourceError
 from gateway.http.request_codec import KafkaRecord
 from gateway.kafka.producer import KafkaProducer, Stored
@@ -245,7 +245,7 @@ def home(guarded: KafkaProcess, tokens: UnsecuredSigner, tmp_path: Path) -> Home
 
 def topic_of(home: Home) -> str:
     source = home.config.pipeline("user").source
-    assert isinstance(source, KafkaSource)
+    assert isinstance(source, TopicsSection)
     return source.topics[0]
 
 

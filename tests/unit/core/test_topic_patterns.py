@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from pydantic import ValidationError
 
-from core.config import KafkaSource
+from core.config import TopicsSection
 from core.topics import matches, named
 from tests.support.brokers import Broker
 from tests.support.processes import Home, kafka_home, payloads, stop, until
@@ -42,7 +42,7 @@ def test_a_pattern_names_what_it_matches_but_for_kafkas_own(
 @pytest.mark.parametrize("name", ["^k(", "^[[:alpha:]]+$", "^*"])
 def test_a_pattern_that_cannot_be_read_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match=r"POSIX class|not a regular expression"):
-        KafkaSource(topics=(name,))
+        TopicsSection(topics=(name,))
 
 
 def create(broker: Broker, topic: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from core.config import Config, KafkaSource
+from core.config import Config, TopicsSection
 from pinpip import configfile
 from pinpip.local.java import VERSION
 from pinpip.pipelines import process_of
@@ -96,7 +96,7 @@ def test_compose_starts_a_consumer_for_each_pipeline(compose: dict[str, Any]) ->
     services = compose["services"].values()
     started = {s["command"][1]: s.get("profiles") for s in services if consumes(s)}
     pipelines = shipped().pipelines.items()
-    kafka = {n for n, p in pipelines if isinstance(p.source, KafkaSource)}
+    kafka = {n for n, p in pipelines if isinstance(p.source, TopicsSection)}
     assert started == {n: None if n in kafka else ["kinesis"] for n, _ in pipelines}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from core.config import Config, KafkaSource
+from core.config import Config, TopicsSection
 from gateway.server import DRAIN_TIMEOUT_S
 from pinpip import configfile
 from pinpip.connectors.kafka import group_of
@@ -88,7 +88,7 @@ def test_the_scalers_watch_the_groups_and_topics_of_the_kafka_pipelines(
     assert scaled == {
         name: (group_of(shipped, name, pipeline.source), pipeline.source.topics)
         for name, pipeline in shipped.pipelines.items()
-        if isinstance(pipeline.source, KafkaSource)
+        if isinstance(pipeline.source, TopicsSection)
     }
 
 

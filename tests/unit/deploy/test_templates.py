@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from core.config import Config, KafkaSource, KinesisSource
+from core.config import Config, StreamSection, TopicsSection
 from pinpip import configfile
 from pinpip.connectors.kafka import group_of
 from tests.support.aws import TestAws
@@ -78,7 +78,7 @@ def test_the_streams_are_those_that_the_shipped_pipelines_read(
     create(aws, f"storage-{own_id}", template("storage.yaml"), Id=own_id, Shards="2")
     kinesis = aws.client("kinesis")
     read = [
-        p.source.stream for p in shipped.pipelines.values() if isinstance(p.source, KinesisSource)
+        p.source.stream for p in shipped.pipelines.values() if isinstance(p.source, StreamSection)
     ]
     for name in read:
         own = name.replace("demo", own_id)
@@ -131,7 +131,7 @@ def test_the_alarm_on_lag_watches_the_groups_and_topics_of_the_pipelines(shipped
     watched = {d["Name"]: d["Value"]["Fn::Sub"].replace("${Id}", "demo") for d in dimensions}
     for name in names:
         source = shipped.pipelines[name].source
-        assert isinstance(source, KafkaSource)
+        assert isinstance(source, TopicsSection)
         group = watched["Consumer Group"].replace("${Pipeline}", name)
         assert group == group_of(shipped, name, source)
         assert (watched["Topic"].replace("${Pipeline}", name),) == source.topics
