@@ -38,7 +38,7 @@ class OpenQuestion(_Model):
 class PartitionCounts(_Model):
     """One partition beside its source; a position of Kinesis is text. None: the source has none.
 
-    `gaps`: offsets that gave no record; see `audit.verify.Tally`.
+    `gaps`: offsets that gave no record; see `audit.verify.PartitionSummary`.
     """
 
     partition: str
