@@ -94,7 +94,7 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def reached(path: Path, seen: set[str] | None = None) -> set[str]:
-    """Everything that the file imports, also by way of the modules of its own room."""
+    """Everything that the file imports, directly or through modules of its package."""
     seen = set() if seen is None else seen
     for name in set(imported(path)) - seen:
         seen.add(name)

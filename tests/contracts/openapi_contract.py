@@ -1,4 +1,4 @@
-"""schemathesis against a gateway of its own, with a real Kafka when there is one, and moto.
+"""schemathesis against a separate gateway, with a real Kafka when there is one, and moto.
 
     python -m tests.contracts.openapi_contract --examples 10000
 

@@ -25,7 +25,7 @@ A, B = 0, 1
 
 
 class SinkBackend(Protocol):
-    """An empty table or folder of its own, and the sinks that write it."""
+    """An empty table or folder, and the sinks that write to it."""
 
     coordinates: Coordinates
 

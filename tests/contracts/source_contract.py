@@ -17,7 +17,7 @@ from tests.support.waiting import PATIENCE
 
 
 class SourceBackend(Protocol):
-    """An empty topic or stream of its own for each test, and sources that read it."""
+    """An empty topic or stream for each test, and the sources that read it."""
 
     coordinates: Coordinates
     partitions: Collection[Partition]

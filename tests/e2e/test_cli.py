@@ -313,7 +313,7 @@ def test_numbers_that_count_are_grouped_and_numbers_that_name_are_not(
         assert text in said
 
 
-# --- Records of one's own
+# --- Records from files and databases
 
 
 def test_rows_of_a_file_are_sent(empty: Home) -> None:

@@ -1,4 +1,4 @@
-"""Commands that make folders of their own where none can be made."""
+"""Commands that cannot make their folders."""
 
 from pathlib import Path
 from shutil import copy

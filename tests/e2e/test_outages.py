@@ -28,7 +28,7 @@ class Silent:
 
 @contextmanager
 def silent() -> Iterator[Silent]:
-    """One on a free port, as long as the block runs."""
+    """Start one on a free port while the block runs."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(40)
         yield Silent(listener)

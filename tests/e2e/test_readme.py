@@ -32,7 +32,7 @@ def commands() -> list[list[str]]:
 
 
 class Reader:
-    """Somebody with a few terminals, in a folder with config.yaml and rows of their own."""
+    """A reader with a few terminals, in a folder with config.yaml and rows."""
 
     def __init__(self, folder: Path, terminals: ExitStack) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""Replays: a stretch of a source again, in a table of its own, equal to the live one."""
+"""Replays: a range of a source again, in a separate table, equal to the live one."""
 
 import time
 from collections.abc import Iterator

@@ -60,7 +60,7 @@ MOVED = "partition%3D1"  # in the names of one partition's objects, as they are 
 
 @dataclass(frozen=True)
 class Place:
-    """A prefix of its own, direct and by way of the proxy."""
+    """An empty prefix, reached directly and through the proxy."""
 
     direct: TestAws
     proxy: Rough

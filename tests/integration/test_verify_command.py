@@ -1,4 +1,4 @@
-"""`pinpip verify` finds by itself what other tests damage for the reader alone."""
+"""`pinpip verify` as a command finds the damage that other tests show to the reader alone."""
 
 import json
 from collections import Counter

@@ -140,7 +140,7 @@ def is_from(*least: int) -> bool:
 def own_kafka(folder: Path, **options: Any) -> Iterator[KafkaProcess]:
     """Start a real broker with `options` of real_kafka, or skip the tests."""
     if not has_jars():
-        pytest.skip("needs an Apache Kafka of its own: install Java and Maven")
+        pytest.skip("needs a separate Apache Kafka: install Java and Maven")
     guard: SecuredListener | None = options.get("guard")
     if guard and guard.users and not is_from(3, 5):
         pytest.skip("Apache Kafka before 3.5 makes no SCRAM users when it formats its storage")

@@ -16,7 +16,7 @@ from tests.support.processes import Home, until
 def consuming(home: Home, **options: Any) -> Iterator[Callable[[], bool]]:
     """Run the home's pipeline in a thread while the block runs; raise its error at the end.
 
-    The block is told when it has ended by itself.
+    Yields a function that says whether the pipeline has ended.
     """
     with ThreadPoolExecutor(IN_FLIGHT + 1) as threads:
         loop = loop_of(home.config, "user", SystemClock(), threads, lambda _: None, **options)

@@ -1,4 +1,4 @@
-"""A SQL database of one's own, as `pinpip produce --from-database` reads it."""
+"""A SQL database as `pinpip produce --from-database` reads it."""
 
 import sqlite3
 from contextlib import closing

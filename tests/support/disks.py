@@ -1,4 +1,4 @@
-"""A disk that is soon full: a small filesystem of its own, where this user may mount one."""
+"""A small filesystem that a test can fill, where this user may mount one."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(root: Path, size: str) -> Iterator[SmallDisk]:
-    """Mounted at `root` as long as the block runs; skips the test where that is not allowed."""
+    """Mount a small disk at `root` while the block runs, or skip the test."""
     root.mkdir(parents=True, exist_ok=True)
     mount = [_command("mount"), "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(root)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)

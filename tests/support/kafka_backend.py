@@ -9,7 +9,7 @@ from tests.support.brokers import Broker
 
 
 class KafkaBackend:
-    """A new topic of four partitions and a group of its own."""
+    """A new topic of four partitions and a new group."""
 
     coordinates = KAFKA
 

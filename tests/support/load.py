@@ -32,7 +32,7 @@ class ClientLoad:
 
 @contextmanager
 def load(url: str, topic: str) -> Iterator[ClientLoad]:
-    """THREADS clients that send to the gateway at `url` as long as the block runs."""
+    """Run THREADS clients that send to the gateway at `url` while the block runs."""
     under, numbers = ClientLoad(), count()
 
     def send(seed: int) -> None:

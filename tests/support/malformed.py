@@ -108,7 +108,7 @@ def length(rng: random.Random) -> bytes:
 
 
 def chunks(rng: random.Random) -> bytes:
-    """Chunks that are none."""
+    """Make invalid chunks."""
     wrong = [
         b"zz\r\n" + GOOD,
         b"-5\r\n" + GOOD,

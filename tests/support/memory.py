@@ -200,7 +200,7 @@ class MemorySink(WithoutHistory):
         self._own |= ends
 
     def close(self) -> None:
-        """Nothing is put off."""
+        """Do nothing: nothing is deferred."""
 
 
 def process(records: Records) -> Batch:

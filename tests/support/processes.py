@@ -1,4 +1,4 @@
-"""pinpip as its user runs it: processes of their own over a configuration of the test's."""
+"""pinpip as its user runs it: separate processes with the configuration of a test."""
 
 import json
 import os
@@ -80,7 +80,7 @@ class Home:
 
     @contextmanager
     def running(self, *arguments: str, log: str = "process.log") -> Iterator[Process]:
-        """`pinpip …` as long as the block runs; its output goes to `log`."""
+        """Run `pinpip …` while the block runs; its output goes to `log`."""
         with (
             (self.folder / log).open("ab") as out,
             subprocess.Popen(

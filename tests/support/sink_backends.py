@@ -16,7 +16,7 @@ from tests.support.batches import delta_target
 
 @dataclass
 class ParquetBackend:
-    """Chains of objects in a place of their own."""
+    """Chains of objects in an empty place."""
 
     store: Store
     stage: Literal["raw", "clean"]
@@ -37,7 +37,7 @@ class ParquetBackend:
 
 @dataclass
 class DeltaBackend:
-    """A table of its own: the clean one, or the quarantine, which puts empty commits off."""
+    """An empty table: the clean one, or the quarantine, which defers empty commits."""
 
     store: Store
     options: Options

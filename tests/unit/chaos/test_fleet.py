@@ -18,7 +18,7 @@ QUIET = draw(1, RoundSettings(seconds=60, session=3, broker=False, storage=False
 
 @contextmanager
 def fleet(folder: Path, excused: Callable[[float, float], bool]) -> Iterator[Fleet]:
-    """Consumers whose configuration is missing: each ends by itself with code 1."""
+    """Consumers without a configuration: each ends with code 1."""
     launch = FleetSetup(folder, folder / "missing.yaml", "user", environment(), {})
     made = Fleet(launch, QUIET, SystemClock(), excused)
     try:

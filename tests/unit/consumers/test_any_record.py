@@ -127,7 +127,7 @@ def committed(records: Records, room: Any, root: Path) -> tuple[int, int]:
 
 
 def through(records: Records, room: Any) -> tuple[int, int]:
-    """As `committed`, in a lake of its own."""
+    """As `committed`, in a new lake."""
     with tempfile.TemporaryDirectory() as root:
         return committed(records, room, Path(root))
 

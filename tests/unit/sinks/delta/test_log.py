@@ -86,7 +86,7 @@ def expiry(backend: DeltaBackend) -> None:
 
 
 def compaction(backend: DeltaBackend) -> None:
-    """Delta-rs writes all rows anew."""
+    """Rewrite all rows with delta-rs."""
     table_of(backend).optimize.compact()
 
 
