@@ -43,8 +43,11 @@ def conflicting(
     clean: TablePartition, quarantine: TablePartition, chains: Positioned
 ) -> Iterator[Finding]:
     """Report two sinks of one partition with different epochs."""
+    held = _held(clean, quarantine, chains)
+    if len({at.epoch for at in held.values() if at is not None} - {None}) <= 1:
+        return
     try:
-        known(clean.partition, _held(clean, quarantine, chains), clean.coordinates)
+        known(clean.partition, held, clean.coordinates)
     except TopicRecreated as error:
         yield Finding(FindingKind.RECREATED, clean.partition, error.message)
 

@@ -20,7 +20,9 @@ from core.protocols import Options
 from sinks.delta import ledger, origins, positions, scan, settled, table, txns
 from sinks.delta.incarnation_reader import IncarnationReader
 from sinks.delta.ledger import CommitRange, Entry
+from sinks.delta.log import name_of
 from sinks.delta.positions import Lookup
+from sinks.delta.settled import Settled
 from sinks.delta.txns import Application
 
 _MAX_GROUP_ROWS = 500_000  # of files that are read together; a single file may have more
@@ -255,7 +257,7 @@ class Snapshot:
         if self._opened is None:
             return {}
         with table.sorted_errors(self.name):
-            before = settled.at(self.name, self._options)
+            before = _settled(self.name, self._options)
         commits = reversed(self._commits)
         later = [entry.ranges for commit, entry in commits if commit.version >= before.base]
         for r in chain(before.ranges.get(self._app, ()), *later):
@@ -269,3 +271,23 @@ class Snapshot:
             detail = f"{self.name}: the ledger entry of version {commit.version} is damaged"
             self.damaged.append(Finding(FindingKind.LEDGER, None, detail))
             return None
+
+
+def _settled(uri: str, options: Options) -> Settled:
+    """Return the newest sums of expired commits; empty when entries since then are gone as well."""
+    found = pl.scan_lines(
+        f"{uri}/{settled.FOLDER}*.json", storage_options=options(), include_file_paths="path"
+    ).collect()
+    if found.is_empty():
+        return Settled()
+    [(line, path)] = found.sort("path").tail(1).rows()
+    kept = settled.decoded(line.encode(), path)
+    return kept if _is_there(f"{uri}/{name_of(kept.base)}", options) else Settled()
+
+
+def _is_there(uri: str, options: Options) -> bool:
+    try:
+        entry = pl.scan_lines(uri, storage_options=options(), glob=False).head(1).collect()
+    except FileNotFoundError:
+        return False
+    return not entry.is_empty()

@@ -19,26 +19,11 @@ import structlog
 from core.errors import FatalError, PinpipError
 from core.protocols import Options
 from sinks.delta import cleanup, listing, log, settled, table
-from sinks.delta.commit_log import Hint
 from sinks.storage.protocol import Store
 
-EVERY = 100  # commits at least
-SHARE = 32  # of what the last checkpoint lists: all of them together stay within 33 times the last
 CLOSE_TIMEOUT_S = 5.0  # for one under way when the sink is closed; a later commit writes another
 _NICE = 5  # the commits go first
 _log = structlog.get_logger()
-
-
-def is_due(version: int, last: Hint | None) -> bool:
-    """Return whether the writer of `version` is to write a checkpoint.
-
-    The distance grows with the table: a checkpoint lists all files, so that with a fixed one all
-    of them together would grow with the square of the table's age. Each version has one writer;
-    where that one fails, the writer of every hundredth version later tries again.
-    """
-    before, size = last if last is not None and last.version < version else (0, 0)
-    late = version - before - max(EVERY, size // SHARE)
-    return late >= 0 and late % EVERY == 0
 
 
 class CheckpointWriter:
@@ -53,9 +38,9 @@ class CheckpointWriter:
         self._child: subprocess.Popen[str] | None = None
         self._closing = False
 
-    def committed(self, version: int, last: Hint | None) -> None:
-        """Take note that `version` was just committed; `last` is the newest checkpoint."""
-        if is_due(version, last) and (self._running is None or self._running.done()):
+    def start(self) -> None:
+        """Start to write a checkpoint, unless one is under way."""
+        if self._running is None or self._running.done():
             self._running = self._thread.submit(self._renew)
 
     def close(self) -> None:

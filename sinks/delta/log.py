@@ -25,6 +25,10 @@ from sinks.delta.positions import Lookup
 from sinks.storage.protocol import Store
 
 HINT = "_delta_log/_last_checkpoint"
+CHECKPOINT_EVERY = 100  # commits at least
+CHECKPOINT_SHARE = (
+    32  # of what the last checkpoint lists: all of them together stay within 33 times the last
+)
 ENGINE = f"pinpip/{__version__}"
 _log = structlog.get_logger()
 
@@ -120,6 +124,18 @@ def read_hint(store: Store) -> Hint | None:
 def begin(store: Store, actions: Sequence[Action]) -> None:
     """Make `actions` the first entry of a table, unless the table has one by now."""
     store.put_new(name_of(0), _encode(actions), {})
+
+
+def is_checkpoint_due(version: int, last: Hint | None) -> bool:
+    """Return whether the writer of `version` is to write a checkpoint.
+
+    The distance grows with the table: a checkpoint lists all files, so that with a fixed one all
+    of them together would grow with the square of the table's age. Each version has one writer;
+    where that one fails, the writer of every hundredth version later tries again.
+    """
+    before, size = last if last is not None and last.version < version else (0, 0)
+    late = version - before - max(CHECKPOINT_EVERY, size // CHECKPOINT_SHARE)
+    return late >= 0 and late % CHECKPOINT_EVERY == 0
 
 
 def name_of(version: int, kind: str = "json") -> str:

@@ -7,15 +7,12 @@ counts the rows of ranges whose commits have expired. Source: `sinks.delta.ledge
 
 from collections.abc import Iterable
 
-import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.batch import Partition
 from core.errors import SinkError
-from core.protocols import Options
 from sinks.delta import history, ledger
 from sinks.delta.ledger import CommitRange
-from sinks.delta.log import name_of
 from sinks.storage.protocol import Store
 
 FOLDER = "_pinpip/ledger/"
@@ -49,10 +46,11 @@ def newest(store: Store) -> Settled:
     keys = store.list(FOLDER)
     if not keys:
         return Settled()
-    return _decoded(store.read(keys[-1]), f"{store.uri}/{keys[-1]}")
+    return decoded(store.read(keys[-1]), f"{store.uri}/{keys[-1]}")
 
 
-def _decoded(body: bytes, name: str) -> Settled:
+def decoded(body: bytes, name: str) -> Settled:
+    """Decode the sums in the object `name`; SinkError when they are damaged."""
     try:
         return Settled.model_validate_json(body)
     except ValidationError as error:
@@ -60,26 +58,6 @@ def _decoded(body: bytes, name: str) -> Settled:
             f"{name} is damaged: {error.errors()[0]['msg']}",
             "restore it from a backup, or remove it: verify then knows less of the oldest rows",
         ) from error
-
-
-def at(uri: str, options: Options) -> Settled:
-    """Return `newest` of the table at `uri`; empty when entries since then are gone as well."""
-    found = pl.scan_lines(
-        f"{uri}/{FOLDER}*.json", storage_options=options(), include_file_paths="path"
-    ).collect()
-    if found.is_empty():
-        return Settled()
-    [(line, path)] = found.sort("path").tail(1).rows()
-    kept = _decoded(line.encode(), path)
-    return kept if _is_there(f"{uri}/{name_of(kept.base)}", options) else Settled()
-
-
-def _is_there(uri: str, options: Options) -> bool:
-    try:
-        entry = pl.scan_lines(uri, storage_options=options(), glob=False).head(1).collect()
-    except FileNotFoundError:
-        return False
-    return not entry.is_empty()
 
 
 def joined(ranges: Iterable[CommitRange]) -> list[CommitRange]:

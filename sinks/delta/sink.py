@@ -19,7 +19,7 @@ from sinks.delta import data_file, history, ledger, origins, position_checks, po
 from sinks.delta.checkpoints import CheckpointWriter
 from sinks.delta.commit_log import CommitLog, Committed, Conflict, Hint, Version
 from sinks.delta.ledger import CommitRange
-from sinks.delta.log import DeltaLog
+from sinks.delta.log import DeltaLog, is_checkpoint_due
 from sinks.delta.positions import Lookup
 from sinks.delta.setup import Setup
 from sinks.delta.target import DeltaTarget
@@ -155,7 +155,8 @@ class DeltaSink:
         if partition not in self._progress:
             raise StalePosition(f"{self.name}: the position of {partition} was not read yet")
         held = self._progress[partition].held
-        refuse_another(partition, held, span.end.epoch, self._target.coordinates)
+        if held is not None and not held.agrees(span.end.epoch):
+            refuse_another(partition, held, span.end.epoch, self._target.coordinates)
         seen = self._progress[partition].seen
         if span.start is not None and (seen is None or span.start > seen):
             raise StalePosition(
@@ -253,7 +254,8 @@ class DeltaSink:
     def _committed(self, version: int, checkpoint: Hint | None) -> None:
         if self._setup.metadata or self._setup.begun:
             self._setup.done()
-        self._checkpoints.committed(version, checkpoint)
+        if is_checkpoint_due(version, checkpoint):
+            self._checkpoints.start()
 
     def _newest(self) -> CommitLog:
         """Return the cached log; open or create the table again if its version is gone."""

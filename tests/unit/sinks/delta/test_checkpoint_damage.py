@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from core.batch import KAFKA, Position
 from core.errors import SinkError
-from sinks.delta import checkpoints, listing, log, table, txns
+from sinks.delta import listing, log, table, txns
 from sinks.delta.commit_log import Hint
 from sinks.delta.log import name_of
 from sinks.storage.protocol import Store
@@ -278,7 +278,7 @@ def test_the_next_checkpoint_takes_the_place_of_a_damaged_one(
     lake: Lake, damage: Damage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = lake(3, 6)
-    monkeypatch.setattr(checkpoints, "EVERY", 3)
+    monkeypatch.setattr(log, "CHECKPOINT_EVERY", 3)
     sink = opened(backend, A)
     damage(backend.store)
     with closing(sink):

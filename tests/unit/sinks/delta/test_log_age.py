@@ -17,7 +17,7 @@ from audit.verify import verify
 from core.batch import KAFKA, Position
 from core.config import Aws
 from core.errors import SinkError
-from sinks.delta import checkpoints, cleanup, settled, table
+from sinks.delta import cleanup, log, settled, table
 from sinks.delta.cleanup import CleanupPlan, DatedListing, listed, plan
 from sinks.delta.commit_log import Hint
 from sinks.delta.log import HINT, name_of, read_hint
@@ -152,7 +152,7 @@ def test_a_lying_hint_is_replaced_by_the_next_checkpoint(
 ) -> None:
     backend = checkpointed(tmp_path)
     checkpoint_is_deleted(backend)
-    monkeypatch.setattr(checkpoints, "EVERY", 3)
+    monkeypatch.setattr(log, "CHECKPOINT_EVERY", 3)
     sink = opened(backend, A)
     in_threes(sink, range(8, 9))
     until(lambda: read_hint(backend.store) == Hint(9, hint_size(backend)), "a checkpoint")
@@ -172,7 +172,7 @@ def written(commits: int) -> tuple[list[int], int]:
     last: Hint | None = None
     found = []
     for version in range(1, commits + 1):
-        if checkpoints.is_due(version, last):
+        if log.is_checkpoint_due(version, last):
             last = Hint(version, version + 6)
             found.append(version)
     return found, sum(found)
@@ -180,16 +180,16 @@ def written(commits: int) -> tuple[list[int], int]:
 
 def test_all_checkpoints_together_grow_in_step_with_the_table() -> None:
     found, listed_ = written(100_000)
-    assert listed_ < (checkpoints.SHARE + 1) * 100_000
+    assert listed_ < (log.CHECKPOINT_SHARE + 1) * 100_000
     assert found[:3] == [100, 200, 300]
-    assert max(b - a for a, b in pairwise(found)) <= 100_000 / checkpoints.SHARE
+    assert max(b - a for a, b in pairwise(found)) <= 100_000 / log.CHECKPOINT_SHARE
 
 
 def test_a_checkpoint_that_failed_is_tried_again_every_hundred_commits() -> None:
     last = Hint(10_000, 9_600)
-    due = [v for v in range(10_001, 10_801) if checkpoints.is_due(v, last)]
+    due = [v for v in range(10_001, 10_801) if log.is_checkpoint_due(v, last)]
     assert due == [10_300, 10_400, 10_500, 10_600, 10_700, 10_800]
-    assert checkpoints.is_due(10_100, Hint(10**6, 5))  # of another table: as if there were none
+    assert log.is_checkpoint_due(10_100, Hint(10**6, 5))  # of another table: as if there were none
 
 
 # --- what goes

@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from core.batch import KAFKA, KINESIS, Partition, Position
 from core.clock import SystemClock
 from core.errors import PositionLost, SinkError, StalePosition
-from sinks.delta import checkpoints, ledger, positions
+from sinks.delta import ledger, log, positions
 from sinks.delta.sink import DeltaSink
 from sinks.storage.store import FolderStore
 from tests.support.batches import APP, RecordLog, delta_target
@@ -120,14 +120,14 @@ def test_rows_without_a_position_are_an_error_and_not_a_fresh_start(tmp_path: Pa
 def test_a_checkpoint_is_written_every_hundred_commits(tmp_path: Path) -> None:
     sink = clean(tmp_path)
     sink.positions([P0])
-    for n in range(checkpoints.EVERY + 5):
+    for n in range(log.CHECKPOINT_EVERY + 5):
         sink.write(LOG.batch({0: (n, n + 1)}))
     until((tmp_path / "_delta_log" / "_last_checkpoint").exists, "the checkpoint's process")
     sink.close()
     assert [p.name for p in (tmp_path / "_delta_log").glob("*.checkpoint.parquet")]
     hint = json.loads((tmp_path / "_delta_log" / "_last_checkpoint").read_text())
-    assert checkpoints.EVERY <= hint["version"] <= checkpoints.EVERY + 5
-    assert clean(tmp_path).positions([P0]) == {P0: Position(checkpoints.EVERY + 5)}
+    assert log.CHECKPOINT_EVERY <= hint["version"] <= log.CHECKPOINT_EVERY + 5
+    assert clean(tmp_path).positions([P0]) == {P0: Position(log.CHECKPOINT_EVERY + 5)}
 
 
 def test_a_quarantine_without_rejects_waits_for_its_commit(tmp_path: Path) -> None:
