@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from core.batch import KAFKA, Coordinates, Partition, Position
 from core.errors import TopicRecreated
 
-_BITS = 62
+EPOCH_MASK = (1 << 62) - 1
 _TAIL = 9
 _AGAIN = (
     "set a new `incarnation` in config.yaml and start once with: pinpip consume PIPELINE"
@@ -25,14 +25,9 @@ _AGAIN = (
 )
 
 
-def epoch_of(most: int, least: int) -> int | None:
-    """Return the epoch of the id with these (signed) halves; None for a topic without an id."""
-    return least & ((1 << _BITS) - 1) if most or least else None
-
-
 def epoch_of_text(identity: str) -> int:
     """Return the epoch of a log whose identity is a text."""
-    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]) & ((1 << _BITS) - 1)
+    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]) & EPOCH_MASK
 
 
 def spelled(epoch: int) -> str:

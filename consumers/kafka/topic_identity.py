@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollectio
 from confluent_kafka.admin import AdminClient
 
 from core.batch import Partition, Position, Records, Span
-from core.topic_id import epoch_of, epoch_of_text, refuse_another
+from core.topic_id import EPOCH_MASK, epoch_of_text, refuse_another
 
 ANSWER_TIMEOUT_S = 2.0  # for an id that confirms a known one
 BUSY_TIMEOUT_S = 10.0  # the same of a busy broker, where only the id can decide
@@ -125,6 +125,11 @@ def _timeout(spans: Mapping[Partition, Span]) -> float:
     """
     dated = all(span.start and span.start.epoch is not None for span in spans.values())
     return ANSWER_TIMEOUT_S if dated else BUSY_TIMEOUT_S
+
+
+def epoch_of(most: int, least: int) -> int | None:
+    """Return the epoch of the id with these (signed) halves; None for a topic without an id."""
+    return least & EPOCH_MASK if most or least else None
 
 
 def _answer(topic: str, answer: Future[Any], timeout: float) -> int | None:

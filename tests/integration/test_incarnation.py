@@ -18,12 +18,12 @@ from polars.testing import assert_frame_equal
 from consumers.kafka.client import settings
 from consumers.kafka.ends import end_positions
 from consumers.kafka.reader import Reader
-from consumers.kafka.topic_identity import TopicIds
+from consumers.kafka.topic_identity import TopicIds, epoch_of
 from core.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position, Records, merge
 from core.clock import SystemClock
 from core.errors import PositionLost, StalePosition, TopicRecreated
 from core.protocols import Options
-from core.topic_id import epoch_of, refuse_another, spelled
+from core.topic_id import refuse_another, spelled
 from sinks.delta import incarnation as incarnations
 from sinks.delta.incarnation_reader import IncarnationReader
 from sinks.delta.sink import DeltaSink
