@@ -29,6 +29,7 @@ test-fast: export PINPIP_TEST_KAFKA := mock
 test-fast: $(READY) ## Run units and contracts in this process: no broker, no Java, no network
 	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --hypothesis-profile fast \
 		-m "not (real_broker or moto or process or slow)" \
+		--ignore tests/unit/benchmarks --ignore tests/unit/deploy --ignore tests/unit/docs \
 		tests/unit tests/contracts tests/test_import_rules.py
 
 coverage: export PINPIP_KAFKA_VERSION := $(KAFKA)

@@ -9,6 +9,7 @@ from tests.support.kafka_backend import KafkaBackend
 from tests.support.kinesis_backend import KinesisBackend
 
 
+@pytest.mark.slow
 class TestMockKafka(SourceContract, NullsContract):
     """The embedded broker."""
 

@@ -27,6 +27,7 @@ def faults(folder: Path, rows: pl.DataFrame) -> list[str]:
     return check.faults(str(folder / "pin"), TOPIC)
 
 
+@pytest.mark.slow
 def test_the_checker_finds_no_fault_with_every_record_once(
     tmp_path: Path, rows: pl.DataFrame
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_killed_consumer_has_a_successor_and_one_that_left_has_none(tmp_path: 
         assert own.members == []
 
 
+@pytest.mark.slow
 def test_a_frozen_consumer_wakes_up_when_it_was_told_to(tmp_path: Path) -> None:
     with fleet(tmp_path, lambda *_: True) as own:
         member = own.start("c0", static=False)

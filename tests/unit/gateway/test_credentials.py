@@ -53,6 +53,7 @@ def ready(url: str) -> requests.Response:
     return requests.get(f"{url}/ready", timeout=10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
@@ -80,6 +81,7 @@ def test_the_gateway_takes_the_blame_is_not_ready_and_says_what_to_do(
 
 
 @pytest.mark.parametrize("after", [None, fault("AccessDeniedException", "ListStreams")])
+@pytest.mark.slow
 def test_it_is_ready_again_once_kinesis_takes_the_credentials(
     url: str, kinesis: Kinesis, after: Exception | None
 ) -> None:

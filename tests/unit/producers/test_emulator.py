@@ -49,6 +49,7 @@ def test_event_n_does_not_depend_on_how_many_were_drawn(start: int, drawn: int) 
     assert beginning[-1] == next(events(3, start=start + drawn - 1))
 
 
+@pytest.mark.slow
 def test_keys_repeat_and_a_repeated_key_repeats_its_rows() -> None:
     seen: dict[int, Event] = {}
     drawn = list(islice(events(1), 50_000))

@@ -306,6 +306,7 @@ STEPS = st.lists(
 
 @given(steps=STEPS)
 @settings(max_examples=examples(10), deadline=None)
+@pytest.mark.slow
 def test_no_record_is_lost_without_a_gap_that_says_so(
     steps: list[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -67,6 +67,7 @@ def test_other_shards_go_on_while_one_is_throttled(clock: FakeClock) -> None:
         assert flat(drain(source, 60)) == [b"b"]
 
 
+@pytest.mark.slow
 def test_throttling_for_hours_is_waited_for_and_told_twice_with_its_cause(
     kinesis: FakeKinesis,
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_shard_that_another_process_takes_over_ends_its_outage(clock: FakeCloc
         assert outage.seconds() == 0
 
 
+@pytest.mark.slow
 def test_a_provider_of_credentials_that_is_away_for_a_while_is_waited_for(
     kinesis: FakeKinesis,
 ) -> None:
@@ -146,6 +148,7 @@ def test_an_iterator_that_expired_during_a_long_write_is_replaced(kinesis: FakeK
         assert flat(drain(source, 5)) == [b"2"]
 
 
+@pytest.mark.slow
 def test_the_listing_may_be_throttled_for_long_when_the_source_opens(kinesis: FakeKinesis) -> None:
     kinesis.faults["ListShards", ""] = [fault("LimitExceededException", "ListShards")] * 70
     kinesis.put(A, b"1")

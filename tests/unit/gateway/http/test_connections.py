@@ -40,6 +40,7 @@ def url(mock_broker: Broker) -> Iterator[str]:
     ],
     ids=["nothing", "half a head", "half a body", "half a chunk"],
 )
+@pytest.mark.slow
 def test_a_request_that_does_not_arrive_in_time_is_408_and_cut_off(
     url: str, parts: list[bytes]
 ) -> None:
@@ -62,6 +63,7 @@ def test_a_client_that_trickles_is_cut_off_all_the_same(url: str) -> None:
             trickle(client)
 
 
+@pytest.mark.slow
 def test_a_connection_serves_request_after_request_beyond_the_time_for_one(url: str) -> None:
     with requests.Session() as session:
         began = time.monotonic()
@@ -158,6 +160,7 @@ def test_half_a_request_whose_client_sends_no_more_is_400(url: str) -> None:
         assert answer(client).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.slow
 def test_records_beyond_the_limit_are_413(mock_broker: Broker) -> None:
     settings = Gateway(max_records=2)
     with running(mock_broker.properties, settings=settings, served=["t"]) as url:

@@ -42,6 +42,7 @@ async def verdicts(seeds: range) -> Counter[tuple[str, int]]:
 
 
 @pytest.mark.timeout(3600)
+@pytest.mark.slow
 def test_every_request_begins_and_ends_where_h11_sees_it_or_is_refused() -> None:
     found = asyncio.run(verdicts(range(CASES)))
 

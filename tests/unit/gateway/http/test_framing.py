@@ -68,6 +68,7 @@ def test_a_request_in_the_body_of_an_upgrade_is_its_body(url: str) -> None:
     assert b"Malformed JSON" in said
 
 
+@pytest.mark.slow
 def test_thousands_of_pipelined_upgrades_are_each_answered(url: str) -> None:
     one = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
     with connected(url) as client:
@@ -225,6 +226,7 @@ def test_requests_before_a_bad_one_get_their_answers_first() -> None:
     assert kafka.calls == 2
 
 
+@pytest.mark.slow
 def test_empty_lines_do_not_keep_a_connection_for_ever(mock_broker: Broker) -> None:
     hasty = Gateway(request_timeout=0.5)
     with running(mock_broker.properties, settings=hasty) as url, connected(url) as client:

@@ -33,6 +33,7 @@ def test_ready_says_that_the_broker_answers(url: str) -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
 
 
+@pytest.mark.slow
 def test_not_ready_says_why_and_when_to_come_back() -> None:
     with running({"bootstrap.servers": "127.0.0.1:9"}) as url:
         answer = requests.get(f"{url}/ready", timeout=20)

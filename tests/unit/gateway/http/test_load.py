@@ -52,6 +52,7 @@ def gauge(url: str, name: str) -> float:
     return next(float(line[1]) for line in lines if line[0] == f"pinpip_gateway_{name}")
 
 
+@pytest.mark.slow
 def test_bodies_that_are_announced_and_never_sent_cost_nobody_anything(
     mock_broker: Broker,
 ) -> None:
@@ -144,6 +145,7 @@ def test_at_the_limit_of_connections_only_health_is_answered(mock_broker: Broker
         assert slow[0].recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.slow
 def test_silent_connections_beyond_the_limit_end_soon_and_do_not_keep_health_out(
     mock_broker: Broker,
 ) -> None:
@@ -226,6 +228,7 @@ def test_places_end_the_longest_idle_first_and_then_the_longest_silent() -> None
 
 
 @pytest.mark.parametrize(("seconds", "alive"), [(0.3, False), (75.0, True)])
+@pytest.mark.slow
 def test_an_idle_connection_is_kept_as_long_as_the_settings_say(
     mock_broker: Broker, seconds: float, *, alive: bool
 ) -> None:

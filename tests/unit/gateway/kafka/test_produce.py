@@ -362,6 +362,7 @@ def test_records_beyond_a_full_queue_may_be_sent_again(mock_broker: Broker, topi
     assert len(read(mock_broker.bootstrap, topic, 10)) == 10
 
 
+@pytest.mark.slow
 def test_an_unreachable_broker_is_503_with_a_time_to_come_back() -> None:
     with capture_logs() as logs, running({"bootstrap.servers": "127.0.0.1:9"}) as url:
         answer = post(url, "any", {"records": [{"value": 1}]})
@@ -417,6 +418,7 @@ def test_the_first_record_that_kafka_let_not_in_gives_the_status(
     assert [offset["error_code"] for offset in answer.json()["offsets"]] == codes
 
 
+@pytest.mark.slow
 def test_a_producer_whose_records_only_time_out_is_made_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

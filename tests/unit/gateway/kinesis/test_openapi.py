@@ -58,6 +58,7 @@ def answered(path: str, method: str, status: int, body: Any) -> tuple[int, Rende
     return rendered.override.get("status", int(responses[found[0]]["statusCode"])), rendered
 
 
+@pytest.mark.slow
 def test_moto_imports_every_method_with_its_integration() -> None:
     with mock_aws():
         client = boto3.client("apigateway", region_name="us-east-1")
@@ -355,6 +356,7 @@ def test_blanks_and_escapes_of_the_request_are_not_stored(write: Callable[[Any],
     assert sent == {"StreamName": "s", **put_by_us(kinesis_record(body))}
 
 
+@pytest.mark.slow
 def test_put_records_sends_five_hundred_records() -> None:
     body = compact({"records": [{"data": {"n": n}, "partition-key": n} for n in range(500)]})
     sent = render(template("/streams/{stream}/records", "put"), body, stream="s").body

@@ -274,6 +274,7 @@ def test_a_damaged_checkpoint_that_may_not_be_removed_is_named_with_the_way_on(
 
 @IN_A_FOLDER
 @pytest.mark.parametrize("damage", [cut_off, a_part_is_missing])
+@pytest.mark.slow
 def test_the_next_checkpoint_takes_the_place_of_a_damaged_one(
     lake: Lake, damage: Damage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

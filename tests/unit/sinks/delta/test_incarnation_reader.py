@@ -194,6 +194,7 @@ _TURNS = st.lists(st.tuples(_LIFE, st.integers(1, 4)) | st.sampled_from(REWRITES
 
 @settings(max_examples=examples(8), deadline=None)
 @given(_TURNS)
+@pytest.mark.slow
 def test_any_interleaving_of_lives_and_rewrites_counts_each_row_in_its_life(
     tmp_path_factory: pytest.TempPathFactory, turns: list[tuple[str, int] | Rewrite]
 ) -> None:

@@ -147,6 +147,7 @@ def test_a_lost_checkpoint_behind_a_clean_up_is_damage(tmp_path: Path) -> None:
     assert entries(backend) == [7, 8]
 
 
+@pytest.mark.slow
 def test_a_lying_hint_is_replaced_by_the_next_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
