@@ -11,10 +11,10 @@ import polars as pl
 from confluent_kafka import Consumer, KafkaException
 
 from consumers.kafka.client import REQUEST_TIMEOUT_S, partition_of, settings_beside, topic_partition
-from consumers.kafka.ends import partitions_of
 from consumers.kafka.offsets import Ends, ends_now
 from consumers.kafka.reader import Reader
 from consumers.kafka.source import BUDGET, CHUNK
+from consumers.kafka.watermarks import partitions_of
 from consumers.window import Window
 from core.batch import KAFKA, Partition, Position, Positions, Records, Span
 from core.clock import SystemClock

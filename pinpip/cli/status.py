@@ -56,12 +56,12 @@ def _tree(config: "Config", name: str) -> dict[str, Any]:
     )
     lookup = versions(clean, tables.options) if clean else None
     connector = connector_of(config, name)
-    marked = connector.marked(must=True)
-    ends = {p: high for p, (_, high) in marked.marks.items()} or connector.ends()
+    asked = connector.source_ends(must=True)
+    ends = {p: high for p, (_, high) in asked.watermarks.items()} or connector.ends()
     epochs = connector.epochs(ends)
     partitions = [
-        _row(tables, lookup, p, marked.marks.get(p), epochs.get(p.source))
-        | {"held_back": None if end is None else marked.held_back.get(p, 0)}
+        _row(tables, lookup, p, asked.watermarks.get(p), epochs.get(p.source))
+        | {"held_back": None if end is None else asked.held_back.get(p, 0)}
         for p, end in sorted(ends.items())
     ]
     lags = [row["lag"] for row in partitions]
@@ -79,7 +79,7 @@ def _row(
     tables: "Tables",
     lookup: "Lookup | None",
     partition: "Partition",
-    marks: "tuple[Position, Position] | None",
+    watermarks: "tuple[Position, Position] | None",
     epoch: int | None,
 ) -> dict[str, Any]:
     from pinpip.connectors.protocol import lag
@@ -90,7 +90,7 @@ def _row(
         position = positions.read_with_epoch(lookup, tables.app, partition, tables.coordinates)
         expired = positions.read_expired(lookup, tables.app, partition)
         gaps = positions.accepted_gaps(lookup, tables.app, partition)
-    low, high = marks or (None, None)
+    low, high = watermarks or (None, None)
     return {
         "partition": str(partition),
         "position": None if position is None else str(position.number),

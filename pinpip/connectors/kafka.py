@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from consumers.kafka.ends import end_positions, forgetful_topics, high_watermarks, unread_since
 from consumers.kafka.offsets import outside
+from consumers.kafka.watermarks import (
+    forgetful_topics,
+    high_watermarks,
+    stable_watermarks,
+    unread_since,
+)
 from consumers.window import Window
 from core import config as settings
 from core import kafka
@@ -19,11 +24,11 @@ from core.topics import matches
 from pinpip.connectors.protocol import (
     UNREAD,
     Beyond,
-    Marked,
-    Marks,
     Replay,
     Row,
+    SourceEnds,
     Starts,
+    Watermarks,
     lag,
     late,
 )
@@ -77,39 +82,41 @@ class KafkaConnector:
 
     def replay(self, window: Window, held: Callable[[Collection[Partition]], Positions]) -> Replay:
         """Open the offsets or timestamps of the window; see `refuse_expired`."""
-        marks = self.marks()
-        lows = {p: low.number for p, (low, _) in marks.items()}
+        watermarks = self.watermarks()
+        lows = {p: low.number for p, (low, _) in watermarks.items()}
         at = {} if window.is_unbounded else held(lows)
         refuse_expired(window, lows, at)
         source = self._bounded(window)
-        total = _total(window, marks)
+        total = _total(window, watermarks)
         return Replay(source, total, lambda: lacking(window, lows, source.begun, at))
 
-    def marks(self) -> Marks:
+    def watermarks(self) -> Watermarks:
         """Return the first offsets and the last stable offsets, with the topics' epochs."""
-        return end_positions(self._properties, self.source.topics)
+        return stable_watermarks(self._properties, self.source.topics)
 
-    def marked(self, *, must: bool) -> Marked:
-        """Return the marks, what open transactions hold back, and the topics that do not exist."""
+    def source_ends(self, *, must: bool) -> SourceEnds:
+        """Return the watermarks, what open transactions hold back, and what topics are absent."""
         try:
             # First the high watermarks: what arrives between the two calls is not held back.
             highs = high_watermarks(self._properties, self.source.topics)
-            marks = self.marks()
+            watermarks = self.watermarks()
         except (SourceError, TransientError) as error:
             if must:
                 raise
-            return Marked(unknown=self._unknown(error))
-        held = {p: highs[p].number - high.number for p, (_, high) in marks.items() if p in highs}
-        absent = dict.fromkeys(_absent(self.source.topics, marks), _ABSENT)
-        return Marked(marks, {p: n for p, n in held.items() if n > 0}, absent)
+            return SourceEnds(unknown=self._unknown(error))
+        held = {
+            p: highs[p].number - high.number for p, (_, high) in watermarks.items() if p in highs
+        }
+        absent = dict.fromkeys(_absent(self.source.topics, watermarks), _ABSENT)
+        return SourceEnds(watermarks, {p: n for p, n in held.items() if n > 0}, absent)
 
     def first_offsets(self) -> dict[Partition, int]:
         """Return the first offset of each partition."""
-        return {partition: low.number for partition, (low, _) in self.marks().items()}
+        return {partition: low.number for partition, (low, _) in self.watermarks().items()}
 
     def ends(self) -> dict[Partition, Position | None]:
         """Return the last stable offsets."""
-        return {partition: high for partition, (_, high) in self.marks().items()}
+        return {partition: high for partition, (_, high) in self.watermarks().items()}
 
     def epochs(self, ends: Positions) -> dict[str, int | None]:
         """Return the topics' ids, as the ends carry them."""
@@ -123,20 +130,22 @@ class KafkaConnector:
         topics = self.source.topics
         return unread_since(self._properties, topics, self._group, positions, older_than)
 
-    def beyond(self, positions: Positions, marks: Marks, grace: float, table: "Snapshot") -> Beyond:
+    def beyond(
+        self, positions: Positions, watermarks: Watermarks, grace: float, table: "Snapshot"
+    ) -> Beyond:
         """Return the offsets beyond the positions, and positions that the topics cannot have."""
         try:
-            return self._beyond(positions, marks, grace)
+            return self._beyond(positions, watermarks, grace)
         except (SourceError, TransientError) as error:
             return Beyond(unknown=self._unknown(error))
 
     def reach(
-        self, tallies: "Mapping[Partition, PartitionSummary]", marks: Marks
+        self, tallies: "Mapping[Partition, PartitionSummary]", watermarks: Watermarks
     ) -> tuple[Starts, dict[Partition, Position]]:
         """From the first offset; with `start: latest` from the table's first row."""
         starts: Starts = {}
         skips = {}
-        for partition, (low, high) in marks.items():
+        for partition, (low, high) in watermarks.items():
             tally = tallies.get(partition)
             first = tally.first if tally and self.source.start == "latest" else 0
             if tally is None or tally.position is None or first is None or tally.position > high:
@@ -169,19 +178,19 @@ class KafkaConnector:
             want_headers=want_headers,
         )
 
-    def _beyond(self, positions: Positions, marks: Marks, grace: float) -> Beyond:
+    def _beyond(self, positions: Positions, watermarks: Watermarks, grace: float) -> Beyond:
         since = self.clock.now() - timedelta(seconds=grace)
-        wrong = misplaced(positions, marks)
+        wrong = misplaced(positions, watermarks)
         findings = [(kind, str(partition), detail) for partition, kind, detail in wrong]
-        at = {**positions, **{p: marks[p][1] for p, *_ in wrong if p in marks}}
+        at = {**positions, **{p: watermarks[p][1] for p, *_ in wrong if p in watermarks}}
         try:
-            behind = self.unread(at, since) if marks else {}
+            behind = self.unread(at, since) if watermarks else {}
         except RecordsExpired as error:
             return Beyond([*findings, ("expired", self.name, error.message)])
         except TopicRecreated as error:
             return Beyond([*findings, ("recreated", self.name, error.message)])
         findings += [("behind", str(p), late(str(n), grace)) for p, n in behind.items()]
-        lags = {p: lag(at.get(p), low, high) for p, (low, high) in marks.items()}
+        lags = {p: lag(at.get(p), low, high) for p, (low, high) in watermarks.items()}
         return Beyond(findings, {p: n for p, n in lags.items() if n and p not in behind})
 
     def _unknown(self, error: PinpipError) -> dict[str, str]:
@@ -193,22 +202,22 @@ def group_of(config: Config, name: str, source: settings.TopicsSection) -> str:
     return source.group or f"pinpip-{config.id}-{name}"
 
 
-def misplaced(positions: Positions, marks: Marks) -> list[tuple[Partition, str, str]]:
+def misplaced(positions: Positions, watermarks: Watermarks) -> list[tuple[Partition, str, str]]:
     """Positions that the source cannot have: (partition, kind of finding, what is wrong).
 
     A table may be behind or at the end; never beyond it, nor before the first offset: then
     records expired unread. Kafka takes no partition away from a topic.
     """
     found = []
-    topics = {p.source for p in marks}
+    topics = {p.source for p in watermarks}
     for partition, position in positions.items():
-        if partition in marks and position is not None:
-            low, high = marks[partition]
+        if partition in watermarks and position is not None:
+            low, high = watermarks[partition]
             error = outside(partition, position.number, low.number, high.number)
             if error is not None:
                 kind = "expired" if isinstance(error, RecordsExpired) else "position"
                 found.append((partition, kind, str(error).partition("\n")[0]))
-        elif partition not in marks and partition.source in topics:
+        elif partition not in watermarks and partition.source in topics:
             gone = f"topic {partition.source} has no partition {partition.id}: it was re-created"
             found.append((partition, "position", gone))
     return found
@@ -257,17 +266,17 @@ def refuse_expired(window: Window, lows: Mapping[Partition, int], held: Position
         )
 
 
-def _total(window: Window, marks: Marks) -> int:
+def _total(window: Window, watermarks: Watermarks) -> int:
     """How many offsets the window has."""
     first, last = window.first or 0, window.last
     spans = [
         (max(low.number, first), high.number if last is None else min(high.number, last))
-        for low, high in marks.values()
+        for low, high in watermarks.values()
     ]
     return sum(max(0, high - low) for low, high in spans)
 
 
-def _absent(topics: Sequence[str], marks: Marks) -> list[str]:
+def _absent(topics: Sequence[str], watermarks: Watermarks) -> list[str]:
     """Return the names and patterns that match no topic of the cluster."""
-    there = {partition.source for partition in marks}
+    there = {partition.source for partition in watermarks}
     return [name for name in topics if not any(matches(name, topic) for topic in there)]

@@ -24,11 +24,11 @@ from core.retry import Outage
 from pinpip.connectors.protocol import (
     UNREAD,
     Beyond,
-    Marked,
-    Marks,
     Replay,
     Row,
+    SourceEnds,
     Starts,
+    Watermarks,
     late,
 )
 
@@ -78,13 +78,13 @@ class KinesisConnector:
         config, stream = self.config, self.source.stream
         return Replay(source, None, lambda: lacking(config, stream, window, self.clock.now()))
 
-    def marks(self) -> Marks:
+    def watermarks(self) -> Watermarks:
         """None."""
         return {}
 
-    def marked(self, *, must: bool) -> Marked:
+    def source_ends(self, *, must: bool) -> SourceEnds:
         """None."""
-        return Marked()
+        return SourceEnds()
 
     def first_offsets(self) -> dict[Partition, int]:
         """None."""
@@ -106,7 +106,9 @@ class KinesisConnector:
         except (BotoCoreError, ClientError):
             return {self.source.stream: None}
 
-    def beyond(self, positions: Positions, marks: Marks, grace: float, table: "Snapshot") -> Beyond:
+    def beyond(
+        self, positions: Positions, watermarks: Watermarks, grace: float, table: "Snapshot"
+    ) -> Beyond:
         """Return what the shards have beyond their positions, and the stream's identity."""
         client, stream = _client(self.config), self.source.stream
         since = self.clock.now() - timedelta(seconds=grace)
@@ -124,7 +126,7 @@ class KinesisConnector:
         return beyond
 
     def reach(
-        self, tallies: "Mapping[Partition, PartitionSummary]", marks: Marks
+        self, tallies: "Mapping[Partition, PartitionSummary]", watermarks: Watermarks
     ) -> tuple[Starts, dict[Partition, Position]]:
         """Every shard of the tables, from the first record that it still has."""
         return dict.fromkeys(tallies), {}

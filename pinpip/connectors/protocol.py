@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from audit.verify import PartitionSummary
 
 UNREAD = "whether it holds unread records"
-Marks = Mapping[Partition, tuple[Position, Position]]
+Watermarks = Mapping[Partition, tuple[Position, Position]]
 Starts = dict[Partition, Position | None]
 Row = dict[str, Any]
 
@@ -34,20 +34,20 @@ class Replay:
 
 
 @dataclass(frozen=True)
-class Marked:
+class SourceEnds:
     """Where the source's partitions begin and end (Kafka), and what is held back beyond that.
 
     `held_back`: offsets behind a transaction that is still open. `unknown`: why it is not known.
     """
 
-    marks: Marks = field(default_factory=dict)
+    watermarks: Watermarks = field(default_factory=dict)
     held_back: Mapping[Partition, int] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def epochs(self) -> dict[str, int | None]:
         """The identity of each topic that answered, None where it has none."""
-        return {p.source: high.epoch for p, (_, high) in self.marks.items()}
+        return {p.source: high.epoch for p, (_, high) in self.watermarks.items()}
 
 
 @dataclass
@@ -101,15 +101,15 @@ class Connector(Protocol):
         """
         ...
 
-    def marks(self) -> Marks:
+    def watermarks(self) -> Watermarks:
         """Return the first offset and the end of each partition; empty: no offsets in this system.
 
         The end is the last stable offset: transactions that are still open lie beyond it.
         """
         ...
 
-    def marked(self, *, must: bool) -> Marked:
-        """Return the marks, and the offsets that open transactions hold back.
+    def source_ends(self, *, must: bool) -> SourceEnds:
+        """Return the watermarks, and the offsets that open transactions hold back.
 
         A source that does not respond is an unknown, or with `must` its error.
         """
@@ -127,15 +127,17 @@ class Connector(Protocol):
         """Return each topic's or stream's epoch now; None: not told. `ends` as of `ends()`."""
         ...
 
-    def beyond(self, positions: Positions, marks: Marks, grace: float, table: "Snapshot") -> Beyond:
+    def beyond(
+        self, positions: Positions, watermarks: Watermarks, grace: float, table: "Snapshot"
+    ) -> Beyond:
         """Find what is beyond the `positions` of `table`; older than `grace` seconds: a finding.
 
-        `marks` as of `marks()`. A source that does not respond is an unknown.
+        `watermarks` as of `watermarks()`. A source that does not respond is an unknown.
         """
         ...
 
     def reach(
-        self, tallies: "Mapping[Partition, PartitionSummary]", marks: Marks
+        self, tallies: "Mapping[Partition, PartitionSummary]", watermarks: Watermarks
     ) -> tuple[Starts, dict[Partition, Position]]:
         """From where the source can be compared with the tables, by partition.
 

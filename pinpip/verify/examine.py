@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from audit.verify import PartitionSummary, Report, Watch
     from core.batch import Coordinates, Position
     from core.config import Config
-    from pinpip.connectors.protocol import Beyond, Marked
+    from pinpip.connectors.protocol import Beyond, SourceEnds
     from pinpip.verify.reread import Reread
     from pinpip.verify.verdict import RereadPlan
 
@@ -44,22 +44,22 @@ def examine(
     """
     from audit.verify import prove, snapshots
     from pinpip.connectors import connector_of
-    from pinpip.connectors.protocol import Beyond, Marked
+    from pinpip.connectors.protocol import Beyond, SourceEnds
     from pinpip.pipelines import archives_of, tables_of
 
     clean, quarantine = snapshots(tables_of(config, name))
     archives = archives_of(config, name)
     connector = connector_of(config, name, SystemClock())
-    ends = Marked() if grace is None else connector.marked(must=plan is not None)
-    report = prove(clean, quarantine, archives, _watch(bar, name), ends.marks)
+    ends = SourceEnds() if grace is None else connector.source_ends(must=plan is not None)
+    report = prove(clean, quarantine, archives, _watch(bar, name), ends.watermarks)
     late, again = Beyond(), None
     if grace is not None:
         positions = {t.partition: t.position for t in report.tallies}
-        late = connector.beyond(positions, ends.marks, grace, clean)
+        late = connector.beyond(positions, ends.watermarks, grace, clean)
     if plan is not None:
         from pinpip.verify.reread import Held, reread
 
-        held = Held(clean, quarantine, archives, report, connector, ends.marks)
+        held = Held(clean, quarantine, archives, report, connector, ends.watermarks)
         again = reread(config, name, held, plan, _watch(bar, f"{name}, again"))
     findings, unknown = _judged(report, ends, late, again, tables_of(config, name).coordinates)
     return Verdict(
@@ -79,7 +79,11 @@ def examine(
 
 
 def _judged(
-    report: "Report", ends: "Marked", late: "Beyond", again: "Reread | None", kind: "Coordinates"
+    report: "Report",
+    ends: "SourceEnds",
+    late: "Beyond",
+    again: "Reread | None",
+    kind: "Coordinates",
 ) -> tuple[list[Discrepancy], list[OpenQuestion]]:
     """All findings, and all that is not known: of the tables, the identities and the source."""
     others, silent = _lives(report, late, {**ends.epochs, **late.epochs}, kind, again)
@@ -138,10 +142,10 @@ def _unknown(where: object, detail: str) -> OpenQuestion:
     return OpenQuestion(where=str(where or _WHOLE), detail=detail)
 
 
-def _partition(tally: "PartitionSummary", ends: "Marked") -> PartitionCounts:
+def _partition(tally: "PartitionSummary", ends: "SourceEnds") -> PartitionCounts:
     from pinpip.connectors.protocol import lag
 
-    low, high = ends.marks.get(tally.partition, (None, None))
+    low, high = ends.watermarks.get(tally.partition, (None, None))
     return PartitionCounts(
         partition=str(tally.partition),
         first_offset=low.number if low else None,

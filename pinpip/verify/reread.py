@@ -16,7 +16,7 @@ from core.clock import SystemClock
 from core.config import Config
 from core.errors import RecordsExpired
 from pinpip import pipelines
-from pinpip.connectors.protocol import Connector, Marks, Starts
+from pinpip.connectors.protocol import Connector, Starts, Watermarks
 from pinpip.verify.verdict import RereadPlan
 
 STRETCH = 1000
@@ -25,14 +25,14 @@ _TRIES = 10
 
 @dataclass(frozen=True)
 class Held:
-    """What a pipeline's sinks hold, as verify saw it, and their source with its `marks`."""
+    """What a pipeline's sinks hold, as verify saw it, and their source with its `watermarks`."""
 
     clean: Snapshot
     quarantine: Snapshot
     archives: Sequence[Archive]
     report: Report
     connector: Connector
-    marks: Marks
+    watermarks: Watermarks
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def reread(config: Config, name: str, held: Held, plan: RereadPlan, watch: Watch
 
 def _whole(config: Config, name: str, held: Held, watch: Watch) -> Reread:
     tallies = {t.partition: t for t in held.report.tallies}
-    starts, skips = held.connector.reach(tallies, held.marks)
+    starts, skips = held.connector.reach(tallies, held.watermarks)
     total = _total(held, starts)
     comparison = _comparison(held, starts, skips)
     _run(config, name, held.connector, comparison, lambda: watch("", comparison.records, total))
@@ -89,7 +89,7 @@ def _began_first(held: Held, partition: Partition, start: Position | None) -> bo
 
 def _total(held: Held, starts: Starts) -> int:
     """Offsets to be read; Kinesis: the records that the ledger knows of."""
-    if not held.marks:
+    if not held.watermarks:
         return sum(t.read for t in held.report.tallies)
     ends = {t.partition: t.position for t in held.report.tallies}
     spans = [(start, ends[p]) for p, start in starts.items()]
@@ -124,16 +124,16 @@ def _draws(held: Held, sample: int, rng: random.Random) -> list[tuple[Partition,
 
 
 def _is_in_reach(held: Held, partition: Partition, at: Position) -> bool:
-    if not held.marks:
+    if not held.watermarks:
         return True
-    low, high = held.marks.get(partition, (at, Position(-1)))
+    low, high = held.watermarks.get(partition, (at, Position(-1)))
     return low <= at <= high
 
 
 def _ends(held: Held) -> dict[Partition, Position]:
     """Where there is nothing left to read, or little."""
-    if held.marks:
-        return {p: high for p, (_, high) in held.marks.items()}
+    if held.watermarks:
+        return {p: high for p, (_, high) in held.watermarks.items()}
     return {t.partition: t.position for t in held.report.tallies if t.position}
 
 
@@ -178,10 +178,10 @@ def _run(
     try:
         _read(config, name, connector, comparison, tell)
     except RecordsExpired:
-        marks = connector.marks()
-        if not (marks and tries):
+        watermarks = connector.watermarks()
+        if not (watermarks and tries):
             raise
-        comparison.skip({p: low for p, (low, _) in marks.items()})
+        comparison.skip({p: low for p, (low, _) in watermarks.items()})
         _run(config, name, connector, comparison, tell, tries - 1)
 
 

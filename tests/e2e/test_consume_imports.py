@@ -124,7 +124,7 @@ def test_verify_of_kafka_executes_no_file_of_kinesis(mock_broker: Broker, tmp_pa
     topic = mock_broker.create_topic()
     mock_broker.produce(topic, payloads(RECORDS))
     loaded = verified(kafka_home(tmp_path, mock_broker, topic))
-    assert {"consumers.kafka.ends", "consumers.kafka.replay", "audit.reread"} <= loaded
+    assert {"consumers.kafka.watermarks", "consumers.kafka.replay", "audit.reread"} <= loaded
     assert of("consumers.kinesis", loaded) == []
 
 

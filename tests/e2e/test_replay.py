@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from confluent_kafka import Producer
 
-from consumers.kafka.ends import unread_since
 from consumers.kafka.replay import BoundedKafkaSource
+from consumers.kafka.watermarks import unread_since
 from consumers.window import Window
 from core.batch import KAFKA, Partition, Position, Records, merge
 from core.errors import RecordsExpired, SourceError

@@ -16,9 +16,9 @@ from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
 from consumers.kafka.client import settings
-from consumers.kafka.ends import end_positions
 from consumers.kafka.reader import Reader
 from consumers.kafka.topic_identity import TopicIds, epoch_of
+from consumers.kafka.watermarks import stable_watermarks
 from core.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position, Records, merge
 from core.clock import SystemClock
 from core.errors import PositionLost, StalePosition, TopicRecreated
@@ -326,7 +326,7 @@ def test_a_position_says_which_life_of_the_topic_it_counts_in(broker: Broker, to
     partition = Partition(topic, "0")
     reader = reading(broker, partition, None)
     at = read(reader, 100)
-    [(_, end)] = end_positions(broker.properties, [topic]).values()
+    [(_, end)] = stable_watermarks(broker.properties, [topic]).values()
     assert at.epoch == end.epoch is not None
     reader.place({partition: at})
     with pytest.raises(TopicRecreated, match=rf"offset 100 of {topic}/0"):

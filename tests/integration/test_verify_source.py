@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from deltalake import DeltaTable
 
-from consumers.kafka.ends import forgetful_topics
+from consumers.kafka.watermarks import forgetful_topics
 from core.batch import Partition, Position
 from pinpip.connectors.kafka import misplaced
 from tests.support.aws import TestAws
@@ -210,16 +210,16 @@ def test_a_topic_that_is_not_compacted_forgets_nothing(broker: Broker) -> None:
 
 
 def test_a_position_that_the_source_cannot_have_is_misplaced() -> None:
-    marks = {Partition("t", n): (Position(10), Position(20)) for n in "0123"}
+    watermarks = {Partition("t", n): (Position(10), Position(20)) for n in "0123"}
     positions = {Partition("t", "0"): Position(9), Partition("t", "1"): Position(21)}
     positions |= {Partition("t", "2"): Position(10), Partition("t", "3"): Position(20)}
-    found = misplaced(positions | {Partition("t", "4"): Position(5)}, marks)
+    found = misplaced(positions | {Partition("t", "4"): Position(5)}, watermarks)
     assert [(partition.id, kind) for partition, kind, _ in found] == [
         ("0", "expired"),
         ("1", "position"),
         ("4", "position"),
     ]
-    assert misplaced({Partition("gone", "0"): Position(5)}, marks) == []
+    assert misplaced({Partition("gone", "0"): Position(5)}, watermarks) == []
 
 
 @real

@@ -16,7 +16,7 @@ from consumers.kafka.client import (
     settings,
     topic_partition,
 )
-from consumers.kafka.ends import partitions_of
+from consumers.kafka.watermarks import partitions_of
 from core.batch import Partition, Position
 from tests.support.brokers import Broker
 from tests.support.processes import until

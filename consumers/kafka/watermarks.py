@@ -54,7 +54,7 @@ def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition
     return [Partition(t, str(n)) for t in names if t in known for n in known[t].partitions]
 
 
-def end_positions(
+def stable_watermarks(
     properties: Mapping[str, Any], topics: Collection[str]
 ) -> dict[Partition, tuple[Position, Position]]:
     """Where each partition of `topics` starts and ends now, with the epoch it is in.
