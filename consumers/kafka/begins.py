@@ -19,15 +19,15 @@ def starts(
 ) -> dict[str, Start]:
     """Return the topics' starts now; raise TransientError while the brokers do not tell all."""
     partitions = _partitions(admin, topics)
-    question = PlacementRequest(Offsets(admin, partitions), ids.ask(topics))
-    answered = question.is_answered(START_TIMEOUT_S)
-    ends = question.offsets.answers() if answered else {}
-    if len(ends) < len(partitions) or ids.late(question.ids):
+    request = PlacementRequest(Offsets(admin, partitions), ids.ask(topics))
+    answered = request.is_answered(START_TIMEOUT_S)
+    ends = request.offsets.answers() if answered else {}
+    if len(ends) < len(partitions) or ids.late(request.ids):
         raise TransientError(
-            f"the ends of {', '.join(topics)} cannot be read yet: {question.complaint}",
+            f"the ends of {', '.join(topics)} cannot be read yet: {request.complaint}",
             "see that the broker runs and the topic exists",
         )
-    epochs = ids.answers(question.ids)
+    epochs = ids.answers(request.ids)
     return {topic: _start(topic, ends, epochs, from_end=from_end) for topic in topics}
 
 

@@ -57,7 +57,7 @@ class Placement:
         self._waiting: frozenset[Partition] = frozenset()
 
     def offsets(
-        self, positions: Positions, question: PlacementRequest, reading: Mapping[Partition, int]
+        self, positions: Positions, request: PlacementRequest, reading: Mapping[Partition, int]
     ) -> dict[Partition, int]:
         """Return where each partition begins; one of which no broker tells enough is left out.
 
@@ -66,8 +66,8 @@ class Placement:
         there. `reading`: the next offsets of the partitions that are read already.
         """
         self._identity.restart()
-        ids = self._identity.ids.answers(question.ids, BUSY_TIMEOUT_S)
-        ends, late = question.offsets.answers(), self._identity.ids.late(question.ids)
+        ids = self._identity.ids.answers(request.ids, BUSY_TIMEOUT_S)
+        ends, late = request.offsets.answers(), self._identity.ids.late(request.ids)
         placed = {
             p: self._offset(p, at, ends[p], ids.get(p.source), reading.get(p, 0))
             for p, at in positions.items()

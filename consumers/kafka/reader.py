@@ -62,7 +62,7 @@ class Reader:
         self._start: dict[Partition, Position | None] = {}
         self._absent: set[str] = set()
         self._paused: list[TopicPartition] | None = None
-        self._question: PlacementRequest | None = None
+        self._request: PlacementRequest | None = None
         self._headers, self._chunk, self._from_end = headers, chunk, from_end
         self._tolerated = set() if member else {KafkaError.GROUP_AUTHORIZATION_FAILED}
         self._max_messages = chunk
@@ -74,8 +74,12 @@ class Reader:
             vars(owner).pop(name, None)
 
     def seek(self, positions: Positions) -> None:
-        """Have `begin` read these partitions from their positions."""
+        """Have `begin` read these partitions from their positions.
+
+        Ends that were requested before are dropped: a position may lie beyond them.
+        """
         self.sought |= positions
+        self._request = None
 
     def begin(self, timeout: float) -> Positions:
         """Start or move the partitions in `sought`; return those that are read now.
@@ -85,16 +89,16 @@ class Reader:
         """
         if not self.sought or self.paused:
             return {}
-        question = self._question or self._ask(self.sought)
-        answered = question.is_answered(min(timeout, _BUSY_WAIT_S if self.next else MAX_WAIT_S))
-        self._question = None if answered else question
-        return self._begin(question) if answered else {}
+        request = self._request or self._ask(self.sought)
+        answered = request.is_answered(min(timeout, _BUSY_WAIT_S if self.next else MAX_WAIT_S))
+        self._request = None if answered else request
+        return self._begin(request) if answered else {}
 
-    def _begin(self, question: PlacementRequest) -> Positions:
-        wanted = {p: at for p, at in self.sought.items() if p in question.offsets.partitions}
+    def _begin(self, request: PlacementRequest) -> Positions:
+        wanted = {p: at for p, at in self.sought.items() if p in request.offsets.partitions}
         running = set(self.next)
-        starts = {partition_of(start): start for start in self._place(wanted, question)}
-        self.placement.note_waiting(wanted.keys() - starts.keys(), question.complaint)
+        starts = {partition_of(start): start for start in self._place(wanted, request)}
+        self.placement.note_waiting(wanted.keys() - starts.keys(), request.complaint)
         for partition in starts.keys() & running:
             self._move(starts[partition])
         new = [start for partition, start in starts.items() if partition not in running]
@@ -108,11 +112,11 @@ class Reader:
         Waits for the brokers. Raises as `Placement.offsets`, and TransientError while no broker can
         tell.
         """
-        question = self._ask(positions)
-        starts = self._place(positions, question)
+        request = self._ask(positions)
+        starts = self._place(positions, request)
         if len(starts) < len(positions):
             raise TransientError(
-                f"{min(positions)} cannot be read yet: {question.complaint}",
+                f"{min(positions)} cannot be read yet: {request.complaint}",
                 "see that the broker runs and the topic exists",
             )
         return starts
@@ -122,8 +126,8 @@ class Reader:
         topics = {partition.source for partition in partitions}
         return PlacementRequest(Offsets(self.admin, partitions), self.identity.ids.ask(topics))
 
-    def _place(self, positions: Positions, question: PlacementRequest) -> list[TopicPartition]:
-        offsets = self.placement.offsets(positions, question, self.next)
+    def _place(self, positions: Positions, request: PlacementRequest) -> list[TopicPartition]:
+        offsets = self.placement.offsets(positions, request, self.next)
         self.next |= offsets
         self._start |= {partition: positions[partition] for partition in offsets}
         return [topic_partition(partition, offset) for partition, offset in offsets.items()]

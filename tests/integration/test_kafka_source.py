@@ -20,6 +20,7 @@ from confluent_kafka.cimpl import NewTopic
 from consumers.kafka.client import settings
 from consumers.kafka.messages import frame_of
 from consumers.kafka.protocol import HEARTBEAT, requests_of
+from consumers.kafka.reader import Reader
 from consumers.kafka.source import KafkaSource
 from core.batch import HEADERS, HEADERS_DTYPE, KAFKA, Partition, Position, Span, merge
 from core.errors import ConfigError, RecordsExpired, SourceError, TopicRecreated
@@ -38,6 +39,7 @@ from tests.contracts.source_contract import (
 )
 from tests.support.brokers import Broker
 from tests.support.kafka_backend import KafkaBackend
+from tests.support.processes import until
 from tests.support.topics import committed
 from tests.support.waiting import PATIENCE
 
@@ -57,6 +59,25 @@ def turn(sources: Collection[Source], done: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
         for source in sources:
             source.poll(0.1)
+
+
+def test_a_seek_is_compared_with_ends_that_were_requested_after_it(mock_broker: Broker) -> None:
+    """Another member may write, and the topic grow, while the request before the seek is open."""
+    topic = mock_broker.create_topic()
+    partition = Partition(topic, "0")
+    mock_broker.produce(topic, [b"{}"] * 40)
+    reader = Reader(settings(mock_broker.properties, "reader", 0), headers=False, chunk=1000)
+    try:
+        reader.seek({partition: Position(0)})
+        assert reader.begin(0) == {}  # no time to answer
+        assert reader._request is not None
+        assert reader._request.is_answered(PATIENCE)
+        mock_broker.produce(topic, [b"{}"] * 40)
+        reader.seek({partition: Position(20)})
+        until(lambda: bool(reader.begin(1.0)), "the ends")
+        assert reader.next == {partition: 20}
+    finally:
+        reader.close()
 
 
 # --- groups
