@@ -61,7 +61,7 @@ def _tree(config: "Config", name: str) -> dict[str, Any]:
     epochs = connector.epochs(ends)
     partitions = [
         _row(tables, lookup, p, asked.watermarks.get(p), epochs.get(p.source))
-        | {"held_back": None if end is None else asked.held_back.get(p, 0)}
+        | {"held_back": asked.held_back.get(p)}
         for p, end in sorted(ends.items())
     ]
     lags = [row["lag"] for row in partitions]

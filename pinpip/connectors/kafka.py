@@ -105,10 +105,12 @@ class KafkaConnector:
                 raise
             return SourceEnds(unknown=self._unknown(error))
         held = {
-            p: highs[p].number - high.number for p, (_, high) in watermarks.items() if p in highs
+            p: max(0, highs[p].number - high.number)
+            for p, (_, high) in watermarks.items()
+            if p in highs
         }
         absent = dict.fromkeys(_absent(self.source.topics, watermarks), _ABSENT)
-        return SourceEnds(watermarks, {p: n for p, n in held.items() if n > 0}, absent)
+        return SourceEnds(watermarks, held, absent)
 
     def first_offsets(self) -> dict[Partition, int]:
         """Return the first offset of each partition."""

@@ -37,7 +37,8 @@ class Replay:
 class SourceEnds:
     """Where the source's partitions begin and end (Kafka), and what is held back beyond that.
 
-    `held_back`: offsets behind a transaction that is still open. `unknown`: why it is not known.
+    `held_back`: offsets behind transactions that are still open, of each partition that was asked.
+    `unknown`: why it is not known.
     """
 
     watermarks: Watermarks = field(default_factory=dict)

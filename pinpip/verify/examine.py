@@ -152,7 +152,7 @@ def _partition(tally: "PartitionSummary", ends: "SourceEnds") -> PartitionCounts
         end=high.number if high else None,
         position=_number(tally.position),
         lag=lag(tally.position, low, high) if low and high else None,
-        held_back=ends.held_back.get(tally.partition, 0) if high else None,
+        held_back=ends.held_back.get(tally.partition),
         **{count: getattr(tally, count) for count in _COUNTS},
         gaps=tally.gaps,
     )

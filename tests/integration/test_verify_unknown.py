@@ -1,8 +1,8 @@
 """What verify cannot know it says, by name, and never calls complete."""
 
+import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -21,10 +21,6 @@ def said(home: Home, *arguments: str) -> tuple[int, str]:
     """Run `pinpip verify`; return its exit code and its last line."""
     done = invoke(home, "verify", *arguments)
     return done.exit_code, done.output.strip().splitlines()[-1]
-
-
-def examined(home: Home, grace: float | None = 0.0) -> dict[str, Any]:
-    return home.examined(grace)
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +60,13 @@ def away(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
 def test_a_broker_that_is_away_leaves_the_end_unknown(away: Home) -> None:
     code, line = said(away)
     assert (code, line) == (4, f"not known whether any are missing: {COUNT} rows, none twice")
-    [unknown] = examined(away)["unknown"]
+    [unknown] = away.examined()["unknown"]
     assert "no broker of 127.0.0.1:9 can be reached" in unknown["detail"]
 
 
 def test_a_topic_that_does_not_exist_is_not_known(home: Home) -> None:
     change(home, "pipelines/user/source/topics", ["no-such-topic"])
-    [unknown] = examined(home)["unknown"]
+    [unknown] = home.examined()["unknown"]
     assert unknown["where"] == "no-such-topic"
     assert said(home)[0] == 4
 
@@ -80,6 +76,15 @@ def test_a_difference_outweighs_what_is_not_known(away: Home) -> None:
     code, line = said(away)
     assert code == 3
     assert line.endswith(" differences found, 1 things are not known")
+
+
+def test_what_a_partition_holds_back_is_not_known_when_nobody_told_its_end(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pinpip.connectors.kafka.high_watermarks", lambda *_: {})
+    assert {row["held_back"] for row in home.examined()["by_partition"]} == {None}
+    [tree] = json.loads(invoke(home, "status", "--json").output)
+    assert {row["held_back"] for row in tree["partitions"]} == {None}
 
 
 @real
@@ -94,7 +99,7 @@ def test_records_behind_an_open_transaction_are_held_back(broker: Broker, tmp_pa
     for value in payloads(11):
         producer.produce(topic, value)
     producer.flush(20)
-    tree = examined(home)
+    tree = home.examined()
     assert (tree["held_back"], tree["findings"], tree["unknown"]) == (11, [], [])
     assert [row["held_back"] for row in tree["by_partition"]] == [11]
     whole = f"exactly once: {COUNT} rows, none missing, none twice"
@@ -112,7 +117,7 @@ def test_unread_records_that_are_still_young_are_said(broker: Broker, tmp_path: 
     consumed(home, lambda: home.rows() == COUNT)
     broker.produce(topic, payloads(5))
     assert said(home)[1].endswith("none twice; 5 not read yet")
-    assert examined(home, grace=60)["waiting"] == 5
+    assert home.examined(60)["waiting"] == 5
     assert said(home, "--grace", "0")[0] == 3
 
 
@@ -129,7 +134,7 @@ def test_a_stream_that_is_away_leaves_the_end_unknown(aws: TestAws, tmp_path: Pa
     assert said(home)[1].endswith("none twice; 25 not read yet")
     assert said(home, "--grace", "0")[0] == 3
     aws.client("kinesis").delete_stream(StreamName=stream)
-    tree = examined(home)
+    tree = home.examined()
     assert tree["findings"] == []
     [unknown] = tree["unknown"]
     assert (unknown["where"], "not found" in unknown["detail"]) == (stream, True)
@@ -150,5 +155,5 @@ def test_the_children_of_a_shard_that_never_ends_are_looked_at(
         client.put_record(
             StreamName=stream, Data=payloads(1)[0], PartitionKey="k", ExplicitHashKey=str(half)
         )
-    behind = {f["where"] for f in examined(home)["findings"] if f["kind"] == "behind"}
+    behind = {f["where"] for f in home.examined()["findings"] if f["kind"] == "behind"}
     assert behind
