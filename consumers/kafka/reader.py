@@ -141,6 +141,11 @@ class Reader:
             self.placement.forget(partition)
         self.identity.keep({partition.source for partition in self.next})
 
+    def leave(self, partition: Partition) -> None:
+        """Fetch no more of a partition, and forget it."""
+        self.consumer.incremental_unassign([topic_partition(partition)])
+        self.drop([partition])
+
     def _move(self, target: TopicPartition) -> None:
         try:
             self.consumer.seek(target)

@@ -143,12 +143,8 @@ class BoundedKafkaSource:
 
     def _leave_if_done(self, partition: Partition) -> None:
         if self._reader.next[partition] >= self._ends[partition]:
-            self._stop(partition)
+            self._reader.leave(partition)
             self._open.remove(partition)
-
-    def _stop(self, partition: Partition) -> None:
-        self._reader.consumer.incremental_unassign([topic_partition(partition)])
-        self._reader.drop([partition])
 
     def _cut(self, records: Records) -> Records | None:
         """Without what lies beyond the window; partitions that reached its end are left."""

@@ -20,7 +20,6 @@ from consumers.kafka.client import (
     partition_of,
     settings,
     settings_beside,
-    topic_partition,
 )
 from consumers.kafka.offsets import ends_now
 from consumers.kafka.reader import Reader
@@ -69,10 +68,10 @@ def stable_watermarks(
         ids = TopicIds(admin, consumer)
         asked = ids.ask({partition.source for partition in partitions}, REQUEST_TIMEOUT_S)
         epochs = ids.answers(asked, REQUEST_TIMEOUT_S)
-        marks = ends_now(admin, partitions, SystemClock())
+        ends = ends_now(admin, partitions, SystemClock())
     return {
         p: (Position(low, epoch=epochs.get(p.source)), Position(high, epoch=epochs.get(p.source)))
-        for p, (low, high) in marks.items()
+        for p, (low, high) in ends.items()
     }
 
 
@@ -128,22 +127,17 @@ def _first_times(reader: Reader, waiting: set[Partition]) -> dict[Partition, dat
             silent += _POLL_S
             continue
         for partition in records.spans:
-            _leave(reader, partition)
+            reader.leave(partition)  # its backlog would come before other partitions' first records
             waiting.discard(partition)
             if not records.frame.is_empty():
                 found[partition] = records.frame.item(0, TIME)
     if waiting:
-        named = ", ".join(map(str, sorted(waiting)))
+        names = ", ".join(map(str, sorted(waiting)))
         raise SourceError(
-            f"{named} did not answer in {REQUEST_TIMEOUT_S:.0f} s", "see that the broker is well"
+            f"{names} did not answer in {REQUEST_TIMEOUT_S:.0f} s",
+            "see that the broker is well",
         )
     return found
-
-
-def _leave(reader: Reader, partition: Partition) -> None:
-    """Read no more of it: a long backlog would come before the next partition's first record."""
-    reader.consumer.incremental_unassign([topic_partition(partition)])
-    reader.drop([partition])
 
 
 def forgetful_topics(properties: Mapping[str, Any], topics: Sequence[str]) -> set[str]:
