@@ -80,7 +80,7 @@ def _text(key: bytes | None) -> str | None:
 
 
 def _timestamps(milliseconds: list[int]) -> pl.Series:
-    """Return the times of the records, null for a number that is no time.
+    """Return the times of the records, null for a number that is not a time.
 
     A negative number says that the broker has no time. Microseconds sent as milliseconds lie beyond
     the year 9999, which neither Python nor other readers of the table can hold.

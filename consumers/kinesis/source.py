@@ -246,7 +246,7 @@ class KinesisSource:
         return None
 
     def _expired(self, cursor: Cursor, where: str) -> Records | None:
-        """Take leave of a shard that Kinesis no longer lists."""
+        """Drop a shard that Kinesis no longer lists."""
         notes = self._tips.expired(cursor, self._shards, where)
         self._drained.add(cursor.shard.id)
         self._outage.over(where)

@@ -28,13 +28,9 @@ from tests.support.processes import Home, kafka_home, kinesis_home, payloads, pu
 COUNT = 40
 
 
-def examined(home: Home, plan: RereadPlan | None = None) -> dict[str, Any]:
-    return home.examined(0, plan)
-
-
 def places(home: Home, plan: RereadPlan | None = None) -> list[str]:
     """Return what verify reports as unknown; it must find no difference."""
-    tree = examined(home, plan)
+    tree = home.examined(0, plan)
     assert tree["findings"] == []
     return [f"{u['where']}: {u['detail']}" for u in tree["unknown"]]
 
@@ -128,7 +124,7 @@ def test_an_archive_that_keeps_no_identity_is_not_known(home: Home) -> None:
 
 def test_an_archive_of_another_topic_of_that_name_is_found(home: Home) -> None:
     alter_archive(home, 7)
-    found = examined(home)["findings"]
+    found = home.examined()["findings"]
     assert {f["kind"] for f in found} == {"recreated"}
     assert "different topics of that name" in found[0]["detail"]
 
@@ -147,7 +143,7 @@ def test_an_archive_beside_a_table_without_an_identity_is_compared_with_the_sour
     consumed(home, lambda: home.rows() >= COUNT)
     silent()
     alter_archive(home, 7)
-    [finding] = examined(home)["findings"]
+    [finding] = home.examined()["findings"]
     assert finding["kind"] == "recreated"
     assert "archive have belongs to the topic with the id" in finding["detail"]
 
