@@ -1,0 +1,120 @@
+"""A pipeline of config.yaml: its source, schema, transform and sinks, as frozen models."""
+
+import os
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from core import topics as names
+from core.sections import Lake, Model
+
+
+class TopicsSection(Model):
+    """Topics that one consumer group reads; a name that starts with `^` is a pattern."""
+
+    topics: tuple[Annotated[str, AfterValidator(names.check)], ...] = Field(min_length=1)
+    group: str | None = None
+    start: Literal["earliest", "latest"] = "earliest"
+    tombstones: Literal["quarantine", "drop"] = "quarantine"
+
+    streams: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def plain_topics(self) -> tuple[str, ...]:
+        """The topics that are named, not matched by a pattern."""
+        return tuple(name for name in self.topics if not names.is_pattern(name))
+
+    @property
+    def drops_tombstones(self) -> bool:
+        """Whether records without a value are filtered out instead of quarantined."""
+        return self.tombstones == "drop"
+
+
+class StreamSection(Model):
+    """One stream."""
+
+    stream: str
+    start: Literal["trim_horizon", "latest"] = "trim_horizon"
+    topics: ClassVar[tuple[str, ...]] = ()
+    plain_topics: ClassVar[tuple[str, ...]] = ()
+    drops_tombstones: ClassVar[bool] = False  # a record of a stream always has a value
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The one stream."""
+        return (self.stream,)
+
+
+class DeltaSection(Model):
+    """A Delta table below the lake's root, its quarantine beside it."""
+
+    delta: str
+
+
+class ParquetSection(Model):
+    """A chain of Parquet objects: `raw` is an archive to replay from, `clean` the table's rows."""
+
+    parquet: str
+    stage: Literal["raw", "clean"] = "raw"
+
+
+def _kind_of_source(section: object) -> str:
+    keys = section if isinstance(section, dict) else vars(section)
+    return "kinesis" if "stream" in keys else "kafka"
+
+
+def _kind_of_sink(section: object) -> str:
+    keys = section if isinstance(section, dict) else vars(section)
+    return "parquet" if "parquet" in keys else "delta"
+
+
+SinkChoice = Annotated[
+    Annotated[DeltaSection, Tag("delta")] | Annotated[ParquetSection, Tag("parquet")],
+    Discriminator(_kind_of_sink),
+]
+
+
+class Pipeline(Model):
+    """One flow: source, schema on the wire, transform, sinks."""
+
+    source: Annotated[
+        Annotated[TopicsSection, Tag("kafka")] | Annotated[StreamSection, Tag("kinesis")],
+        Discriminator(_kind_of_source),
+    ]
+    schema_: str = Field(alias="schema")
+    transform: str
+    sinks: tuple[SinkChoice, ...] = Field(min_length=1)
+    incarnation: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "1"
+
+    @model_validator(mode="after")
+    def _one_table(self) -> "Pipeline":
+        if len([s for s in self.sinks if isinstance(s, DeltaSection)]) != 1:
+            raise ValueError("a pipeline has exactly one delta sink: its quarantine hangs on it")
+        return self
+
+    @property
+    def table(self) -> str:
+        """The Delta table's path below the lake."""
+        return next(s.delta for s in self.sinks if isinstance(s, DeltaSection))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The topics, patterns or streams of the source."""
+        return (*self.source.topics, *self.source.streams)
+
+    @property
+    def keeps_raw(self) -> bool:
+        """Whether an archive keeps the records as they came, headers included."""
+        return any(s.stage == "raw" for s in self.sinks if isinstance(s, ParquetSection))
+
+    def places(self, lake: Lake) -> list[str]:
+        """List what only this pipeline may write: its tables, and its archives' folders."""
+        table = _one_name(lake.uri(self.table))
+        names = sorted({*self.reads})
+        roots = [_one_name(s.parquet) for s in self.sinks if isinstance(s, ParquetSection)]
+        return [table, f"{table}_quarantine", *(f"{r}/{name}" for r in roots for name in names)]
+
+
+def _one_name(uri: str) -> str:
+    """One of the names that a folder has; keys of a bucket have only one."""
+    return uri.rstrip("/") if "://" in uri else os.path.normpath(uri)

@@ -1,0 +1,131 @@
+"""The sections of config.yaml beside its pipelines, as frozen models."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_validator
+
+
+class Model(BaseModel):
+    """A frozen section of the configuration that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Kafka(BaseModel):
+    """Any librdkafka property, as librdkafka names it; values are handed on untouched."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+    bootstrap_servers: str = Field(alias="bootstrap.servers")
+
+    def properties(self) -> dict[str, Any]:
+        """Return the section as a confluent-kafka configuration."""
+        return self.model_dump(by_alias=True)
+
+
+class Endpoints(Model):
+    """Addresses of single services, where they differ."""
+
+    kinesis: str | None = None
+    s3: str | None = None
+
+
+class Aws(Model):
+    """Where Kinesis and S3 are; what is not given comes from AWS's own chain."""
+
+    region: str | None = None
+    endpoint_url: str | None = None
+    endpoint_urls: Endpoints = Endpoints()
+    access_key_id: SecretStr | None = None
+    secret_access_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Aws":
+        if bool(self.access_key_id) != bool(self.secret_access_key):
+            raise ValueError("access_key_id and secret_access_key belong together")
+        if self.session_token and not self.access_key_id:
+            raise ValueError("session_token wants access_key_id and secret_access_key")
+        return self
+
+    def endpoint(self, service: str) -> str | None:
+        """Return the configured address of `service`; None for that of AWS's own chain."""
+        own: str | None = getattr(self.endpoint_urls, service, None)
+        return own or self.endpoint_url
+
+
+class Lake(Model):
+    """Where the tables are: a folder or `s3://bucket/prefix`."""
+
+    root: str = ".pinpip/lake"
+
+    def uri(self, path: str) -> str:
+        """`path` below the root, unless it is absolute or a URL itself."""
+        absolute = "://" in path or path.startswith("/")
+        return path if absolute else f"{self.root.rstrip('/')}/{path}"
+
+
+class Tls(Model):
+    """PEM files of the server's certificate (with its chain) and of its key."""
+
+    certificate: str
+    key: str
+
+
+KeyHash = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+HostPattern = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)$")]
+Origin = Annotated[str, Field(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/?#\sA-Z]+)$")]
+
+
+class Gateway(Model):
+    """The HTTP front."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8082, ge=0, le=65535)
+    stage: str = "test"
+    tls: Tls | None = None
+    api_keys: dict[str, KeyHash] = Field(default_factory=dict)
+    hosts: tuple[HostPattern, ...] = ()
+    cors_origins: tuple[Origin, ...] = ()
+    max_body: ByteSize = ByteSize(10 * 1024 * 1024)
+    max_records: int = Field(10_000, ge=1)
+    max_in_flight: ByteSize = ByteSize(64 * 1024 * 1024)
+    max_connections: int = Field(1000, ge=1)
+    max_answers: ByteSize = ByteSize(256 * 1024 * 1024)
+    request_timeout: float = Field(20.0, gt=0)
+    keep_alive: float = Field(75.0, gt=0)
+    drain_wait: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_request_fits(self) -> "Gateway":
+        if self.max_in_flight < self.max_body:
+            raise ValueError("max_in_flight must be at least max_body, or no such body gets in")
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where it listens, the stage not included."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+class Producer(Model):
+    """How the emulator's records are sent."""
+
+    gateway_url: str = "http://127.0.0.1:8082/test"
+    api_key: SecretStr | None = None
+    batch: int = Field(500, ge=1, le=500)
+    timeout: float = Field(35.0, gt=0)
+    retries: int = Field(5, ge=0)
+    patience: float = Field(90.0, ge=0)
+    seed: int = 1
+
+
+class Batching(Model):
+    """When a batch is written, and how much memory a consumer may hold."""
+
+    max_records: int = Field(20_000, ge=1)
+    max_bytes: ByteSize = ByteSize(32 * 1024 * 1024)
+    max_wait: float = Field(1.0, gt=0)
+    memory: ByteSize = ByteSize(256 * 1024 * 1024)
+    reject_ratio: float = Field(0.5, gt=0, le=1)
+    reject_window: int = Field(10_000, ge=1)
