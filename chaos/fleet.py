@@ -7,7 +7,6 @@ schedule explains it; otherwise the round fails.
 import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from chaos.failpoints import FailpointPlan
 from chaos.schedule import ArmedFailpoint, Schedule
+from core import interpreter
 from core.clock import Clock
 from core.errors import FatalError
 
@@ -183,7 +183,13 @@ class Fleet:
         self, plan: FailpointPlan, log: Path, instance: str | None
     ) -> "subprocess.Popen[bytes]":
         launch = self._launch
-        command = [sys.executable, "-m", CONSUMER_MODULE, str(launch.config), launch.pipeline]
+        command = [
+            *interpreter.command(),
+            "-m",
+            CONSUMER_MODULE,
+            str(launch.config),
+            launch.pipeline,
+        ]
         command += [plan.model_dump_json()]
         static = {"PINPIP_KAFKA__GROUP_INSTANCE_ID": instance} if instance else {}
         environment = {

@@ -6,7 +6,6 @@ a process ends with an error that no fault explains.
 
 import json
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -17,6 +16,7 @@ from chaos.producer import SentRecords
 from chaos.recovery import RecoveryTimes, crash_points, recovery
 from chaos.round import Round, Watch
 from chaos.schedule import Schedule
+from core import interpreter
 from core.errors import FatalError
 
 VERIFY_OPTIONS = ("--grace", "0", "--reread", "--json")
@@ -90,7 +90,8 @@ def _compared(
 
 def _verified(environment: Environment) -> list[str]:
     """Return the findings of `pinpip verify`, run as a separate process."""
-    command = [sys.executable, "-m", "pinpip", "--config", str(environment.launch.config), "verify"]
+    command = [*interpreter.command(), "-m", "pinpip"]
+    command += ["--config", str(environment.launch.config), "verify"]
     done = subprocess.run(  # noqa: S603  # our own command
         [*command, environment.launch.pipeline, *VERIFY_OPTIONS],
         env=dict(environment.launch.environment),

@@ -3,7 +3,6 @@
 import json
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 import requests
 from botocore.config import Config as BotoConfig
 
-from core import aws
+from core import aws, interpreter
 from core.clock import Clock
 from core.config import Aws
 from core.errors import FatalError
@@ -71,7 +70,7 @@ def faulty_s3(folder: Path, seed: int, bucket: str, clock: Clock) -> Iterator[St
 def _process(arguments: list[str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603  # our own command
-            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=out
+            [*interpreter.command(), *arguments], stdout=subprocess.PIPE, stderr=out
         )
         try:
             yield process

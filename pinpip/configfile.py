@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from core import config as models
 from core.config import Config, nearest
 from core.errors import ConfigError
+from transforms import code_file
 
 LOCAL = "local"
 STATE_FILE = Path(".pinpip/local.json")
@@ -37,7 +38,21 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds no mapping of keys", "start from the documented example")
     tree = _override(_fill(tree, environment, ""), environment)
-    return _validate(_fill_id(tree, tree.get("id")), path)
+    return _anchored(_validate(_fill_id(tree, tree.get("id")), path), path.parent)
+
+
+def _anchored(config: Config, folder: Path) -> Config:
+    """`config` with the pipelines' code files relative to `folder`."""
+    pipelines = {
+        name: pipeline.model_copy(
+            update={
+                "schema_": code_file.resolved(pipeline.schema_, folder),
+                "transform": code_file.resolved(pipeline.transform, folder),
+            }
+        )
+        for name, pipeline in config.pipelines.items()
+    }
+    return config.model_copy(update={"pipelines": pipelines})
 
 
 def _validate(tree: dict[str, Any], path: Path) -> Config:

@@ -3,16 +3,28 @@
 import hashlib
 import importlib
 import inspect
+import sysconfig
+import traceback
 from collections.abc import Collection
+from pathlib import Path
+from types import ModuleType
 
 from core import __version__
+from core.config import nearest
 from core.errors import ConfigError
+from transforms import code_file
 from transforms.process import Transform
 from transforms.schema import Schema
 
+_HINT = (
+    "write module:name with the module installed or on PYTHONPATH, or boards.py:name with the file"
+    " beside config.yaml"
+)
+_LIBRARIES = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib"))
+
 
 def load_schema(reference: str) -> Schema:
-    """Return the Schema that `module:name` refers to; raise ConfigError otherwise."""
+    """Return the Schema that `module:name` or `file.py:name` refers to; else a ConfigError."""
     found = load(reference)
     if not isinstance(found, Schema):
         raise ConfigError(
@@ -22,23 +34,26 @@ def load_schema(reference: str) -> Schema:
 
 
 def load_transform(reference: str) -> Transform:
-    """Return the transform that `module:name` refers to; raise ConfigError otherwise."""
+    """Return the function that `module:name` or `file.py:name` refers to; else a ConfigError."""
     found = load(reference)
-    if not callable(found):
+    if not callable(found) or not hasattr(found, "__qualname__"):
         raise ConfigError(f"{reference} is not a function", "name a function LazyFrame → LazyFrame")
     return found
 
 
 def load(reference: str) -> object:
-    """Return what `module:name` refers to; raise ConfigError when there is no such thing."""
-    module, _, name = reference.partition(":")
+    """Return what `module:name` or `file.py:name` refers to; raise ConfigError when it cannot."""
+    module, _, name = reference.rpartition(":")
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, ValueError, TypeError, AttributeError, SyntaxError) as error:
-        raise ConfigError(
-            f"{reference!r} cannot be loaded: {error}",
-            "write module:name, and have the module on PYTHONPATH or installed",
-        ) from error
+        held = _module(module)
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise ConfigError(f"{reference!r} cannot be loaded: {_said(error)}", _HINT) from error
+    if not name or not hasattr(held, name):
+        guess = nearest(name, list(vars(held)))
+        raise ConfigError(f"{reference!r} cannot be loaded: no {name!r} in it{guess}", _HINT)
+    return getattr(held, name)
 
 
 def rules_of(schema: Schema, transform: Transform, options: Collection[str]) -> str:
@@ -51,6 +66,26 @@ def rules_of(schema: Schema, transform: Transform, options: Collection[str]) -> 
     except (OSError, TypeError):
         source = ""  # made at run time: its name must do
     fields = {name: str(dtype) for name, dtype in schema.fields.items()}
-    name = f"{transform.__module__}:{transform.__qualname__}"
+    name = f"{code_file.label(transform.__module__)}:{transform.__qualname__}"
     parts = [__version__, schema.key, str(fields), name, source, *options]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _module(name: str) -> ModuleType:
+    return code_file.load(Path(name)) if code_file.is_file(name) else importlib.import_module(name)
+
+
+def _said(error: BaseException) -> str:
+    """Return what went wrong and, in the code that was loaded, where."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_ours(f.filename)]
+    own = [f for f in frames if not f.filename.startswith(_LIBRARIES)] or frames[:1]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    plain = isinstance(error, (ImportError, SyntaxError, ValueError))
+    text = " ".join(f"{'' if plain else type(error).__name__ + ': '}{error}".split())
+    return text if where in text else f"{text}{where}"
+
+
+def _is_ours(filename: str) -> bool:
+    return filename in {__file__, code_file.__file__, importlib.__file__} or filename[:1] == "<"

@@ -3,7 +3,6 @@
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core import interpreter
 from core.errors import FatalError
 from pinpip.cli.shared import Settings, settings_of, show
 from pinpip.folders import writing
@@ -93,7 +93,7 @@ def _prepare(config: "Config") -> Path:
 def _process(config: Path, *arguments: str) -> "Iterator[subprocess.Popen[bytes]]":
     """Run pinpip in a process, as a user would; its output goes to a log beside the config."""
     log = config.parent / f"{'-'.join(arguments)}.log"
-    command = [sys.executable, "-m", "pinpip", "--config", str(config), *arguments]
+    command = [*interpreter.command(), "-m", "pinpip", "--config", str(config), *arguments]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out)  # noqa: S603  # our own command
         try:

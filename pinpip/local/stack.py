@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from core import aws
+from core import aws, interpreter
 from core.clock import Clock
 from core.config import Aws, Config, Gateway, ParquetSection
 from core.errors import ConfigError, FatalError
@@ -122,7 +121,7 @@ def _buckets(config: Config) -> set[str]:
 @contextmanager
 def gateway_process(config_path: Path, config: Config, clock: Clock) -> Iterator[str]:
     """Run `pinpip gateway` as a separate process; yields its URL when it responds."""
-    command = [sys.executable, "-m", "pinpip", "--config", str(config_path), "gateway"]
+    command = [*interpreter.command(), "-m", "pinpip", "--config", str(config_path), "gateway"]
     own = config.gateway
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  # our own command
     try:
