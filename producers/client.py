@@ -92,12 +92,13 @@ class GatewayClient:
     def send_kafka(self, topic: str, records: Sequence[ProducerRecord]) -> list[DeliveryReport]:
         """Produce by the Kafka route (REST Proxy v2): one report per record, in order.
 
-        JSON values have the JSON format, bytes the binary format. Raises ConfigError for an invalid
-        URL.
+        JSON values have the JSON format, bytes the binary format; records whose key is text have
+        it, too, because the JSON format would store the key with quotes. Raises ConfigError for an
+        invalid URL.
         """
         path = f"topics/{quote(topic, safe='')}"
-        raw = [i for i, record in enumerate(records) if isinstance(record.value, bytes)]
-        plain = [i for i, record in enumerate(records) if not isinstance(record.value, bytes)]
+        raw = [i for i, record in enumerate(records) if _is_raw(record)]
+        plain = [i for i, record in enumerate(records) if not _is_raw(record)]
         reports: dict[int, DeliveryReport] = {}
         for media_type, encode, chosen in ((JSON, _plain, plain), (BINARY, _binary, raw)):
             route = _Route("POST", path, media_type, _kafka_reports)
@@ -132,12 +133,16 @@ class GatewayClient:
         return _reports(reply, count, read)
 
 
+def _is_raw(record: ProducerRecord) -> bool:
+    return isinstance(record.value, bytes) or isinstance(record.key, str)
+
+
 def _plain(record: ProducerRecord) -> str:
     return compact({"key": record.key, "value": record.value})
 
 
 def _binary(record: ProducerRecord) -> str:
-    key, value = str(record.key).encode(), record.value
+    key, value = str(record.key).encode(), record.payload
     return compact(
         {k: base64.b64encode(v).decode() for k, v in {"key": key, "value": value}.items()}
     )

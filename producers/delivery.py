@@ -23,9 +23,12 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 @dataclass(frozen=True, slots=True)
 class ProducerRecord:
-    """A record to send; `value` is a JSON value, or bytes that are sent unchanged."""
+    """A record to send; `value` is a JSON value, or bytes that are sent unchanged.
 
-    key: int
+    The broker stores the key as plain text.
+    """
+
+    key: Any  # int, float or text
     value: Any
 
     @property

@@ -29,7 +29,7 @@ FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Rows by record type (pin, geo, user), all with the key `key`; rows must not be changed."""
+    """Rows by record type (such as pin), all with the key `key`; rows must not be changed."""
 
-    key: int
+    key: Any  # int, float or text
     rows: Mapping[str, Row]

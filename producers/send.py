@@ -10,6 +10,7 @@ from producers import hints
 from producers.delivery import DeliveryReport, DeliveryStatus, ProducerRecord, Send
 from producers.event import Event
 from producers.malformed import MalformedRecords
+from producers.rows.inputs import InputError
 
 LINGER_S = 0.5
 MAX_BURST_S = 1.0
@@ -18,7 +19,7 @@ _NOT_SENT = DeliveryReport(DeliveryStatus.REJECTED, error="not sent")
 
 @dataclass(frozen=True)
 class SendRoute:
-    """A function to send by, and the topic or stream (`targets`) of each record type.
+    """A function to send by, and the topic or stream (`targets`) of each record type that it takes.
 
     `text_only`: the route accepts JSON values and text, not any bytes (the Kinesis HTTP route).
     """
@@ -59,7 +60,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Driver:
-    """Sends events by `routes` in turn, in batches of at most `batch` records.
+    """Sends events by the routes for them in turn, in batches of at most `batch` records.
 
     `rate`: events per second; None means no limit. An incomplete batch is sent after LINGER_S.
     `progress` is called for each event; `stopping` is called before each one. `summary` is
@@ -78,12 +79,17 @@ class Driver:
     def run(self, events: Iterable[Event]) -> Summary:
         """Send all `events`, or those before `stopping` returns True, and incomplete batches.
 
-        Raises FatalError when a target rejects a whole batch: the next one would fail as well.
+        Raises FatalError when a target rejects a whole batch: the next one would fail as well. When
+        `events` ends with an InputError, the events before it are sent.
         """
         outbox = _Outbox(self.routes, self.batch, self.clock, self.summary)
         try:
             self._feed(events, outbox)
             outbox.flush()
+        except InputError:
+            outbox.flush()
+            if not self.stopping():  # a stop ends an input early
+                raise
         finally:
             outbox.abandon()
         return self.summary
@@ -98,13 +104,18 @@ class Driver:
             self.progress(1)
 
     def _distribute(self, number: int, event: Event, outbox: "_Outbox") -> None:
-        turn = number % len(self.routes)
-        route = self.routes[turn]
         for record, row in event.rows.items():
+            turns = self._turns(record)
+            turn = turns[number % len(turns)]
+            route = self.routes[turn]
             outbox.put(turn, record, ProducerRecord(event.key, row))
             for value in self.malformed.beside(number, record, row, text_only=route.text_only):
                 outbox.summary.bad[route.targets[record]] += 1
                 outbox.put(turn, record, ProducerRecord(event.key, value))
+
+    def _turns(self, record: str) -> list[int]:
+        """Return the numbers of the routes for a record type."""
+        return [n for n, route in enumerate(self.routes) if record in route.targets]
 
 
 class _Outbox:

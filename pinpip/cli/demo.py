@@ -124,11 +124,13 @@ def _await_stack(path: Path) -> "Config":
 
 
 def _send(config: "Config", events: int, bad: float) -> "Summary":
-    from pinpip.cli.produce import Way, send
+    from pinpip.cli.sending import send
+    from pinpip.routes import Way
+    from pinpip.targets import emulated
     from producers import emulator
 
     stream = islice(emulator.events(config.producer.seed), events)
-    return send(config, stream, events, Way.BOTH, bad=bad)
+    return send(config, stream, events, Way.BOTH, emulated(config), bad=bad)
 
 
 def _acknowledged(config: "Config", summary: "Summary") -> dict[str, int]:
@@ -181,8 +183,8 @@ def _stop(consumers: "list[subprocess.Popen[bytes]]") -> None:
 
 def _tell(config: "Config", summary: "Summary", took: float) -> bool:
     """Print counts, proof and answers; return whether each acknowledged record is stored once."""
-    from pinpip.cli.produce import outcome, summary_failed
     from pinpip.cli.report import answers, print_answer
+    from pinpip.cli.sending import outcome, summary_failed
     from pinpip.cli.verdict import exit_code, print_verdict
     from pinpip.verify.examine import examine
 
