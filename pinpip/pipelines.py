@@ -24,6 +24,7 @@ from sinks.parquet.sink import ParquetSink
 from sinks.storage.options import options_at
 from sinks.storage.protocol import Store
 from sinks.storage.store import open_store
+from transforms.isolate import MostRejects
 from transforms.load import load_schema, load_transform, rules_of
 from transforms.process import processor
 
@@ -52,8 +53,13 @@ def archives(pipeline: Pipeline) -> list[settings.ParquetSection]:
     return [s for s in pipeline.sinks if isinstance(s, settings.ParquetSection)]
 
 
-def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], Batch]:
-    """Return the pipeline's decode and transform."""
+def process_of(
+    pipeline: Pipeline, *, keep_values: bool, limits: Limits | None = None
+) -> Callable[[Records], Batch]:
+    """Return the pipeline's decode and transform; `limits` bound the rows that this fails on."""
+    most = None
+    if limits and not limits.accept_rejects:
+        most = MostRejects(limits.reject_ratio, limits.reject_window)
     schema, transform = load_schema(pipeline.schema_), load_transform(pipeline.transform)
     return processor(
         schema,
@@ -61,6 +67,7 @@ def process_of(pipeline: Pipeline, *, keep_values: bool) -> Callable[[Records], 
         coordinates_of(pipeline),
         keep_values=keep_values,
         drop_tombstones=pipeline.source.drops_tombstones,
+        limit=most,
     )
 
 
@@ -186,14 +193,15 @@ def loop_of(
     `faults` wraps the source, the sinks and their stores.
     """
     pipeline = config.pipeline(name)
-    process = process_of(pipeline, keep_values=pipeline.keeps_raw)
+    limits = limits_of(config, accept_rejects=accept_rejects)
+    process = process_of(pipeline, keep_values=pipeline.keeps_raw, limits=limits)
     outages = outage or partial(Outage, clock=clock)
     source = connector_of(config, name, clock).live(outages("source"), accepted)
     return Loop(
         faults.source(source) if faults else source,
         process,
         sinks_of(config, name, process, clock, begins=begins, faults=faults),
-        limits_of(config, accept_rejects=accept_rejects),
+        limits,
         clock,
         executor,
         written,

@@ -13,7 +13,7 @@ from core import __version__
 from core.config import nearest
 from core.errors import ConfigError
 from transforms import code_file
-from transforms.process import Transform
+from transforms.process import Transform, name_of
 from transforms.schema import Schema
 
 _HINT = (
@@ -66,8 +66,7 @@ def rules_of(schema: Schema, transform: Transform, options: Collection[str]) -> 
     except (OSError, TypeError):
         source = ""  # made at run time: its name must do
     fields = {name: str(dtype) for name, dtype in schema.fields.items()}
-    name = f"{code_file.label(transform.__module__)}:{transform.__qualname__}"
-    parts = [__version__, schema.key, str(fields), name, source, *options]
+    parts = [__version__, schema.key, str(fields), name_of(transform), source, *options]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

@@ -13,15 +13,22 @@ import polars as pl
 
 from core import __version__
 from core.batch import HEADERS, RESCUED, VALUE, Batch, Coordinates, Records
-from core.errors import ConfigError
-from transforms.record import Rejected, read
+from transforms import code_file, refusals
+from transforms.isolate import (
+    FAULTS,
+    NO_RECORDS_FAULT,
+    MostRejects,
+    TransformFailed,
+    isolate,
+    joined,
+)
+from transforms.record import ROW, judge, no_rows
 from transforms.schema import Schema
 
 Transform = Callable[[pl.LazyFrame], pl.LazyFrame]
 
 CHUNK = 12_500
 SMALL = 64
-_ROW = "_row"
 _TEXT = "_text"
 # Text as the reader also writes arrays, objects, booleans and unusually spelt numbers.
 _DOUBTFUL = (
@@ -43,24 +50,32 @@ def processor(
     *,
     keep_values: bool,
     drop_tombstones: bool = False,
+    limit: MostRejects | None = None,
 ) -> Callable[[Records], Batch]:
     """Return the function that turns Records into a Batch.
 
     `keep_values` leaves `_value` and `_headers` in the batch's raw frame. Null values are rejects
-    unless `drop_tombstones` filters them out. The batch's maker raises ConfigError when the
-    transform fails, loses a metadata column, makes a datetime without zone, or returns a record
-    twice or one that it was not given; a record that it does not return is filtered.
+    unless `drop_tombstones` filters them out. A record that the transform fails on is a reject, one
+    that it does not return is filtered; TooManyRejects when it fails on more than `limit`. Both
+    functions raise ConfigError when the transform cannot be run without rows, loses a metadata
+    column, makes a datetime without zone, or other columns for these records than for none; or
+    when it returns a record twice or one that it was not given.
     """
     version = pl.lit(__version__).alias("transform_version")
+    run = _Run(transform, coordinates, try_out(schema, transform, coordinates), limit)
 
     def process(records: Records) -> Batch:
         payloads = records.frame.drop_nulls(VALUE) if drop_tombstones else records.frame
         decoded = decode(payloads, schema, coordinates)
+        clean, failed = run(decoded.rows)
+        rejected = decoded.rejected
+        if failed is not None:
+            rejected = joined(rejected, failed, payloads)
         unkept = () if keep_values else (VALUE, HEADERS)
         return Batch(
             raw=records.frame.drop(unkept, strict=False),
-            clean=_clean(decoded.rows, transform, coordinates),
-            rejected=decoded.rejected.with_columns(version),
+            clean=clean,
+            rejected=rejected.with_columns(version),
             spans=records.spans,
             coordinates=coordinates,
             notes=records.notes,
@@ -69,33 +84,76 @@ def processor(
     return process
 
 
-def _clean(rows: pl.DataFrame, transform: Transform, coordinates: Coordinates) -> pl.DataFrame:
-    name = f"{transform.__module__}:{transform.__qualname__}"
+def try_out(schema: Schema, transform: Transform, coordinates: Coordinates) -> pl.Schema:
+    """Run the transform on no rows; return the columns of its table, the metadata columns last.
+
+    Raises ConfigError as `processor` does.
+    """
+    columns = {**schema.fields, **coordinates.metadata, RESCUED: pl.String()}
+    run = _Run(transform, coordinates)
     try:
-        clean = transform(rows.lazy()).collect()
-    except pl.exceptions.PolarsError as error:
-        raise ConfigError(
-            f"transform {name} cannot be run: {error}", "mend the transform; nothing was written"
-        ) from error
-    last = {**coordinates.metadata, RESCUED: pl.String()}
-    _check(name, clean.schema, last)
-    _check_once(name, rows, clean, coordinates)
-    return clean.select(pl.exclude(*last), *last)
+        return run.once(pl.DataFrame(schema=columns)).schema
+    except TransformFailed as error:
+        raise refusals.broken(run.name, str(error)) from error
+
+
+def name_of(transform: Transform) -> str:
+    """Return `module:name` or `file.py:name`; of a callable object, as a partial, its type's."""
+    named = transform if hasattr(transform, "__qualname__") else type(transform)
+    return f"{code_file.label(named.__module__)}:{named.__qualname__}"
+
+
+class _Run:
+    """A transform, and the checks of what it returns."""
+
+    def __init__(
+        self,
+        transform: Transform,
+        coordinates: Coordinates,
+        expected: pl.Schema | None = None,
+        limit: MostRejects | None = None,
+    ) -> None:
+        self.name = name_of(transform)
+        self._transform = transform
+        self._coordinates = coordinates
+        self._last = {**coordinates.metadata, RESCUED: pl.String()}
+        self._expected = expected
+        self._limit = limit
+
+    def __call__(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+        """Return the clean rows, and the coordinates of the rows that the transform fails on."""
+        try:
+            clean, failed = self.once(rows), None
+        except TransformFailed:
+            clean, failed = isolate(self.name, self.once, rows, self._coordinates, self._limit)
+        _check_once(self.name, rows, clean, self._coordinates)
+        return clean, failed
+
+    def once(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Transform the rows in one call; TransformFailed when that raises an exception."""
+        try:
+            found = self._transform(rows.lazy())
+            if not isinstance(found, pl.LazyFrame):
+                raise TypeError(f"it returns {type(found).__name__}, not LazyFrame")
+            clean = found.collect()
+        except NO_RECORDS_FAULT as error:
+            raise refusals.broken(self.name, refusals.words(error)) from error
+        except FAULTS as error:
+            raise TransformFailed(error) from error
+        _check(self.name, clean.schema, self._last)
+        clean = clean.select(pl.exclude(*self._last), *self._last)
+        if self._expected is not None and clean.schema != self._expected:
+            raise refusals.varying(self.name, self._expected, clean.schema)
+        return clean
 
 
 def _check(name: str, schema: pl.Schema, last: dict[str, pl.DataType]) -> None:
     lost = [column for column, dtype in last.items() if schema.get(column) != dtype]
     if lost:
-        raise ConfigError(
-            f"transform {name} lost or changed the columns {', '.join(lost)}",
-            "hand every column that starts with '_' on: select(..., cs.starts_with('_'))",
-        )
+        raise refusals.lost(name, lost)
     naive = [column for column, dtype in schema.items() if dtype == pl.Datetime(time_zone=None)]
     if naive:
-        raise ConfigError(
-            f"transform {name} makes datetimes without a zone: {', '.join(naive)}",
-            "say which zone they are in: .dt.replace_time_zone('UTC')",
-        )
+        raise refusals.naive(name, naive)
 
 
 def _check_once(
@@ -106,17 +164,8 @@ def _check_once(
     if made.equals(given):
         return
     foreign = made.join(given, on=coordinates.identity, how="anti", nulls_equal=True)
-    wrong = made.filter(made.is_duplicated()) if foreign.is_empty() else foreign
-    if wrong.is_empty():
-        return
-    what = "the same record more than once" if foreign.is_empty() else "records it was not given"
-    at = "/".join(map(str, wrong.row(0)))
-    raise ConfigError(
-        f"transform {name} returned {what}: {clean.height} rows of {rows.height} records, the first"
-        f" is {at}",
-        "return at most one row for each record and leave the columns that start with '_' as they"
-        " are; nothing was written",
-    )
+    if refused := refusals.not_once(name, given, made, foreign):
+        raise refused
 
 
 @dataclass(frozen=True)
@@ -133,37 +182,18 @@ class Decoded:
 
 def decode(frame: pl.DataFrame, schema: Schema, coordinates: Coordinates) -> Decoded:
     """Decode the payloads of `frame` (as in Records.frame) to `schema`; no payload raises."""
-    payloads = frame.select(VALUE).with_row_index(_ROW)
-    exact = pl.concat([_no_rows(schema), *_exact_chunks(payloads, schema)])
+    payloads = frame.select(VALUE).with_row_index(ROW)
+    exact = pl.concat([no_rows(schema), *_exact_chunks(payloads, schema)])
     doubtful = payloads[:0]
     if len(exact) < len(payloads):
-        doubtful = payloads.join(exact, on=_ROW, how="anti", maintain_order="left")
-    judged, rejects = _judge(doubtful, schema)
-    rows = exact if judged.is_empty() else pl.concat([exact, judged]).sort(_ROW)
+        doubtful = payloads.join(exact, on=ROW, how="anti", maintain_order="left")
+    judged, rejects = judge(doubtful, schema)
+    rows = exact if judged.is_empty() else pl.concat([exact, judged]).sort(ROW)
     metadata = frame.select(coordinates.metadata.keys())
-    own = metadata if rejects.is_empty() else metadata[rows[_ROW]]
+    own = metadata if rejects.is_empty() else metadata[rows[ROW]]
     wire = [rows.select(schema.fields.keys()), own, rows.select(RESCUED)]
-    bad = [frame.select(*coordinates.metadata, VALUE)[rejects[_ROW]], rejects.drop(_ROW)]
+    bad = [frame.select(*coordinates.metadata, VALUE)[rejects[ROW]], rejects.drop(ROW)]
     return Decoded(pl.concat(wire, how="horizontal"), pl.concat(bad, how="horizontal"))
-
-
-def _no_rows(schema: Schema) -> pl.DataFrame:
-    return pl.DataFrame(schema={_ROW: pl.UInt32(), **schema.fields, RESCUED: pl.String()})
-
-
-def _judge(payloads: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Each payload by itself: the rows, and the rejects with their reasons."""
-    rows, rejects = [], []
-    for row, value in payloads.iter_rows():
-        try:
-            rows.append((row, *read(value, schema).values()))
-        except Rejected as rejected:
-            rejects.append((row, rejected.reason.value, rejected.detail))
-    columns = {_ROW: pl.UInt32(), "reason": pl.String(), "detail": pl.String()}
-    return (
-        pl.DataFrame(rows, schema=_no_rows(schema).schema, orient="row"),
-        pl.DataFrame(rejects, schema=columns, orient="row"),
-    )
 
 
 def _exact_chunks(payloads: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
@@ -172,10 +202,10 @@ def _exact_chunks(payloads: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFra
         text = _as_text(chunk[VALUE])
         if text.str.ends_with("\n").any():
             text = text.str.strip_suffix("\n")
-        lines = _kept(chunk.select(_ROW, text.alias(_TEXT)), _is_line())
+        lines = _kept(chunk.select(ROW, text.alias(_TEXT)), _is_line())
         for rows in _read(lines, schema):
             yield _kept(rows, _is_exact(schema)).select(
-                _ROW, *schema.fields, pl.lit(None, pl.String()).alias(RESCUED)
+                ROW, *schema.fields, pl.lit(None, pl.String()).alias(RESCUED)
             )
 
 

@@ -12,7 +12,9 @@ import polars as pl
 from core.batch import RESCUED
 from transforms.schema import Schema
 
+ROW = "_row"  # the number of a payload in its batch
 MAX_DEPTH = 100
+MAX_DETAIL = 200  # characters
 _INT64 = range(-(2**63), 2**63)
 _DIGITS = re.compile(r"-?[0-9]{1,19}")
 _MAX_DIGITS = 4000
@@ -34,6 +36,7 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     MISSING_KEY = "missing_key"
     BAD_KEY = "bad_key"
+    TRANSFORM_FAILED = "transform_failed"
 
 
 class Rejected(Exception):
@@ -42,7 +45,27 @@ class Rejected(Exception):
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
-        self.detail = detail.encode("utf-8", "backslashreplace").decode()[:200]
+        self.detail = detail.encode("utf-8", "backslashreplace").decode()[:MAX_DETAIL]
+
+
+def no_rows(schema: Schema) -> pl.DataFrame:
+    """Return a frame with the columns of decoded rows: `ROW`, the fields, `_rescued`."""
+    return pl.DataFrame(schema={ROW: pl.UInt32(), **schema.fields, RESCUED: pl.String()})
+
+
+def judge(payloads: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read each payload by itself: return the rows, and the rejects with their reasons."""
+    rows, rejects = [], []
+    for row, value in payloads.iter_rows():
+        try:
+            rows.append((row, *read(value, schema).values()))
+        except Rejected as rejected:
+            rejects.append((row, rejected.reason.value, rejected.detail))
+    columns = {ROW: pl.UInt32(), "reason": pl.String(), "detail": pl.String()}
+    return (
+        pl.DataFrame(rows, schema=no_rows(schema).schema, orient="row"),
+        pl.DataFrame(rejects, schema=columns, orient="row"),
+    )
 
 
 def read(value: bytes | None, schema: Schema) -> dict[str, Any]:

@@ -5,13 +5,13 @@ all.
 """
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from core import __version__
-from core.errors import PinpipError
 from core.network import spare_loopback
 from pinpip.cli import (
     chaos,
@@ -28,7 +28,7 @@ from pinpip.cli import (
     status,
     verify,
 )
-from pinpip.cli.shared import Settings, complain
+from pinpip.cli.shared import Settings, complain, explained
 
 FAILED = 1
 app = typer.Typer(
@@ -83,11 +83,13 @@ for group, name in (
 
 
 def main() -> None:
-    """Run the command line; a PinpipError becomes one or two lines and exit code 1."""
+    """Run the command line; any exception becomes one `error:` line, a hint and exit code 1."""
     try:
         app()
-    except PinpipError as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  # a panic of polars is no Exception
         if "--debug" in sys.argv:
-            raise
-        complain(error)
+            traceback.print_exception(error)
+        complain(explained(error))
         sys.exit(FAILED)

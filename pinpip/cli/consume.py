@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import ConfigError, FatalError, PinpipError
-from pinpip.cli.shared import awaited, leaving_in_time, settings_of, stopping_on_signals
+from pinpip.cli.shared import awaited, explained, leaving_in_time, settings_of, stopping_on_signals
 from pinpip.runtime import tune_allocators, tuned_interpreter
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ def _left(metrics: "Metrics", running: "list[Future[None]]") -> PinpipError:
     """Return the error of a process that did not wait for the last responses."""
     errors = [loop.exception() for loop in running if loop.done()]
     for error in errors:
-        if isinstance(error, PinpipError):
-            return error
+        if error is not None:
+            return explained(error)
     silent = "; ".join(metrics.waiting()) or "all of them answered"
     return FatalError(
         f"stopped without the answers of: {silent}",

@@ -72,10 +72,11 @@ def run(config: "Config", name: str, into: str, window: "Window", *, as_json: bo
     _refuse_live(config, into, uri)
     app = f"pinpip/replay-{name}/{_label(window)}"
     tables = pipelines.tables_at(config, uri, connector.coordinates, app)
-    process = pipelines.process_of(config.pipeline(name), keep_values=False)
+    limits = pipelines.limits_of(config)
+    process = pipelines.process_of(config.pipeline(name), keep_values=False, limits=limits)
     sinks = pipelines.delta_sinks(config, tables, process, clock)
     again = connector.replay(window, partial(_held, tables))
-    loop = partial(Loop, again.source, process, sinks, pipelines.limits_of(config), clock)
+    loop = partial(Loop, again.source, process, sinks, limits, clock)
     written = _fill(loop, name, into, again.total, quiet=as_json)
     done = again.source.exhausted
     _tell({"table": uri, **written}, again.lacking() if done else [], as_json=as_json)

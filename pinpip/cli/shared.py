@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from core.errors import PinpipError
+from core.errors import FatalError, PinpipError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -72,6 +73,19 @@ def utc(time: datetime | None) -> datetime | None:
     if time is None:
         return None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def explained(error: BaseException) -> PinpipError:
+    """Return the error itself, or one that names an exception that nobody expected, and where."""
+    if isinstance(error, PinpipError):
+        return error
+    said = " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return FatalError(
+        f"unexpected {type(error).__name__}{': ' * bool(said)}{said}{place}",
+        "run it with --debug for the traceback",
+    )
 
 
 def complain(error: PinpipError) -> None:

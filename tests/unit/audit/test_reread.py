@@ -115,6 +115,15 @@ def test_the_release_that_rejected_a_row_may_be_an_older_one(pair: Pair) -> None
     assert compared(pair).findings() == []
 
 
+@pytest.mark.parametrize(
+    ("reason", "differences"), [("transform_failed", 0), ("not_json", 0), ("bad_key", 1)]
+)
+def test_words_of_python_and_its_libraries_may_change(reason: str, differences: int) -> None:
+    rows = RecordLog(KAFKA).batch({A: (0, 1)}).rejected.with_columns(reason=pl.lit(reason))
+    later = rows.with_columns(detail=pl.lit("the words of a later version"))
+    assert len(compare(rows, later, KAFKA, "quarantine")) == differences
+
+
 def test_rows_that_the_source_does_not_give_are_surplus(pair: Pair) -> None:
     gone = [pair.log.batch({A: (0, 10)}), pair.log.without_rows({A: (10, 20)})]
     comparison = compared(pair, [*gone, pair.log.batch({A: (20, 30)})])
