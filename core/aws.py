@@ -86,10 +86,8 @@ def session(aws: Aws) -> Session:
     made = Session()
     found = aws.region or made.get_config_variable("region") or os.environ.get("AWS_REGION")
     made.set_config_variable("region", found or REGION)
-    if aws.access_key_id and aws.secret_access_key:
-        token = aws.session_token.get_secret_value() if aws.session_token else None
-        key, secret = (aws.access_key_id, aws.secret_access_key)
-        made.set_credentials(key.get_secret_value(), secret.get_secret_value(), token)
+    if aws.keys:
+        made.set_credentials(*aws.keys)
     authority.trust(made.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"))
     return made
 

@@ -7,7 +7,18 @@ from pydantic import Field, model_validator
 
 from core.errors import ConfigError
 from core.pipeline import DeltaSection, ParquetSection, Pipeline, StreamSection, TopicsSection
-from core.sections import Aws, Batching, Endpoints, Gateway, Kafka, Lake, Model, Producer, Tls
+from core.sections import (
+    Aws,
+    Batching,
+    Endpoints,
+    Gateway,
+    Kafka,
+    Lake,
+    Located,
+    Model,
+    Producer,
+    Tls,
+)
 
 __all__ = [
     "Aws",
@@ -18,6 +29,7 @@ __all__ = [
     "Gateway",
     "Kafka",
     "Lake",
+    "Located",
     "Model",
     "ParquetSection",
     "Pipeline",
@@ -29,11 +41,11 @@ __all__ = [
 ]
 
 
-class Config(Model):
+class Config(Located):
     """All of config.yaml."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9]+$")
-    kafka: Kafka
+    kafka: Kafka | None = None
     aws: Aws = Aws()
     lake: Lake = Lake()
     gateway: Gateway = Gateway()
@@ -42,6 +54,13 @@ class Config(Model):
     pipelines: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Pipeline] = Field(
         min_length=1
     )
+
+    @model_validator(mode="after")
+    def _brokers_of_topics(self) -> "Config":
+        for name, pipeline in self.pipelines.items():
+            if self.kafka is None and pipeline.source.topics:
+                raise ValueError(f"kafka: pipeline {name} reads topics: name the brokers")
+        return self
 
     @model_validator(mode="after")
     def _places_of_their_own(self) -> "Config":
@@ -61,7 +80,7 @@ class Config(Model):
             known = ", ".join(self.pipelines)
             raise ConfigError(
                 f"no pipeline is called {name!r}{nearest(name, list(self.pipelines))}",
-                f"config.yaml has: {known}",
+                f"{self._file.path} has: {known}",
             )
         return self.pipelines[name]
 

@@ -2,7 +2,8 @@
 
 PinpipError
 ├── TransientError      try the same step again, with jitter, as long as it takes
-│   └── UnknownFault        the same for two minutes, then stop
+│   ├── UnknownFault        the same for two minutes, then stop
+│   └── StackDown           the embedded stack, which the configuration names, does not run
 ├── StalePosition       drop the buffer, read the positions again and seek: the table wins
 └── FatalError          stop with a non-zero exit code; nothing is lost, a person is needed
     ├── ConfigError
@@ -35,6 +36,10 @@ class TransientError(PinpipError):
 
 class UnknownFault(TransientError):
     """A fault of which it is not known whether it is transient: it must be over soon."""
+
+
+class StackDown(TransientError):
+    """The embedded stack, which the configuration calls `local`, is not running."""
 
 
 class StalePosition(PinpipError):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from core.config import Config
+from core.errors import ConfigError
 
 _SPELLINGS = ("sasl.mechanism", "sasl.mechanisms")
 _IAM = "AWS_MSK_IAM"
@@ -13,8 +14,10 @@ def properties(config: Config) -> dict[str, Any]:
 
     With `sasl.mechanism: AWS_MSK_IAM`, as Java clients call it, tokens are signed for `aws.region`
     with the section `aws`'s keys, or those of AWS's own chain. Raises ConfigError when there are
-    none, or no signer.
+    none, or no signer; StackDown when the brokers are `local` and the embedded stack does not run.
     """
+    if config.kafka is None:
+        raise ConfigError("config.yaml has no section kafka", "add kafka: {bootstrap.servers: …}")
     own = config.kafka.properties()
     if _IAM not in map(own.get, _SPELLINGS):
         return own

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from core import topics as names
+from core.config_file import ConfigPath, at_home
 from core.sections import Lake, Model
 
 
@@ -48,13 +49,13 @@ class StreamSection(Model):
 class DeltaSection(Model):
     """A Delta table below the lake's root, its quarantine beside it."""
 
-    delta: str
+    delta: Annotated[str, AfterValidator(at_home)]
 
 
 class ParquetSection(Model):
     """A chain of Parquet objects: `raw` is an archive to replay from, `clean` the table's rows."""
 
-    parquet: str
+    parquet: ConfigPath
     stage: Literal["raw", "clean"] = "raw"
 
 

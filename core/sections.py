@@ -2,7 +2,18 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    model_validator,
+)
+
+from core import local
+from core.config_file import ConfigFile, ConfigPath, read_from
 
 
 class Model(BaseModel):
@@ -11,15 +22,42 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class Kafka(BaseModel):
-    """Any librdkafka property, as librdkafka names it; values are handed on untouched."""
+class Located(Model):
+    """A section that knows which file it was read from."""
+
+    _file: ConfigFile = PrivateAttr(default=ConfigFile())
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep the file."""
+        self._file = read_from(context)
+
+
+class Kafka(Located):
+    """Any librdkafka property, as librdkafka names it; values are handed on untouched.
+
+    Only files are located, relative to the folder of the configuration.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
     bootstrap_servers: str = Field(alias="bootstrap.servers")
 
     def properties(self) -> dict[str, Any]:
-        """Return the section as a confluent-kafka configuration."""
-        return self.model_dump(by_alias=True)
+        """Return the section as a confluent-kafka configuration; StackDown without its `local`."""
+        given = self.model_dump(by_alias=True)
+        files = {k: self._file.absolute(v) for k, v in given.items() if _is_file(k, v)}
+        return {**given, **files, "bootstrap.servers": self.address}
+
+    @property
+    def address(self) -> str:
+        """Return the brokers' addresses; raise StackDown without the embedded stack."""
+        own = self.bootstrap_servers
+        return local.address(self._file.stack, "kafka") if own == local.LOCAL else own
+
+
+def _is_file(name: str, value: object) -> bool:
+    """Whether a librdkafka property names a file; `probe` lets librdkafka look for it."""
+    named = name.endswith(".location") or name == "sasl.kerberos.keytab"
+    return named and isinstance(value, str) and value not in {"", "probe"}
 
 
 class Endpoints(Model):
@@ -29,7 +67,7 @@ class Endpoints(Model):
     s3: str | None = None
 
 
-class Aws(Model):
+class Aws(Located):
     """Where Kinesis and S3 are; what is not given comes from AWS's own chain."""
 
     region: str | None = None
@@ -48,15 +86,32 @@ class Aws(Model):
         return self
 
     def endpoint(self, service: str) -> str | None:
-        """Return the configured address of `service`; None for that of AWS's own chain."""
-        own: str | None = getattr(self.endpoint_urls, service, None)
-        return own or self.endpoint_url
+        """Return the configured address of `service`; None for that of AWS's own chain.
+
+        Raises StackDown when it is `local` and the embedded stack does not run.
+        """
+        own: str | None = getattr(self.endpoint_urls, service, None) or self.endpoint_url
+        return local.address(self._file.stack, "aws") if own == local.LOCAL else own
+
+    @property
+    def keys(self) -> tuple[str, str, str | None] | None:
+        """Return access key id, secret key and token; None for those of AWS's own chain."""
+        if self.endpoint_url == local.LOCAL:
+            return (*local.KEYS, None)
+        if not (self.access_key_id and self.secret_access_key):
+            return None
+        token = self.session_token.get_secret_value() if self.session_token else None
+        return (
+            self.access_key_id.get_secret_value(),
+            self.secret_access_key.get_secret_value(),
+            token,
+        )
 
 
 class Lake(Model):
     """Where the tables are: a folder or `s3://bucket/prefix`."""
 
-    root: str = ".pinpip/lake"
+    root: ConfigPath = Field(".pinpip/lake", validate_default=True)
 
     def uri(self, path: str) -> str:
         """`path` below the root, unless it is absolute or a URL itself."""
@@ -67,8 +122,8 @@ class Lake(Model):
 class Tls(Model):
     """PEM files of the server's certificate (with its chain) and of its key."""
 
-    certificate: str
-    key: str
+    certificate: ConfigPath
+    key: ConfigPath
 
 
 KeyHash = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]

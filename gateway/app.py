@@ -43,14 +43,15 @@ CORS_MAX_AGE_S = 600
 
 def create_app(
     settings: Gateway,
-    kafka: kafka_api.Port,
-    cluster: KafkaCluster,
+    kafka: kafka_api.Port | None,
+    cluster: KafkaCluster | None,
     kinesis: "KinesisClient",
     served: Collection[str] = (),
     clock: Clock | None = None,
 ) -> Starlette:
     """Return the gateway's application, which opens `kafka` at startup and closes it at shutdown.
 
+    Without `kafka` and `cluster` it has no routes of Kafka: their paths respond with 404.
     `served`: topics that are known before the cluster has them. Set
     `app.state.readiness.draining` when the process is about to stop.
     """
@@ -58,9 +59,14 @@ def create_app(
     limits = _limits(settings, clock)
     metrics = _metrics(limits)
     streams = Streams(kinesis)
-    readiness = health.Readiness(lambda: kafka.fault() or streams.fault(), clock)
+    readiness = health.Readiness(
+        lambda: (kafka.fault() if kafka else None) or streams.fault(), clock
+    )
+    topics = (
+        kafka_api.routes(kafka, cluster, served, settings.max_records) if kafka and cluster else {}
+    )
     table: Routes = {
-        **kafka_api.routes(kafka, cluster, served, settings.max_records),
+        **topics,
         **kinesis_api.routes(streams, settings.max_records, clock),
         "/health": {"GET": health.alive},
         "/ready": {"GET": readiness.answer},
@@ -130,7 +136,10 @@ def _cors(origins: Collection[str]) -> list[Middleware]:
 
 
 @asynccontextmanager
-async def _lifespan(kafka: kafka_api.Port, _app: Starlette) -> AsyncIterator[None]:
+async def _lifespan(kafka: kafka_api.Port | None, _app: Starlette) -> AsyncIterator[None]:
+    if kafka is None:
+        yield
+        return
     await kafka.open()
     try:
         yield

@@ -40,10 +40,11 @@ def serve(config: Config, ready: Callable[[], None]) -> None:
     Raises FatalError when the address cannot be listened on, ConfigError for bad properties.
     """
     with listen(config.gateway) as listener:
+        brokers = kafka.properties(config) if config.kafka else None
         app = create_app(
             config.gateway,
-            KafkaProducer(kafka.properties(config)),
-            KafkaCluster(kafka.properties(config)),
+            None if brokers is None else KafkaProducer(brokers),
+            None if brokers is None else KafkaCluster(brokers),
             kinesis_client(config.aws),
             served_topics(config),
         )

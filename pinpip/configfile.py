@@ -1,6 +1,5 @@
 """Reading config.yaml: `${NAME}` filled in, environment overrides, errors that name the key."""
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -13,11 +12,10 @@ from pydantic_core import ErrorDetails
 
 from core import config as models
 from core.config import Config, nearest
+from core.config_file import ConfigFile
 from core.errors import ConfigError
 from transforms import code_file
 
-LOCAL = "local"
-STATE_FILE = Path(".pinpip/local.json")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _SECRET = re.compile(r"password|secret|token|private|\.key$|\.pem$", re.IGNORECASE)
 _TAGS = {"kafka", "kinesis"}
@@ -38,7 +36,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds no mapping of keys", "start from the documented example")
     tree = _override(_fill(tree, environment, ""), environment)
-    return _anchored(_validate(_fill_id(tree, tree.get("id")), path), path.parent)
+    return _anchored(_validate({"lake": {}, **_fill_id(tree, tree.get("id"))}, path), path.parent)
 
 
 def _anchored(config: Config, folder: Path) -> Config:
@@ -57,7 +55,7 @@ def _anchored(config: Config, folder: Path) -> Config:
 
 def _validate(tree: dict[str, Any], path: Path) -> Config:
     try:
-        return Config.model_validate(tree)
+        return Config.model_validate(tree, context=ConfigFile(path))
     except ValidationError as error:
         lines = [_explain(detail) for detail in error.errors(include_url=False)]
         raise ConfigError(
@@ -124,30 +122,6 @@ def _override(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str,
             key = key.replace("_", ".") if section == "kafka" else key
             merged[section] = dict(merged.get(section) or {}) | {key: yaml.safe_load(text)}
     return merged
-
-
-def resolve(config: Config, state: Path = STATE_FILE) -> Config:
-    """`config` with the addresses of the embedded stack where it says `local`.
-
-    Raises ConfigError when the stack is wanted and does not run.
-    """
-    wanted = LOCAL in {config.kafka.bootstrap_servers, config.aws.endpoint_url}
-    if not wanted:
-        return config
-    try:
-        running = json.loads(state.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            "config.yaml names the embedded stack (`local`), but it is not running",
-            "start it in another terminal: pinpip local up",
-        ) from error
-    tree = config.model_dump(by_alias=True)
-    if config.kafka.bootstrap_servers == LOCAL:
-        tree["kafka"]["bootstrap.servers"] = running["kafka"]
-    if config.aws.endpoint_url == LOCAL:
-        keys = {"access_key_id": "local", "secret_access_key": "local"}
-        tree["aws"] |= {"endpoint_url": running["aws"], "session_token": None, **keys}
-    return Config.model_validate(tree)
 
 
 def shown(config: Config) -> dict[str, Any]:

@@ -24,7 +24,8 @@ def where_is(config: Config, name: str, offset: str) -> dict[str, Any]:
     tables = tables_of(config, name)
     partition, record = _parsed(config, name, offset, tables.coordinates)
     sides = snapshots(tables)
-    found = locate(*sides, archives_of(config, name), partition, record)
+    archives, unknown = archives_of(config, name)
+    found = locate(*sides, archives, partition, record)
     unsure = sum(side.unsure.get(partition, 0) for side in sides)
     return {
         "pipeline": name,
@@ -33,6 +34,7 @@ def where_is(config: Config, name: str, offset: str) -> dict[str, Any]:
         "version": found.version,
         "committed_at": found.at,
         "archived_in": list(found.objects),
+        "unknown": [f"{uri}: {why}" for uri, why in unknown.items()],
         "places": [vars(place) for place in found.places],
     }
 

@@ -14,6 +14,7 @@ from core import config as settings
 from core.batch import VALUE, Batch, Coordinates, Partition, Records
 from core.clock import Clock
 from core.config import Config, Pipeline
+from core.errors import TransientError
 from core.protocols import FaultInjector, Sink
 from core.retry import Outage
 from pinpip.connectors import connector_of, coordinates_of
@@ -144,15 +145,26 @@ def sinks_of(
     return [faults.sink(sink) for sink in sinks] if faults else sinks
 
 
-def archives_of(config: Config, name: str) -> "list[Archive]":
-    """Open what the Parquet sinks of the pipeline `name` have written."""
+def archives_of(config: Config, name: str) -> "tuple[list[Archive], dict[str, str]]":
+    """Open what the Parquet sinks of the pipeline `name` have written.
+
+    The second: why an archive cannot be read now, by its URI.
+    """
     from audit.archive import Archive  # a consumer reads nothing back
 
     pipeline = config.pipeline(name)
-    return [
-        Archive(open_store(archive_uri(pipeline, a), config.aws), a.stage, coordinates_of(pipeline))
-        for a in archives(pipeline)
-    ]
+    found, unknown = [], {}
+    for section in archives(pipeline):
+        uri = archive_uri(pipeline, section)
+        try:
+            store = open_store(uri, config.aws)
+            if "://" in uri:
+                store.page("", "")  # a bucket that does not respond says so once, here
+        except TransientError as error:
+            unknown[uri] = f"{error.message}: what the archive holds"
+        else:
+            found.append(Archive(store, section.stage, coordinates_of(pipeline)))
+    return found, unknown
 
 
 def _store(config: Config, uri: str, sink: str, faults: FaultInjector | None) -> Store:

@@ -62,6 +62,8 @@ def _show_record(tree: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(tree, default=_plain, ensure_ascii=False))
         return
+    if not tree["unknown"]:
+        del tree["unknown"]
     for place in tree.pop("places"):
         row = place.pop("row")
         tree |= place | {f"  {name}": value for name, value in row.items()}

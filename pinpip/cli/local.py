@@ -40,6 +40,7 @@ def up(
     Example: pinpip local up --kafka real
     """
     from core.clock import SystemClock
+    from core.config_file import ConfigFile
     from pinpip import configfile
     from pinpip.local.stack import gateway_process, local_stack
 
@@ -47,7 +48,7 @@ def up(
     settings.quiet_logs()
     config = configfile.load(settings.config_path)
     stop = threading.Event()
-    state = settings.config_path.parent / configfile.STATE_FILE
+    state = ConfigFile(settings.config_path).stack
     with (
         stopping_on_signals(stop.set),
         local_stack(config, kafka=kafka.value, state=state) as stack,

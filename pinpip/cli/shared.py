@@ -42,12 +42,11 @@ class Settings:
     debug: bool
 
     def config(self) -> "Config":
-        """Load the configuration, with the addresses of a running embedded stack filled in."""
+        """Load the configuration, and log as `debug` says."""
         from pinpip import configfile
 
         self.quiet_logs()
-        state = self.config_path.parent / configfile.STATE_FILE
-        return configfile.resolve(configfile.load(self.config_path), state)
+        return configfile.load(self.config_path)
 
     def quiet_logs(self) -> None:
         """Log warnings and worse to standard error; everything with --debug."""

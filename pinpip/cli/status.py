@@ -1,10 +1,15 @@
 """`pinpip status`: where every pipeline is."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from core.errors import ConfigError, PinpipError, TransientError
 from pinpip.cli.shared import settings_of, show
 
 if TYPE_CHECKING:
@@ -12,8 +17,13 @@ if TYPE_CHECKING:
 
     from core.batch import Partition, Position
     from core.config import Config
+    from pinpip.connectors.protocol import SourceEnds
     from sinks.delta.positions import Lookup
     from sinks.delta.target import Tables
+
+A = TypeVar("A")
+T = TypeVar("T")
+_AT_ONCE = 8  # pipelines that are looked at side by side
 
 
 def status(
@@ -29,77 +39,131 @@ def status(
     Held back is what lies behind a transaction that is still open: nobody can read it yet. Gone is
     what retention took unread, and expired what of that was accepted (consume --accept-gap); of a
     shard only the number of such accepted gaps is known.
-    Kinesis does not tell where a shard ends: there the lag is unknown.
+    Kinesis does not tell where a shard ends: there the lag is not told (-).
+    unknown: a source or a bucket does not respond now; below the tables it is said why.
     recreated: another topic or stream has that name now; the consumer stops and says what to do.
     Example: pinpip status pin
     """
     config = settings_of(context).config()
-    trees = [_tree(config, name) for name in pipelines or list(config.pipelines)]
+    with ThreadPoolExecutor(_AT_ONCE) as threads:  # a source may take long not to respond
+        trees = list(threads.map(partial(_tree, config), pipelines or list(config.pipelines)))
     if as_json:
         typer.echo(json.dumps(trees))
         return
-    show("Tables", [_without_partitions(tree) for tree in trees], as_json=False)
-    rows = [{"pipeline": t["pipeline"], **row} for t in trees for row in t["partitions"]]
-    show("Partitions", rows, as_json=False)
+    show("Tables", [_of_table(tree) for tree in trees], as_json=False)
+    show("Partitions", [row for tree in trees for row in _of_partitions(tree)], as_json=False)
+    reasons = {f"{what}: {why}" for tree in trees for what, why in tree["unknown"].items()}
+    for reason in sorted(reasons):
+        typer.echo(f"unknown: {reason}")
 
 
 def _tree(config: "Config", name: str) -> dict[str, Any]:
-    from pinpip.connectors import connector_of
     from pinpip.pipelines import tables_of
-    from sinks.delta.table import find_own
-    from sinks.delta.txns import versions
 
     tables = tables_of(config, name)
-    clean, quarantine = (
-        find_own(uri, tables.options, tables.coordinates)
-        for uri in (tables.clean, tables.quarantine)
-    )
-    lookup = versions(clean, tables.options) if clean else None
-    connector = connector_of(config, name)
-    asked = connector.source_ends(must=True)
-    ends = {p: high for p, (_, high) in asked.watermarks.items()} or connector.ends()
-    epochs = connector.epochs(ends)
-    partitions = [
-        _row(tables, lookup, p, asked.watermarks.get(p), epochs.get(p.source))
-        | {"held_back": asked.held_back.get(p)}
-        for p, end in sorted(ends.items())
-    ]
+    unknown: dict[str, str] = {}
+    held = _unless(_held, tables, (TransientError, ConfigError), unknown, tables.clean)
+    read = ", ".join(config.pipeline(name).reads)
+    source = _unless(partial(_source, config), name, (PinpipError,), unknown, read)
+    known = source.ends if source else held.partitions if held else ()
+    partitions = [_row(tables, held, source, p) for p in sorted(known)]
     lags = [row["lag"] for row in partitions]
     return {
         "pipeline": name,
         "table": tables.clean,
-        "clean": _count(clean, tables),
-        "quarantined": _count(quarantine, tables),
-        "lag": None if None in lags else sum(lags),
+        "clean": held and held.clean,
+        "quarantined": held and held.quarantined,
+        "lag": None if source is None or None in lags else sum(lags),
         "partitions": partitions,
+        "unknown": unknown,
     }
 
 
+def _unless(
+    look: Callable[[A], T],
+    at: A,
+    errors: tuple[type[PinpipError], ...],
+    unknown: dict[str, str],
+    what: str,
+) -> T | None:
+    """Return what `look` finds; None when it cannot tell now, and `unknown` says why."""
+    try:
+        return look(at)
+    except errors as error:
+        unknown[what] = error.message
+        return None
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What the tables of a pipeline say of themselves."""
+
+    clean: int
+    quarantined: int
+    lookup: "Lookup | None"
+    partitions: "Collection[Partition]"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a pipeline's source says of itself."""
+
+    ends: "Mapping[Partition, Position | None]"
+    asked: "SourceEnds"
+    epochs: Mapping[str, int | None]
+
+
+def _held(tables: "Tables") -> _Held:
+    from sinks.delta import positions, txns
+    from sinks.delta.table import find_own
+
+    clean, quarantine = (
+        find_own(uri, tables.options, tables.coordinates)
+        for uri in (tables.clean, tables.quarantine)
+    )
+    told = txns.read(clean, tables.options) if clean else None
+    return _Held(
+        _count(clean, tables),
+        _count(quarantine, tables),
+        None if told is None else txns.lookup(told),
+        positions.partitions(told or (), tables.app),
+    )
+
+
+def _source(config: "Config", name: str) -> _Source:
+    from pinpip.connectors import connector_of
+
+    connector = connector_of(config, name)
+    asked = connector.source_ends(must=True)
+    ends = {p: high for p, (_, high) in asked.watermarks.items()} or connector.ends()
+    return _Source(ends, asked, connector.epochs(ends))
+
+
 def _row(
-    tables: "Tables",
-    lookup: "Lookup | None",
-    partition: "Partition",
-    watermarks: "tuple[Position, Position] | None",
-    epoch: int | None,
+    tables: "Tables", held: _Held | None, source: _Source | None, partition: "Partition"
 ) -> dict[str, Any]:
     from pinpip.connectors.protocol import lag
     from sinks.delta import positions
 
     position, expired, gaps = None, 0, 0
-    if lookup is not None:
+    if held is not None and held.lookup is not None:
+        lookup = held.lookup
         position = positions.read_with_epoch(lookup, tables.app, partition, tables.coordinates)
         expired = positions.read_expired(lookup, tables.app, partition)
         gaps = positions.accepted_gaps(lookup, tables.app, partition)
-    low, high = watermarks or (None, None)
+    asked, epochs = (source.asked, source.epochs) if source else (None, {})
+    low, high = asked.watermarks.get(partition, (None, None)) if asked else (None, None)
+    behind = lag(position, low, high) if low and high and held else None
     return {
         "partition": str(partition),
         "position": None if position is None else str(position.number),
         "end": None if high is None else str(high.number),
-        "lag": lag(position, low, high) if low and high else None,
-        "gone": None if low is None else _beyond(low, position or low),
-        "expired": expired,
-        "accepted_gaps": gaps,
-        "recreated": _is_another(position, epoch),
+        "lag": behind,
+        "gone": None if low is None or held is None else _beyond(low, position or low),
+        "expired": None if held is None else expired,
+        "accepted_gaps": None if held is None else gaps,
+        "recreated": _is_another(position, epochs.get(partition.source)) if source else None,
+        "held_back": asked.held_back.get(partition) if asked else None,
     }
 
 
@@ -119,5 +183,16 @@ def _count(table: "DeltaTable | None", tables: "Tables") -> int:
     return 0 if table is None else TableReader(table, tables.options).count()
 
 
-def _without_partitions(tree: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in tree.items() if key != "partitions"}
+def _of_table(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the pipeline's row; what is not known says so."""
+    row = {key: value for key, value in tree.items() if key not in {"partitions", "unknown"}}
+    return _marked(row, ("clean", "quarantined", "lag")) if tree["unknown"] else row
+
+
+def _of_partitions(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = [{"pipeline": tree["pipeline"], **row} for row in tree["partitions"]]
+    return [_marked(row, row) for row in rows] if tree["unknown"] else rows
+
+
+def _marked(row: dict[str, Any], keys: "Collection[str]") -> dict[str, Any]:
+    return row | {key: "unknown" for key in keys if row[key] is None}

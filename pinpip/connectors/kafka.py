@@ -55,7 +55,8 @@ class KafkaConnector:
     @property
     def described(self) -> str:
         """The topics and the brokers."""
-        topics, brokers = ", ".join(self.source.topics), self.config.kafka.bootstrap_servers
+        topics, kafka = ", ".join(self.source.topics), self.config.kafka
+        brokers = kafka.bootstrap_servers if kafka else "no brokers"
         tombstones = ", less tombstones" if self.source.drops_tombstones else ""
         return f"Kafka {topics} at {brokers}{tombstones}"
 

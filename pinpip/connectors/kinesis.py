@@ -19,7 +19,7 @@ from core import config as settings
 from core.batch import KINESIS, Partition, Position, Positions
 from core.clock import Clock
 from core.config import Config
-from core.errors import ConfigError, SourceError, TopicRecreated
+from core.errors import ConfigError, SourceError, TopicRecreated, TransientError
 from core.retry import Outage
 from pinpip.connectors.protocol import (
     UNREAD,
@@ -110,16 +110,17 @@ class KinesisConnector:
         self, positions: Positions, watermarks: Watermarks, grace: float, table: "Snapshot"
     ) -> Beyond:
         """Return what the shards have beyond their positions, and the stream's identity."""
-        client, stream = _client(self.config), self.source.stream
+        stream = self.source.stream
         since = self.clock.now() - timedelta(seconds=grace)
         latest = self.source.start == "latest"
         try:
+            client = _client(self.config)
             found = ends_beyond(
                 client, stream, positions, since, self.clock, _tips(table), latest=latest
             )
         except TopicRecreated as error:
             return Beyond([("recreated", self.name, error.message)])
-        except SourceError as error:
+        except (SourceError, TransientError) as error:
             return Beyond(unknown={stream: f"{error.message}: {UNREAD}"})
         beyond = _of_shards(found, grace)
         beyond.epochs[stream] = epoch_now(client, stream, self.clock)

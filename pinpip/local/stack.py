@@ -20,6 +20,7 @@ from core import aws, interpreter
 from core.clock import Clock
 from core.config import Aws, Config, Gateway, ParquetSection
 from core.errors import ConfigError, FatalError
+from core.local import KEYS, is_running
 from pinpip.folders import writing
 from pinpip.local.embedded import PARTITIONS, embedded_aws, embedded_kafka
 from pinpip.local.java import real_kafka
@@ -62,8 +63,9 @@ def local_stack(config: Config, *, kafka: Literal["mock", "real"], state: Path) 
 def _refuse_second(state: Path) -> None:
     try:
         pid = int(json.loads(state.read_text(encoding="utf-8"))["pid"])
-        os.kill(pid, 0)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError):
+        return
+    if not is_running(pid):
         return
     raise ConfigError(
         f"an embedded stack already runs here (process {pid}, {state})",
@@ -102,7 +104,7 @@ def _create_topics(config: Config, bootstrap: str, *, real: bool) -> None:
 
 
 def _create_in_aws(config: Config, endpoint: str) -> None:
-    keys = {"access_key_id": "local", "secret_access_key": "local"}
+    keys = dict(zip(("access_key_id", "secret_access_key"), KEYS, strict=True))
     own = Aws.model_validate({"region": config.aws.region, "endpoint_url": endpoint, **keys})
     kinesis, s3 = (aws.client(own, name, BotoConfig()) for name in ("kinesis", "s3"))
     for pipeline in config.pipelines.values():

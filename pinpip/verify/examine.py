@@ -48,7 +48,7 @@ def examine(
     from pinpip.pipelines import archives_of, tables_of
 
     clean, quarantine = snapshots(tables_of(config, name))
-    archives = archives_of(config, name)
+    archives, closed = archives_of(config, name)
     connector = connector_of(config, name, SystemClock())
     ends = SourceEnds() if grace is None else connector.source_ends(must=plan is not None)
     report = prove(clean, quarantine, archives, _watch(bar, name), ends.watermarks)
@@ -62,6 +62,7 @@ def examine(
         held = Held(clean, quarantine, archives, report, connector, ends.watermarks)
         again = reread(config, name, held, plan, _watch(bar, f"{name}, again"))
     findings, unknown = _judged(report, ends, late, again, tables_of(config, name).coordinates)
+    unknown += [_unknown(*found) for found in closed.items()]
     return Verdict(
         pipeline=name,
         **{count: sum(getattr(t, count) for t in report.tallies) for count in _COUNTS},

@@ -116,7 +116,7 @@ def _claim(
     number = coordinates.metadata[coordinates.number]
     schema = pl.Schema(by | {"first": number, "last": number, "dated": pl.Boolean()})
     rows = []
-    for partition in sorted(_partitions(told, app)):
+    for partition in sorted(positions.partitions(told, app)):
         first, last = read.first.get(partition), _position(told, app, partition, coordinates)
         if last is not None:
             values = [None if p is None else coordinates.column_value(p) for p in (first, last)]
@@ -125,12 +125,6 @@ def _claim(
     own = coordinates.metadata[coordinates.partition]
     times = (min(read.times), max(read.times)) if read.times else None
     return Claim(spans.cast({coordinates.partition: own}), times)
-
-
-def _partitions(told: Mapping[str, Application], app: str) -> set[Partition]:
-    """Return the partitions in which the incarnation has a position."""
-    parts = (name.removeprefix(f"{app}/").split("/") for name in told if name.startswith(f"{app}/"))
-    return {Partition(*own[:2]) for own in parts if len(own) > 1}
 
 
 def _position(

@@ -171,6 +171,12 @@ def gapped(app_ids: Iterable[str], app: str) -> set[Partition]:
     return {Partition(source, id_) for source, id_ in named}
 
 
+def partitions(app_ids: Iterable[str], app: str) -> set[Partition]:
+    """Return the partitions of which one of `app_ids` stores something."""
+    own = (name.removeprefix(f"{app}/") for name in app_ids if name.startswith(f"{app}/"))
+    return {Partition(*parts[:2]) for name in own if len(parts := name.split("/")) > 1}
+
+
 def noted(
     lookup: Lookup, app: str, notes: Mapping[Partition, Note], now_ms: int
 ) -> Iterator[Transaction]:

@@ -259,6 +259,7 @@ def test_status_of_a_consumed_topic_has_no_lag(shop: Shop) -> None:
         "clean": count(shop.uri("pin")),
         "quarantined": count(shop.uri("pin_quarantine")),
         "lag": 0,
+        "unknown": {},
     }
     assert [p["partition"] for p in partitions] == [f"{shop.config.id}.pin/{n}" for n in range(4)]
     assert all(p["position"] == p["end"] for p in partitions if p["position"] is not None)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from core.config_file import STATE_FILE
 from pinpip import configfile
 from pinpip.local.java import free_port
 from producers import emulator
@@ -65,7 +66,7 @@ class Reader:
 
     def is_up(self) -> bool:
         """Whether the embedded stack and its gateway answer."""
-        if not (self.folder / configfile.STATE_FILE).exists():
+        if not (self.folder / STATE_FILE).exists():
             return False
         try:
             return requests.get(f"http://127.0.0.1:{self.port}/health", timeout=2).ok

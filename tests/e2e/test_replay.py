@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from consumers.kafka.replay import BoundedKafkaSource
 from consumers.kafka.watermarks import unread_since
 from consumers.window import Window
+from core import kafka
 from core.batch import KAFKA, Partition, Position, Records, merge
 from core.errors import RecordsExpired, SourceError
 from tests.contracts.source_contract import (
@@ -142,7 +143,7 @@ def test_another_stretch_into_the_same_table_is_refused(live: Home) -> None:
 
 @real
 def test_the_live_group_and_table_are_left_alone(live: Home) -> None:
-    properties, group = live.config.kafka.properties(), f"pinpip-{topic_of(live)}-user"
+    properties, group = kafka.properties(live.config), f"pinpip-{topic_of(live)}-user"
     before = committed(properties, group, [topic_of(live)]), versions(live, "user")
     replayed(live, "beside", "--until-offset", "500")
     assert (committed(properties, group, [topic_of(live)]), versions(live, "user")) == before

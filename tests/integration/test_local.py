@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from consumers.kafka.source import KafkaSource
+from core import kafka as librdkafka
 from core.batch import Position
 from core.clock import SystemClock
 from core.config import Config
@@ -179,8 +180,8 @@ def test_the_embedded_cluster_ends_with_its_block() -> None:
 
 def test_the_stack_has_what_the_configuration_names(config: Config, state: Path) -> None:
     with local_stack(config, kafka="mock", state=state) as stack:
-        own = configfile.resolve(config, state)
-        assert own.kafka.bootstrap_servers == stack.kafka
+        assert librdkafka.properties(config)["bootstrap.servers"] == stack.kafka
+        assert config.aws.endpoint("s3") == stack.aws
         cloud = TestAws(stack.aws)
         cloud.client("s3").head_bucket(Bucket=f"pinpip-{config.id}")
         for kind in ("pin", "geo", "user"):

@@ -1,6 +1,7 @@
 """config.yaml: the documented example loads, and what is wrong in it is named."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,26 +10,30 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core import kafka
 from core.aws import keys
 from core.config import (
     Config,
     DeltaSection,
     ParquetSection,
     StreamSection,
+    Tls,
     TopicsSection,
 )
-from core.errors import ConfigError
-from pinpip.configfile import load, resolve, shown
+from core.config_file import ConfigFile
+from core.errors import ConfigError, StackDown
+from pinpip.configfile import load, shown
+from pinpip.pipelines import archives
 from tests.support.places import ROOT
 
 EXAMPLE = ROOT / "config.yaml"
-PIPELINE = {
+PIPELINE: dict[str, object] = {
     "source": {"topics": ["{id}.pin"]},
     "schema": "transforms.pin:SCHEMA",
     "transform": "transforms.pin:clean",
     "sinks": [{"delta": "pin"}],
 }
-SMALL = {
+SMALL: dict[str, object] = {
     "id": "demo",
     "kafka": {"bootstrap.servers": "localhost:9092"},
     "pipelines": {"pin": PIPELINE},
@@ -77,7 +82,7 @@ def test_the_example_shows_the_default_of_every_key_it_sets() -> None:
     assert config.gateway == defaults.gateway
     assert config.producer == defaults.producer
     assert config.batching == defaults.batching
-    assert config.lake == defaults.lake
+    assert Path(config.lake.root) == EXAMPLE.parent / defaults.lake.root
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -193,8 +198,8 @@ def test_an_id_with_a_dot_is_refused(tmp_path: Path) -> None:
 
 
 def test_any_librdkafka_property_is_handed_on_untouched(tmp_path: Path) -> None:
-    kafka = {"bootstrap.servers": "b:9", "sasl.mechanism": "PLAIN", "socket.timeout.ms": 10}
-    assert read(tmp_path, SMALL | {"kafka": kafka}).kafka.properties() == kafka
+    own = {"bootstrap.servers": "b:9", "sasl.mechanism": "PLAIN", "socket.timeout.ms": 10}
+    assert kafka.properties(read(tmp_path, SMALL | {"kafka": own})) == own
 
 
 def test_a_reference_is_filled_from_the_environment(tmp_path: Path) -> None:
@@ -232,7 +237,7 @@ def test_the_environment_overrides_one_key(tmp_path: Path) -> None:
 
 def test_an_override_of_kafka_names_the_property_with_underscores(tmp_path: Path) -> None:
     config = read(tmp_path, SMALL, {"PINPIP_KAFKA__BOOTSTRAP_SERVERS": "broker:1"})
-    assert config.kafka.bootstrap_servers == "broker:1"
+    assert kafka.properties(config) == {"bootstrap.servers": "broker:1"}
 
 
 def test_an_override_with_a_wrong_key_is_refused(tmp_path: Path) -> None:
@@ -263,42 +268,117 @@ def test_what_is_shown_can_be_printed_as_json() -> None:
     assert json.loads(json.dumps(tree))["pipelines"]["pin"]["schema"] == "transforms.pin:SCHEMA"
 
 
-def test_local_is_resolved_to_the_running_embedded_stack(tmp_path: Path) -> None:
-    state = tmp_path / "local.json"
-    state.write_text(json.dumps({"kafka": "127.0.0.1:19", "aws": "http://127.0.0.1:20"}))
-    config = resolve(load(EXAMPLE, {}), state)
-    assert config.kafka.bootstrap_servers == "127.0.0.1:19"
+def stack(folder: Path, **more: object) -> None:
+    """Leave the addresses of an embedded stack, as `pinpip local up` does."""
+    (folder / ".pinpip").mkdir()
+    running = {"kafka": "127.0.0.1:19", "aws": "http://127.0.0.1:20", "pid": os.getpid()}
+    (folder / ".pinpip/local.json").write_text(json.dumps(running | more), encoding="utf-8")
+
+
+LOCAL: dict[str, object] = {
+    "kafka": {"bootstrap.servers": "local"},
+    "aws": {"endpoint_url": "local"},
+}
+
+
+def test_local_is_the_embedded_stack_beside_the_file(tmp_path: Path) -> None:
+    stack(tmp_path)
+    config = read(tmp_path, SMALL | LOCAL)
+    assert kafka.properties(config) == {"bootstrap.servers": "127.0.0.1:19"}
     assert config.aws.endpoint("s3") == "http://127.0.0.1:20"
     assert keys(config.aws).access_key == "local"
-    assert config.pipelines == load(EXAMPLE, {}).pipelines
 
 
-def test_local_without_a_running_stack_says_how_to_start_it(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as caught:
-        resolve(load(EXAMPLE, {}), tmp_path / "absent.json")
-    assert "pinpip local up" in caught.value.hint
+def test_a_configuration_is_read_without_the_stack_that_it_names(tmp_path: Path) -> None:
+    config = read(tmp_path, SMALL | LOCAL)
+    for ask in (lambda: kafka.properties(config), lambda: config.aws.endpoint("kinesis")):
+        with pytest.raises(StackDown) as caught:
+            ask()
+        assert "pinpip local up" in caught.value.hint
 
 
-def test_addresses_of_ones_own_need_no_embedded_stack(tmp_path: Path) -> None:
-    config = read(tmp_path, SMALL)
-    assert resolve(config, tmp_path / "absent.json") is config
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"pid": "x"}', '{"pid": 4194305}'])
+def test_a_stack_that_left_its_file_behind_is_not_running(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".pinpip").mkdir()
+    (tmp_path / ".pinpip/local.json").write_text(text, encoding="utf-8")
+    with pytest.raises(StackDown):
+        kafka.properties(read(tmp_path, SMALL | LOCAL))
 
 
-def test_only_what_says_local_is_resolved(tmp_path: Path) -> None:
-    state = tmp_path / "local.json"
-    state.write_text(json.dumps({"kafka": "127.0.0.1:19", "aws": "http://127.0.0.1:20"}))
-    config = resolve(read(tmp_path, SMALL | {"aws": {"endpoint_url": "local"}}), state)
-    assert config.kafka.bootstrap_servers == "localhost:9092"
-    assert config.aws.endpoint_url == "http://127.0.0.1:20"
+def test_only_what_says_local_is_asked_of_the_stack(tmp_path: Path) -> None:
+    stack(tmp_path)
+    services: dict[str, object] = {"endpoint_urls": {"s3": "https://s3.example.com"}}
+    config = read(tmp_path, SMALL | {"aws": {"endpoint_url": "local", **services}})
+    assert kafka.properties(config) == SMALL["kafka"]
+    assert config.aws.endpoint("s3") == "https://s3.example.com"
+    assert config.aws.endpoint("kinesis") == "http://127.0.0.1:20"
 
 
-def test_resolving_keeps_the_real_secrets(tmp_path: Path) -> None:
-    state = tmp_path / "local.json"
-    state.write_text(json.dumps({"kafka": "127.0.0.1:19", "aws": "http://127.0.0.1:20"}))
-    tree = SMALL | {"kafka": {"bootstrap.servers": "local"}, "producer": {"api_key": "k1"}}
-    own = resolve(read(tmp_path, tree), state).producer.api_key
-    assert own
-    assert own.get_secret_value() == "k1"
+def test_streams_alone_need_no_section_kafka(tmp_path: Path) -> None:
+    tree = {key: value for key, value in SMALL.items() if key != "kafka"}
+    streams: dict[str, object] = {"pipelines": {"pin": PIPELINE | {"source": {"stream": "a"}}}}
+    config = read(tmp_path, tree | streams)
+    with pytest.raises(ConfigError, match="no section kafka"):
+        kafka.properties(config)
+    assert "kafka: pipeline pin reads topics" in refusal(tmp_path, tree)
+
+
+# --- Relative paths
+
+
+FILES: dict[str, object] = {
+    "lake": {"root": "lake"},
+    "kafka": {"bootstrap.servers": "b:9", "ssl.ca.location": "ca.pem"},
+    "gateway": {"tls": {"certificate": "a.crt", "key": "~/a.key"}},
+    "pipelines": {"pin": PIPELINE | {"sinks": [{"delta": "pin"}, {"parquet": "archive"}]}},
+}
+
+
+@pytest.mark.parametrize("where", [".", "conf", "../beside", "/etc/pinpip"])
+def test_paths_are_relative_to_the_folder_of_the_file(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    config = Config.model_validate({**SMALL, **FILES}, context=ConfigFile(Path(where, "c.yaml")))
+    assert config.lake.uri("pin") == str(Path(where, "lake/pin"))
+    assert [a.parquet for a in archives(config.pipeline("pin"))] == [str(Path(where, "archive"))]
+    assert config.gateway.tls == Tls.model_construct(
+        certificate=str(Path(where, "a.crt")), key="/home/me/a.key"
+    )
+    assert kafka.properties(config)["ssl.ca.location"] == str(Path.cwd() / where / "ca.pem")
+
+
+def test_the_default_lake_is_beside_the_file(tmp_path: Path) -> None:
+    assert read(tmp_path, SMALL).lake.root == str(tmp_path / ".pinpip/lake")
+
+
+def test_an_override_is_relative_to_the_folder_of_the_file_too(tmp_path: Path) -> None:
+    config = read(tmp_path, SMALL, {"PINPIP_LAKE__ROOT": "other"})
+    assert config.lake.root == str(tmp_path / "other")
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/x", "/abs/x"])
+def test_urls_and_absolute_paths_are_where_they_are(tmp_path: Path, path: str) -> None:
+    assert read(tmp_path, SMALL | {"lake": {"root": path}}).lake.root == path
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    tree: dict[str, object] = {"lake": {"root": "~/lake"}}
+    tree |= {"pipelines": {"pin": PIPELINE | {"sinks": [{"delta": "~/table"}]}}}
+    config = read(tmp_path, SMALL | tree)
+    assert config.lake.root == "/home/me/lake"
+    assert config.lake.uri(config.pipelines["pin"].table) == "/home/me/table"
+
+
+def test_the_home_of_nobody_is_refused(tmp_path: Path) -> None:
+    assert "unknown user" in refusal(tmp_path, SMALL | {"lake": {"root": "~no-such-user/lake"}})
+
+
+@pytest.mark.parametrize("value", ["probe", ""])
+def test_what_librdkafka_looks_for_itself_is_no_path(tmp_path: Path, value: str) -> None:
+    own = {"bootstrap.servers": "b:9", "ssl.ca.location": value}
+    assert kafka.properties(read(tmp_path, SMALL | {"kafka": own})) == own
 
 
 def test_a_gateways_key_stands_in_the_configuration_only_as_its_hash(tmp_path: Path) -> None:
@@ -319,6 +399,6 @@ def test_an_unknown_pipeline_is_refused_with_the_nearest_name() -> None:
 
 def test_a_path_below_the_lake_may_be_absolute_or_a_url(tmp_path: Path) -> None:
     lake = read(tmp_path, SMALL | {"lake": {"root": "lake/"}}).lake
-    assert lake.uri("pin") == "lake/pin"
+    assert lake.uri("pin") == str(tmp_path / "lake/pin")
     assert lake.uri("/data/pin") == "/data/pin"
     assert lake.uri("s3://b/pin") == "s3://b/pin"

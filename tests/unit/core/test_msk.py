@@ -108,8 +108,8 @@ def test_the_name_of_java_clients_becomes_a_token_for_the_configured_region(
 
 
 def test_every_other_mechanism_is_handed_on_untouched(signer: FakeSigner) -> None:
-    plain = config({"sasl.mechanism": "SCRAM-SHA-512"})
-    assert kafka.properties(plain) == plain.kafka.properties()
+    plain = {"bootstrap.servers": "broker:9092", "sasl.mechanism": "SCRAM-SHA-512"}
+    assert kafka.properties(config(plain)) == plain
     assert signer.asked == []
 
 

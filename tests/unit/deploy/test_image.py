@@ -60,6 +60,7 @@ def test_the_environment_says_where_everything_is() -> None:
         AWS_REGION="eu-west-1",
         PINPIP_KAFKA__SASL_MECHANISM="AWS_MSK_IAM",
     )
+    assert config.kafka
     assert config.kafka.properties()["sasl.mechanism"] == "AWS_MSK_IAM"
     assert config.pipelines["pin"].places(config.lake)[0] == "s3://b/lake/pin"
     assert config.pipelines["pin"].places(config.lake)[2] == "s3://b/lake/archive/abc.pin"
