@@ -80,7 +80,7 @@ class Config(Located):
             known = ", ".join(self.pipelines)
             raise ConfigError(
                 f"no pipeline is called {name!r}{nearest(name, list(self.pipelines))}",
-                f"{self._file.path} has: {known}",
+                f"{self.file.path} has: {known}",
             )
         return self.pipelines[name]
 

@@ -31,6 +31,11 @@ class Located(Model):
         """Keep the file."""
         self._file = read_from(context)
 
+    @property
+    def file(self) -> ConfigFile:
+        """The file."""
+        return self._file
+
 
 class Kafka(Located):
     """Any librdkafka property, as librdkafka names it; values are handed on untouched.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
 import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -19,6 +20,8 @@ from transforms import code_file
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _SECRET = re.compile(r"password|secret|token|private|\.key$|\.pem$", re.IGNORECASE)
 _TAGS = {"kafka", "kinesis"}
+_MOVED = "lake.root is relative to the folder of config.yaml; an absolute path names the other lake"
+_log = structlog.get_logger()
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
@@ -122,6 +125,16 @@ def _override(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str,
             key = key.replace("_", ".") if section == "kafka" else key
             merged[section] = dict(merged.get(section) or {}) | {key: yaml.safe_load(text)}
     return merged
+
+
+def warn_of_moved_lake(config: Config) -> None:
+    """Log a lake in the working directory, where earlier versions looked for a relative root."""
+    root, folder = Path(config.lake.root), config.file.path.parent
+    if "://" in config.lake.root or root.exists() or not root.is_relative_to(folder):
+        return
+    before = root.relative_to(folder)
+    if before.is_dir() and any(before.glob("*/_delta_log")):
+        _log.warning("lake_elsewhere", used=str(root), found=str(before.absolute()), hint=_MOVED)
 
 
 def shown(config: Config) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`pinpip demo`: the whole main job on this machine, in under a minute."""
 
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core import interpreter
-from core.errors import FatalError
-from pinpip.cli.shared import Settings, settings_of, show
+from core.errors import FatalError, StackDown
+from pinpip.cli.shared import Settings, invocation, settings_of, show
 from pinpip.folders import writing
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def demo(
         took = time.monotonic() - began
         _stop(consumers)
         good = _tell(config, summary, took)
-    typer.echo(f"the tables are in {config.lake.root}; look again: pinpip -c {path} report")
+    again = f"{invocation()} -c {shlex.quote(str(path))} report"
+    typer.echo(f"the tables are in {config.lake.root}; look again: {again}")
     if not good:
         raise typer.Exit(1)
 
@@ -79,7 +81,9 @@ def _prepare(config: "Config") -> Path:
     port = free_port()
     tree["kafka"] = {"bootstrap.servers": "local"}
     tree["aws"] = {"region": aws.region(config.aws), "endpoint_url": "local"}
-    tree["lake"] = {"root": str(FOLDER / "lake")}
+    tree["lake"] = {"root": "lake"}
+    for name, pipeline in tree["pipelines"].items():
+        pipeline["sinks"] = [_of_demo(name, n, sink) for n, sink in enumerate(pipeline["sinks"])]
     tree["gateway"] = {"port": port, "stage": config.gateway.stage}
     url = f"http://127.0.0.1:{port}/{config.gateway.stage}"
     tree["producer"] = {"gateway_url": url, "seed": config.producer.seed}
@@ -87,6 +91,14 @@ def _prepare(config: "Config") -> Path:
     with writing(FOLDER):
         path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     return path
+
+
+def _of_demo(name: str, number: int, sink: dict[str, Any]) -> dict[str, Any]:
+    """Return the sink inside the demo's folder or its embedded S3, wherever the real one is."""
+    if "delta" in sink:
+        beside = "://" in sink["delta"] or sink["delta"].startswith("/")
+        return {"delta": name if beside else sink["delta"]}
+    return sink if sink["parquet"].startswith("s3://") else sink | {"parquet": f"archive{number}"}
 
 
 @contextmanager
@@ -107,14 +119,15 @@ def _await_stack(path: Path) -> "Config":
     """Return the configuration once the stack and its gateway respond."""
     import requests
 
-    from core.errors import ConfigError
+    from core import kafka
 
+    config = Settings(path, debug=False).config()
     deadline = time.monotonic() + STANDSTILL_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
-            config = Settings(path, debug=False).config()
+            kafka.properties(config)
             requests.get(f"http://127.0.0.1:{config.gateway.port}/health", timeout=2)
-        except (ConfigError, requests.RequestException):
+        except (StackDown, requests.RequestException):
             time.sleep(0.1)
         else:
             return config

@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import re
+import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -46,7 +48,9 @@ class Settings:
         from pinpip import configfile
 
         self.quiet_logs()
-        return configfile.load(self.config_path)
+        config = configfile.load(self.config_path)
+        configfile.warn_of_moved_lake(config)
+        return config
 
     def quiet_logs(self) -> None:
         """Log warnings and worse to standard error; everything with --debug."""
@@ -65,6 +69,16 @@ def settings_of(context: typer.Context) -> Settings:
     if not isinstance(settings, Settings):
         raise TypeError("the command was not called through pinpip")
     return settings
+
+
+def invocation() -> str:
+    """Return how this pinpip was called, for commands that a user may copy into a shell."""
+    called = sys.argv[0]
+    if Path(called).name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m pinpip"
+    found = shutil.which("pinpip")
+    on_path = found is not None and os.path.realpath(found) == os.path.realpath(called)
+    return "pinpip" if on_path else shlex.quote(called)
 
 
 def utc(time: datetime | None) -> datetime | None:

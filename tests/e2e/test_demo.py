@@ -1,5 +1,7 @@
 """`pinpip demo`: the whole main job, as a new user sees it."""
 
+import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -76,6 +78,22 @@ def test_the_demo_proves_that_each_record_is_there_once(plain: Demo) -> None:
 def test_the_demo_with_bad_payloads_succeeds_too(spoilt: Demo) -> None:
     assert spoilt.done.returncode == 0, spoilt.done.stderr
     assert "exactly once" in spoilt.done.stdout
+
+
+def test_the_closing_hint_works_as_printed_when_the_stack_is_gone(plain: Demo) -> None:
+    hint = plain.done.stdout.rpartition("look again: ")[2].strip()
+    command = [*shlex.split(hint), "1", "2", "--json"]
+    again = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=plain.folder,
+        env=environment() | COMPANY,
+    )
+    assert again.returncode == 0, again.stderr
+    assert [tree["number"] for tree in json.loads(again.stdout)] == [1, 2, 2]
 
 
 @pytest.mark.parametrize("name", PIPELINES)

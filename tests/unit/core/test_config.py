@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import structlog
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from core.config import (
 )
 from core.config_file import ConfigFile
 from core.errors import ConfigError, StackDown
-from pinpip.configfile import load, shown
+from pinpip.configfile import load, shown, warn_of_moved_lake
 from pinpip.pipelines import archives
 from tests.support.places import ROOT
 
@@ -350,6 +351,20 @@ def test_paths_are_relative_to_the_folder_of_the_file(
 
 def test_the_default_lake_is_beside_the_file(tmp_path: Path) -> None:
     assert read(tmp_path, SMALL).lake.root == str(tmp_path / ".pinpip/lake")
+
+
+def test_a_lake_that_is_still_in_the_working_directory_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work/lake/pin/_delta_log").mkdir(parents=True)
+    (tmp_path / "conf").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    config = read(Path("../conf"), SMALL | {"lake": {"root": "lake"}})
+    with structlog.testing.capture_logs() as logs:
+        warn_of_moved_lake(config)
+        (tmp_path / "conf/lake").mkdir()
+        warn_of_moved_lake(config)
+    assert [line["found"] for line in logs] == [str(tmp_path / "work/lake")]
 
 
 def test_an_override_is_relative_to_the_folder_of_the_file_too(tmp_path: Path) -> None:
