@@ -1,5 +1,6 @@
 """The inputs that `pinpip produce --from` names: on this machine, or objects in S3."""
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +8,7 @@ from io import BufferedReader
 from typing import TYPE_CHECKING, cast
 
 from core.config import Aws
+from core.errors import TransientError
 from producers.rows.inputs import Input, InputError, format_of, topic_of
 from producers.rows.places import chosen, inputs_at
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 _S3 = "s3://"
 _PART = 8 * 1024 * 1024
+_TRIES = 3
 
 Note = Callable[[str], None]
 
@@ -61,9 +64,16 @@ def _fetched(client: "S3Client", bucket: str, key: str) -> BufferedReader:
     from sinks.storage import s3
 
     copy = tempfile.TemporaryFile()  # noqa: SIM115 - its reader closes it
-    with s3.explained(f"{_S3}{bucket}/{key}", bucket):
-        body = client.get_object(Bucket=bucket, Key=key)["Body"]
-        for part in body.iter_chunks(_PART):
-            copy.write(part)
+    for left in reversed(range(_TRIES)):
+        try:
+            with s3.explained(f"{_S3}{bucket}/{key}", bucket):
+                body = client.get_object(Bucket=bucket, Key=key)["Body"]
+                shutil.copyfileobj(body, copy, _PART)
+            break
+        except TransientError:  # also when a response ends early
+            copy.seek(0)
+            copy.truncate()
+            if not left:
+                raise
     copy.seek(0)
     return cast("BufferedReader", copy)

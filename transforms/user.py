@@ -21,7 +21,8 @@ SCHEMA = Schema(
 
 def clean(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Make the user table: one name, the age in years, the moment of joining."""
-    age = pl.col("age").cast(pl.Int64(), strict=False)
+    whole = pl.col("age").str.replace(r"^([0-9]+)\.0+$", "$1")  # a CSV file's integer with nulls
+    age = whole.cast(pl.Int64(), strict=False)
     joined = timestamp(pl.col("date_joined"))
     named = pl.any_horizontal(pl.col("first_name", "last_name").is_not_null())
     name = pl.concat_str("first_name", "last_name", separator=" ", ignore_nulls=True)

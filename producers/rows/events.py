@@ -98,7 +98,9 @@ def wire_row(row: Mapping[str, Any], own: RecordType) -> Row:
         )
     others = own.fields.keys() - {own.key}
     if others and all(wire.get(name) is None for name in others):
-        raise Refused(f"column {own.key!r}: the row has nothing but its key")
+        raise Refused(
+            f"column {own.key!r}: the row has nothing but its key, which consumers reject"
+        )
     return wire
 
 

@@ -72,4 +72,4 @@ def _recognised(stream: BufferedReader) -> str:
         return PARQUET
     if start[:1] in {b"{", b"["}:
         return JSON
-    raise ValueError(f"its name has no ending of {', '.join(ENDINGS)}")
+    raise ValueError(f"name it with an ending of {', '.join(ENDINGS)}, or write --format")

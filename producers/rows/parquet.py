@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
-from typing import IO
+from typing import IO, Any
 
 import polars as pl
 
@@ -15,7 +15,6 @@ from producers.rows.json_text import Numbered
 
 SLICE = 2_000  # rows that are in memory at once
 _INDEX = re.compile(r"__index_level_[0-9]+__")  # an index of pandas without a name
-_SECOND = "%Y-%m-%dT%H:%M:%S"
 
 
 def rows(stream: BufferedReader, note: Callable[[str], None]) -> Numbered:
@@ -48,20 +47,37 @@ def _seekable(stream: BufferedReader) -> Iterator[IO[bytes]]:
 
 
 def _exact(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame with text for times of which Python's would lose the nanoseconds."""
-    return frame.with_columns(_with_nanoseconds(frame))
+    """Return the frame without nanoseconds that Python's times would lose: as text, or refused."""
+    return frame.with_columns(_without_nanoseconds(frame))
 
 
-def _with_nanoseconds(frame: pl.DataFrame) -> Iterator[pl.Expr]:
+def _without_nanoseconds(frame: pl.DataFrame) -> Iterator[pl.Expr]:
     for name, dtype in frame.schema.items():
-        column = pl.col(name)
+        coarse = _coarse(dtype)
         if dtype == pl.Time:
-            yield column.dt.to_string("%H:%M:%S%.f")
-        elif isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
+            yield pl.col(name).dt.to_string("%H:%M:%S%.f")
+        elif coarse != dtype and frame[name].cast(coarse).cast(dtype).equals(frame[name]):
+            yield pl.col(name).cast(coarse)
+        elif isinstance(dtype, pl.Datetime) and coarse != dtype:
             zone = "%:z" if dtype.time_zone else ""
-            is_exact = (frame[name].dt.nanosecond() % 1000 == 0).all()
-            yield (
-                column.dt.cast_time_unit("us")
-                if is_exact
-                else column.dt.to_string(f"{_SECOND}%.f{zone}")
-            )
+            yield pl.col(name).dt.to_string(f"%Y-%m-%dT%H:%M:%S%.f{zone}")
+        elif coarse != dtype:
+            raise ValueError(f"column {name!r} has nanoseconds inside lists or objects")
+
+
+def _coarse(dtype: pl.DataType) -> pl.DataType:
+    """Return the type with microseconds instead of nanoseconds."""
+    match dtype:
+        case pl.Datetime(time_unit="ns"):
+            return pl.Datetime("us", dtype.time_zone)
+        case pl.List():
+            return pl.List(_coarse(_type(dtype.inner)))
+        case pl.Struct():
+            return pl.Struct([pl.Field(f.name, _coarse(_type(f.dtype))) for f in dtype.fields])
+        case _:
+            return dtype
+
+
+def _type(found: Any) -> pl.DataType:
+    made: pl.DataType = found() if isinstance(found, type) else found
+    return made

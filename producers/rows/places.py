@@ -35,6 +35,8 @@ def inputs_at(word: str, kind: str | None, note: Note, stopping: Callable[[], bo
     if word == STDIN:
         return [Input("standard input", partial(_stdin, stopping), kind)]
     path = Path(word)
+    if not word:
+        raise InputError("--from names nothing: it is an empty text", _KINDS)
     if path.is_dir():
         return _in_folder(path, kind, note)
     if path.exists():

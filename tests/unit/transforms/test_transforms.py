@@ -337,7 +337,7 @@ def test_a_missing_name_leaves_the_other_alone(
 
 
 def test_an_age_is_a_number_also_as_text() -> None:
-    assert user_row(age="25") == user_row(age=25)
+    assert user_row(age="25") == user_row(age="25.0") == user_row(age=25.0) == user_row(age=25)
 
 
 @pytest.mark.parametrize("wire", ["unknown", "25.5", "", "9" * 30, "0x19"])

@@ -176,7 +176,7 @@ def test_quoted_newlines_count_as_lines_and_not_as_rows(tmp_path: Path) -> None:
         ("rows.csv", "id,country\n1,Peru\n", "of no record type"),
         ("rows.csv.gz", b"\x1f\x8bno gzip", "after 0 rows"),
         ("rows.parquet", "not parquet", "after 0 rows"),
-        ("rows.txt", "", "no ending of .json"),
+        ("rows.txt", "", "with an ending of .json"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(
@@ -234,3 +234,15 @@ def test_a_json_text_gives_its_rows_however_it_is_cut(
 
     made = [row for _, row in json_text.rows(Drops(raw))]  # type: ignore[arg-type]
     assert made == rows
+
+
+def test_nanoseconds_inside_lists_are_refused_and_microseconds_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    for nanos, complaint in ((1_000, None), (1, "'at' has nanoseconds inside lists")):
+        times = pa.array([[nanos]], pa.list_(pa.timestamp("ns")))
+        parquet.write_table(pa.table({"board": [1], "pins": [2], "at": times}), path)
+        if complaint is None:
+            assert boards_of(path)[0]["at"] == ["1970-01-01T00:00:00.000001"]
+        else:
+            with pytest.raises(InputError, match=complaint):
+                boards_of(path)
