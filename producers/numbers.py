@@ -1,12 +1,13 @@
 """Numbers as exact JSON numbers: whole ones, floats and decimals.
 
-Nothing is truncated: a whole float within 2^53 is the integer, and `4.7` is refused. Beyond 2^53 a
+Nothing is truncated: a whole float below 2^53 is the integer, and `4.7` is refused. From 2^53 on a
 float may stand for another integer than the one that was meant, so it is refused as well.
 """
 
 import json
 import math
 import re
+import struct
 from decimal import Decimal
 from typing import Any
 
@@ -62,7 +63,7 @@ def integer(value: Any, _: pl.DataType | None) -> int | None:
 
 
 def whole(value: Any) -> int | None:
-    """Return the integer that `value` is, None for something else; ValueError beyond 2^53."""
+    """Return the integer that `value` is, None for something else; ValueError from 2^53 on."""
     match value:
         case bool():
             return None
@@ -84,7 +85,7 @@ def _whole_decimal(value: Decimal) -> int | None:
 
 
 def whole_text(text: str) -> int | None:
-    """Return the integer that `text` is, None for something else; ValueError beyond 2^53."""
+    """Return the integer that `text` is, None for something else; ValueError from 2^53 on."""
     if _INTEGER.fullmatch(text):
         return int(text)
     return _whole_float(text, Decimal(text)) if _NUMBER.fullmatch(text) else None
@@ -92,8 +93,8 @@ def whole_text(text: str) -> int | None:
 
 def _whole_float(value: float | str, number: Decimal) -> int | None:
     """Return the integer that a float, or the text of one, stands for without doubt."""
-    if not -EXACT <= number <= EXACT:
-        raise ValueError(f"{shown(value)} is a float beyond 2^53, which may have lost digits")
+    if not -EXACT < number < EXACT:
+        raise ValueError(f"{shown(value)} is a float of 2^53 or more, which may have lost digits")
     return int(number) if number == number.to_integral_value() else None
 
 
@@ -111,6 +112,16 @@ def real(value: Any, _: pl.DataType | None) -> float | int | None:
     number = _real_of(value)
     if number is None or not math.isfinite(number):
         raise refusal(value, "a finite number")
+    return number
+
+
+def real32(value: Any, dtype: pl.DataType | None) -> float | int | None:
+    """Return `value` for a Float32 field as `real` does; ValueError beyond its range."""
+    number = real(value, dtype)
+    try:
+        struct.pack("<f", number or 0)
+    except OverflowError:
+        raise refusal(value, "a float of 32 bits") from None
     return number
 
 

@@ -20,7 +20,9 @@ from producers.numbers import (
     infinite,
     integer,
     real,
+    real32,
     refusal,
+    shown,
     whole,
     whole_text,
 )
@@ -126,9 +128,11 @@ def _binary(value: Any, _: pl.DataType | None) -> str:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     try:
-        base64.b64decode(value, validate=True)
+        is_exact = base64.b64encode(base64.b64decode(value, validate=True)).decode() == value
     except (TypeError, ValueError):
-        raise refusal(value, "base64") from None
+        is_exact = False
+    if not is_exact:
+        raise refusal(value, "base64")
     return str(value)
 
 
@@ -144,7 +148,10 @@ def _struct(value: Any, dtype: Any) -> dict[str, Any]:
     if not isinstance(tree, Mapping):
         raise refusal(value, "an object")
     fields = {field.name: field.dtype for field in dtype.fields}
-    return {name: to_wire(item, fields.get(name)) for name, item in tree.items()}
+    unknown = ", ".join(sorted(map(str, tree.keys() - fields.keys())))
+    if unknown:
+        raise ValueError(f"an object with {shown(unknown)}, which the schema does not know")
+    return {name: to_wire(item, fields[name]) for name, item in tree.items()}
 
 
 def _parsed(value: Any) -> Any:
@@ -190,7 +197,7 @@ def _other(value: Any) -> Any:
 _MAKERS: Mapping[Any, Callable[[Any, pl.DataType | None], Any]] = {
     pl.Int64: integer,
     pl.Float64: real,
-    pl.Float32: real,
+    pl.Float32: real32,
     pl.String: _text,
     pl.Boolean: _boolean,
     pl.Date: _date,

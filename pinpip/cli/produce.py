@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import PinpipError
-from pinpip.cli.sending import failure, outcome, send, summary_failed
+from pinpip.cli.sending import failure, outcome, send, stopped, summary_failed
 from pinpip.cli.shared import settings_of, show
 from pinpip.routes import Way
 
@@ -102,6 +102,8 @@ def produce(
     show("Sent", outcome(summary), as_json=as_json)
     if summary_failed(summary):
         raise failure(summary)
+    if stop and rows:
+        raise stopped(summary)
 
 
 def _events(

@@ -94,3 +94,13 @@ def failure(summary: "Summary") -> FatalError:
         ": ".join([told, *said]),
         " ".join([*hints, "send them again; a record that was stored is then sent twice"]),
     )
+
+
+def stopped(summary: "Summary") -> FatalError:
+    """Say how many rows were sent when a signal ended the command."""
+    from producers.delivery import DeliveryStatus
+
+    return FatalError(
+        f"stopped by a signal: the first {summary.total(DeliveryStatus.STORED):,} rows are sent",
+        "send the rows after them",
+    )

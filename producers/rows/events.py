@@ -120,8 +120,8 @@ def record_type(row: Mapping[str, Any], types: Sequence[RecordType]) -> RecordTy
     shared = {each.name: len(each.fields.keys() & row.keys()) for each in types}
     best = max(types, key=lambda each: shared[each.name])
     if best.key not in row or shared[best.name] < _LEAST:
-        names = ", ".join(each.name for each in types)
-        raise Refused(f"fields {shown(', '.join(row))}: they are of no record type ({names})")
+        names = " or ".join(each.name for each in types)
+        raise Refused(f"fields {shown(', '.join(row))}: no {names} has them; see --pipeline")
     return best
 
 

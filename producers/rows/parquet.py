@@ -13,7 +13,9 @@ import polars as pl
 
 from producers.rows.json_text import Numbered
 
-SLICE = 2_000  # rows that are in memory at once
+SLICE = 500  # rows that are in memory at once, and
+SLICE_BYTES = 8 * 1024 * 1024  # about so many bytes
+BUFFER = 1024 * 1024  # bytes of a column; without it a whole row group is in memory
 _INDEX = re.compile(r"__index_level_[0-9]+__")  # an index of pandas without a name
 
 
@@ -25,14 +27,22 @@ def rows(stream: BufferedReader, note: Callable[[str], None]) -> Numbered:
     from pyarrow import parquet  # noqa: PLC0415 - slow to import
 
     with _seekable(stream) as file:
-        table = parquet.ParquetFile(file, pre_buffer=False)
+        table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER)
         names = table.schema_arrow.names
         columns = [name for name in names if not _INDEX.fullmatch(name)]
         if len(columns) < len(names):
             note("the index of pandas, which has no name, is left out")
-        for batch in table.iter_batches(SLICE, columns=columns, use_threads=False):
+        for batch in table.iter_batches(_height(table), columns=columns, use_threads=False):
             for row in _exact(pl.DataFrame(batch)).iter_rows(named=True):
                 yield None, row
+
+
+def _height(table: Any) -> int:
+    """Return how many rows of the file make a slice."""
+    whole = table.metadata
+    size = sum(whole.row_group(n).total_byte_size for n in range(whole.num_row_groups))
+    rows: int = SLICE_BYTES * whole.num_rows // max(1, size)
+    return max(1, min(SLICE, rows))
 
 
 @contextmanager

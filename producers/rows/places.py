@@ -4,7 +4,7 @@ import glob
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from io import BufferedReader, RawIOBase
 from pathlib import Path
@@ -54,8 +54,25 @@ def _file(path: Path, kind: str | None) -> Input:
 
 
 def _in_folder(folder: Path, kind: str | None, note: Note) -> list[Input]:
-    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    try:
+        names = [str(path.relative_to(folder)) for path in _files(folder)]
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}", "see its rights") from error
     return [_file(folder / name, kind) for name in chosen(str(folder), names, kind, note)]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below the folder, through links as well; none is skipped in silence."""
+    seen = {folder.resolve()}
+    for at, folders, files in os.walk(folder, onerror=_fail, followlinks=True):
+        real = {Path(at, name).resolve(): name for name in sorted(folders, reverse=True)}
+        folders[:] = [name for path, name in real.items() if path not in seen]
+        seen |= real.keys()
+        yield from (Path(at, name) for name in files)
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def chosen(folder: str, names: list[str], kind: str | None, note: Note) -> list[str]:

@@ -3,6 +3,9 @@
 import gzip
 import io
 import json
+import os
+import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -202,3 +205,18 @@ def test_a_key_that_kinesis_does_not_take_is_refused_before_the_request(
     said, printed = refused(home, "--pipeline", "boards", "--from", str(path))
     assert "row 1 (line 1), column 'board': a key for Kinesis has 1 to 256 characters" in said
     assert json.loads(printed or "[]") == []
+
+
+def test_a_signal_ends_the_rows_with_an_error_that_counts_what_is_sent(home: Home) -> None:
+    fifo, log = home.folder / "rows.fifo", home.folder / "process.log"
+    os.mkfifo(fifo)
+    arguments = ["--pipeline", "boards", "--format", "json", "--from", str(fifo)]
+    with home.running("produce", *arguments) as process, fifo.open("w", encoding="utf-8") as into:
+        into.write("\n".join(map(json.dumps, BOARDS * 300)))
+        into.flush()
+        process.send_signal(signal.SIGTERM)
+        into.write("\n" + json.dumps(BOARDS[0]))
+        into.close()
+        assert process.wait(30) == 1
+    said = log.read_text(encoding="utf-8")
+    assert re.search(r"error: stopped by a signal: the first [0-9,]+ rows are sent", said)

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,7 +21,9 @@ from pyarrow import parquet
 from producers.emulator import event
 from producers.event import Event
 from producers.rows import json_text
+from producers.rows.events import from_inputs
 from producers.rows.inputs import InputError
+from producers.rows.places import inputs_at
 from tests.support.records import BOARD, boards_of, events_of
 
 GEO = [event(1, key).rows["geo"] for key in (4, 2, 4)]
@@ -165,7 +168,7 @@ def test_quoted_newlines_count_as_lines_and_not_as_rows(tmp_path: Path) -> None:
         ("rows.json", '[{"ind": 1, "country": "a"}]\n[]', "after 1 rows: line 2: more text"),
         ("rows.json", '{"ind": {"0": 4}, "country": {"0": "Peru"}}', "column 'ind'"),
         ("rows.ndjson", "1", "row 1 .*not an object"),
-        ("rows.ndjson", '{"id": 1, "size": 2}', "of no record type"),
+        ("rows.ndjson", '{"id": 1, "size": 2}', "no pin or geo or user has them"),
         ("rows.csv", "ind,country\nx,Peru\n", r"row 1 \(line 2\), column 'ind': \"x\" is not"),
         ("rows.csv", "ind;country\n1;Peru\n", "after 0 rows: .*semicolons"),
         ("rows.csv", b"ind,country\n1,Per\xfa\n", "after 0 rows: line 2: byte 0xfa is not UTF-8"),
@@ -173,7 +176,7 @@ def test_quoted_newlines_count_as_lines_and_not_as_rows(tmp_path: Path) -> None:
         ("rows.csv", 'ind,country\n1,"Peru\n', "after 0 rows: line 2"),
         ("rows.csv", "ind,country,ind\n1,Peru,2\n", "the column 'ind' more than once"),
         ("rows.csv", "ind,,country\n1,2,Peru\n", "column 2 of the header has no name"),
-        ("rows.csv", "id,country\n1,Peru\n", "of no record type"),
+        ("rows.csv", "id,country\n1,Peru\n", "no pin or geo or user has them"),
         ("rows.csv.gz", b"\x1f\x8bno gzip", "after 0 rows"),
         ("rows.parquet", "not parquet", "after 0 rows"),
         ("rows.txt", "", "with an ending of .json"),
@@ -246,3 +249,29 @@ def test_nanoseconds_inside_lists_are_refused_and_microseconds_are_not(tmp_path:
         else:
             with pytest.raises(InputError, match=complaint):
                 boards_of(path)
+
+
+@pytest.mark.parametrize("name", ["rows.ndjson", "array.json", "bom.csv.gz"])
+def test_a_text_is_never_in_memory_as_a_whole(tmp_path: Path, name: str) -> None:
+    rows = [{"board": n, "name": "x" * 10_000} for n in range(600)]
+    path = written(tmp_path / name, WRITERS[name](rows))
+    tracemalloc.start()
+    try:
+        [source] = inputs_at(str(path), None, print, lambda: False)
+        assert sum(1 for _ in from_inputs([(source, [BOARD])], print)) == 600
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_row_group_of_parquet_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    texts = pa.array([f"{n}" * 2_000 for n in range(10_000, 15_000)])
+    table = pa.table({"board": list(range(5_000)), "name": texts})
+    parquet.write_table(table, path, use_dictionary=False, compression="NONE")
+    del table, texts
+    before, [source] = pa.total_allocated_bytes(), inputs_at(str(path), None, print, bool)
+    rows = from_inputs([(source, [BOARD])], print)
+    next(rows)
+    assert path.stat().st_size > 50_000_000
+    assert pa.total_allocated_bytes() - before < 30_000_000

@@ -1,6 +1,7 @@
 """Which files a word of `--from` means, and in which order."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,23 @@ def test_a_folder_gives_its_files_of_rows_by_name_and_a_note_of_the_others(tmp_p
     assert found == [str(tmp_path / name) for name in ("a.CSV", "b/1.ndjson", "b/2.json")]
     assert notes == [f"{tmp_path}: 1 files of other kinds are left out"]
     assert len(names_of(tmp_path, "json")) == 4
+
+
+def test_links_are_followed_once_and_no_folder_is_skipped_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, "in/a/1.json", "elsewhere/2.json")
+    for name, target in (("link", "elsewhere"), ("again", "elsewhere"), ("loop", "in")):
+        (tmp_path / "in" / name).symlink_to(tmp_path / target)
+    found = [str(Path(name).relative_to(tmp_path / "in")) for name in names_of(tmp_path / "in")]
+    assert found == ["a/1.json", "again/2.json"]
+
+    def denied(_: str) -> None:
+        raise PermissionError(13, "Permission denied", "in/a")
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(InputError, match="in/a: Permission denied"):
+        names_of(tmp_path / "in")
 
 
 @pytest.mark.parametrize("name", ["[x]", "a%20b", "*", "a?b", "ü d", "#1"])
