@@ -3,9 +3,10 @@
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from io import BufferedReader
-from typing import TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from core.config import Aws
 from core.errors import TransientError
@@ -61,19 +62,24 @@ def _object(client: "S3Client", bucket: str, key: str, kind: str | None) -> Inpu
 
 def _fetched(client: "S3Client", bucket: str, key: str) -> BufferedReader:
     """Copy the object into a temporary file: a long send must not hold a connection to S3."""
+    with ExitStack() as held:
+        copy = held.enter_context(tempfile.TemporaryFile())
+        for left in reversed(range(_TRIES)):
+            try:
+                _copy(client, bucket, key, copy)
+                break
+            except TransientError:  # also when a response ends early
+                if not left:
+                    raise
+        held.pop_all()  # its reader closes it
+        return cast("BufferedReader", copy)
+
+
+def _copy(client: "S3Client", bucket: str, key: str, copy: IO[bytes]) -> None:
     from sinks.storage import s3
 
-    copy = tempfile.TemporaryFile()  # noqa: SIM115 - its reader closes it
-    for left in reversed(range(_TRIES)):
-        try:
-            with s3.explained(f"{_S3}{bucket}/{key}", bucket):
-                body = client.get_object(Bucket=bucket, Key=key)["Body"]
-                shutil.copyfileobj(body, copy, _PART)
-            break
-        except TransientError:  # also when a response ends early
-            copy.seek(0)
-            copy.truncate()
-            if not left:
-                raise
     copy.seek(0)
-    return cast("BufferedReader", copy)
+    copy.truncate()
+    with s3.explained(f"{_S3}{bucket}/{key}", bucket):
+        shutil.copyfileobj(client.get_object(Bucket=bucket, Key=key)["Body"], copy, _PART)
+    copy.seek(0)

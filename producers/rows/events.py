@@ -22,6 +22,7 @@ _UNREADABLE = (OSError, ValueError, TypeError, NotImplementedError, EOFError, Re
 _BROKEN = (*_UNREADABLE, csv.Error, zlib.error, PolarsError)
 _ROWS = "rows are objects, or lines of a CSV file with a header, in UTF-8 and with commas"
 _FIX = "the rows before it are sent: correct it, and send the rows from it on"
+_NOTED = 500  # names of fields; then no more are noted
 _LEAST = 2  # fields by which a record type is recognised
 
 
@@ -45,12 +46,13 @@ def _events(source: Input, types: Sequence[RecordType], note: Note) -> Iterator[
     try:
         for line, row in rows:  # noqa: B007 - an error names it
             event = event_of(row, types)
-            unknown = row.keys() - known
-            if unknown:
-                known |= unknown
-                _note_unknown(source, unknown, event, types, note)
+            if len(known) < _NOTED and row.keys() - known:
+                _note_unknown(source, row.keys() - known, event, types, note)
+                known |= row.keys()
             yield event
             done += 1
+        if not done:
+            note(f"{source.name}: no rows")
     except Refused as refused:
         at = f" (line {line})" if line else ""
         raise InputError(f"{source.name}, row {done + 1}{at}, {refused}", _FIX) from refused

@@ -37,10 +37,15 @@ def inputs_at(word: str, kind: str | None, note: Note, stopping: Callable[[], bo
     path = Path(word)
     if not word:
         raise InputError("--from names nothing: it is an empty text", _KINDS)
-    if path.is_dir():
-        return _in_folder(path, kind, note)
-    if path.exists():
-        return [_file(path, kind)]
+    try:
+        if path.is_dir():
+            return _in_folder(path, kind, note)
+        if path.exists():
+            return [_file(path, kind)]
+    except OSError as error:
+        raise InputError(
+            f"{error.filename}: {error.strerror}", "see its name and rights"
+        ) from error
     found = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 - a pattern may be absolute
     if not found:
         raise InputError(f"file not found: {word}", _KINDS)
@@ -54,10 +59,7 @@ def _file(path: Path, kind: str | None) -> Input:
 
 
 def _in_folder(folder: Path, kind: str | None, note: Note) -> list[Input]:
-    try:
-        names = [str(path.relative_to(folder)) for path in _files(folder)]
-    except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}", "see its rights") from error
+    names = [str(path.relative_to(folder)) for path in _files(folder)]
     return [_file(folder / name, kind) for name in chosen(str(folder), names, kind, note)]
 
 

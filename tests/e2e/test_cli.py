@@ -160,6 +160,7 @@ def test_help_imports_nothing_heavy() -> None:
         ["produce", "--count", "3", "--forever"],
         ["produce", "--from", "a.csv", "--from-database", "sqlite:///a.db"],
         ["produce", "--rate", "0"],
+        ["produce", "--pipeline", "pin"],
         ["report", "9"],
         ["consume", "--unknown"],
         ["unknown"],

@@ -79,6 +79,14 @@ def test_every_format_gives_the_same_rows_in_order(tmp_path: Path, name: str) ->
     assert boards_of(written(tmp_path / name, WRITERS[name](BOARDS))) == BOARDS
 
 
+def test_a_file_without_rows_is_noted(tmp_path: Path) -> None:
+    for name, content in (("rows.csv", "board,name\n"), ("rows.json", "[]"), ("x.ndjson", "\n")):
+        notes: list[str] = []
+        path = written(tmp_path / name, content)
+        assert boards_of(path, notes=notes) == []
+        assert notes == [f"{path}: no rows"]
+
+
 def test_rows_are_recognised_by_their_fields_and_keep_what_no_schema_knows(tmp_path: Path) -> None:
     user = event(1, 1).rows["user"] | {"age": "25", "more": [1]}
     notes: list[str] = []

@@ -96,6 +96,7 @@ def test_times_in_folders_of_kafka_connect_do_not_break_the_order_of_offsets() -
     [
         ("none.ndjson", "file not found: .*none.ndjson"),
         ("*.none", "file not found"),
+        ("x" * 300, "File name too long"),
         ("empty", "no files of rows"),
         ("table", "holds a Delta table"),
     ],

@@ -1,0 +1,56 @@
+"""Where rows go: by pipeline, by topic, and by the fields of the emulator's types."""
+
+from typing import Any
+
+import pytest
+
+from core.config import Config
+from core.errors import ConfigError
+from pinpip.targets import emulated, of_pipeline, of_topic
+
+BOARDS = ("tests.support.boards:SCHEMA", "tests.support.boards:clean")
+USERS = ("transforms.user:SCHEMA", "transforms.user:clean")
+
+
+def config(**sources: Any) -> Config:
+    """Return a pipeline per source, or per `(source, code)` where it is not that of boards."""
+    pipelines = {}
+    for name, given in sources.items():
+        source, (schema, transform) = given if isinstance(given, tuple) else (given, BOARDS)
+        own = {"source": source, "schema": schema, "transform": transform}
+        pipelines[name] = own | {"sinks": [{"delta": name}]}
+    kafka = {"bootstrap.servers": "none.invalid:9092"}
+    return Config.model_validate({"id": "demo", "kafka": kafka, "pipelines": pipelines})
+
+
+def test_a_pipeline_has_its_topic_or_its_stream() -> None:
+    own = config(a={"topics": ["t"]}, b={"stream": "s"}, c={"topics": ["^x"]})
+    assert (of_pipeline(own, "a").topic, of_pipeline(own, "a").stream) == ("t", None)
+    assert (of_pipeline(own, "b").topic, of_pipeline(own, "b").stream) == (None, "s")
+    assert of_pipeline(own, "c", "x1").topic == "x1"
+    assert of_pipeline(own, "a").type.key == "board"
+    with pytest.raises(ConfigError, match="reads a stream"):
+        of_pipeline(own, "b", "t")
+
+
+def test_a_topic_has_the_schema_of_the_pipeline_that_reads_it_also_by_a_pattern() -> None:
+    own = config(a={"topics": ["t"]}, b=({"topics": ["^u"]}, USERS))
+    found = [of_topic(own, topic) for topic in ("t", "u1", "none")]
+    assert [each and (each.topic, each.type.key) for each in found] == [
+        ("t", "board"),
+        ("u1", "ind"),
+        None,
+    ]
+
+
+def test_a_topic_of_pipelines_with_different_schemas_needs_one_of_them() -> None:
+    own = config(a={"topics": ["t"]}, b=({"topics": ["^t"]}, USERS))
+    with pytest.raises(ConfigError, match="pipelines a, b read the topic t") as raised:
+        of_topic(own, "t")
+    assert "--pipeline" in raised.value.hint
+
+
+def test_the_emulator_has_a_topic_and_a_stream_for_each_type() -> None:
+    found = [(each.topic, each.stream) for each in emulated(config(a={"topics": ["t"]}))]
+    assert found[0] == ("demo.pin", "streaming-demo-pin")
+    assert len(found) == 3
