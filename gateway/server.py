@@ -154,8 +154,10 @@ def listen(settings: Gateway) -> socket.socket:
             (settings.host, settings.port), family=family, backlog=BACKLOG
         )
     except OSError as error:
+        # create_server adds the address to the text of some errors
+        reason = (error.strerror or str(error)).partition(" (while ")[0]
         raise FatalError(
-            f"the gateway cannot listen on {settings.host}:{settings.port}: {error.strerror}",
+            f"the gateway cannot listen on {settings.host}:{settings.port}: {reason}",
             "stop what listens there, or change gateway.host or gateway.port in config.yaml",
         ) from error
     # asyncio sets it only on sockets with a known protocol; without it responses take 40 ms more

@@ -29,6 +29,7 @@ from pinpip.cli import (
     verify,
 )
 from pinpip.cli.shared import Settings, complain, explained
+from pinpip.cli.signals import leave_on_interrupt
 
 FAILED = 1
 app = typer.Typer(
@@ -84,6 +85,7 @@ for group, name in (
 
 def main() -> None:
     """Run the command line; any exception becomes one `error:` line, a hint and exit code 1."""
+    leave_on_interrupt()
     try:
         app()
     except (KeyboardInterrupt, SystemExit):

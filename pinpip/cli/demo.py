@@ -2,20 +2,18 @@
 
 import shlex
 import shutil
-import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core import interpreter
-from core.errors import FatalError, StackDown
-from pinpip.cli.shared import Settings, invocation, settings_of, show
+from pinpip.cli.demo_processes import alone, check, consumer, stack, stop
+from pinpip.cli.shared import invocation, settings_of, show
+from pinpip.cli.signals import InterruptOnce
 from pinpip.folders import writing
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 EVENTS = 20_000
 FOLDER = Path(".pinpip/demo")
 STANDSTILL_TIMEOUT_S = 60.0  # seconds without a new row until the demo gives up
-STOP_WITHIN = 15.0
 QUESTIONS = [1, 2, 3, 4]
 
 
@@ -47,18 +44,21 @@ def demo(
     """
     from pinpip import configfile
 
-    path = _prepare(configfile.load(settings_of(context).config_path))
-    with ExitStack() as processes:
-        processes.enter_context(_process(path, "local", "up"))
-        config = _await_stack(path)
-        consumers = [
-            processes.enter_context(_process(path, "consume", name)) for name in config.pipelines
-        ]
+    config = configfile.load(settings_of(context).config_path)
+    with alone(FOLDER), InterruptOnce() as interrupt, ExitStack() as processes:
+        path = _prepare(config)
+        config = processes.enter_context(stack(path, interrupt))
+        consumers = {
+            name: processes.enter_context(consumer(path, name, interrupt))
+            for name in config.pipelines
+        }
         began = time.monotonic()
         summary = _send(config, events, bad)
-        _await_rows(config, summary, consumers)
+        if sum(summary.outcomes.values()) < 3 * events:
+            raise KeyboardInterrupt  # a signal ended the sending, which stops in order by itself
+        _await_rows(config, summary, lambda: check(path, consumers))
         took = time.monotonic() - began
-        _stop(consumers)
+        stop(path, consumers)
         good = _tell(config, summary, took)
     again = f"{invocation()} -c {shlex.quote(str(path))} report"
     typer.echo(f"the tables are in {config.lake.root}; look again: {again}")
@@ -101,41 +101,6 @@ def _of_demo(name: str, number: int, sink: dict[str, Any]) -> dict[str, Any]:
     return sink if sink["parquet"].startswith("s3://") else sink | {"parquet": f"archive{number}"}
 
 
-@contextmanager
-def _process(config: Path, *arguments: str) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run pinpip in a process, as a user would; its output goes to a log beside the config."""
-    log = config.parent / f"{'-'.join(arguments)}.log"
-    command = [*interpreter.command(), "-m", "pinpip", "--config", str(config), *arguments]
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out)  # noqa: S603  # our own command
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(STOP_WITHIN)
-
-
-def _await_stack(path: Path) -> "Config":
-    """Return the configuration once the stack and its gateway respond."""
-    import requests
-
-    from core import kafka
-
-    config = Settings(path, debug=False).config()
-    deadline = time.monotonic() + STANDSTILL_TIMEOUT_S
-    while time.monotonic() < deadline:
-        try:
-            kafka.properties(config)
-            requests.get(f"http://127.0.0.1:{config.gateway.port}/health", timeout=2)
-        except (StackDown, requests.RequestException):
-            time.sleep(0.1)
-        else:
-            return config
-    raise FatalError(
-        "the embedded stack did not come up", f"its log is {path.parent / 'local-up.log'}"
-    )
-
-
 def _send(config: "Config", events: int, bad: float) -> "Summary":
     from pinpip.cli.sending import send
     from pinpip.routes import Way
@@ -164,9 +129,7 @@ def _rows(config: "Config", name: str) -> int:
     return sum(int(table.count()) for table in found if table is not None)
 
 
-def _await_rows(
-    config: "Config", summary: "Summary", consumers: "list[subprocess.Popen[bytes]]"
-) -> None:
+def _await_rows(config: "Config", summary: "Summary", check_consumers: Callable[[], None]) -> None:
     """Show each table filling; return when all is there, or nothing has come for a while."""
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
@@ -177,21 +140,12 @@ def _await_rows(
         held: dict[str, int] = {}
         changed = time.monotonic()
         while held != wanted and time.monotonic() - changed < STANDSTILL_TIMEOUT_S:
-            if any(consumer.poll() is not None for consumer in consumers):
-                raise FatalError("a consumer ended early", f"see the logs in {FOLDER}")
+            check_consumers()
             before, held = held, {name: _rows(config, name) for name in wanted}
             changed = changed if held == before else time.monotonic()
             for name, task in tasks.items():
                 bars.update(task, completed=held[name])
             time.sleep(0.2)
-
-
-def _stop(consumers: "list[subprocess.Popen[bytes]]") -> None:
-    for consumer in consumers:
-        consumer.send_signal(signal.SIGTERM)
-    codes = [consumer.wait(STOP_WITHIN) for consumer in consumers]
-    if any(codes):
-        raise FatalError(f"consumers ended with codes {codes}", f"see the logs in {FOLDER}")
 
 
 def _tell(config: "Config", summary: "Summary", took: float) -> bool:

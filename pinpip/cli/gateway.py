@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pinpip.cli.shared import settings_of
+from pinpip.cli.signals import minding_hangup
 
 
 def gateway(
@@ -26,7 +27,7 @@ def gateway(
     own = (config := settings.config()).gateway
     _log_lines(logging.INFO if access_log else logging.WARNING)
     ready = f"listening on {own.url}/{own.stage}"
-    with tuned_interpreter():
+    with tuned_interpreter(), minding_hangup():
         serve(config, lambda: typer.echo(ready, err=True))
 
 

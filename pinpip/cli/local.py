@@ -1,12 +1,16 @@
 """`pinpip local up`: the embedded stack."""
 
-import threading
+import time
+from contextlib import ExitStack, suppress
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from pinpip.cli.shared import awaited, settings_of, show, stopping_on_signals
+from pinpip.cli.shared import settings_of, show
+from pinpip.cli.signals import InterruptOnce, minding_hangup
+
+CHECK_EVERY = 0.5  # seconds between two looks at the parts
 
 commands = typer.Typer(help="The embedded stack: no Docker, no cloud.", no_args_is_help=True)
 
@@ -47,14 +51,22 @@ def up(
     settings = settings_of(context)
     settings.quiet_logs()
     config = configfile.load(settings.config_path)
-    stop = threading.Event()
     state = ConfigFile(settings.config_path).stack
     with (
-        stopping_on_signals(stop.set),
-        local_stack(config, kafka=kafka.value, state=state) as stack,
-        gateway_process(settings.config_path, config, SystemClock()) as url,
+        suppress(KeyboardInterrupt),
+        minding_hangup(),
+        InterruptOnce() as interrupt,
+        ExitStack() as parts,
     ):
-        addresses = {"Kafka": stack.kafka, "AWS": stack.aws, "gateway": url}
+        held = interrupt.held
+        stack = parts.enter_context(local_stack(config, kafka=kafka.value, state=state, held=held))
+        gateway = parts.enter_context(
+            gateway_process(settings.config_path, config, SystemClock(), held)
+        )
+        addresses = {"Kafka": stack.kafka, "AWS": stack.aws, "gateway": gateway.url}
         show("Up", [{"part": k, "address": v} for k, v in addresses.items()], as_json=False)
         typer.echo("stop with Ctrl-C; everything in it is forgotten then, the lake stays")
-        awaited(stop.wait)
+        while True:
+            time.sleep(CHECK_EVERY)
+            stack.check()
+            gateway.check()

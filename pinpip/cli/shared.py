@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from core.errors import FatalError, PinpipError
+from pinpip.cli.signals import minding_hangup
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -149,7 +150,8 @@ def stopping_on_signals(*stops: Callable[[], None]) -> Iterator[None]:
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = [signal.signal(number, handle) for number in numbers]
     try:
-        yield
+        with minding_hangup():
+            yield
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

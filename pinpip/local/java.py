@@ -10,8 +10,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -39,6 +39,7 @@ _POM = (
     "<groupId>pinpip</groupId><artifactId>kafka</artifactId><version>1</version>"
     "<dependencies>%s</dependencies></project>"
 )
+Held = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,10 @@ class KafkaProcess:
         properties: Mapping[str, str],
         clock: Clock,
         guard: SecuredListener | None = None,
+        held: Held = nullcontext,
     ) -> None:
         self.folder = folder.absolute()
+        self._held = held
         ports = (free_port(), free_port(), free_port())
         self.bootstrap, self._controller, self.guarded = (f"127.0.0.1:{port}" for port in ports)
         self._guard = guard
@@ -84,7 +87,7 @@ class KafkaProcess:
 
     def start(self) -> None:
         """Start on the same ports and log folder; return when the broker responds."""
-        with (self.folder / "kafka.log").open("ab") as log:
+        with (self.folder / "kafka.log").open("ab") as log, self._held():
             self._process = subprocess.Popen(  # noqa: S603  # the broker itself
                 self._java("kafka.Kafka", str(self._settings), heap="-Xmx768m"),
                 stdout=log,
@@ -100,6 +103,15 @@ class KafkaProcess:
     def kill(self) -> None:
         """Stop it with SIGKILL."""
         self._end(signal.SIGKILL)
+
+    def check(self) -> None:
+        """Raise FatalError when the broker has ended by itself."""
+        if self._process is not None and self._process.poll() is not None:
+            raise FatalError(
+                f"Apache Kafka ended with code {self._process.returncode}: "
+                f"{self._last_log_lines()}",
+                f"the whole log is {self.folder / 'kafka.log'}; start the stack again",
+            )
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
@@ -189,13 +201,14 @@ def real_kafka(
     properties: Mapping[str, str] | None = None,
     guard: SecuredListener | None = None,
     clock: Clock | None = None,
+    held: Held = nullcontext,
 ) -> Iterator[KafkaProcess]:
     """Run Apache Kafka over `folder` while the block runs; an existing folder is reused.
 
-    `properties` go into server.properties. Raises FatalError when Java or Maven is missing or the
-    broker does not start.
+    `held`: a block that no signal interrupts. `properties` go into server.properties. Raises
+    FatalError when Java or Maven is missing or the broker does not start.
     """
-    kafka = KafkaProcess(folder, properties or {}, clock or SystemClock(), guard)
+    kafka = KafkaProcess(folder, properties or {}, clock or SystemClock(), guard, held)
     try:
         kafka.start()
         yield kafka

@@ -3,8 +3,8 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,9 +21,10 @@ from core.clock import Clock
 from core.config import Aws, Config, Gateway, ParquetSection
 from core.errors import ConfigError, FatalError
 from core.local import KEYS, is_running
+from gateway.server import listen
 from pinpip.folders import writing
 from pinpip.local.embedded import PARTITIONS, embedded_aws, embedded_kafka
-from pinpip.local.java import real_kafka
+from pinpip.local.java import Held, real_kafka
 
 SHARDS = 2
 START_TIMEOUT_S = 30.0
@@ -32,32 +33,44 @@ STOP_TIMEOUT_S = 35.0  # the gateway waits 30 s for requests in flight
 
 @dataclass(frozen=True)
 class Stack:
-    """The addresses: Kafka's bootstrap servers and the AWS endpoint URL."""
+    """The addresses: Kafka's bootstrap servers and the AWS endpoint URL.
+
+    `check` raises FatalError when a part has ended by itself.
+    """
 
     kafka: str
     aws: str
+    check: Callable[[], None]
 
 
 @contextmanager
-def local_stack(config: Config, *, kafka: Literal["mock", "real"], state: Path) -> Iterator[Stack]:
+def local_stack(
+    config: Config, *, kafka: Literal["mock", "real"], state: Path, held: Held = nullcontext
+) -> Iterator[Stack]:
     """Run Kafka and AWS with the topics, streams and buckets of `config` while the block runs.
 
-    The file `state` has the addresses. Raises ConfigError when another stack is running.
+    `held`: a block that no signal interrupts. The file `state` has the addresses. Raises
+    ConfigError when another stack is running.
     """
     _refuse_second(state)
     with writing(state.parent):
         state.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as parts:
+        check: Callable[[], None] = _nothing_to_check
         if kafka == "real":
-            broker = parts.enter_context(real_kafka(state.parent / "kafka"))
-            bootstrap = broker.bootstrap
+            broker = parts.enter_context(real_kafka(state.parent / "kafka", held=held))
+            bootstrap, check = broker.bootstrap, broker.check
         else:
             bootstrap = parts.enter_context(embedded_kafka())
-        stack = Stack(bootstrap, parts.enter_context(embedded_aws()))
+        stack = Stack(bootstrap, parts.enter_context(embedded_aws(state.parent / "aws.log")), check)
         _create_topics(config, bootstrap, real=kafka == "real")
         _create_in_aws(config, stack.aws)
         parts.enter_context(_state_file(stack, state))
         yield stack
+
+
+def _nothing_to_check() -> None:
+    """Find nothing: the mock cluster lives and ends with this process."""
 
 
 def _refuse_second(state: Path) -> None:
@@ -120,18 +133,47 @@ def _buckets(config: Config) -> set[str]:
     return {urlparse(uri).netloc for uri in uris if uri.startswith("s3://")}
 
 
+@dataclass(frozen=True)
+class GatewayProcess:
+    """The gateway of the stack and its URL."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+
+    def check(self) -> None:
+        """Raise FatalError when the gateway has ended by itself."""
+        if self.process.poll() is not None:
+            raise FatalError(
+                f"the gateway at {self.url} ended with code {self.process.returncode}",
+                "its own message is above; start the stack again",
+            )
+
+
 @contextmanager
-def gateway_process(config_path: Path, config: Config, clock: Clock) -> Iterator[str]:
-    """Run `pinpip gateway` as a separate process; yields its URL when it responds."""
-    command = [*interpreter.command(), "-m", "pinpip", "--config", str(config_path), "gateway"]
+def gateway_process(
+    config_path: Path, config: Config, clock: Clock, held: Held = nullcontext
+) -> Iterator[GatewayProcess]:
+    """Run `pinpip gateway` as a separate process until the block ends; it responds from the start.
+
+    `held`: a block that no signal interrupts. Raises FatalError when it does not start: another
+    program may have its port.
+    """
     own = config.gateway
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  # our own command
+    listen(own).close()  # or another server on its port would be taken for it
+    command = [*interpreter.command(), "-m", "pinpip", "--config", str(config_path), "gateway"]
+    process = None
     try:
+        with held():
+            # In a session of its own: Ctrl-C reaches only us, and we stop it after its users.
+            process = subprocess.Popen(  # noqa: S603  # our own command
+                command, stdout=subprocess.DEVNULL, start_new_session=True
+            )
         _await_health(own, process, clock)
-        yield f"{own.url}/{own.stage}"
+        yield GatewayProcess(f"{own.url}/{own.stage}", process)
     finally:
-        process.terminate()
-        process.wait(STOP_TIMEOUT_S)
+        if process is not None:
+            process.terminate()
+            process.wait(STOP_TIMEOUT_S)
 
 
 def _await_health(own: Gateway, process: "subprocess.Popen[bytes]", clock: Clock) -> None:

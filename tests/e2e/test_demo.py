@@ -1,10 +1,13 @@
 """`pinpip demo`: the whole main job, as a new user sees it."""
 
+import fcntl
 import json
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,11 +17,15 @@ import pytest
 from polars import selectors as cs
 from polars.testing import assert_frame_equal
 
+from core.errors import FatalError
 from pinpip import configfile
+from pinpip.cli.demo_processes import check
 from producers import emulator
 from producers.malformed import MalformedRecords
+from tests.support.commands import the_error
 from tests.support.places import ROOT
-from tests.support.processes import environment
+from tests.support.processes import environment, until
+from tests.support.waiting import STOPPING
 
 EVENTS = 600
 # A company's machine: a proxy that reaches nothing of this test's.
@@ -109,6 +116,56 @@ def test_each_bad_payload_is_in_quarantine_with_its_reason(spoilt: Demo, name: s
     assert rejected.height == sent_bad(name)
     assert rejected["reason"].null_count() == 0
     assert not set(rejected["reason"]) & {""}
+
+
+def test_a_second_demo_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    lock = tmp_path / ".pinpip" / "demo.lock"
+    lock.parent.mkdir()
+    with lock.open("w") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        second = demo(tmp_path)
+    assert the_error(second.done).startswith("error: another demo is running in ")
+
+
+def test_an_error_of_a_demos_consumer_is_quoted(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    with subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"]) as ended:
+        ended.wait()
+    log = tmp_path / "consume-pin.log"
+    log.write_text("a line\nerror: the disk is full\nnext:  make room\n", encoding="utf-8")
+    with pytest.raises(FatalError, match=r"pin ended with code 1: the disk is full"):
+        check(config, {"pin": ended})
+
+
+@pytest.mark.parametrize("moment", ["local-up.log", "lake/pin/_delta_log"])
+def test_ctrl_c_ends_a_demo_and_all_that_it_started(tmp_path: Path, moment: str) -> None:
+    shutil.copy(ROOT / "config.yaml", tmp_path)
+    command = [sys.executable, "-m", "pinpip", "demo", "--events", "20000"]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        until((tmp_path / ".pinpip" / "demo" / moment).exists, "the demo to get there")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=STOPPING)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "error:" not in said
+    assert not processes_of(tmp_path)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Return the command lines of the processes that run in `folder`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "cwd").resolve() == folder.resolve():
+                found.append((process / "cmdline").read_text())
+    return found
 
 
 def sent_bad(name: str) -> int:

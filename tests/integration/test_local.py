@@ -1,17 +1,23 @@
 """The embedded stack and the real Kafka that it can start."""
 
 import json
+import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 from confluent_kafka.admin import AdminClient
 
 from consumers.kafka.source import KafkaSource
@@ -38,6 +44,7 @@ from tests.contracts.source_contract import (
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.places import ROOT
+from tests.support.processes import until
 
 JAVA = pytest.mark.skipif(
     not (shutil.which("java") and shutil.which("mvn")), reason="needs Java and Maven"
@@ -128,6 +135,17 @@ def test_a_source_closes_in_time_though_its_broker_is_dead(kafka: KafkaProcess) 
         kafka.kill()
         started = time.monotonic()
     assert time.monotonic() - started < 10
+    kafka.start()
+
+
+@JAVA
+def test_a_broker_that_died_is_noticed(kafka: KafkaProcess) -> None:
+    kafka.check()
+    assert kafka.pid is not None
+    os.kill(kafka.pid, signal.SIGKILL)
+    with pytest.raises(FatalError, match=r"Apache Kafka ended with code -9"):
+        until(lambda: kafka.check() is not None, "an error")  # type: ignore[func-returns-value]
+    kafka.stop()
     kafka.start()
 
 
@@ -230,3 +248,66 @@ def test_a_gateway_that_cannot_start_ends_in_an_error(config: Config, tmp_path: 
     broken = config.model_copy(update={"gateway": own})
     with pytest.raises(FatalError, match="gateway"), gateway_process(path, broken, SystemClock()):
         pytest.fail("it must not start")
+
+
+def test_a_server_on_the_gateways_port_is_not_taken_for_the_gateway(
+    config: Config, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        own = config.gateway.model_copy(update={"port": other.getsockname()[1]})
+        taken = config.model_copy(update={"gateway": own})
+        with (
+            pytest.raises(FatalError, match=r"cannot listen on .*: Address already in use\n"),
+            gateway_process(tmp_path / "config.yaml", taken, SystemClock()),
+        ):
+            pytest.fail("it must not start")
+
+
+def test_a_gateway_that_died_is_noticed(config: Config, state: Path) -> None:
+    own = config.gateway.model_copy(update={"port": free_port()})
+    path = state.parents[1] / "config.yaml"
+    path.write_text(path.read_text().replace("port: 8082", f"port: {own.port}"))
+    with (
+        local_stack(config, kafka="mock", state=state),
+        gateway_process(path, config.model_copy(update={"gateway": own}), SystemClock()) as gateway,
+    ):
+        gateway.check()
+        gateway.process.kill()
+        gateway.process.wait()
+        with pytest.raises(FatalError, match=r"the gateway at http://.* ended with code -9"):
+            gateway.check()
+
+
+def test_moto_serves_one_request_at_a_time_and_reads_bodies_before() -> None:
+    inside: list[int] = []
+    together: list[int] = []
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        inside.append(1)
+        body = environ["wsgi.input"].read()
+        time.sleep(0.01)  # long enough for another thread to enter, if it may
+        together.append(len(inside))
+        inside.pop()
+        start_response("200 OK", [])
+        return [body]
+
+    served = embedded.one_at_a_time(application)
+
+    def ask(number: int) -> bytes:
+        body = b"%d" % number
+        environ = {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        return b"".join(served(environ, lambda *_: None))  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(ask, range(16)))
+    assert answers == [b"%d" % number for number in range(16)]
+    assert set(together) == {1}
+
+
+def test_errors_of_the_embedded_aws_go_to_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "aws.log"
+    with embedded.embedded_aws(log) as url:
+        logging.getLogger("werkzeug").error("a fault of moto's")
+        assert requests.get(url, timeout=10).status_code < 500
+    logging.getLogger("werkzeug").error("after the end")
+    assert log.read_text(encoding="utf-8") == "a fault of moto's\n"

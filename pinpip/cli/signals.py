@@ -1,0 +1,98 @@
+"""SIGHUP and Ctrl-C: what a closed terminal and an impatient user mean."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+INTERRUPTED = 130  # as shells report a process that SIGINT ended
+_SHOW_CURSOR = b"\x1b[?25h"  # a progress bar has hidden it
+
+
+@contextmanager
+def minding_hangup() -> Iterator[None]:
+    """Treat SIGHUP as SIGTERM when a terminal was closed, and ignore it in a daemon.
+
+    Tools that rotate logs send it to daemons, and nothing here has to be opened again. What nohup
+    has set stays.
+    """
+    before = signal.getsignal(signal.SIGHUP)
+    if before != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _hung_up if _has_terminal() else _ignored)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _has_terminal() -> bool:
+    return any(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
+def _hung_up(_number: int, _frame: object) -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+def _ignored(_number: int, _frame: object) -> None:
+    """Do nothing here; unlike SIG_IGN, this is not inherited by processes that a command starts."""
+
+
+class InterruptOnce:
+    """Raises KeyboardInterrupt at the first SIGINT or SIGTERM, and ignores those that follow.
+
+    For a block that starts processes, none of which must be left behind.
+    """
+
+    _numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self._held = False
+        self._seen = False
+
+    def __enter__(self) -> Self:
+        self._before = [signal.signal(number, self._handle) for number in self._numbers]
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in zip(self._numbers, self._before, strict=True):
+            signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Raise only at the end of the block: what it makes is known to its owner by then."""
+        seen, self._held = self._seen, True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._seen and not seen:
+            raise KeyboardInterrupt
+
+    def _handle(self, _number: int, _frame: object) -> None:
+        again, self._seen = self._seen, True
+        if not (again or self._held):
+            raise KeyboardInterrupt
+
+
+def leave_on_interrupt() -> None:
+    """End this process at Ctrl-C: at once, without a traceback, whatever the main thread waits for.
+
+    Python's own handler raises in the midst of imports, and only between two steps of the main
+    thread. A command that has to tidy up brings a handler of its own, which counts instead.
+    """
+    seen, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(seen,), name="interrupt", daemon=True).start()
+    signal.signal(signal.SIGINT, _ignored)
+
+
+def _watch(seen: int) -> None:
+    while data := os.read(seen, 1):
+        if data[0] == signal.SIGINT and signal.getsignal(signal.SIGINT) is _ignored:
+            if sys.stderr.isatty():
+                os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+            os._exit(INTERRUPTED)
