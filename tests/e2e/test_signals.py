@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,16 @@ from tests.support.commands import change
 from tests.support.gateway_process import gateway_process
 from tests.support.processes import Home, environment, kafka_home, stop, until
 from tests.support.waiting import STOPPING
+
+# The command's script, which says when Python has handed over to pinpip.
+MARKED = """
+import sys
+sys.argv[0] = "/bin/pinpip"
+import pinpip
+print("loading", flush=True)
+from pinpip.cli import main
+main()
+"""
 
 
 @pytest.fixture
@@ -91,8 +101,9 @@ def test_a_closed_terminal_ends_its_consumer_but_not_with_nohup(
 
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
 def test_ctrl_c_while_a_command_starts_is_no_traceback(home: Home, delay: float) -> None:
-    with started(home, "report") as process:
-        until(lambda: not catches(process.pid, signal.SIGINT), "pinpip's first line")
+    with started(home, "report", program=["-c", MARKED]) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
         said, complaint = process.communicate(timeout=STOPPING)
@@ -115,9 +126,11 @@ def test_ctrl_c_ends_a_command_whose_broker_never_answers(home: Home) -> None:
 
 
 @contextmanager
-def started(home: Home, *arguments: str) -> "Iterator[subprocess.Popen[str]]":
+def started(
+    home: Home, *arguments: str, program: Sequence[str] = ("-m", "pinpip")
+) -> "Iterator[subprocess.Popen[str]]":
     """Run the command; what it prints is kept."""
-    command = [sys.executable, "-m", "pinpip", "--config", str(home.config_path), *arguments]
+    command = [sys.executable, *program, "--config", str(home.config_path), *arguments]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
