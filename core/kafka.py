@@ -1,5 +1,6 @@
 """librdkafka's properties as the configuration says."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from core.config import Config
@@ -19,10 +20,20 @@ def properties(config: Config) -> dict[str, Any]:
     if config.kafka is None:
         raise ConfigError("config.yaml has no section kafka", "add kafka: {bootstrap.servers: …}")
     own = config.kafka.properties()
-    if _IAM not in map(own.get, _SPELLINGS):
+    if not _is_signed(own):
         return own
     from core.msk import Signer  # noqa: PLC0415  # boto3 is slow to import
 
+    return unsigned(own) | {"oauth_cb": Signer(config.aws)}
+
+
+def unsigned(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the properties with librdkafka's name for IAM, and nobody who signs."""
+    if not _is_signed(own):
+        return dict(own)
     kept = {name: value for name, value in own.items() if name not in _SPELLINGS}
-    oauth = {"sasl.mechanism": "OAUTHBEARER", "oauth_cb": Signer(config.aws)}
-    return {"security.protocol": "SASL_SSL", **kept, **oauth}
+    return {"security.protocol": "SASL_SSL", **kept, "sasl.mechanism": "OAUTHBEARER"}
+
+
+def _is_signed(own: Mapping[str, Any]) -> bool:
+    return _IAM in map(own.get, _SPELLINGS)

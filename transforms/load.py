@@ -3,8 +3,6 @@
 import hashlib
 import importlib
 import inspect
-import sysconfig
-import traceback
 from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
@@ -14,13 +12,13 @@ from core.config import nearest
 from core.errors import ConfigError
 from transforms import code_file
 from transforms.process import Transform, name_of
+from transforms.refusals import place_of
 from transforms.schema import Schema
 
 _HINT = (
     "write module:name with the module installed or on PYTHONPATH, or boards.py:name with the file"
     " beside config.yaml"
 )
-_LIBRARIES = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib"))
 
 
 def load_schema(reference: str) -> Schema:
@@ -78,13 +76,7 @@ def _said(error: BaseException) -> str:
     """Return what went wrong and, in the code that was loaded, where."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_ours(f.filename)]
-    own = [f for f in frames if not f.filename.startswith(_LIBRARIES)] or frames[:1]
-    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    where = place_of(error)
     plain = isinstance(error, (ImportError, SyntaxError, ValueError))
     text = " ".join(f"{'' if plain else type(error).__name__ + ': '}{error}".split())
     return text if where in text else f"{text}{where}"
-
-
-def _is_ours(filename: str) -> bool:
-    return filename in {__file__, code_file.__file__, importlib.__file__} or filename[:1] == "<"

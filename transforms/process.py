@@ -13,7 +13,7 @@ import polars as pl
 
 from core import __version__
 from core.batch import HEADERS, RESCUED, VALUE, Batch, Coordinates, Records
-from transforms import code_file, refusals
+from transforms import code_file, columns, refusals
 from transforms.isolate import (
     FAULTS,
     NO_RECORDS_FAULT,
@@ -58,8 +58,8 @@ def processor(
     unless `drop_tombstones` filters them out. A record that the transform fails on is a reject, one
     that it does not return is filtered; TooManyRejects when it fails on more than `limit`. Both
     functions raise ConfigError when the transform cannot be run without rows, loses a metadata
-    column, makes a datetime without zone, or other columns for these records than for none; or
-    when it returns a record twice or one that it was not given.
+    column, makes a column that no table can hold (see `transforms.columns`), or other columns for
+    these records than for none; or when it returns a record twice or one that it was not given.
     """
     version = pl.lit(__version__).alias("transform_version")
     run = _Run(transform, coordinates, try_out(schema, transform, coordinates), limit)
@@ -89,10 +89,10 @@ def try_out(schema: Schema, transform: Transform, coordinates: Coordinates) -> p
 
     Raises ConfigError as `processor` does.
     """
-    columns = {**schema.fields, **coordinates.metadata, RESCUED: pl.String()}
+    given = {**schema.fields, **coordinates.metadata, RESCUED: pl.String()}
     run = _Run(transform, coordinates)
     try:
-        return run.once(pl.DataFrame(schema=columns)).schema
+        return run.once(pl.DataFrame(schema=given)).schema
     except TransformFailed as error:
         raise refusals.broken(run.name, str(error)) from error
 
@@ -140,20 +140,12 @@ class _Run:
             raise refusals.broken(self.name, refusals.words(error)) from error
         except FAULTS as error:
             raise TransformFailed(error) from error
-        _check(self.name, clean.schema, self._last)
-        clean = clean.select(pl.exclude(*self._last), *self._last)
+        for problem in columns.problems(self.name, clean.schema, self._last):
+            raise problem
+        clean = columns.fit(clean.select(pl.exclude(*self._last), *self._last))
         if self._expected is not None and clean.schema != self._expected:
             raise refusals.varying(self.name, self._expected, clean.schema)
         return clean
-
-
-def _check(name: str, schema: pl.Schema, last: dict[str, pl.DataType]) -> None:
-    lost = [column for column, dtype in last.items() if schema.get(column) != dtype]
-    if lost:
-        raise refusals.lost(name, lost)
-    naive = [column for column, dtype in schema.items() if dtype == pl.Datetime(time_zone=None)]
-    if naive:
-        raise refusals.naive(name, naive)
 
 
 def _check_once(

@@ -1,16 +1,32 @@
 """The errors of a transform that does not return what a table needs."""
 
+import sysconfig
 from collections.abc import Collection
+from pathlib import Path
+from traceback import walk_tb
 
 import polars as pl
 
 from core.errors import ConfigError
 
+_LIBRARIES = [sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib")]
+_OTHERS = ("<", str(Path(__file__).parent), *_LIBRARIES)  # where no pipeline's own code is
+
 
 def words(error: BaseException) -> str:
-    """Return the type and the message of an exception, on one line."""
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    """Return the type and the message of an exception and where it was raised, on one line.
+
+    Of polars' messages only the beginning: the query's plan that follows fills a screen.
+    """
+    said = " ".join(str(error).partition("\n\n")[0].split())
+    return f"{type(error).__name__}{': ' if said else ''}{said}{place_of(error)}"
+
+
+def place_of(error: BaseException) -> str:
+    """Return the last line of a pipeline's own code that `error` came through, or nothing."""
+    frames = [(f.f_code.co_filename, line) for f, line in walk_tb(error.__traceback__)]
+    own = [(file, line) for file, line in frames if not file.startswith(_OTHERS)]
+    return f" ({Path(own[-1][0]).name}, line {own[-1][1]})" if own else ""
 
 
 def broken(name: str, said: str) -> ConfigError:

@@ -1,6 +1,6 @@
 """The Kafka clients: their settings, and their errors in pinpip's words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -8,6 +8,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from consumers.kafka.properties import INVALID, invalid
 from core import kafka_errors
 from core.batch import Partition
 from core.errors import ConfigError, SourceError
@@ -17,7 +18,7 @@ from core.topics import INTERNAL
 REQUEST_TIMEOUT_S = 10.0
 _PROBE_TIMEOUT_S = 0.1
 QUEUE_LIMIT = 16 * 1024 * 1024
-_OURS = {
+FIXED = {
     "enable.auto.commit": False,
     "enable.partition.eof": True,
     "auto.offset.reset": "error",
@@ -43,12 +44,8 @@ def settings(properties: Mapping[str, Any], group: str, budget: int) -> dict[str
 
     `properties` win, except over what exactly-once rests on: ConfigError names such a key.
     """
-    for name, value in _OURS.items():
-        if str(properties.get(name, value)).lower() != str(value).lower():
-            raise ConfigError(
-                f"kafka.{name} must be {str(value).lower()}: exactly-once rests on it",
-                f"take {name} out of config.yaml",
-            )
+    for error in refused(properties):
+        raise error
     queue = max(min(budget // 4, QUEUE_LIMIT), 1024 * 1024)
     defaults: dict[str, Any] = {
         "fetch.queue.backoff.ms": 10,
@@ -61,7 +58,17 @@ def settings(properties: Mapping[str, Any], group: str, budget: int) -> dict[str
     if properties.get("group.protocol") != "consumer":  # KIP-848 assigns on the server
         defaults["partition.assignment.strategy"] = "cooperative-sticky"
         defaults["session.timeout.ms"] = 10_000  # a killed member's partitions wait so long
-    return defaults | dict(properties) | _OURS | {"group.id": group}
+    return defaults | dict(properties) | FIXED | {"group.id": group}
+
+
+def refused(properties: Mapping[str, Any]) -> Iterator[ConfigError]:
+    """Yield an error for each property that would undo what exactly-once rests on."""
+    for name, value in FIXED.items():
+        if str(properties.get(name, value)).lower() != str(value).lower():
+            yield ConfigError(
+                f"kafka.{name} must be {str(value).lower()}: exactly-once rests on it",
+                f"take {name} out of config.yaml",
+            )
 
 
 def settings_beside(properties: Mapping[str, Any], group: str, budget: int) -> dict[str, Any]:
@@ -83,11 +90,8 @@ def client(configuration: Mapping[str, Any], errors: list[KafkaError] | None = N
     heard: list[KafkaError] = [] if errors is None else errors
     try:
         consumer = Consumer({**configuration, "error_cb": heard.append})
-    except KafkaException as error:
-        raise ConfigError(
-            f"kafka: {error.args[0].str()}",
-            "the properties are those of librdkafka's CONFIGURATION.md",
-        ) from error
+    except INVALID as error:
+        raise invalid(error) from error
     try:
         kafka_errors.reach(consumer, heard, REFUSED, REQUEST_TIMEOUT_S)
     except KafkaException as error:

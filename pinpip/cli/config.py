@@ -1,16 +1,20 @@
-"""`pinpip config`: what would run, and keys for the gateway."""
+"""`pinpip config`: what would run, the files to begin with, and keys for the gateway."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinpip.cli.shared import settings_of, show
+from core.errors import PinpipError
+from pinpip.cli.shared import complain, settings_of
 
 if TYPE_CHECKING:
     from core.config import Config
+    from pinpip.checking import Checked
 
-commands = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+FAILED = 1
+commands = typer.Typer(help="Look at the configuration, or begin one.", no_args_is_help=True)
 
 
 @commands.command()
@@ -18,20 +22,48 @@ def check(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
-    """Read the configuration, load its transforms, and say what would run.
+    """Run each pipeline's transform on synthetic records, and show its table's columns.
 
+    Names everything that a consumer would refuse, without a network; exit code 1 then.
     Example: pinpip config check
     """
-    from pinpip import configfile
-    from pinpip.pipelines import process_of
+    from pinpip import checking, configfile
 
     config = configfile.load(settings_of(context).config_path)
-    for pipeline in config.pipelines.values():
-        process_of(pipeline, keep_values=False)
+    checked = checking.check(config)
+    problems: list[tuple[str | None, PinpipError]] = [
+        *((None, error) for error in checking.kafka_problems(config)),
+        *((name, error) for name, found in checked.items() for error in found.problems),
+    ]
     if as_json:
-        typer.echo(json.dumps(configfile.shown(config)))
-        return
-    show("Pipelines", [_row(config, name) for name in config.pipelines], as_json=False)
+        typer.echo(json.dumps(configfile.shown(config) | _tree(checked, problems)))
+    else:
+        for name, found in checked.items():
+            _show(config, name, found)
+    for pipeline, error in problems:
+        where = f"pipeline {pipeline}: " if pipeline else ""
+        complain(PinpipError(f"{where}{error.message}", error.hint))
+    if problems:
+        raise typer.Exit(FAILED)
+
+
+@commands.command()
+def init(
+    context: typer.Context,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(help="Begin this pipeline: its code, a test of it and sample records, too."),
+    ] = None,
+) -> None:
+    """Write a commented config.yaml, or add a pipeline to the one that is there.
+
+    Nothing is overwritten. Example: pinpip config init --pipeline boards
+    """
+    from pinpip.scaffold import initialise
+
+    path = settings_of(context).config_path
+    for written in initialise(path, pipeline):
+        typer.echo(f"written: {written}")
 
 
 @commands.command("api-key")
@@ -49,15 +81,68 @@ def api_key(
     typer.echo(f"for config.yaml:     gateway: {{api_keys: {{{json.dumps(name)}: {digest}}}}}")
 
 
-def _row(config: "Config", name: str) -> dict[str, Any]:
+def _show(config: "Config", name: str, found: "Checked") -> None:
+    """Print what the pipeline reads and writes, and its table's columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    about = _about(config, name)
+    outcomes = ", ".join(f"{n} {outcome}" for outcome, n in found.outcomes.items())
+    lines = about | ({"synthetic records": outcomes} if outcomes else {})
+    lines |= {f"  {reason}": said for reason, said in found.details.items()}
+    facts = Table.grid(padding=(0, 2))
+    for what, said in lines.items():
+        facts.add_row(f"  {what}", said)
+    columns = Table("column", "type in Delta")
+    for column, (_, delta) in _types(found).items():
+        columns.add_row(column, delta)
+    console = Console()
+    console.print(
+        f"[bold]{name}[/bold]", facts, *([columns] if found.columns else []), "", sep="\n"
+    )
+
+
+def _about(config: "Config", name: str) -> dict[str, str]:
     from pinpip.connectors import connector_of
     from pinpip.pipelines import archives, tables_of
 
     pipeline = config.pipeline(name)
-    return {
-        "pipeline": name,
+    stages = ", ".join(f"{a.parquet} ({a.stage})" for a in archives(pipeline))
+    about = {
         "reads": connector_of(config, name).described,
-        "cleans with": pipeline.transform,
+        "schema": _short(pipeline.schema_),
+        "transform": _short(pipeline.transform),
         "table": tables_of(config, name).clean,
-        "archives": ", ".join(f"{a.parquet} ({a.stage})" for a in archives(pipeline)) or None,
     }
+    return about | ({"archives": stages} if stages else {})
+
+
+def _short(reference: str) -> str:
+    """Return a reference to code, its file relative to the current folder if it is below."""
+    return reference.removeprefix(f"{Path.cwd()}/")
+
+
+def _types(found: "Checked") -> dict[str, tuple[str, str]]:
+    """Return the type of each column in polars and in Delta."""
+    from sinks.delta.type_names import type_names
+
+    delta = type_names(found.columns)
+    return {name: (str(dtype), delta[name]) for name, dtype in found.columns.items()}
+
+
+def _tree(
+    checked: "dict[str, Checked]", problems: "list[tuple[str | None, PinpipError]]"
+) -> dict[str, Any]:
+    tables = {
+        name: {
+            "columns": [
+                {"name": column, "type": dtype, "delta": delta}
+                for column, (dtype, delta) in _types(found).items()
+            ],
+            "synthetic_records": found.outcomes,
+            "details": found.details,
+        }
+        for name, found in checked.items()
+    }
+    said = [{"pipeline": n, "problem": e.message, "next": e.hint} for n, e in problems]
+    return {"tables": tables, "problems": said}
