@@ -71,20 +71,29 @@ picture: $(READY) ## Draw docs/house.svg from the imports between the packages
 	$(BIN)/python docs/house.py > docs/house.svg
 
 lock: ## Resolve requirements.lock and requirements-docs.lock again
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet pip-tools==7.6.2
 	$(COMPILE) --all-extras --output-file requirements.lock pyproject.toml
 	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["docs"], sep="\n")' \
 		| $(COMPILE) --output-file requirements-docs.lock -
 
+# One line in place of a traceback, before anything is made.
+define CHECK_PYTHON
+@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1); import ensurepip, venv' 2>/dev/null || { \
+	echo "pinpip needs Python 3.11 or newer with its venv module (on Debian the package python3-venv); name one: make PYTHON=python3.12" >&2; exit 1; }
+endef
+
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("pinpip needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "\nname another one: make PYTHON=python3.12 …")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(CHECK_PYTHON)
+	@echo "installing what requirements.lock names into .venv: about a minute"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --require-hashes --requirement requirements.lock
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(SITE)/.ready: requirements-docs.lock
-	$(PYTHON) -m venv $(SITE)
-	$(SITE)/bin/pip install --quiet --require-hashes --requirement requirements-docs.lock
+	$(CHECK_PYTHON)
+	@$(PYTHON) -m venv $(SITE)
+	@$(SITE)/bin/pip install --require-hashes --requirement requirements-docs.lock
 	@touch $@
