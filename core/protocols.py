@@ -159,8 +159,17 @@ class Sink(Protocol):
         """
         ...
 
+    @property
+    def is_overdue(self) -> bool:
+        """Whether a deferred commit has waited as long as it may."""
+        ...
+
+    def settle(self) -> None:
+        """Commit what was deferred. Raises as `write`."""
+        ...
+
     def close(self) -> None:
-        """Finish what was put off."""
+        """Commit what was deferred, except for partitions that another writer has moved."""
         ...
 
 
@@ -195,6 +204,14 @@ class WithoutHistory:
     ) -> Mapping[Partition, datetime]:
         """No arrivals stand for an epoch here."""
         return {}
+
+    @property
+    def is_overdue(self) -> bool:
+        """No commit is deferred."""
+        return False
+
+    def settle(self) -> None:
+        """No commit is deferred."""
 
 
 class FaultInjector(Protocol):

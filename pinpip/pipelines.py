@@ -15,7 +15,7 @@ from core.batch import VALUE, Batch, Coordinates, Partition, Records
 from core.clock import Clock
 from core.config import Config, Pipeline
 from core.errors import TransientError
-from core.protocols import FaultInjector, Sink
+from core.protocols import FaultInjector, Sink, Source
 from core.retry import Outage
 from pinpip.connectors import connector_of, coordinates_of
 from sinks.delta.incarnation import folder_of
@@ -197,18 +197,19 @@ def loop_of(
     accept_rejects: bool = False,
     accepted: Mapping[Partition, int] | None = None,
     faults: FaultInjector | None = None,
+    source: Source | None = None,
 ) -> Loop:
     """Compose the live pipeline `name`, ready to run.
 
     `outage` makes what hears of the faults of a part; `begins` as in `sinks.delta.target`,
     `accept_rejects` as in `consumers.engine.loop.Limits`, `accepted` as in `Connector.live`;
-    `faults` wraps the source, the sinks and their stores.
+    `faults` wraps the source, the sinks and their stores; `source` is read instead of the live one.
     """
     pipeline = config.pipeline(name)
     limits = limits_of(config, accept_rejects=accept_rejects)
     process = process_of(pipeline, keep_values=pipeline.keeps_raw, limits=limits)
     outages = outage or partial(Outage, clock=clock)
-    source = connector_of(config, name, clock).live(outages("source"), accepted)
+    source = source or connector_of(config, name, clock).live(outages("source"), accepted)
     return Loop(
         faults.source(source) if faults else source,
         process,

@@ -70,7 +70,7 @@ class Loop:
         self._clock = clock
         self._executor = executor
         self._written = written
-        self._stopping = False
+        self._stopping = self._caught_up = False
         self._assigned: set[Partition] = set()
         self._arrived: set[Partition] = set()
         self._buffer: list[Records] = []
@@ -105,8 +105,12 @@ class Loop:
             self._poll(self._patience())
             while self._flying and self._flying[0].done():
                 self._settle()
-            if self._is_due():
+            if self._caught_up:
+                self._catch_up()
+            elif self._is_due():
                 self._hand_over()
+            elif not (self._buffer or self._flying) and self._sinks.is_overdue:
+                self._wait_for(self._executor.submit(self._sinks.settle))
         except StalePosition as stale:
             self._rewind(stale)
 
@@ -127,6 +131,10 @@ class Loop:
         self._assigned -= set(partitions)
         self._arrived -= set(partitions)
         self._rebalanced(partitions)
+
+    def caught_up(self) -> None:
+        """Take note that nothing buffered or deferred need wait for more records."""
+        self._caught_up = True
 
     def _rebalanced(self, partitions: Collection[Partition]) -> None:
         self._drop(partitions)
@@ -227,6 +235,12 @@ class Loop:
         if self._buffer:
             self._hand_over()
         self._settle_all()
+
+    def _catch_up(self) -> None:
+        """Write what is buffered, and commit what the sinks deferred."""
+        self._caught_up = False
+        self._write_all()
+        self._wait_for(self._executor.submit(self._sinks.settle))
 
     def _drain(self) -> None:
         """Write the last batch of a bounded source; overtaken, the source goes back to give it."""

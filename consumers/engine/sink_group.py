@@ -116,8 +116,18 @@ class SinkGroup:
         for sink in self._sinks:
             self._retried(sink, lambda s=sink: s.write(batch))  # type: ignore[misc]
 
+    @property
+    def is_overdue(self) -> bool:
+        """Whether a sink has deferred a commit for too long; to be asked while no call runs."""
+        return any(sink.is_overdue for sink in self._sinks)
+
+    def settle(self) -> None:
+        """Commit what the sinks deferred."""
+        for sink in self._sinks:
+            self._retried(sink, sink.settle)
+
     def close(self) -> None:
-        """Write what was put off, unless it is another's by now."""
+        """Commit what the sinks deferred, except for partitions that another writer has moved."""
         for sink in self._sinks:
             with suppress(StalePosition):
                 self._retried(sink, sink.close)

@@ -13,7 +13,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from consumers.kafka.client import REFUSED, REQUEST_TIMEOUT_S, failure, topic_partition
 from consumers.kafka.topic_identity import Asked
-from core.batch import Partition
+from core.batch import Partition, Position, Positions
 from core.clock import Clock
 from core.errors import RecordsExpired, TopicRecreated, TransientError
 
@@ -140,3 +140,26 @@ def outside(
             " once with: pinpip consume PIPELINE --new-incarnation",
         )
     return None
+
+
+def misplaced(
+    positions: Positions, watermarks: Mapping[Partition, tuple[Position, Position]]
+) -> list[tuple[Partition, str, str]]:
+    """Positions that the source cannot have: (partition, kind of finding, what is wrong).
+
+    A table may be behind or at the end; never beyond it, nor before the first offset: then
+    records expired unread. Kafka takes no partition away from a topic.
+    """
+    found = []
+    topics = {p.source for p in watermarks}
+    for partition, position in positions.items():
+        if partition in watermarks and position is not None:
+            low, high = watermarks[partition]
+            error = outside(partition, position.number, low.number, high.number)
+            if error is not None:
+                kind = "expired" if isinstance(error, RecordsExpired) else "position"
+                found.append((partition, kind, str(error).partition("\n")[0]))
+        elif partition not in watermarks and partition.source in topics:
+            gone = f"topic {partition.source} has no partition {partition.id}: it was re-created"
+            found.append((partition, "position", gone))
+    return found

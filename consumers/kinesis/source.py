@@ -7,7 +7,6 @@ lives five minutes, so the position is the state and an iterator is made anew fr
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -42,6 +41,7 @@ class KinesisSource:
     record. `memory`: bytes that answers not yet handed over may hold. `window` makes the source
     bounded. `ours` answers which shards this process reads. `outage` hears of transient faults,
     which are waited for as long as they last. `accept_gap` as in `consumers.kinesis.tips`.
+    `until_end`: exhausted when it has read what arrived before it was opened, children included.
 
     Raises SourceError when the stream cannot be read as configured, RecordsExpired when records may
     have expired unread or Kinesis does not know a position, TopicRecreated when another stream has
@@ -62,12 +62,13 @@ class KinesisSource:
         ours: Ownership = every_shard,
         outage: Outage | None = None,
         accept_gap: bool = False,
+        until_end: bool = False,
     ) -> None:
         self._client = client
         self._stream = stream
         self._clock = clock
         self._beginnings = Beginnings(start, window)
-        self._window = window
+        self._window, self._until_end = Window() if until_end else window, until_end
         self._ours = ours
         self._outage = outage or Outage(f"stream {stream}", clock)
         self._calls = Calls(client, stream, clock, memory)
@@ -78,7 +79,6 @@ class KinesisSource:
         self._paused = False
         self._relist_at = 0.0
         self._listing = faults.backoff()
-        self._began: datetime | None = None
         self._life = StreamLife(client, stream, clock)
         self._tips = Tips(stream, self._life, clock, accepting=accept_gap, live=window is None)
 
@@ -88,7 +88,7 @@ class KinesisSource:
         When the list is refused for the moment only, `poll` asks again.
         """
         self._listener = listener
-        self._opened = self._clock.now()
+        self._began = self._clock.now()
         self._list()
 
     def poll(self, timeout: float) -> Records | None:
@@ -109,9 +109,7 @@ class KinesisSource:
 
     def starts(self, sources: Collection[str]) -> Mapping[str, Start]:  # noqa: ARG002
         """Return the stream at a first start."""
-        return self._beginnings.starts(
-            self._stream, [*self._shards.values()], self._began or self._opened
-        )
+        return self._beginnings.starts(self._stream, [*self._shards.values()], self._began)
 
     def bind(self, known: Mapping[Partition, Known]) -> None:
         """Check the stream against what the sinks know, before these shards are read.
@@ -173,7 +171,8 @@ class KinesisSource:
                 raise faults.explain(error, self._where()) from error
             self._relist_at = self._next_try(self._listing, error, self._where())
             return self._shards
-        self._began = self._began or at or self._opened  # by the clock of Kinesis: ours may be off
+        if at and not self._shards:
+            self._began = at  # by the clock of Kinesis: ours may be off
         self._life.confirmed(FRESH)
         self._listing.reset()
         self._outage.over(self._where())
@@ -278,7 +277,8 @@ class KinesisSource:
         """Return the answer's records that are new and wanted; move the cursor past them."""
         rows = answer.frame.filter(KINESIS.unread(cursor.position))
         if self._window is not None:
-            cursor.finished = self._window.passed_by(answer.frame, answer.behind, self._opened)
+            behind = answer.behind or int(self._until_end and self._shards[cursor.shard.id].closed)
+            cursor.finished = self._window.passed_by(answer.frame, behind, self._began)
             rows = self._window.head(rows)
         if rows.is_empty():
             return None

@@ -54,11 +54,28 @@ def consume(
             help="Go on without the records that have expired unread by now; verify names them.",
         ),
     ] = False,
+    until_end: Annotated[
+        bool,
+        typer.Option(
+            "--until-end", help="End once the tables hold what the sources held at the start."
+        ),
+    ] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=1, help="Seconds that --until-end may take.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what --until-end did as JSON, for programs.")
+    ] = False,
 ) -> None:
     """Consume until SIGTERM or Ctrl-C: read, clean, write, each record exactly once.
 
+    With --until-end for a scheduler: it ends with code 0 when the tables, quarantines and archives
+    hold all that the sources held at its start, whichever member of the group wrote it, and with
+    code 1 when it was stopped before (docs/scheduling.md).
     Example: pinpip consume pin geo
     """
+    if not until_end and (timeout is not None or as_json):
+        raise typer.BadParameter("--timeout and --json need --until-end")
     tune_allocators()
     from pinpip.metrics import Metrics
 
@@ -72,6 +89,13 @@ def consume(
     metrics = Metrics()
     if metrics_port is not None:
         _serve(metrics, metrics_port)
+    if until_end:
+        from pinpip.cli.until_end import run as run_until_end
+        from pinpip.until_end import Accepted
+
+        accepted = Accepted(new_incarnation, accept_rejects, accept_gap)
+        run_until_end(config, names, metrics, accepted, timeout=timeout, as_json=as_json)
+        return
     run(
         config,
         names,

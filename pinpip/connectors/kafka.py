@@ -3,19 +3,21 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from consumers.kafka.offsets import outside
+from consumers.kafka.offsets import misplaced
 from consumers.kafka.watermarks import (
     forgetful_topics,
     high_watermarks,
     stable_watermarks,
     unread_since,
 )
+from consumers.until_end import Held, UntilEnd
 from consumers.window import Window
 from core import config as settings
 from core import kafka
-from core.batch import KAFKA, Partition, Position, Positions
+from core.batch import KAFKA, Partition, Position, Positions, Stretch
 from core.clock import Clock
 from core.config import Config
 from core.errors import PinpipError, RecordsExpired, SourceError, TopicRecreated, TransientError
@@ -75,6 +77,28 @@ class KafkaConnector:
         )
         topics.accepted = accepted or {}
         return topics
+
+    def until_end(
+        self, outage: Outage, accepted: Mapping[Partition, int] | None, held: Held
+    ) -> UntilEnd:
+        """Fix the last stable offsets now; a topic or pattern that names no topic is an error."""
+        watermarks = self.watermarks()
+        if absent := _absent(self.source.topics, watermarks):
+            raise SourceError(
+                f"{self.name}: the cluster has no topic {', '.join(absent)}: nothing was consumed",
+                "create it, or fix `topics` in config.yaml",
+            )
+        goal = {p: Stretch(low, high) for p, (low, high) in watermarks.items()}
+        return UntilEnd(self.live(outage, accepted), goal, partial(self._there, held), self.clock)
+
+    def _there(self, held: Held, partitions: Collection[Partition]) -> Positions:
+        """Return how far the sinks are; None where the topic cannot have such a position.
+
+        The partition's owner says what is wrong with it, and stops.
+        """
+        found = held(partitions)
+        wrong = {partition for partition, *_ in misplaced(found, self.watermarks())}
+        return {p: None if p in wrong else at for p, at in found.items()}
 
     def bounded(self) -> "BoundedKafkaSource":
         """All offsets up to the ends, with headers where an archive keeps them."""
@@ -203,27 +227,6 @@ class KafkaConnector:
 def group_of(config: Config, name: str, source: settings.TopicsSection) -> str:
     """Return the consumer group of the Kafka pipeline `name`."""
     return source.group or f"pinpip-{config.id}-{name}"
-
-
-def misplaced(positions: Positions, watermarks: Watermarks) -> list[tuple[Partition, str, str]]:
-    """Positions that the source cannot have: (partition, kind of finding, what is wrong).
-
-    A table may be behind or at the end; never beyond it, nor before the first offset: then
-    records expired unread. Kafka takes no partition away from a topic.
-    """
-    found = []
-    topics = {p.source for p in watermarks}
-    for partition, position in positions.items():
-        if partition in watermarks and position is not None:
-            low, high = watermarks[partition]
-            error = outside(partition, position.number, low.number, high.number)
-            if error is not None:
-                kind = "expired" if isinstance(error, RecordsExpired) else "position"
-                found.append((partition, kind, str(error).partition("\n")[0]))
-        elif partition not in watermarks and partition.source in topics:
-            gone = f"topic {partition.source} has no partition {partition.id}: it was re-created"
-            found.append((partition, "position", gone))
-    return found
 
 
 def lacking(

@@ -13,6 +13,7 @@ from consumers.kinesis.ends import End, ends_beyond, epoch_now
 from consumers.kinesis.life import created, milliseconds
 from consumers.kinesis.shards import list_shards
 from consumers.kinesis.source import KinesisSource
+from consumers.until_end import Held, UntilEnd
 from consumers.window import Window
 from core import aws
 from core import config as settings
@@ -56,15 +57,14 @@ class KinesisConnector:
 
     def live(self, outage: Outage, accepted: Mapping[Partition, int] | None) -> KinesisSource:
         """All shards, from where the sinks are; `accepted` only says whether a gap is."""
-        return KinesisSource(
-            _client(self.config),
-            self.source.stream,
-            clock=self.clock,
-            start=self.source.start,
-            memory=self._memory,
-            outage=outage,
-            accept_gap=accepted is not None,
-        )
+        return self._live(outage, accept_gap=accepted is not None)
+
+    def until_end(
+        self, outage: Outage, accepted: Mapping[Partition, int] | None, held: Held
+    ) -> UntilEnd:
+        """Read each shard to its tip, and the children of those that are closed."""
+        source = self._live(outage, accept_gap=accepted is not None, until_end=True)
+        return UntilEnd(source, None, held, self.clock)
 
     def bounded(self) -> KinesisSource:
         """Read what has arrived by now."""
@@ -135,6 +135,18 @@ class KinesisConnector:
     def forgetful(self) -> set[str]:
         """None: a stream is not compacted."""
         return set()
+
+    def _live(self, outage: Outage, *, accept_gap: bool, until_end: bool = False) -> KinesisSource:
+        return KinesisSource(
+            _client(self.config),
+            self.source.stream,
+            clock=self.clock,
+            start=self.source.start,
+            memory=self._memory,
+            outage=outage,
+            accept_gap=accept_gap,
+            until_end=until_end,
+        )
 
     @property
     def _memory(self) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from consumers.until_end import Held, UntilEnd
 from consumers.window import Window
 from core.batch import Coordinates, Partition, Position, Positions
 from core.protocols import Source
@@ -87,6 +88,15 @@ class Connector(Protocol):
 
         `accepted`: the first offsets before which the operator accepts that records expired; None:
         nothing is accepted. A stream has no offsets: there only None matters.
+        """
+        ...
+
+    def until_end(
+        self, outage: Outage, accepted: Mapping[Partition, int] | None, held: Held
+    ) -> UntilEnd:
+        """Make the live source that ends when the sinks hold what the source holds now.
+
+        `held`: how far the slowest sink is. Raises SourceError also for a topic that is not there.
         """
         ...
 

@@ -1,6 +1,7 @@
 """The Delta sink: rows and the positions they advance, in one commit."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -145,10 +146,21 @@ class DeltaSink:
             told = self._notes(batch) if self._target.stage == "clean" else {}
             self._commit(rows, _Due([*self._deferred(), *ranges], told, self._now_ms(), gaps))
 
-    def close(self) -> None:
-        """Commit what was deferred and let a running checkpoint finish."""
+    @property
+    def is_overdue(self) -> bool:
+        """Whether a deferred commit has waited for `defer` seconds."""
+        return bool(self._deferred()) and self._waited() >= self._target.defer
+
+    def settle(self) -> None:
+        """Commit what was deferred; after StalePosition nothing of the moved partitions is left."""
         nothing = pl.DataFrame(schema=self._target.schema)
         self._commit(nothing, _Due(self._deferred(), {}, self._now_ms()))
+
+    def close(self) -> None:
+        """Commit what was deferred and is still ours; let a running checkpoint finish."""
+        while self._deferred():
+            with suppress(StalePosition):
+                self.settle()
         self._checkpoints.close()
 
     def _is_news(self, partition: Partition, span: Span) -> bool:
@@ -165,8 +177,10 @@ class DeltaSink:
         return seen is None or span.end > seen
 
     def _may_wait(self, rows: pl.DataFrame) -> bool:
-        waited = self._clock.monotonic() - self._committed_at
-        return rows.is_empty() and waited < self._target.defer
+        return rows.is_empty() and self._waited() < self._target.defer
+
+    def _waited(self) -> float:
+        return self._clock.monotonic() - self._committed_at
 
     def _deferred(self) -> list[CommitRange]:
         return [r for progress in self._progress.values() for r in progress.deferred]

@@ -29,7 +29,8 @@ class DeltaTarget:
     """One table: its URI, its rows, and the app id of its positions.
 
     `stage` names the frame of a batch that becomes rows; `defer` is for how many seconds a
-    commit that has no rows may wait for one that has (0: never; a crash re-reads that much).
+    commit that has no rows may wait for one that has (0: never; a crash re-reads that much); an
+    idle loop commits it then.
     `rules` is a digest of what decides on rejects, empty where nobody counts them.
     `folder` is where the files of this incarnation are (see `sinks.delta.incarnation`); `begins`
     lets it begin in a table that has rows of another.

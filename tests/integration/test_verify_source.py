@@ -14,9 +14,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from deltalake import DeltaTable
 
+from consumers.kafka.offsets import misplaced
 from consumers.kafka.watermarks import forgetful_topics
 from core.batch import Partition, Position
-from pinpip.connectors.kafka import misplaced
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.processes import Home, kafka_home, kinesis_home, payloads, put, stop, until

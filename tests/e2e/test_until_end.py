@@ -1,0 +1,191 @@
+"""`consume --until-end`: takes what is there, whoever writes it, and ends by itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from pinpip import pipelines
+from tests.e2e.test_transactions import Writer
+from tests.support.aws import TestAws
+from tests.support.brokers import Broker
+from tests.support.commands import change, the_error
+from tests.support.consuming import consuming
+from tests.support.ending import taken
+from tests.support.processes import (
+    Home,
+    assert_holds_once,
+    kafka_home,
+    kinesis_home,
+    payloads,
+    put,
+    stop,
+    until,
+)
+
+real = pytest.mark.real_broker
+END = ("consume", "--until-end")
+
+
+def topic_home(broker: Broker, folder: Path, partitions: int = 4) -> tuple[Home, str]:
+    """Make a home and the topic that it reads."""
+    topic = broker.create_topic(partitions)
+    return kafka_home(folder, broker, topic), topic
+
+
+@real
+def test_twice_a_day_it_takes_all_then_the_new_then_nothing_also_after_kill_9(
+    broker: Broker, tmp_path: Path
+) -> None:
+    home, topic = topic_home(broker, tmp_path)
+    sent = payloads(8000)
+    broker.produce(topic, sent)
+    with home.running(*END) as first:
+        until(lambda: home.rows() > 0, "a commit")
+        first.kill()
+        first.wait()
+    rest = len(sent) - home.rows()
+    assert rest > 0
+    done = home.run(*END, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    [row] = json.loads(done.stdout)
+    assert row["records"] >= rest
+    assert (row["partitions"], row["complete"], row["behind"]) == (4, True, [])
+    assert row["clean"] + row["quarantined"] + row["filtered"] == row["records"]
+    new = payloads(100, since=len(sent))
+    broker.produce(topic, new)
+    assert taken(home) == 100
+    assert taken(home) == 0
+    assert_holds_once(home, sent + new)
+
+
+@real
+def test_two_members_share_the_work_and_both_end(broker: Broker, tmp_path: Path) -> None:
+    home, topic = topic_home(broker, tmp_path)
+    sent = payloads(8000)
+    broker.produce(topic, sent)
+    with home.running(*END, log="one.log") as one, home.running(*END, log="two.log") as two:
+        assert (one.wait(), two.wait()) == (0, 0)
+    assert_holds_once(home, sent)
+
+
+@real
+def test_what_a_daemon_of_the_group_writes_counts(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipelines, "QUARANTINE_DEFER", 0.2)
+    home, topic = topic_home(broker, tmp_path)
+    sent = payloads(400)
+    with consuming(home):
+        until(lambda: len(broker.members(f"pinpip-{topic}-user")) == 1, "the daemon")
+        broker.produce(topic, sent)
+        taken(home)
+    assert_holds_once(home, sent)
+
+
+@real
+def test_it_waits_for_a_member_that_does_not_write_and_says_what_is_missing(
+    broker: Broker, tmp_path: Path
+) -> None:
+    home, topic = topic_home(broker, tmp_path)
+    broker.produce(topic, payloads(40))
+    own = {
+        "group.id": f"pinpip-{topic}-user",
+        "partition.assignment.strategy": "cooperative-sticky",
+    }
+    idler = Consumer(broker.consumer_properties | own)
+    idler.subscribe([topic])
+    until(lambda: bool(idler.poll(0.05) or idler.assignment()), "the idle member's share")
+    with home.running(*END, "--timeout", "4", "--json") as process:
+        while process.poll() is None:
+            idler.poll(0.05)
+    idler.close()
+    assert process.returncode == 1
+    said = (home.folder / "process.log").read_text()
+    [row] = json.loads(next(line for line in said.splitlines() if line.startswith("[")))
+    behind = [one["partition"] for one in row["behind"]]
+    assert len(behind) == 2
+    assert not row["complete"]
+    assert "error: not complete, stopped after 4 s" in said
+    assert all(f"{partition} (user) at 0 of 10" in said for partition in behind)
+
+
+@real
+def test_open_transactions_control_records_gaps_and_empty_partitions_do_not_hold_it_up(
+    broker: Broker, tmp_path: Path
+) -> None:
+    home, topic = topic_home(broker, tmp_path, partitions=5)
+    change(home, "pipelines/user/source/topics", [f"^{topic[:-1]}."])
+    ended, still_open = Writer(broker, topic), Writer(broker, topic)
+    for how, count in (("commit", 6), ("abort", 9)):
+        ended.write(payloads(count), partition=0)  # a marker, then aborted records, are its last
+        ended.end(how)
+    still_open.write(payloads(9), partition=1)
+    for partition in (1, 2, 3):
+        broker.produce(topic, payloads(5), partition=partition)
+    gone = TopicPartition(topic, 3, 5)  # all that the partition ever had
+    admin = AdminClient(broker.properties)
+    admin.delete_records([gone])[gone].result(30)
+    assert taken(home) == 6 + 5
+    assert taken(home) == 0
+    still_open.end("commit")
+    broker.produce(topic, payloads(3), partition=3)
+    assert taken(home) == 9 + 5 + 3
+
+
+@real
+def test_with_start_latest_the_first_run_only_notes_where_it_begins(
+    broker: Broker, tmp_path: Path
+) -> None:
+    home, topic = topic_home(broker, tmp_path)
+    change(home, "pipelines/user/source/start", "latest")
+    broker.produce(topic, payloads(8))
+    assert taken(home) == 0
+    broker.produce(topic, payloads(3, since=8), partition=0)
+    assert taken(home) == 3
+
+
+def test_a_topic_that_does_not_exist_is_an_error(broker: Broker, tmp_path: Path) -> None:
+    home = kafka_home(tmp_path, broker, "nowhere")
+    change(home, "pipelines/user/source/topics", ["nowhere", "^nothing-.*"])
+    said = the_error(home.run(*END))
+    assert "the cluster has no topic nowhere, ^nothing-.*: nothing was consumed" in said
+
+
+@real
+def test_sigterm_before_the_end_leaves_with_an_error(broker: Broker, tmp_path: Path) -> None:
+    home, topic = topic_home(broker, tmp_path)
+    broker.produce(topic, payloads(100))
+    change(home, "batching/max_wait", 60)
+    change(home, "kafka/fetch.min.bytes", 100_000_000)
+    change(home, "kafka/fetch.wait.max.ms", 60_000)
+    with home.running(*END) as process:
+        until(lambda: len(broker.members(f"pinpip-{topic}-user")) == 1, "the member")
+        assert stop(process) == 1
+    said = (home.folder / "process.log").read_text()
+    assert "error: not complete, stopped by a signal:" in said
+
+
+@pytest.mark.parametrize("option", [("--timeout", "5"), ("--json",)])
+def test_its_options_belong_to_it(tmp_path: Path, mock_broker: Broker, option: list[str]) -> None:
+    home = kafka_home(tmp_path, mock_broker, "any")
+    done = home.run("consume", *option)
+    assert done.returncode == 2
+    assert "--until-end" in done.stderr
+
+
+def test_a_stream_is_read_to_its_tips_idle_and_empty_shards_included(
+    aws: TestAws, tmp_path: Path
+) -> None:
+    stream = aws.stream(3)
+    home = kinesis_home(tmp_path, aws, stream)
+    sent = payloads(1, since=1)
+    put(aws, stream, sent)
+    assert taken(home) == 1
+    new = payloads(300, since=2)
+    put(aws, stream, new)
+    assert taken(home) == 300
+    assert taken(home) == 0
+    assert_holds_once(home, sent + new)
