@@ -105,7 +105,9 @@ class UntilEndRun:
     def _composed(self) -> Loop:
         connector = connector_of(self._config, self.name, self._clock)
         accepted = connector.first_offsets() if self._accepted.gap else None
-        held = partial(_held, self._looking(), coordinates_of(self._config.pipeline(self.name)))
+        held = partial(
+            slowest_of, self._looking(), coordinates_of(self._config.pipeline(self.name))
+        )
         self._source = connector.until_end(self._outage("source"), accepted, held)
         loop = loop_of(
             self._config,
@@ -133,7 +135,7 @@ class UntilEndRun:
         self._written(batch)
 
 
-def _held(
+def slowest_of(
     sinks: Sequence[Sink], coordinates: Coordinates, partitions: Collection[Partition]
 ) -> Positions:
     """Return how far the slowest sink is, by what each has stored."""

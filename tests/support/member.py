@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from consumers.engine.limits import Limits
 from consumers.engine.loop import Loop
 from core.batch import Partition
+from core.protocols import Source
 from tests.support.clock import ManualClock
 from tests.support.memory import (
     LazyExecutor,
@@ -25,18 +26,27 @@ class Member:
     """A source, a loop and its sinks on shared tables."""
 
     def __init__(
-        self, broker: MemoryBroker, tables: Sequence[MemoryTable], limits: Limits = LIMITS
+        self,
+        broker: MemoryBroker,
+        tables: Sequence[MemoryTable],
+        limits: Limits = LIMITS,
+        kinds: Sequence[type[MemorySink]] = (MemorySink, MemorySink),
     ) -> None:
         self.clock = ManualClock()
         self.executor = LazyExecutor()
         self.source = MemorySource(broker)
         self.sinks = [
-            MemorySink(table, stage)
-            for table, stage in zip(tables, ("clean", "rejected"), strict=False)
+            kind(table, stage)
+            for table, stage, kind in zip(tables, ("clean", "rejected"), kinds, strict=False)
         ]
-        self.loop = Loop(self.source, process, self.sinks, limits, self.clock, self.executor)
-        self.source.open(self.loop)
+        read = self.read_by_loop()
+        self.loop = Loop(read, process, self.sinks, limits, self.clock, self.executor)
+        read.open(self.loop)
         self.busy = False
+
+    def read_by_loop(self) -> Source:
+        """Return the source as the loop sees it."""
+        return self.source
 
     def takes(self, *partitions: Partition) -> None:
         """Hear of partitions; the next turn starts them."""

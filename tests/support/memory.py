@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -201,6 +202,58 @@ class MemorySink(WithoutHistory):
 
     def close(self) -> None:
         """Do nothing: nothing is deferred."""
+
+
+class DeferringSink(MemorySink):
+    """As the quarantine: what has no rows is committed later, with rows or when it is settled."""
+
+    def __init__(self, table: MemoryTable, stage: str = "rejected") -> None:
+        super().__init__(table, stage)
+        self._later: dict[Partition, Position] = {}
+
+    def positions(self, partitions: Collection[Partition]) -> dict[Partition, Position | None]:
+        for partition in partitions:
+            self._later.pop(partition, None)
+        return super().positions(partitions)
+
+    def write(self, batch: Batch) -> None:
+        if not getattr(batch, self.stage).is_empty():
+            self.settle()
+            super().write(batch)
+            return
+        for p, span in batch.spans.items():
+            seen = self._later.get(p) or self._own[p] or Position(0)
+            if (span.start or Position(0)) > seen:
+                raise StalePosition(f"{self.name}: {p} was read from {span.start}, held: {seen}")
+            if span.end > seen:
+                self._later[p] = span.end
+
+    def settle(self) -> None:
+        moved = [p for p in self._later if self.table.held.get(p) != self._own[p]]
+        for partition in moved:
+            del self._later[partition]
+        if moved:
+            raise StalePosition(f"{self.name}: another writer moved {moved}")
+        self.table.held |= self._later
+        self._own |= self._later
+        self._later.clear()
+
+    def close(self) -> None:
+        while self._later:
+            with suppress(StalePosition):
+                self.settle()
+
+
+class DirectExecutor(Executor):
+    """Each call is over when it was submitted."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        call: Future[Any] = Future()
+        try:
+            call.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  # a future keeps whatever its step raised
+            call.set_exception(error)
+        return call
 
 
 def process(records: Records) -> Batch:
