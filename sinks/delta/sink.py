@@ -138,7 +138,7 @@ class DeltaSink:
         ranges = ledger.ranges(new, seen)
         rows: pl.DataFrame = getattr(new, self._target.stage)
         gaps = {r.of: new.spans[r.of].gap(r.start) for r in ranges if r.expired}
-        if self._may_wait(rows) and not batch.notes and not gaps:
+        if rows.is_empty() and not (self._has_waited() or batch.notes or gaps):
             for r in ranges:
                 self._progress[r.of].deferred.append(r)
                 self._progress[r.of].seen = r.end
@@ -149,7 +149,7 @@ class DeltaSink:
     @property
     def is_overdue(self) -> bool:
         """Whether a deferred commit has waited for `defer` seconds."""
-        return bool(self._deferred()) and self._waited() >= self._target.defer
+        return bool(self._deferred()) and self._has_waited()
 
     def settle(self) -> None:
         """Commit what was deferred; after StalePosition nothing of the moved partitions is left."""
@@ -176,11 +176,8 @@ class DeltaSink:
             )
         return seen is None or span.end > seen
 
-    def _may_wait(self, rows: pl.DataFrame) -> bool:
-        return rows.is_empty() and self._waited() < self._target.defer
-
-    def _waited(self) -> float:
-        return self._clock.monotonic() - self._committed_at
+    def _has_waited(self) -> bool:
+        return self._clock.monotonic() - self._committed_at >= self._target.defer
 
     def _deferred(self) -> list[CommitRange]:
         return [r for progress in self._progress.values() for r in progress.deferred]
