@@ -157,7 +157,8 @@ def _disagreeing(archive: Archive, links: Sequence[Link], clean: TablePartition)
 
     An archive that was behind when records expired may lack further records: it stores how many.
     """
-    wanted = [r.read if archive.stage == "raw" else r.clean for r in clean.ranges]
+    raw = archive.stage == "raw"
+    wanted = [r.read - r.left_out if raw else r.clean for r in clean.ranges]
     ends = [r.end for r in clean.ranges]
     ledger = dict(zip(ends, _sums(wanted, [r.expired for r in clean.ranges]), strict=True))
     own = _sums([link.records for link in links], [link.expired for link in links])

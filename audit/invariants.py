@@ -54,7 +54,7 @@ class TablePartition:
     `ranges`: the ledger's, oldest commit first. `expired`: offsets that expired unread.
     `accepted_gaps`: stretches of a shard of which records may have expired unread. `origin`: where
     the pipeline began, None where it was not stored. `begin`: the first offset that must have a
-    row, None where it is not known.
+    row, None where it is not known. `left_out`: records that the pipeline's `where` did not take.
     """
 
     table: str
@@ -67,6 +67,7 @@ class TablePartition:
     accepted_gaps: int = 0
     origin: Position | None = None
     begin: Position | None = None
+    left_out: int = 0
 
     @property
     def edge(self) -> Position | None:
@@ -77,6 +78,11 @@ class TablePartition:
     def expired_before(self) -> int:
         """The part of `expired` that the ledger no longer lists."""
         return max(0, self.expired - sum(r.expired for r in self.ranges))
+
+    @property
+    def left_out_before(self) -> int:
+        """The part of `left_out` that the ledger no longer lists."""
+        return max(0, self.left_out - sum(r.left_out for r in self.ranges))
 
     def read_before(self, positions: Sequence[Position | None]) -> list[int]:
         """Return how many distinct keys lie before each position."""
@@ -156,16 +162,16 @@ def _chain(held: TablePartition) -> Iterator[Finding]:
 
 
 def _plausible(held: TablePartition) -> Iterator[Finding]:
-    """Check that no range has more records than offsets, or more rows than records."""
+    """Check that no range has more records than offsets, or more rows than records taken."""
     for r in held.ranges:
         start = r.start.number if r.start else 0
         room = r.end.number - start - r.expired if held.coordinates.sub is None else r.read
-        doubled = r.clean + r.quarantined > r.read
+        doubled = r.clean + r.quarantined > r.read - r.left_out
         if r.read <= room and not doubled:
             continue
         said = (
             f"{held.table}: a commit made {r.clean} clean and {r.quarantined} quarantined rows of "
-            f"{r.read} records between {text(r.start)} and {text(r.end)}"
+            f"{r.read - r.left_out} records between {text(r.start)} and {text(r.end)}"
         )
         cause = ": the transform doubled records" if doubled else ""
         yield Finding(

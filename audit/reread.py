@@ -126,10 +126,11 @@ class Comparison(WithoutHistory):
         is_known = self._coordinates.sub is None or self._read[partition]
         if is_known and span.start is not None:
             return span.start
-        first = batch.raw.filter(self._coordinates.of(partition)).head(1)
-        for row in first.select(self._coordinates.identity).iter_rows():
-            return self._coordinates.before(row[2], row[3] if row[3:] else None)
-        return None
+        c, names = self._coordinates, self._coordinates.identity
+        read = [batch.raw] if batch.left_out is None else [batch.raw, batch.left_out]
+        firsts = (frame.filter(c.of(partition)).select(names).head(1) for frame in read)
+        begins = [c.before(r[2], r[3] if r[3:] else None) for f in firsts for r in f.iter_rows()]
+        return min(begins, default=None)
 
     def _compare(
         self, stored: StoredRows, batch: Batch, stretches: Mapping[Partition, Stretch]

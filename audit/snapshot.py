@@ -104,6 +104,7 @@ class Snapshot:
             accepted_gaps=self.accepted_gaps(partition),
             origin=origins.origin(self._txns, self._app, partition, self._coordinates),
             begin=origins.begin(self._txns, self._app, partition, self._coordinates),
+            left_out=positions.read_left_out(self._txns, self._app, partition)[0],
         )
 
     @property

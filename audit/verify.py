@@ -27,8 +27,9 @@ class PartitionSummary:
     """The counts of one partition.
 
     `first`: the first row's offset or `sequence.subsequence`. `read`: records up to the position:
-    clean, quarantined, filtered by the transform, or expired unread as the operator accepted;
-    before the ledger begins, only rows are counted. `gaps`: offsets up to the position without a
+    clean, quarantined, filtered (`left_out` of these by the pipeline's `where`, the others by the
+    transform), or expired unread as the operator accepted; before the ledger begins, only rows and
+    `left_out` are counted. `gaps`: offsets up to the position without a
     record (compaction, transaction markers, aborted records); a lower bound where the ledger does
     not cover the partition's beginning, None without a ledger and on Kinesis. `accepted_gaps`:
     stretches of a shard of which records may have expired unread.
@@ -44,6 +45,7 @@ class PartitionSummary:
     gaps: int | None
     expired: int = 0
     accepted_gaps: int = 0
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,13 +137,14 @@ def _tally(clean: TablePartition, quarantine: TablePartition) -> PartitionSummar
         partition=clean.partition,
         first=min(keys, default=None),
         position=clean.position,
-        read=before + read + clean.expired,
+        read=before + clean.left_out_before + read + clean.expired,
         clean=clean.keys.len(),
         quarantined=quarantine.keys.len(),
-        filtered=max(0, read - kept),
+        filtered=clean.left_out_before + max(0, read - kept),
         gaps=_gaps(clean, min(keys, default=None), read),
         expired=clean.expired + invariants.lost_rejects(clean, quarantine),
         accepted_gaps=clean.accepted_gaps,
+        left_out=clean.left_out_before + sum(r.left_out for r in clean.ranges),
     )
 
 
@@ -165,6 +168,7 @@ def _sparse(clean: TablePartition, quarantine: TablePartition) -> Iterator[Findi
     if clean.coordinates.sub is None:
         first = _first(clean, found)
         missing = _missing_offsets(found, first, edge.number) - _expired_before(clean, quarantine)
+        missing -= clean.left_out_before
         what = f"{missing} offsets between {first} and {edge.number}" if missing > 0 else ""
     else:
         unseen = not clean.ranges and clean.key(edge) > found[-1]
@@ -198,7 +202,8 @@ def _unproven(clean: TablePartition, quarantine: TablePartition) -> Iterator[Unk
         since = f"the log of the first commits expired and the first row is offset {before[0]}"
         yield Unknown(clean.partition, f"{since}: whether rows before it are missing")
     expired = _expired_before(clean, quarantine)
-    if _missing_offsets(found, _first(clean, before), edge.number) < expired:
+    missing = _missing_offsets(found, _first(clean, before), edge.number)
+    if missing - clean.left_out_before < expired:
         since = f"{expired} offsets expired before the log begins"
         yield Unknown(clean.partition, f"{since}: which ones, and whether others are missing")
 

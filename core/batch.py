@@ -14,6 +14,7 @@ from pydantic import Field
 TIMESTAMP = pl.Datetime("us", "UTC")
 VALUE = "_value"
 HEADERS = "_headers"
+CLAIMED = "claimed"
 RESCUED = "_rescued"
 HEADERS_DTYPE = pl.List(pl.Struct({"key": pl.String, "value": pl.Binary}))
 
@@ -107,10 +108,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Coordinates:
-    """How one kind of source names a record, and what a position means in those columns.
-
-    `metadata` are the columns, in table order, that each row of such a source carries.
-    """
+    """How one kind of source names records and positions; `metadata`: its columns, in order."""
 
     kind: str
     source: str
@@ -211,9 +209,8 @@ KINESIS = Coordinates(
 class Records:
     """What a source read, undecoded.
 
-    `frame`: the metadata columns of `coordinates`, `_value` (Binary, null for a tombstone) and,
-    where an archive wants them, `_headers` (List[Struct[key String, value Binary]]).
-    Rows of one partition are in its order.
+    `frame`: the metadata columns of `coordinates`, `_value` (Binary, null for a tombstone) and, if
+    wanted, `_headers` (HEADERS_DTYPE). Rows of one partition are in its order.
     """
 
     frame: pl.DataFrame
@@ -254,7 +251,6 @@ def _noted(before: Note | None, after: Note) -> Note:
 def merge(parts: Iterable[Records]) -> Records:
     """Consecutive reads of the same source as one; at least one is needed."""
     held = list(parts)
-
     frame = pl.concat([part.frame for part in held], rechunk=False)
     spans: dict[Partition, Span] = {}
     notes: dict[Partition, Note] = {}
@@ -275,11 +271,13 @@ class Rejects(NamedTuple):
 class Batch:
     """Decoded and cleaned records on their way to the sinks, with the spans they cover.
 
-    Three frames, all with the metadata columns of `coordinates`:
-    `raw`: what was read (with `_value` only when a sink archives it),
+    All frames have the metadata columns of `coordinates`.
+    `raw`: what was taken (with `_value` only when a sink archives it),
     `clean`: the table's columns, the metadata columns, `_rescued`,
     `rejected`: the metadata columns, `_value`, `reason`, `detail`, `transform_version`.
     `window`: the rejects among the last records, this batch included; None where nobody counts.
+    `left_out`: metadata of records that `where` does not take, with `claimed`: if another pipeline
+    takes it. None without `where`.
     """
 
     raw: pl.DataFrame
@@ -289,11 +287,13 @@ class Batch:
     coordinates: Coordinates
     window: Rejects | None = None
     notes: Mapping[Partition, Note] = field(default_factory=dict)
+    left_out: pl.DataFrame | None = None
 
     @cached_property
     def counts(self) -> tuple[Mapping[Partition, int], ...]:
-        """Rows per partition: of `raw`, `clean` and `rejected`."""
-        return tuple(map(self.coordinates.counts, (self.raw, self.clean, self.rejected)))
+        """Rows per partition: of `raw`, `clean`, `rejected`; of `left_out` and its unclaimed."""
+        out = () if self.left_out is None else (self.left_out, self.left_out.remove(CLAIMED))
+        return tuple(map(self.coordinates.counts, (self.raw, self.clean, self.rejected, *out)))
 
 
 Positions = Mapping[Partition, Position | None]

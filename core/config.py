@@ -1,6 +1,7 @@
 """What config.yaml may say, as frozen models; `configfile` reads it."""
 
 import difflib
+from itertools import combinations
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -19,6 +20,7 @@ from core.sections import (
     Producer,
     Tls,
 )
+from core.selection import TextTest, Where
 
 __all__ = [
     "Aws",
@@ -35,8 +37,10 @@ __all__ = [
     "Pipeline",
     "Producer",
     "StreamSection",
+    "TextTest",
     "Tls",
     "TopicsSection",
+    "Where",
     "nearest",
 ]
 
@@ -63,6 +67,27 @@ class Config(Located):
         return self
 
     @model_validator(mode="after")
+    def _apart_at_one_source(self) -> "Config":
+        """Pipelines of one topic have groups and archives of their own."""
+        for one, other in combinations(self.pipelines, 2):
+            first, second = self.pipelines[one], self.pipelines[other]
+            if not first.shares(second):
+                continue
+            if first.source.topics and self.group(one) == self.group(other):
+                raise ValueError(
+                    f"pipelines: {one} and {other} would read one topic in the group "
+                    f"{self.group(one)}: each would get only some of its partitions; give each a "
+                    "`group` of its own"
+                )
+            for root in sorted(first.archive_roots & second.archive_roots):
+                topic = next((n for n in first.reads if n in second.reads), first.reads[0])
+                raise ValueError(
+                    f"pipelines: {one} and {other} would write {root}/{topic} twice: give each "
+                    f"archive a place of its own, for example {root}/{one} and {root}/{other}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _places_of_their_own(self) -> "Config":
         """Two writers of one table or chain would fence each other off for ever."""
         owners: dict[str, str] = {}
@@ -73,6 +98,17 @@ class Config(Located):
                     raise ValueError(f"pipelines: {both} would write {place} twice")
                 owners[place] = name
         return self
+
+    def group(self, name: str) -> str:
+        """Return the consumer group of the pipeline `name`."""
+        source = self.pipelines[name].source
+        own = source.group if isinstance(source, TopicsSection) else None
+        return own or f"pinpip-{self.id}-{name}"
+
+    def neighbours(self, name: str) -> dict[str, Pipeline]:
+        """Return the other pipelines that read a topic or stream of the pipeline `name`."""
+        own = self.pipeline(name)
+        return {n: p for n, p in self.pipelines.items() if n != name and own.shares(p)}
 
     def pipeline(self, name: str) -> Pipeline:
         """Return the pipeline called `name`; raise ConfigError with the nearest name otherwise."""

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from core import topics as names
 from core.config_file import ConfigPath, at_home
 from core.sections import Lake, Model
+from core.selection import Where
 
 
 class TopicsSection(Model):
@@ -17,8 +18,15 @@ class TopicsSection(Model):
     group: str | None = None
     start: Literal["earliest", "latest"] = "earliest"
     tombstones: Literal["quarantine", "drop"] = "quarantine"
+    where: Where | None = None
 
     streams: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="after")
+    def _testable(self) -> "TopicsSection":
+        if self.where is not None and self.where.partition_key is not None:
+            raise ValueError("where: a topic's records have a key and headers, no partition_key")
+        return self
 
     @property
     def plain_topics(self) -> tuple[str, ...]:
@@ -36,9 +44,16 @@ class StreamSection(Model):
 
     stream: str
     start: Literal["trim_horizon", "latest"] = "trim_horizon"
+    where: Where | None = None
     topics: ClassVar[tuple[str, ...]] = ()
     plain_topics: ClassVar[tuple[str, ...]] = ()
     drops_tombstones: ClassVar[bool] = False  # a record of a stream always has a value
+
+    @model_validator(mode="after")
+    def _testable(self) -> "StreamSection":
+        if self.where is not None and self.where.partition_key is None:
+            raise ValueError("where: a stream's records have a partition_key, no key or header")
+        return self
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -108,12 +123,32 @@ class Pipeline(Model):
         """Whether an archive keeps the records as they came, headers included."""
         return any(s.stage == "raw" for s in self.sinks if isinstance(s, ParquetSection))
 
+    @property
+    def tests_headers(self) -> bool:
+        """Whether its `where` looks at a header."""
+        return self.source.where is not None and self.source.where.header_name is not None
+
+    def shares(self, other: "Pipeline") -> bool:
+        """Whether both read one topic or stream; two patterns may match one topic."""
+        pairs = ((a, b) for a in self.source.topics for b in other.source.topics)
+        streams = {*self.source.streams} & {*other.source.streams}
+        return bool(streams) or any(names.may_overlap(a, b) for a, b in pairs)
+
     def places(self, lake: Lake) -> list[str]:
         """List what only this pipeline may write: its tables, and its archives' folders."""
         table = _one_name(lake.uri(self.table))
         names = sorted({*self.reads})
-        roots = [_one_name(s.parquet) for s in self.sinks if isinstance(s, ParquetSection)]
+        roots = self._roots
         return [table, f"{table}_quarantine", *(f"{r}/{name}" for r in roots for name in names)]
+
+    @property
+    def archive_roots(self) -> set[str]:
+        """The folders or prefixes of its archives."""
+        return set(self._roots)
+
+    @property
+    def _roots(self) -> list[str]:
+        return [_one_name(s.parquet) for s in self.sinks if isinstance(s, ParquetSection)]
 
 
 def _one_name(uri: str) -> str:

@@ -36,6 +36,13 @@ def matches(name: str, topic: str) -> bool:
     return re.search(name, topic) is not None and not topic.startswith(_INTERNAL)
 
 
+def may_overlap(one: str, other: str) -> bool:
+    """Whether some topic may match both names; of two patterns that is not known."""
+    if is_pattern(one) and is_pattern(other):
+        return True
+    return matches(one, other) or matches(other, one)
+
+
 def named(names: Collection[str], known: Collection[str]) -> list[str]:
     """Return the topics that `names` mean: plain names, and what of `known` matches a pattern."""
     found: dict[str, None] = {}

@@ -19,7 +19,7 @@ from transforms import code_file
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _SECRET = re.compile(r"password|secret|token|private|\.key$|\.pem$", re.IGNORECASE)
-_TAGS = {"kafka", "kinesis"}
+_TAGS = {"kafka", "kinesis", "one text", "several texts", "a test"}
 _MOVED = "lake.root is relative to the folder of config.yaml; an absolute path names the other lake"
 _log = structlog.get_logger()
 

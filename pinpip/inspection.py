@@ -117,4 +117,6 @@ def _outcome(found: Location, record: Stretch, quarantine: str, unsure: int) -> 
         return f"not read yet: the table is at {_spelled(found.position) or 'no position'}"
     if unsure:
         return f"not known: {unsure} rows of the partition may be of this incarnation or of another"
-    return "in neither table: the transform filtered it out, or the source has no such record"
+    return (
+        "in neither table: `where` or the transform left it out, or the source has no such record"
+    )

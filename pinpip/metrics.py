@@ -57,7 +57,8 @@ class Metrics:
     def count(self, pipeline: str, batch: Batch) -> None:
         """Count a batch that every sink has."""
         clean, quarantined = batch.clean.height, batch.rejected.height
-        filtered = max(0, batch.raw.height - clean - quarantined)
+        left_out = 0 if batch.left_out is None else batch.left_out.height
+        filtered = max(0, batch.raw.height + left_out - clean - quarantined)
         self.records.labels(pipeline, "clean").inc(clean)
         self.records.labels(pipeline, "quarantined").inc(quarantined)
         self.records.labels(pipeline, "filtered").inc(filtered)

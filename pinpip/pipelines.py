@@ -1,6 +1,6 @@
 """From configuration to parts: which source, transform and sinks make up a pipeline."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -11,7 +11,7 @@ import polars as pl
 from consumers.engine.limits import Limits
 from consumers.engine.loop import Loop
 from core import config as settings
-from core.batch import VALUE, Batch, Coordinates, Partition, Records
+from core.batch import HEADERS, HEADERS_DTYPE, VALUE, Batch, Coordinates, Partition, Records
 from core.clock import Clock
 from core.config import Config, Pipeline
 from core.errors import TransientError
@@ -55,27 +55,49 @@ def archives(pipeline: Pipeline) -> list[settings.ParquetSection]:
 
 
 def process_of(
-    pipeline: Pipeline, *, keep_values: bool, limits: Limits | None = None
+    pipeline: Pipeline,
+    *,
+    keep_values: bool,
+    limits: Limits | None = None,
+    others: Sequence[Pipeline] = (),
 ) -> Callable[[Records], Batch]:
-    """Return the pipeline's decode and transform; `limits` bound the rows that this fails on."""
+    """Return the pipeline's `where`, decode and transform.
+
+    `limits` bound the rows that the transform fails on. `others`: the pipelines of the same topics
+    or stream, to count the records that none takes.
+    """
     most = None
     if limits and not limits.accept_rejects:
         most = MostRejects(limits.reject_ratio, limits.reject_window)
     schema, transform = load_schema(pipeline.schema_), load_transform(pipeline.transform)
-    return processor(
+    coordinates, where = coordinates_of(pipeline), pipeline.source.where
+    process = processor(
         schema,
         transform,
-        coordinates_of(pipeline),
+        coordinates,
         keep_values=keep_values,
         drop_tombstones=pipeline.source.drops_tombstones,
         limit=most,
     )
+    if where is None:
+        return process
+    from transforms.selection import expression, selecting
+
+    return selecting(process, expression(where, coordinates), others, coordinates)
 
 
 def decides(pipeline: Pipeline) -> str:
     """Hash what decides whether a record of the pipeline is rejected."""
     schema, transform = load_schema(pipeline.schema_), load_transform(pipeline.transform)
-    return rules_of(schema, transform, ["drop"] if pipeline.source.drops_tombstones else [])
+    where = where_of(pipeline)
+    options = ["drop"] if pipeline.source.drops_tombstones else []
+    return rules_of(schema, transform, options + ([] if where is None else [where]))
+
+
+def where_of(pipeline: Pipeline) -> str | None:
+    """Return which records the pipeline takes, as its table's ledger says it; None: all."""
+    where = pipeline.source.where
+    return None if where is None else where.canonical
 
 
 def archive_uri(pipeline: Pipeline, archive: settings.ParquetSection) -> str:
@@ -91,9 +113,10 @@ def delta_sinks(
     *,
     begins: bool = False,
     rules: str = "",
+    where: str | None = None,
     faults: FaultInjector | None = None,
 ) -> list[Sink]:
-    """Make the sinks of both tables; `begins` and `rules` as in `sinks.delta.target`."""
+    """Make the sinks of both tables; `begins`, `rules` and `where` as in `sinks.delta.target`."""
     coordinates = tables.coordinates
     empty = process(_nothing(coordinates))
     clean = DeltaTarget(
@@ -105,6 +128,7 @@ def delta_sinks(
         folder=tables.folder,
         begins=begins,
         rules=rules,
+        where=where,
     )
     rejected = replace(
         clean,
@@ -139,8 +163,16 @@ def sinks_of(
         for store in [_store(config, archive_uri(pipeline, a), own, faults)]
     ]
     tables = tables_of(config, name)
-    rules = decides(pipeline)
-    deltas = delta_sinks(config, tables, process, clock, begins=begins, rules=rules, faults=faults)
+    deltas = delta_sinks(
+        config,
+        tables,
+        process,
+        clock,
+        begins=begins,
+        rules=decides(pipeline),
+        where=where_of(pipeline),
+        faults=faults,
+    )
     sinks = [*deltas, *chains]
     return [faults.sink(sink) for sink in sinks] if faults else sinks
 
@@ -207,7 +239,8 @@ def loop_of(
     """
     pipeline = config.pipeline(name)
     limits = limits_of(config, accept_rejects=accept_rejects)
-    process = process_of(pipeline, keep_values=pipeline.keeps_raw, limits=limits)
+    others = list(config.neighbours(name).values())
+    process = process_of(pipeline, keep_values=pipeline.keeps_raw, limits=limits, others=others)
     outages = outage or partial(Outage, clock=clock)
     source = source or connector_of(config, name, clock).live(outages("source"), accepted)
     return Loop(
@@ -223,5 +256,5 @@ def loop_of(
 
 
 def _nothing(coordinates: Coordinates) -> Records:
-    schema = pl.Schema({**coordinates.metadata, VALUE: pl.Binary()})
+    schema = pl.Schema({**coordinates.metadata, VALUE: pl.Binary(), HEADERS: HEADERS_DTYPE})
     return Records(pl.DataFrame(schema=schema), {}, coordinates)

@@ -100,7 +100,8 @@ class RejectLimit:
 
         Called before the batch is written.
         """
-        records = sum(span.records for span in batch.spans.values())
+        others = 0 if batch.left_out is None else batch.left_out.height
+        records = sum(span.records for span in batch.spans.values()) - others
         self._add(_Counted(records, batch.rejected.height, before=False))
         bad = sum(part.rejected for part in self._recent)
         within = bad <= self._ratio * self._seen
@@ -114,6 +115,8 @@ class RejectLimit:
         return replace(batch, window=Rejects(self._seen, bad))
 
     def _add(self, part: _Counted) -> None:
+        if not part.records:
+            return
         self._recent.append(part)
         self._seen += part.records
         while self._seen - self._recent[0].records >= self._window:

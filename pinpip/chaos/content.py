@@ -66,7 +66,9 @@ def _emulated(record: str, key: str) -> list[bytes | None]:
 
 
 def _dropped(pipeline: Pipeline, made: tuple[Template, ...]) -> frozenset[int]:
-    """Return the templates that become neither a row nor a reject."""
+    """Return the templates that become neither a row nor a reject; `where` does not apply."""
+    source = pipeline.source.model_copy(update={"where": None})
+    pipeline = pipeline.model_copy(update={"source": source})
     whole, one = Content(made), Partition("chaos", "0")
     now = datetime.now(UTC)
     rows = [(*one[:1], 0, n, str(n), now, whole.payload(n)) for n in range(len(made))]

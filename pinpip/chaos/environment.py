@@ -79,6 +79,7 @@ def _tree(settings: ChaosSettings, topic: str, root: str, storage: Any) -> dict[
     tree = settings.config.model_dump(mode="json", by_alias=True, exclude_none=True)
     pipeline = tree["pipelines"][settings.pipeline]
     own = pipeline["source"] | {"topics": [topic], "group": topic, "start": "earliest"}
+    own.pop("where", None)  # the keys of chaos are numbers
     sinks = [_relocated(sink, f"{root}/archive{n}") for n, sink in enumerate(pipeline["sinks"])]
     return {
         "id": tree["id"],

@@ -72,9 +72,10 @@ def run(config: "Config", name: str, into: str, window: "Window", *, as_json: bo
     _refuse_live(config, into, uri)
     app = f"pinpip/replay-{name}/{_label(window)}"
     tables = pipelines.tables_at(config, uri, connector.coordinates, app)
-    limits = pipelines.limits_of(config)
-    process = pipelines.process_of(config.pipeline(name), keep_values=False, limits=limits)
-    sinks = pipelines.delta_sinks(config, tables, process, clock)
+    limits, pipeline = pipelines.limits_of(config), config.pipeline(name)
+    process = pipelines.process_of(pipeline, keep_values=False, limits=limits)
+    where = pipelines.where_of(pipeline)
+    sinks = pipelines.delta_sinks(config, tables, process, clock, where=where)
     again = connector.replay(window, partial(_held, tables))
     loop = partial(Loop, again.source, process, sinks, limits, clock)
     written = _fill(loop, name, into, again.total, quiet=as_json)

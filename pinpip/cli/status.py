@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 A = TypeVar("A")
 T = TypeVar("T")
+_OF_WHERE = ("left_out", "unclaimed")
 _AT_ONCE = 8  # pipelines that are looked at side by side
 
 
@@ -41,6 +42,8 @@ def status(
     shard only the number of such accepted gaps is known.
     Kinesis does not tell where a shard ends: there the lag is not told (-).
     unknown: a source or a bucket does not respond now; below the tables it is said why.
+    left_out: records that the pipeline's `where` does not take; unclaimed: of these, those that no
+    other pipeline of the configuration took when they were read.
     recreated: another topic or stream has that name now; the consumer stops and says what to do.
     Example: pinpip status pin
     """
@@ -50,8 +53,9 @@ def status(
     if as_json:
         typer.echo(json.dumps(trees))
         return
-    show("Tables", [_of_table(tree) for tree in trees], as_json=False)
-    show("Partitions", [row for tree in trees for row in _of_partitions(tree)], as_json=False)
+    show("Tables", _used([_of_table(tree) for tree in trees]), as_json=False)
+    rows = [row for tree in trees for row in _of_partitions(tree)]
+    show("Partitions", _used(rows), as_json=False)
     reasons = {f"{what}: {why}" for tree in trees for what, why in tree["unknown"].items()}
     for reason in sorted(reasons):
         typer.echo(f"unknown: {reason}")
@@ -74,6 +78,8 @@ def _tree(config: "Config", name: str) -> dict[str, Any]:
         "clean": held and held.clean,
         "quarantined": held and held.quarantined,
         "lag": None if source is None or None in lags else sum(lags),
+        "left_out": held and sum(row["left_out"] for row in partitions),
+        "unclaimed": held and sum(row["unclaimed"] for row in partitions),
         "partitions": partitions,
         "unknown": unknown,
     }
@@ -145,12 +151,13 @@ def _row(
     from pinpip.connectors.protocol import lag
     from sinks.delta import positions
 
-    position, expired, gaps = None, 0, 0
+    position, expired, gaps, left_out = None, 0, 0, (0, 0)
     if held is not None and held.lookup is not None:
         lookup = held.lookup
         position = positions.read_with_epoch(lookup, tables.app, partition, tables.coordinates)
         expired = positions.read_expired(lookup, tables.app, partition)
         gaps = positions.accepted_gaps(lookup, tables.app, partition)
+        left_out = positions.read_left_out(lookup, tables.app, partition)
     asked, epochs = (source.asked, source.epochs) if source else (None, {})
     low, high = asked.watermarks.get(partition, (None, None)) if asked else (None, None)
     behind = lag(position, low, high) if low and high and held else None
@@ -162,6 +169,8 @@ def _row(
         "gone": None if low is None or held is None else _beyond(low, position or low),
         "expired": None if held is None else expired,
         "accepted_gaps": None if held is None else gaps,
+        "left_out": held and left_out[0],
+        "unclaimed": held and left_out[1],
         "recreated": _is_another(position, epochs.get(partition.source)) if source else None,
         "held_back": asked.held_back.get(partition) if asked else None,
     }
@@ -181,6 +190,12 @@ def _count(table: "DeltaTable | None", tables: "Tables") -> int:
     from sinks.delta.scan import TableReader
 
     return 0 if table is None else TableReader(table, tables.options).count()
+
+
+def _used(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows without the counts of `where` that no pipeline has."""
+    unused = {name for name in _OF_WHERE if not any(row[name] for row in rows)}
+    return [{name: value for name, value in row.items() if name not in unused} for row in rows]
 
 
 def _of_table(tree: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What verify says: the counts, each difference, what is not known, and the verdict in one line."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ DIFFERENCE = 3
 NOT_KNOWN = 4
 _COLUMNS = ("pipeline", "read", "clean", "quarantined", "filtered", "expired", "held_back")
 _NAMES = {
+    "left_out": "not taken by `where`",
     "expired": "expired unread (accepted)",
     "accepted_gaps": "stretches of shards may have expired unread (accepted)",
     "held_back": "held back behind an open transaction",
@@ -94,6 +96,9 @@ def _beside(verdicts: Sequence[Verdict]) -> Iterator[str]:
         total = sum(getattr(verdict, name) for verdict in verdicts)
         if total:
             yield f"{total:,} {said}"
-    filtered = {verdict.transform: verdict.filtered for verdict in verdicts if verdict.filtered}
-    for transform, total in filtered.items():
-        yield f"{total:,} filtered by {transform}"
+    filtered: Counter[str] = Counter()
+    for verdict in verdicts:
+        filtered[verdict.transform] += verdict.filtered - verdict.left_out
+    yield from (
+        f"{total:,} filtered by {transform}" for transform, total in filtered.items() if total
+    )

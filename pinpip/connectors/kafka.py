@@ -60,7 +60,8 @@ class KafkaConnector:
         topics, kafka = ", ".join(self.source.topics), self.config.kafka
         brokers = kafka.bootstrap_servers if kafka else "no brokers"
         tombstones = ", less tombstones" if self.source.drops_tombstones else ""
-        return f"Kafka {topics} at {brokers}{tombstones}"
+        where = f", where {self.source.where}" if self.source.where else ""
+        return f"Kafka {topics} at {brokers}{where}{tombstones}"
 
     def live(self, outage: Outage, accepted: Mapping[Partition, int] | None) -> "KafkaSource":
         """Make a member of the pipeline's group."""
@@ -73,7 +74,8 @@ class KafkaConnector:
             budget=int(self.config.batching.memory),
             start=self.source.start,
             outage=outage,
-            want_headers=self.config.pipeline(self.name).keeps_raw,
+            want_headers=self._wants_headers
+            or any(p.tests_headers for p in self.config.neighbours(self.name).values()),
         )
         topics.accepted = accepted or {}
         return topics
@@ -102,8 +104,7 @@ class KafkaConnector:
 
     def bounded(self) -> "BoundedKafkaSource":
         """All offsets up to the ends, with headers where an archive keeps them."""
-        keeps_raw = self.config.pipeline(self.name).keeps_raw
-        return self._bounded(Window(), want_headers=keeps_raw)
+        return self._bounded(Window(), want_headers=self._wants_headers)
 
     def replay(self, window: Window, held: Callable[[Collection[Partition]], Positions]) -> Replay:
         """Open the offsets or timestamps of the window; see `refuse_expired`."""
@@ -111,7 +112,8 @@ class KafkaConnector:
         lows = {p: low.number for p, (low, _) in watermarks.items()}
         at = {} if window.is_unbounded else held(lows)
         refuse_expired(window, lows, at)
-        source = self._bounded(window)
+        wanted = self.config.pipeline(self.name).tests_headers
+        source = self._bounded(window, want_headers=wanted)
         total = _total(window, watermarks)
         return Replay(source, total, lambda: lacking(window, lows, source.begun, at))
 
@@ -187,13 +189,18 @@ class KafkaConnector:
 
     @property
     def _group(self) -> str:
-        return group_of(self.config, self.name, self.source)
+        return self.config.group(self.name)
+
+    @property
+    def _wants_headers(self) -> bool:
+        own = self.config.pipeline(self.name)
+        return own.keeps_raw or own.tests_headers
 
     @property
     def _properties(self) -> dict[str, Any]:
         return kafka.properties(self.config)
 
-    def _bounded(self, window: Window, *, want_headers: bool = False) -> "BoundedKafkaSource":
+    def _bounded(self, window: Window, *, want_headers: bool) -> "BoundedKafkaSource":
         from consumers.kafka.replay import BoundedKafkaSource
 
         return BoundedKafkaSource(
@@ -222,11 +229,6 @@ class KafkaConnector:
 
     def _unknown(self, error: PinpipError) -> dict[str, str]:
         return {", ".join(self.source.topics): f"{error.message}: {UNREAD}"}
-
-
-def group_of(config: Config, name: str, source: settings.TopicsSection) -> str:
-    """Return the consumer group of the Kafka pipeline `name`."""
-    return source.group or f"pinpip-{config.id}-{name}"
 
 
 def lacking(

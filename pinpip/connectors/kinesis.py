@@ -53,7 +53,8 @@ class KinesisConnector:
     @property
     def described(self) -> str:
         """The stream and its region."""
-        return f"Kinesis {self.source.stream} in {aws.region(self.config.aws)}"
+        where = f", where {self.source.where}" if self.source.where else ""
+        return f"Kinesis {self.source.stream} in {aws.region(self.config.aws)}{where}"
 
     def live(self, outage: Outage, accepted: Mapping[Partition, int] | None) -> KinesisSource:
         """All shards, from where the sinks are; `accepted` only says whether a gap is."""

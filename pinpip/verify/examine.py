@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pinpip.verify.verdict import RereadPlan
 
 _WHOLE = "the whole table"
-_COUNTS = ("read", "clean", "quarantined", "filtered", "expired", "accepted_gaps")
+_COUNTS = ("read", "clean", "quarantined", "filtered", "left_out", "expired", "accepted_gaps")
 
 
 def examine(

@@ -51,6 +51,7 @@ class PartitionCounts(_Model):
     clean: int
     quarantined: int
     filtered: int
+    left_out: int
     expired: int
     accepted_gaps: int
     gaps: int | None
@@ -84,7 +85,8 @@ class Verdict(_Model):
 
     `accepted_gaps`: stretches of shards that may have expired unread. `held_back`: records behind
     open transactions. `waiting`: records that are unread, but not for too long. `offline`: the
-    source was left out. `transform`: the one that filtered.
+    source was not read. `left_out`: of the filtered, those that `where` did not take; `transform`
+    filtered the others.
     """
 
     pipeline: str
@@ -92,6 +94,7 @@ class Verdict(_Model):
     clean: int
     quarantined: int
     filtered: int
+    left_out: int
     expired: int
     accepted_gaps: int
     held_back: int

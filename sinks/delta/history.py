@@ -20,24 +20,27 @@ _AT_ONCE = 16
 
 def windows(
     store: Store, version: int, app: str, rules: str, partitions: Collection[Partition]
-) -> list[Rejects]:
+) -> tuple[list[Rejects], Entry | None]:
     """Return the windows that the newest commits of `partitions` up to `version` ended with.
 
-    Oldest first. Ends at a commit under other `rules`: what they rejected says nothing of these.
+    Oldest first. Ends at a commit under other `rules`, which is returned beside them: what they
+    rejected says nothing of these.
     """
     found: list[Rejects] = []
+    former: Entry | None = None
     left = set(partitions)
     for entry in newest(store, version):
         moved = {r.of for r in entry.ranges} & left if entry.app == app else set()
         if not moved:
             continue
         if entry.rules != rules or entry.window is None:
+            former = entry if entry.rules != rules else None
             break
         found.append(entry.window)
         left -= moved
         if not left:
             break
-    return found[::-1]
+    return found[::-1], former
 
 
 def newest(store: Store, version: int) -> Iterator[Entry]:

@@ -18,14 +18,15 @@ from core.batch import Batch, Partition, Position, Rejects
 
 KEY = "pinpip"
 _TIME = "_timestamp"
-_COUNTS = ("read", "clean", "quarantined", "expired")
+_COUNTS = ("read", "clean", "quarantined", "expired", "left_out", "unclaimed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitRange:
     """One partition's part of a commit: `read` records became clean and quarantined rows.
 
-    The others were filtered out by the transform. `expired`: offsets at the range's start whose
+    The others were filtered out: `left_out` by the pipeline's `where` (`unclaimed` of these are of
+    no other pipeline), the rest by the transform. `expired`: offsets at the range's start whose
     records retention removed before they were read, as the operator accepted. `verify` has all of
     a table in memory: a model of pydantic takes four times as much.
     """
@@ -38,6 +39,8 @@ class CommitRange:
     clean: int
     quarantined: int
     expired: int = 0
+    left_out: int = 0
+    unclaimed: int = 0
 
     @property
     def of(self) -> Partition:
@@ -49,7 +52,8 @@ class Entry(BaseModel):
     """One commit: its ranges, the broker's first and last timestamp, the code that wrote it.
 
     `rules`: a digest of the schema and transform that decided; `window`: the rejects among the last
-    records, this commit's included. Entries before version 0.2 have neither.
+    records, this commit's included. Entries before version 0.2 have neither. `where`: which records
+    the pipeline took, as JSON; None: all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,21 +63,25 @@ class Entry(BaseModel):
     ranges: tuple[CommitRange, ...]
     rules: str | None = None
     window: Rejects | None = None
+    where: str | None = None
 
 
 def ranges(batch: Batch, seen: Mapping[Partition, Position | None]) -> list[CommitRange]:
     """Return the range of each span of `batch`, which begins where it was `seen`."""
-    read, clean, quarantined = batch.counts
+    taken, clean, quarantined, *others = batch.counts
+    left_out, unclaimed = others or ({}, {})
     return [
         CommitRange(
             source=p.source,
             partition=p.id,
             start=seen[p],
             end=span.end,
-            read=read.get(p, 0),
+            read=taken.get(p, 0) + left_out.get(p, 0),
             clean=clean.get(p, 0),
             quarantined=quarantined.get(p, 0),
             expired=span.expired(seen[p]),
+            left_out=left_out.get(p, 0),
+            unclaimed=unclaimed.get(p, 0),
         )
         for p, span in batch.spans.items()
     ]

@@ -14,6 +14,8 @@ Beside a position, each an id below its own; tables without them are read as bef
 - `epoch`: the identity of the topic or stream, written once.
 - `expired`, `expired_from`, `expired_to`: how many offsets expired unread, as the operator
   accepted, and the newest gap. The ledger says when; this total lasts as long as the table.
+- `left_out`, `unclaimed`: how many records the pipeline's `where` did not take, and how many of
+  them no other pipeline took; in the clean table only.
 - `tip`: when a shard was last read to its end, in milliseconds, or `READ_TO_END`.
 - `gaps`: ranges of a shard of which records may have expired unread, as the operator accepted.
 
@@ -152,6 +154,24 @@ def expired(
         total = read_expired(lookup, app, partition) + count
         told = {"expired": total, "expired_from": gap.start, "expired_to": gap.stop}
         yield from (Transaction(f"{own}/{name}", value, now_ms) for name, value in told.items())
+
+
+def read_left_out(lookup: Lookup, app: str, partition: Partition) -> tuple[int, int]:
+    """Return how many records of `partition` were left out by `where`, and unclaimed of them."""
+    own = app_id(app, partition)
+    return lookup(f"{own}/left_out") or 0, lookup(f"{own}/unclaimed") or 0
+
+
+def left_out(
+    lookup: Lookup, app: str, ranges: Iterable[CommitRange], now_ms: int
+) -> Iterator[Transaction]:
+    """Yield the actions that add to the totals what `where` left out of `ranges`."""
+    for r in ranges:
+        own, before = app_id(app, r.of), read_left_out(lookup, app, r.of)
+        told = {"left_out": r.left_out, "unclaimed": r.unclaimed}
+        for (name, count), total in zip(told.items(), before, strict=True):
+            if count:
+                yield Transaction(f"{own}/{name}", total + count, now_ms)
 
 
 def tip(lookup: Lookup, app: str, partition: Partition) -> int | None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 
 import polars as pl
+import structlog
 from deltalake import DeltaTable, Transaction
 from deltalake.transaction import AddAction
 
@@ -28,6 +29,7 @@ from sinks.storage.protocol import Store
 
 _MAX_TRIES = 20  # of one commit, after conflicts
 _MAX_FOLLOWED = 10  # conflicts in a row, then the table is opened again: that is faster
+_log = structlog.get_logger()
 
 
 @dataclass
@@ -99,7 +101,13 @@ class DeltaSink:
         if self._log is None or not self._target.rules:
             return ()
         own = self._target
-        return history.windows(self._store, self._log.version, own.app, own.rules, partitions)
+        found, former = history.windows(
+            self._store, self._log.version, own.app, own.rules, partitions
+        )
+        if former is not None and former.rules is not None and former.where != own.where:
+            told = {"before": former.where or "all", "now": own.where or "all"}
+            _log.warning("where_changed", table=own.uri, **told)
+        return found
 
     def arrivals(self, partitions: Collection[Partition]) -> Mapping[Partition, datetime]:
         """Return when the newest row of each partition arrived; on Kinesis only."""
@@ -246,6 +254,7 @@ class DeltaSink:
             ranges=ledger.joined(due.ranges),
             rules=self._target.rules or None,
             window=self._window,
+            where=self._target.where,
         )
         return ledger.encode(entry)
 
@@ -258,6 +267,8 @@ class DeltaSink:
         held = {p: self._progress[p].held for p in moves}
         yield from positions.moved(lookup, app, held, moves, target.coordinates, now_ms)
         yield from positions.expired(lookup, app, due.ranges, due.gaps, now_ms)
+        if target.stage == "clean":
+            yield from positions.left_out(lookup, app, ledger.joined(due.ranges), now_ms)
         yield from positions.noted(lookup, app, due.notes, now_ms)
         yield from positions.owned(lookup, app, now_ms)
         yield from self._setup.begun
@@ -294,5 +305,6 @@ def _beyond(batch: Batch, seen: Positions) -> Batch:
         return batch
     rows = batch.coordinates.beyond(seen)
     raw, clean, rejected = (f.filter(rows) for f in (batch.raw, batch.clean, batch.rejected))
+    out = None if batch.left_out is None else batch.left_out.filter(rows)
     spans = {p: span for p, span in batch.spans.items() if p in seen}
-    return replace(batch, raw=raw, clean=clean, rejected=rejected, spans=spans)
+    return replace(batch, raw=raw, clean=clean, rejected=rejected, spans=spans, left_out=out)

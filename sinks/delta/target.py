@@ -32,6 +32,7 @@ class DeltaTarget:
     commit that has no rows may wait for one that has (0: never; a crash re-reads that much); an
     idle loop commits it then.
     `rules` is a digest of what decides on rejects, empty where nobody counts them.
+    `where`: which records the pipeline takes, as JSON; None: all.
     `folder` is where the files of this incarnation are (see `sinks.delta.incarnation`); `begins`
     lets it begin in a table that has rows of another.
     """
@@ -46,3 +47,4 @@ class DeltaTarget:
     folder: str = ""
     begins: bool = False
     rules: str = ""
+    where: str | None = None

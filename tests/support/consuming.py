@@ -13,13 +13,13 @@ from tests.support.processes import Home, until
 
 
 @contextmanager
-def consuming(home: Home, **options: Any) -> Iterator[Callable[[], bool]]:
-    """Run the home's pipeline in a thread while the block runs; raise its error at the end.
+def consuming(home: Home, name: str = "user", **options: Any) -> Iterator[Callable[[], bool]]:
+    """Run a pipeline of the home in a thread while the block runs; raise its error at the end.
 
     Yields a function that says whether the pipeline has ended.
     """
     with ThreadPoolExecutor(IN_FLIGHT + 1) as threads:
-        loop = loop_of(home.config, "user", SystemClock(), threads, lambda _: None, **options)
+        loop = loop_of(home.config, name, SystemClock(), threads, lambda _: None, **options)
         running = threads.submit(loop.run)
         try:
             yield running.done

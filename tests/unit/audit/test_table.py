@@ -161,8 +161,8 @@ def test_filtered_records_are_counted(pair: Pair) -> None:
 
 def verdict(**own: Any) -> Verdict:
     """Return the verdict on a sound pipeline of ten rows."""
-    names = ("quarantined", "filtered", "expired", "accepted_gaps", "held_back", "waiting")
-    counts = dict.fromkeys(names, 0)
+    names = ("quarantined", "filtered", "left_out", "expired", "accepted_gaps", "held_back")
+    counts = dict.fromkeys((*names, "waiting"), 0)
     lists: dict[str, list[Any]] = {
         key: [] for key in ("findings", "unknown", "by_partition", "archives")
     }
@@ -197,6 +197,12 @@ DOUBT = {"where": "t/0", "detail": "who knows"}
             0,
             f"{SOUND}; 300 expired unread (accepted); 2 filtered by m:clean",
         ),
+        (
+            {"filtered": 9, "left_out": 7},
+            0,
+            f"{SOUND}; 7 not taken by `where`; 2 filtered by m:clean",
+        ),
+        ({"filtered": 7, "left_out": 7}, 0, f"{SOUND}; 7 not taken by `where`"),
     ],
 )
 def test_the_verdict_is_one_line(

@@ -15,7 +15,6 @@ import yaml
 from core.config import Config, TopicsSection
 from gateway.server import DRAIN_TIMEOUT_S
 from pinpip import configfile
-from pinpip.connectors.kafka import group_of
 from tests.support.places import ROOT
 from tests.support.templates import template
 
@@ -86,7 +85,7 @@ def test_the_scalers_watch_the_groups_and_topics_of_the_kafka_pipelines(
         group, topic = (own[metadata[f"{key}FromEnv"]] for key in ("consumerGroup", "topic"))
         scaled[own["PIPELINE"]] = (group, (topic,))
     assert scaled == {
-        name: (group_of(shipped, name, pipeline.source), pipeline.source.topics)
+        name: (shipped.group(name), pipeline.source.topics)
         for name, pipeline in shipped.pipelines.items()
         if isinstance(pipeline.source, TopicsSection)
     }

@@ -14,7 +14,6 @@ import yaml
 
 from core.config import Config, StreamSection, TopicsSection
 from pinpip import configfile
-from pinpip.connectors.kafka import group_of
 from tests.support.aws import TestAws
 from tests.support.places import ROOT
 from tests.support.templates import ACCOUNT, FOLDER, NAMES, create, rendered_document, template
@@ -133,7 +132,7 @@ def test_the_alarm_on_lag_watches_the_groups_and_topics_of_the_pipelines(shipped
         source = shipped.pipelines[name].source
         assert isinstance(source, TopicsSection)
         group = watched["Consumer Group"].replace("${Pipeline}", name)
-        assert group == group_of(shipped, name, source)
+        assert group == shipped.group(name)
         assert (watched["Topic"].replace("${Pipeline}", name),) == source.topics
 
 
