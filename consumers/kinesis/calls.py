@@ -31,10 +31,13 @@ class Calls:
     `finished` only; only one thread may use this.
     """
 
-    def __init__(self, client: "KinesisClient", stream: str, clock: Clock, memory: int) -> None:
+    def __init__(
+        self, client: "KinesisClient", stream: str, clock: Clock, memory: int, spacing: float
+    ) -> None:
         self._client = client
         self._stream = stream
         self._clock = clock
+        self._spacing = spacing
         self._most = max(1, min(MAX_CALLS, memory // (2 * ANSWER_BYTES)))
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="kinesis")
         self._asked: dict[Future[Response], Cursor] = {}
@@ -43,11 +46,11 @@ class Calls:
         return len(self._asked)
 
     def ask(self, cursors: Iterable[Cursor]) -> None:
-        """Call for those cursors that are due; 200 ms at least lie between two calls of one."""
+        """Call for those cursors that are due; `spacing` seconds lie between two calls of one."""
         now = self._clock.monotonic()
         due = [cursor for cursor in self._idle(cursors) if cursor.due <= now]
         for cursor in due[: self._most - len(self._asked)]:
-            cursor.due = now + SPACING
+            cursor.due = now + self._spacing
             call = (self._client, self._stream, cursor, self._clock.now())
             self._asked[self._pool.submit(get_records, *call)] = cursor
 

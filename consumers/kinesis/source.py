@@ -42,10 +42,10 @@ class KinesisSource:
     bounded. `ours` answers which shards this process reads. `outage` hears of transient faults,
     which are waited for as long as they last. `accept_gap` as in `consumers.kinesis.tips`.
     `until_end`: exhausted when it has read what arrived before it was opened, children included.
+    So many `readers` share the five calls per second and shard.
 
     Raises SourceError when the stream cannot be read as configured, RecordsExpired when records may
-    have expired unread or Kinesis does not know a position, TopicRecreated when another stream has
-    its name.
+    have expired or Kinesis does not know a position, TopicRecreated for another stream of its name.
     """
 
     coordinates = KINESIS
@@ -63,6 +63,7 @@ class KinesisSource:
         outage: Outage | None = None,
         accept_gap: bool = False,
         until_end: bool = False,
+        readers: int = 1,
     ) -> None:
         self._client = client
         self._stream = stream
@@ -71,7 +72,7 @@ class KinesisSource:
         self._window, self._until_end = Window() if until_end else window, until_end
         self._ours = ours
         self._outage = outage or Outage(f"stream {stream}", clock)
-        self._calls = Calls(client, stream, clock, memory)
+        self._calls = Calls(client, stream, clock, memory, readers * SPACING)
         self._shards: dict[str, Shard] = {}
         self._cursors: dict[str, Cursor] = {}
         self._drained: set[str] = set()
@@ -284,9 +285,8 @@ class KinesisSource:
             return None
         number = rows.item(-1, KINESIS.number)
         end = KINESIS.after(number, rows.item(-1, "_subsequence"))
-        end = replace(
-            end, digits=answer.digits.get(number, 0), epoch=self._life.epoch_after(cursor)
-        )
+        digits, epoch = answer.digits.get(number, 0), self._life.epoch_after(cursor)
+        end = replace(end, digits=digits, epoch=epoch)
         rows = rows if self._window is None else self._window.inside(rows)
         span = Span(cursor.position, end, rows.height)
         cursor.position = end

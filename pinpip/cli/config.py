@@ -28,6 +28,7 @@ def check(
     Example: pinpip config check
     """
     from pinpip import checking, configfile
+    from pinpip.sharing import notes
 
     config = configfile.load(settings_of(context).config_path)
     checked = checking.check(config)
@@ -40,6 +41,8 @@ def check(
     else:
         for name, found in checked.items():
             _show(config, name, found)
+        for note in notes(config):
+            typer.echo(f"note: {note}")
     for pipeline, error in problems:
         where = f"pipeline {pipeline}: " if pipeline else ""
         complain(PinpipError(f"{where}{error.message}", error.hint))

@@ -147,6 +147,7 @@ class KinesisConnector:
             outage=outage,
             accept_gap=accept_gap,
             until_end=until_end,
+            readers=1 + len(self.config.neighbours(self.name)),
         )
 
     @property

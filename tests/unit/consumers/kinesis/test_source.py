@@ -43,13 +43,16 @@ def test_full_answers_follow_each_other_and_spans_chain(kinesis: FakeKinesis) ->
     assert merge(parts).spans[of(A)].end == Position(numbers[-1])
 
 
-def test_no_shard_is_asked_more_than_five_times_a_second(kinesis: FakeKinesis) -> None:
+@pytest.mark.parametrize("readers", [1, 3])
+def test_no_shard_is_asked_more_than_five_times_a_second_by_all_readers(
+    kinesis: FakeKinesis, readers: int
+) -> None:
     kinesis.limit = 1
     kinesis.put(A, *[b"%d" % n for n in range(30)])
     kinesis.faults["GetRecords", A] = [fault("ProvisionedThroughputExceededException")] * 5
-    assert rows(everything(kinesis, Recorder())) == 30
+    assert rows(everything(kinesis, Recorder(), readers=readers)) == 30
     asked = [at for operation, _, at in kinesis.calls if operation == "GetRecords"]
-    assert min(b - a for a, b in pairwise(asked)) >= 0.2 - 1e-9
+    assert min(b - a for a, b in pairwise(asked)) >= readers * 0.2 - 1e-9
 
 
 def test_an_aggregate_is_split_into_user_records(kinesis: FakeKinesis) -> None:
