@@ -112,6 +112,11 @@ class Snapshot:
         """The time of this incarnation's newest commit in the log."""
         return self._commits[0][0].at if self._commits else None
 
+    @property
+    def tests(self) -> set[str | None]:
+        """The tests of `where` in this incarnation's commits, as JSON; None takes all."""
+        return {entry.where for _, entry in self._commits if entry.ranges}
+
     def ledgered(self) -> set[Partition]:
         """Return the partitions of the ledger."""
         return set(self._ranges)

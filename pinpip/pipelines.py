@@ -31,6 +31,7 @@ from transforms.process import processor
 
 if TYPE_CHECKING:
     from audit.archive import Archive
+    from transforms.selection import FormerTest
 
 QUARANTINE_DEFER = 10.0  # seconds that "nothing was rejected up to here" may wait for a commit
 
@@ -60,11 +61,12 @@ def process_of(
     keep_values: bool,
     limits: Limits | None = None,
     others: Sequence[Pipeline] = (),
+    former: "Sequence[FormerTest]" = (),
 ) -> Callable[[Records], Batch]:
     """Return the pipeline's `where`, decode and transform.
 
     `limits` bound the rows that the transform fails on. `others`: the pipelines of the same topics
-    or stream, to count the records that none takes.
+    or stream, to count the records that none takes. `former`: what was `where` for some ranges.
     """
     most = None
     if limits and not limits.accept_rejects:
@@ -79,11 +81,11 @@ def process_of(
         drop_tombstones=pipeline.source.drops_tombstones,
         limit=most,
     )
-    if where is None:
+    if where is None and not former:
         return process
-    from transforms.selection import expression, selecting
+    from transforms.selection import in_force, selecting
 
-    return selecting(process, expression(where, coordinates), others, coordinates)
+    return selecting(process, in_force(where, former, coordinates), others, coordinates)
 
 
 def decides(pipeline: Pipeline) -> str:

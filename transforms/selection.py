@@ -1,16 +1,17 @@
 """`where` before decoding: only the records that a pipeline takes are decoded."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
 
-from core.batch import CLAIMED, HEADERS, Batch, Coordinates, Records
+from core.batch import CLAIMED, HEADERS, Batch, Coordinates, Partition, Records, Stretch
 from core.pipeline import Pipeline
 from core.selection import Where
 from core.topics import matches
 
 Process = Callable[[Records], Batch]
+FormerTest = tuple[Where | None, Mapping[Partition, Stretch]]
 
 
 def selecting(
@@ -18,7 +19,7 @@ def selecting(
 ) -> Process:
     """Return `process` for the records that `taken` selects; it counts those that are left out.
 
-    `taken` is an expression on `Records.frame`, see `expression`. `others`: the pipelines that read
+    `taken` is an expression on `Records.frame`, see `in_force`. `others`: the pipelines that read
     the same topics or stream, to tell the records that none of them takes.
     """
 
@@ -50,13 +51,25 @@ def expression(where: Where, coordinates: Coordinates) -> pl.Expr:
     return pl.any_horizontal([last == pl.lit(text.encode()) for text in where.texts])
 
 
+def in_force(now: Where | None, former: Sequence[FormerTest], coordinates: Coordinates) -> pl.Expr:
+    """Return which rows are taken: in the ranges of a `former` test by that, elsewhere by `now`."""
+    taken = _taken(now, coordinates)
+    for where, stretches in former:
+        own = coordinates.within(stretches)
+        taken = pl.when(own).then(_taken(where, coordinates)).otherwise(taken)
+    return taken
+
+
+def _taken(where: Where | None, coordinates: Coordinates) -> pl.Expr:
+    return pl.lit(value=True) if where is None else expression(where, coordinates)
+
+
 def _claimed(out: pl.DataFrame, others: Sequence[Pipeline], coordinates: Coordinates) -> pl.Expr:
     """Return which rows of `out` one of `others` takes."""
     sources = out[coordinates.source].unique()
     tests = [pl.lit(value=False)]
     for other in others:
         read = [s for s in sources if any(matches(name, s) for name in other.reads)]
-        where = other.source.where
-        own = pl.lit(value=True) if where is None else expression(where, coordinates)
+        own = _taken(other.source.where, coordinates)
         tests.append(pl.col(coordinates.source).is_in(read) & own.fill_null(value=False))
     return pl.any_horizontal(tests).alias(CLAIMED)

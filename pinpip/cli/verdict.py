@@ -96,6 +96,9 @@ def _beside(verdicts: Sequence[Verdict]) -> Iterator[str]:
         total = sum(getattr(verdict, name) for verdict in verdicts)
         if total:
             yield f"{total:,} {said}"
+    for verdict in verdicts:
+        if verdict.former_where:
+            yield f"earlier commits of {verdict.pipeline} took {', '.join(verdict.former_where)}"
     filtered: Counter[str] = Counter()
     for verdict in verdicts:
         filtered[verdict.transform] += verdict.filtered - verdict.left_out

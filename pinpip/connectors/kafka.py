@@ -102,9 +102,9 @@ class KafkaConnector:
         wrong = {partition for partition, *_ in misplaced(found, self.watermarks())}
         return {p: None if p in wrong else at for p, at in found.items()}
 
-    def bounded(self) -> "BoundedKafkaSource":
-        """All offsets up to the ends, with headers where an archive keeps them."""
-        return self._bounded(Window(), want_headers=self._wants_headers)
+    def bounded(self, *, headers: bool = False) -> "BoundedKafkaSource":
+        """All offsets up to the ends, with headers where an archive or `where` needs them."""
+        return self._bounded(Window(), want_headers=headers or self._wants_headers)
 
     def replay(self, window: Window, held: Callable[[Collection[Partition]], Positions]) -> Replay:
         """Open the offsets or timestamps of the window; see `refuse_expired`."""

@@ -67,7 +67,7 @@ class KinesisConnector:
         source = self._live(outage, accept_gap=accepted is not None, until_end=True)
         return UntilEnd(source, None, held, self.clock)
 
-    def bounded(self) -> KinesisSource:
+    def bounded(self, *, headers: bool = False) -> KinesisSource:
         """Read what has arrived by now."""
         return self._bounded(Window())
 

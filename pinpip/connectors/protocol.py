@@ -100,8 +100,8 @@ class Connector(Protocol):
         """
         ...
 
-    def bounded(self) -> Source:
-        """All that the source holds now, read beside the live consumer."""
+    def bounded(self, *, headers: bool = False) -> Source:
+        """All that the source holds now, read beside the live consumer; `headers`: wanted too."""
         ...
 
     def replay(self, window: Window, held: Callable[[Collection[Partition]], Positions]) -> Replay:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from audit.archive import ChainSummary
     from audit.invariants import Finding, Unknown
+    from audit.snapshot import Snapshot
     from audit.verify import PartitionSummary, Report, Watch
     from core.batch import Coordinates, Position
     from core.config import Config
@@ -45,7 +46,7 @@ def examine(
     from audit.verify import prove, snapshots
     from pinpip.connectors import connector_of
     from pinpip.connectors.protocol import Beyond, SourceEnds
-    from pinpip.pipelines import archives_of, tables_of
+    from pinpip.pipelines import archives_of, tables_of, where_of
 
     clean, quarantine = snapshots(tables_of(config, name))
     archives, closed = archives_of(config, name)
@@ -73,10 +74,15 @@ def examine(
         unknown=unknown,
         offline=grace is None,
         transform=config.pipeline(name).transform,
+        former_where=_former(clean, where_of(config.pipeline(name))),
         by_partition=[_partition(t, ends) for t in report.tallies],
         archives=[_chain(chain) for chain in report.chains],
         reread=None if again is None or plan is None else _again(again, plan, report),
     )
+
+
+def _former(clean: "Snapshot", now: str | None) -> list[str]:
+    return sorted("all records" if test is None else test for test in clean.tests - {now})
 
 
 def _judged(

@@ -5,19 +5,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from pydantic import ValidationError
+
 from audit.archive import Archive
 from audit.invariants import Finding
 from audit.reread import Comparison
 from audit.snapshot import Snapshot
 from audit.verify import Report, Watch
 from consumers.engine.loop import IN_FLIGHT, Loop
-from core.batch import Batch, Partition, Position
+from core.batch import Batch, Partition, Position, Stretch
 from core.clock import SystemClock
-from core.config import Config
-from core.errors import RecordsExpired
+from core.config import Config, Pipeline, Where
+from core.errors import ConfigError, RecordsExpired
 from pinpip import pipelines
 from pinpip.connectors.protocol import Connector, Starts, Watermarks
 from pinpip.verify.verdict import RereadPlan
+from transforms.selection import FormerTest
 
 STRETCH = 1000
 _TRIES = 10
@@ -67,7 +70,7 @@ def _whole(config: Config, name: str, held: Held, watch: Watch) -> Reread:
     starts, skips = held.connector.reach(tallies, held.watermarks)
     total = _total(held, starts)
     comparison = _comparison(held, starts, skips)
-    _run(config, name, held.connector, comparison, lambda: watch("", comparison.records, total))
+    _run(config, name, held, comparison, lambda: watch("", comparison.records, total))
     rows = _rows(comparison, held)
     everything = sum(t.clean + t.quarantined for t in held.report.tallies)
     settled = {p for p in starts if comparison.is_done(p) and _began_first(held, p, starts[p])}
@@ -107,7 +110,7 @@ def _sampled(config: Config, name: str, held: Held, sample: int, seed: int, watc
     for starts in _rounds(within):
         skips = _ends(held)
         compared.append(_comparison(held, starts, skips, most=STRETCH))
-        _run(config, name, held.connector, compared[-1], tell)
+        _run(config, name, held, compared[-1], tell)
     return Reread(
         findings=tuple(finding for one in compared for finding in one.findings()),
         records=sum(one.records for one in compared),
@@ -169,26 +172,26 @@ def _comparison(
 def _run(
     config: Config,
     name: str,
-    connector: Connector,
+    held: Held,
     comparison: Comparison,
     tell: Callable[[], None],
     tries: int = _TRIES,
 ) -> None:
     """Read until the comparison is done; retention may overtake it, then it goes on behind that."""
     try:
-        _read(config, name, connector, comparison, tell)
+        _read(config, name, held, comparison, tell)
     except RecordsExpired:
-        watermarks = connector.watermarks()
+        watermarks = held.connector.watermarks()
         if not (watermarks and tries):
             raise
         comparison.skip({p: low for p, (low, _) in watermarks.items()})
-        _run(config, name, connector, comparison, tell, tries - 1)
+        _run(config, name, held, comparison, tell, tries - 1)
 
 
 def _read(
     config: Config,
     name: str,
-    connector: Connector,
+    held: Held,
     comparison: Comparison,
     tell: Callable[[], None],
 ) -> None:
@@ -196,6 +199,8 @@ def _read(
         return
     pipeline = config.pipeline(name)
     limits = replace(pipelines.limits_of(config), reject_ratio=1.0)
+    former = former_tests(held.clean, pipeline)
+    headers = any(where and where.header_name for where, _ in former)
 
     def compared(_: Batch) -> None:
         tell()
@@ -204,8 +209,8 @@ def _read(
 
     with ThreadPoolExecutor(IN_FLIGHT, "compare") as workers:
         loop = Loop(
-            connector.bounded(),
-            pipelines.process_of(pipeline, keep_values=pipeline.keeps_raw),
+            held.connector.bounded(headers=headers),
+            pipelines.process_of(pipeline, keep_values=pipeline.keeps_raw, former=former),
             [comparison],
             limits,
             SystemClock(),
@@ -213,3 +218,31 @@ def _read(
             compared,
         )
         loop.run()
+
+
+def former_tests(clean: Snapshot, pipeline: Pipeline) -> list[FormerTest]:
+    """Return the tests of `where` that the table's ledger has beside the pipeline's, with ranges.
+
+    The oldest one is taken to hold before the log begins as well. Raises ConfigError for a test
+    that this version does not know.
+    """
+    found: list[tuple[str | None, dict[Partition, Stretch]]] = []
+    for _, entry in reversed(clean.commits()):
+        if not found or found[-1][0] != entry.where:
+            found.append((entry.where, {}))
+        own = found[-1][1]
+        for r in entry.ranges:
+            start = None if len(found) == 1 else r.start
+            own[r.of] = Stretch(own[r.of].start if r.of in own else start, r.end)
+    if {test for test, _ in found} <= {pipelines.where_of(pipeline)}:
+        return []
+    try:
+        return [(_parsed(test), ranges) for test, ranges in found]
+    except ValidationError as error:
+        raise ConfigError(
+            f"{clean.name}: a commit has a `where` that is not known here", "upgrade pinpip"
+        ) from error
+
+
+def _parsed(test: str | None) -> Where | None:
+    return None if test is None else Where.model_validate_json(test)

@@ -86,7 +86,7 @@ class Verdict(_Model):
     `accepted_gaps`: stretches of shards that may have expired unread. `held_back`: records behind
     open transactions. `waiting`: records that are unread, but not for too long. `offline`: the
     source was not read. `left_out`: of the filtered, those that `where` did not take; `transform`
-    filtered the others.
+    filtered the others. `former_where`: other tests of `where` that commits in the log have.
     """
 
     pipeline: str
@@ -104,6 +104,7 @@ class Verdict(_Model):
     unknown: list[OpenQuestion]
     offline: bool
     transform: str
+    former_where: list[str] = []
     by_partition: list[PartitionCounts]
     archives: list[ChainCounts]
     reread: RereadCounts | None

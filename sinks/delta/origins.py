@@ -134,7 +134,9 @@ def _entry(
         ]
         moved += [Transaction(_open(app, p), 1, now_ms) for p in sorted(pins.open)]
     moved += positions.owned(lookup, app, now_ms)
-    said = ledger.Entry(app=app, version=__version__, event_time=None, ranges=tuple(ranges))
+    said = ledger.Entry(
+        app=app, version=__version__, event_time=None, ranges=tuple(ranges), where=target.where
+    )
     return Version(ledger.encode(said), now_ms, [*moved, *setup.begun], (), setup.metadata)
 
 

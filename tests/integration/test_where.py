@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import polars as pl
 import pytest
+from structlog.testing import capture_logs
 
 from audit.verify import verify
 from consumers.kinesis.kpl import UserRecord
@@ -22,7 +23,7 @@ from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.commands import change, invoke
 from tests.support.consuming import consuming
-from tests.support.processes import Home, kafka_home, kinesis_home, until
+from tests.support.processes import Home, kafka_home, kinesis_home, payloads, until
 
 TYPES = ("pin", "geo", "user")
 EVENTS = 40
@@ -116,3 +117,28 @@ def test_each_record_is_in_the_tables_of_the_one_pipeline_that_takes_it(shared: 
     again = invoke(shared, "replay", "geo", "--into", "again", "--json")
     assert json.loads(again.stdout)[0]["clean"] == EVENTS
     assert shared.table("again").equals(shared.table("geo"))
+
+
+def test_rows_are_compared_with_the_where_that_was_in_force(broker: Broker, tmp_path: Path) -> None:
+    topic = broker.create_topic(1)
+    home = kafka_home(tmp_path, broker, topic)
+    parts = [payloads(6, since=n) for n in range(1, 28, 6)]
+    wheres: list[dict[str, Any] | None] = [None, {"key": "a"}, {"header": {"type": "b"}}, None]
+    for n, where in enumerate(wheres):
+        change(home, "pipelines/user/source/where", where)
+        for key in "ab":
+            broker.produce(topic, parts[n][:3], key=key, headers=[("type", key.encode())])
+        with capture_logs() as told, consuming(home):
+            until(lambda n=n: read(home, "user") == 6 * (n + 1), "all records to be read")  # type: ignore[misc]
+        assert [line["event"] for line in told] == (["where_changed"] if n else [])
+    verdict = home.examined(plan=RereadPlan())
+    assert (verdict["findings"], verdict["unknown"]) == ([], [])
+    assert (verdict["clean"], verdict["left_out"]) == (6 + 3 + 3 + 6, 6)
+    assert verdict["reread"]["rows"] == 18
+    assert verdict["former_where"] == [
+        '{"header": {"type": {"in": ["b"]}}}',
+        '{"key": {"in": ["a"]}}',
+    ]
+    change(home, "pipelines/user/source/where", {"key": "b"})
+    verdict = home.examined(plan=RereadPlan())
+    assert (verdict["findings"], len(verdict["former_where"])) == ([], 3)
