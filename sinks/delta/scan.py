@@ -72,6 +72,10 @@ class TableReader:
         rest = self.scan(others).select(pl.len()).collect().item() if others else 0
         return int(known["num_records"].sum()) + int(rest)
 
+    def columns(self, path: str) -> set[str]:
+        """Return the columns that one file has."""
+        return set(self._scan([self._uri(path)]).collect_schema())
+
     def rows(self) -> pl.LazyFrame:
         """Scan all rows."""
         return self.scan(self.files["path"].to_list())

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from uuid import uuid4
 
 import polars as pl
+import structlog
 from deltalake import DeltaTable, Field, Schema, Transaction
 from deltalake.schema import PrimitiveType
 
-from sinks.delta import data_file, incarnation, log
+from sinks.delta import added_columns, data_file, incarnation, log
 from sinks.delta.commit_log import Action
 from sinks.delta.incarnation import COLUMN
 from sinks.delta.target import DeltaTarget
@@ -23,6 +24,7 @@ from sinks.storage.protocol import Store
 BOUNDED = "delta.dataSkippingStatsColumns"
 _PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _LOCAL_TIME = re.compile(r'"(type|elementType|keyType|valueType)":"timestamp_ntz"')
+_log = structlog.get_logger()
 _PARQUET = {"provider": "parquet", "options": {}}
 
 
@@ -41,6 +43,7 @@ class Setup:
         self.column: pl.Expr | None = None
         self.metadata: list[Action] = []
         self.begun: list[Transaction] = []
+        self._added: set[str] = set()
 
     def see(self, table: DeltaTable | None, now_ms: int) -> None:
         """Find out whether this incarnation begins with the next entry, and whether rows name it.
@@ -59,9 +62,22 @@ class Setup:
         self.begun = [Transaction(target.app, version, now_ms)] if begins else []
 
     def learn(self, table: DeltaTable) -> None:
-        """Find out what this version of the table lacks."""
+        """Find out what this version of the table lacks, and what others added to it.
+
+        Raises SinkError for a column that this pipeline no longer makes.
+        """
+        self._note(table)
         self.bounded = bounds(table, self._own)
         self.metadata = amendment(table, self._own, names=self.column is not None)
+
+    def _note(self, table: DeltaTable) -> None:
+        target = self._target
+        added = set(added_columns.of(table, target.schema.names())) - self._added
+        if added:
+            names = sorted(added)
+            added_columns.refuse_own(table, target.uri, target.options, names)
+            _log.warning("columns_written_as_null", table=target.uri, columns=names)
+        self._added |= added
 
     def done(self) -> None:
         """Take note that the entry is in the log."""

@@ -125,13 +125,17 @@ def find_or_create(
 
 
 def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
-    """Refuse a table that cannot hold rows of `schema`, or that forgets positions."""
+    """Refuse a table that cannot hold rows of `schema`, or that forgets positions.
+
+    It may have further columns that ask nothing of a writer (see `sinks.delta.added_columns`).
+    """
     wanted = _types(Schema.from_arrow(schema))
     held = _types(table.schema())
     if held.get(COLUMN) == _type(PrimitiveType("string")):  # see `sinks.delta.incarnation`
         wanted.setdefault(COLUMN, held[COLUMN])
-    if wanted != held:
-        differing = [n for n in wanted | held if wanted.get(n) != held.get(n)]
+    added = held.keys() - wanted.keys() - {COLUMN}
+    if wanted.items() != {n: t for n, t in held.items() if n not in added}.items():
+        differing = [n for n in wanted | held if n not in added and wanted.get(n) != held.get(n)]
         differing.sort(key=lambda n: (n not in wanted or n not in held, n))  # other types first
         said = [f"{n}: {held.get(n, 'absent')}, not {wanted.get(n, 'absent')}" for n in differing]
         more = f"; and {len(said) - _MAX_SHOWN} more" if len(said) > _MAX_SHOWN else ""
