@@ -171,7 +171,7 @@ def _sparse(clean: TablePartition, quarantine: TablePartition) -> Iterator[Findi
         missing -= clean.left_out_before
         what = f"{missing} offsets between {first} and {edge.number}" if missing > 0 else ""
     else:
-        unseen = not clean.ranges and clean.key(edge) > found[-1]
+        unseen = not (clean.ranges or clean.left_out) and clean.key(edge) > found[-1]
         what = f"the records from {found[-1]} to the position {text(edge)}" if unseen else ""
     if what:
         detail = f"{what} are in neither table, and no ledger entry explains them"

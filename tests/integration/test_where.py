@@ -130,7 +130,7 @@ def test_rows_are_compared_with_the_where_that_was_in_force(broker: Broker, tmp_
             broker.produce(topic, parts[n][:3], key=key, headers=[("type", key.encode())])
         with capture_logs() as told, consuming(home):
             until(lambda n=n: read(home, "user") == 6 * (n + 1), "all records to be read")  # type: ignore[misc]
-        assert [line["event"] for line in told] == (["where_changed"] if n else [])
+        assert [line["event"] for line in told].count("where_changed") == (n > 0)
     verdict = home.examined(plan=RereadPlan())
     assert (verdict["findings"], verdict["unknown"]) == ([], [])
     assert (verdict["clean"], verdict["left_out"]) == (6 + 3 + 3 + 6, 6)

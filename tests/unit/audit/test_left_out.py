@@ -94,6 +94,18 @@ def test_the_totals_outlive_the_log(tmp_path: Path, *, but: int, lost: bool) -> 
     assert counts(report) == [(30 - lost, 10 - lost, 5, 15, 15)]
 
 
+def test_the_last_records_of_a_shard_may_be_left_out_once_the_log_has_expired(
+    tmp_path: Path,
+) -> None:
+    pair = Pair(str(tmp_path), KINESIS)
+    pair.write(shared(pair.log.batch({A: (0, 10)})))  # the last record is left out
+    pair.forget("clean")
+    pair.forget("rejected")
+    report = prove(*snapshots(pair.tables), [], listed=[pair.log.partition(A)])
+    assert report.findings == ()
+    assert len(report.unknown) == 1
+
+
 def test_a_commit_with_more_rows_than_were_taken_is_a_difference(pair: Pair) -> None:
     batch = shared(pair.log.batch({A: (30, 40)}))
     assert batch.left_out is not None
