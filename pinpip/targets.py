@@ -6,7 +6,7 @@ A target is the emulator's (pin, geo, user), a pipeline's, or a topic's that a p
 from dataclasses import dataclass, replace
 
 from core import topics
-from core.config import Config
+from core.config import Config, Where
 from core.errors import ConfigError
 from producers.record_type import RecordType
 from transforms import geo, pin, user
@@ -37,10 +37,11 @@ def emulated(config: Config) -> list[Target]:
 def of_pipeline(config: Config, name: str, topic: str | None = None) -> Target:
     """Return the target of a pipeline: its stream, or its topic.
 
-    Raises ConfigError where several topics are possible and none is given, or another one is.
+    Rows are sent with a key that its `where` takes. Raises ConfigError where several topics are
+    possible and none is given, or another one is, and where `where` tests a header.
     """
     pipeline = config.pipeline(name)
-    own = _type(name, load_schema(pipeline.schema_))
+    own = _keyed(name, _type(name, load_schema(pipeline.schema_)), pipeline.source.where)
     names = pipeline.source.topics
     if not names:
         if topic is not None:
@@ -72,6 +73,19 @@ def of_topic(config: Config, topic: str) -> Target | None:
             "name the one whose rows these are: --pipeline",
         )
     return Target(_type(topic, load_schema(schemas.pop())), topic=topic) if schemas else None
+
+
+def _keyed(name: str, own: RecordType, where: Where | None) -> RecordType:
+    if where is None:
+        return own
+    if where.header_name is not None:
+        raise ConfigError(
+            f"pipeline {name} takes the records whose {where}, and produce sends no headers",
+            "send these records with a Kafka client",
+        )
+    if where.prefix is not None:
+        return replace(own, key_prefix=where.prefix)
+    return replace(own, sent_key=where.texts[0])
 
 
 def _only(name: str, names: tuple[str, ...]) -> str:

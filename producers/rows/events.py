@@ -86,7 +86,7 @@ def event_of(row: Any, types: Sequence[RecordType]) -> Event:
         raise Refused(f"which is {shown(row)}: not an object")
     own = record_type(row, types)
     wire = wire_row(row, own)
-    return Event(wire[own.key], {own.name: wire})
+    return Event(own.key_of(wire), {own.name: wire})
 
 
 def wire_row(row: Mapping[str, Any], own: RecordType) -> Row:
@@ -94,7 +94,7 @@ def wire_row(row: Mapping[str, Any], own: RecordType) -> Row:
     wire = {name: _converted(name, value, own) for name, value in row.items()}
     if wire.get(own.key) is None:
         raise Refused(f"column {own.key!r}: the key is missing")
-    if own.longest_key and not 0 < len(str(wire[own.key])) <= own.longest_key:
+    if own.longest_key and not 0 < len(str(own.key_of(wire))) <= own.longest_key:
         raise Refused(
             f"column {own.key!r}: a key for Kinesis has 1 to {own.longest_key} characters"
         )
