@@ -59,7 +59,7 @@ def of_pipeline(config: Config, name: str, topic: str | None = None) -> Target:
 def of_topic(config: Config, topic: str) -> Target | None:
     """Return the target of a topic by the pipeline that reads it; None when none does.
 
-    Raises ConfigError when pipelines with different schemas read it.
+    Raises ConfigError when pipelines with different schemas read it, or a `where` among several.
     """
     readers = [
         name
@@ -67,12 +67,17 @@ def of_topic(config: Config, topic: str) -> Target | None:
         if any(topics.matches(each, topic) for each in pipeline.source.topics)
     ]
     schemas = {config.pipelines[name].schema_ for name in readers}
-    if len(schemas) > 1:
+    tests = [config.pipelines[name].source.where for name in readers]
+    if len(schemas) > 1 or (len(readers) > 1 and any(tests)):
+        differ = "schemas" if len(schemas) > 1 else "records (`where`)"
         raise ConfigError(
-            f"the pipelines {', '.join(readers)} read the topic {topic}, with different schemas",
+            f"the pipelines {', '.join(readers)} read the topic {topic}, with different {differ}",
             "name the one whose rows these are: --pipeline",
         )
-    return Target(_type(topic, load_schema(schemas.pop())), topic=topic) if schemas else None
+    if not schemas:
+        return None
+    own = _type(topic, load_schema(schemas.pop()))
+    return Target(_keyed(readers[0], own, tests[0]), topic=topic)
 
 
 def _keyed(name: str, own: RecordType, where: Where | None) -> RecordType:

@@ -50,6 +50,29 @@ def test_a_topic_of_pipelines_with_different_schemas_needs_one_of_them() -> None
     assert "--pipeline" in raised.value.hint
 
 
+def test_rows_of_a_pipeline_get_a_key_that_its_where_takes() -> None:
+    tests: dict[str, Any] = {"a": "x", "b": ["y", "z"], "c": {"prefix": "p-"}}
+    own = config(**{n: {"topics": ["t"], "where": {"key": test}} for n, test in tests.items()})
+    sent = {n: of_pipeline(own, n).type.key_of({"board": 7}) for n in tests}
+    assert sent == {"a": "x", "b": "y", "c": "p-7"}
+    assert of_pipeline(config(d={"topics": ["t"]}), "d").type.key_of({"board": 7}) == 7
+
+
+def test_rows_are_not_sent_where_no_pipeline_would_take_them() -> None:
+    own = config(a={"topics": ["t"], "where": {"header": {"type": "x"}}})
+    with pytest.raises(ConfigError, match="header type is 'x', and produce sends no headers"):
+        of_pipeline(own, "a")
+
+
+def test_a_topic_of_pipelines_that_take_different_records_needs_one_of_them() -> None:
+    both = config(a={"topics": ["t"], "where": {"key": "x"}}, b={"topics": ["t"]})
+    with pytest.raises(ConfigError, match="a, b read the topic t, with different records"):
+        of_topic(both, "t")
+    found = of_topic(config(a={"topics": ["t"], "where": {"key": "x"}}), "t")
+    assert found is not None
+    assert found.type.key_of({"board": 7}) == "x"
+
+
 def test_the_emulator_has_a_topic_and_a_stream_for_each_type() -> None:
     found = [(each.topic, each.stream) for each in emulated(config(a={"topics": ["t"]}))]
     assert found[0] == ("demo.pin", "streaming-demo-pin")

@@ -22,7 +22,7 @@ from tests.support.pairs import A, B, Pair, Stage
 
 TEXT = PrimitiveType("string")
 INNER = StructType([Field("a", PrimitiveType("long")), Field("b", ArrayType(TEXT))])
-TYPES = [
+TYPES: list[Any] = [
     TEXT,
     PrimitiveType("decimal(10,2)"),
     PrimitiveType("binary"),
@@ -62,9 +62,11 @@ def altered(pair: Pair, stage: Stage, change: Any) -> None:
     (log / Path(name_of(found.version() + 1)).name).write_text(text)
 
 
-def field(name: str, dtype: Any = "string", *, nullable: bool = True, **told: Any) -> Any:
-    """Return a column as a log spells it."""
-    return {"name": name, "type": dtype, "nullable": nullable, "metadata": told}
+def field(
+    name: str, dtype: Any = "string", told: dict[str, Any] | None = None, *, nullable: bool = True
+) -> Any:
+    """Return a column as a log spells it; `told` is its metadata."""
+    return {"name": name, "type": dtype, "nullable": nullable, "metadata": told or {}}
 
 
 def test_added_columns_of_any_type_are_null_and_noted_once(pair: Pair) -> None:
@@ -91,7 +93,11 @@ def test_a_column_that_appears_between_two_commits_stops_nobody(tmp_path: Path) 
         sink = pair.sink(stage)
         sink.positions([pair.log.partition(A)])
         sink.write(pair.log.batch({A: (0, 10)}))
-        altered(pair, stage, lambda fields, _: fields.insert(1, field("note", comment="by hand")))
+        altered(
+            pair,
+            stage,
+            lambda fields, _: fields.insert(1, field("note", told={"comment": "by hand"})),
+        )
         with capture_logs() as told:
             sink.write(pair.log.batch({A: (10, 20)}))
             pair.table(stage).alter.add_columns([Field("later", INNER)])
@@ -147,12 +153,16 @@ def test_content_is_compared_without_the_added_column(tmp_path: Path) -> None:
     ("added", "properties", "said"),
     [
         (field("x", nullable=False), {}, "NOT NULL of column x"),
-        (field("x", CURRENT_DEFAULT="'a'"), {}, "a default of column x"),
-        (field("x", **{"delta.generationExpression": "ind"}), {}, "a generated value of column x"),
-        (field("x", **{"delta.identity.start": 1}), {}, "an identity of column x"),
-        (field("x", **{"delta.invariants": "{}"}), {}, "an invariant of column x"),
+        (field("x", told={"CURRENT_DEFAULT": "'a'"}), {}, "a default of column x"),
         (
-            field("x", __CHAR_VARCHAR_TYPE_STRING="varchar(3)"),
+            field("x", told={"delta.generationExpression": "ind"}),
+            {},
+            "a generated value of column x",
+        ),
+        (field("x", told={"delta.identity.start": 1}), {}, "an identity of column x"),
+        (field("x", told={"delta.invariants": "{}"}), {}, "an invariant of column x"),
+        (
+            field("x", told={"__CHAR_VARCHAR_TYPE_STRING": "varchar(3)"}),
             {},
             "a limited length of column x",
         ),
