@@ -8,39 +8,48 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, takewhile
 
+import structlog
+
 from core.batch import Partition, Rejects
 from sinks.delta import ledger
 from sinks.delta.ledger import Entry
 from sinks.delta.log import name_of
+from sinks.delta.target import DeltaTarget
 from sinks.storage.protocol import Store
 
 MAX_COMMITS = 64  # a partition without one among them has been idle for long
 _AT_ONCE = 16
+_log = structlog.get_logger()
 
 
 def windows(
-    store: Store, version: int, app: str, rules: str, partitions: Collection[Partition]
-) -> tuple[list[Rejects], Entry | None]:
+    store: Store, version: int, target: DeltaTarget, partitions: Collection[Partition]
+) -> list[Rejects]:
     """Return the windows that the newest commits of `partitions` up to `version` ended with.
 
-    Oldest first. Ends at a commit under other `rules`, which is returned beside them: what they
-    rejected says nothing of these.
+    Oldest first. Ends at a commit under other rules: what they rejected says nothing of these. A
+    warning tells if that commit took other records.
     """
     found: list[Rejects] = []
-    former: Entry | None = None
     left = set(partitions)
     for entry in newest(store, version):
-        moved = {r.of for r in entry.ranges} & left if entry.app == app else set()
+        moved = {r.of for r in entry.ranges} & left if entry.app == target.app else set()
         if not moved:
             continue
-        if entry.rules != rules or entry.window is None:
-            former = entry if entry.rules != rules else None
+        if entry.rules != target.rules or entry.window is None:
+            _note_change(target, entry)
             break
         found.append(entry.window)
         left -= moved
         if not left:
             break
-    return found[::-1], former
+    return found[::-1]
+
+
+def _note_change(target: DeltaTarget, entry: Entry) -> None:
+    if entry.rules is not None and entry.where != target.where:
+        told = {"before": entry.where or "all", "now": target.where or "all"}
+        _log.warning("where_changed", table=target.uri, **told)
 
 
 def newest(store: Store, version: int) -> Iterator[Entry]:

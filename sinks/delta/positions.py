@@ -30,7 +30,8 @@ from deltalake import Transaction
 
 from core.batch import Coordinates, Note, Partition, Position
 from core.errors import PositionLost
-from sinks.delta.ledger import CommitRange
+from sinks.delta.ledger import CommitRange, joined
+from sinks.delta.target import DeltaTarget
 
 OWNER = "pinpip/owner"
 LIMBS = 4
@@ -163,11 +164,11 @@ def read_left_out(lookup: Lookup, app: str, partition: Partition) -> tuple[int, 
 
 
 def left_out(
-    lookup: Lookup, app: str, ranges: Iterable[CommitRange], now_ms: int
+    lookup: Lookup, target: DeltaTarget, ranges: Iterable[CommitRange], now_ms: int
 ) -> Iterator[Transaction]:
-    """Yield the actions that add to the totals what `where` left out of `ranges`."""
-    for r in ranges:
-        own, before = app_id(app, r.of), read_left_out(lookup, app, r.of)
+    """Yield the actions that add what `where` left out of `ranges`; the clean table's alone."""
+    for r in joined(ranges if target.stage == "clean" else ()):
+        own, before = app_id(target.app, r.of), read_left_out(lookup, target.app, r.of)
         told = {"left_out": r.left_out, "unclaimed": r.unclaimed}
         for (name, count), total in zip(told.items(), before, strict=True):
             if count:

@@ -7,7 +7,6 @@ from datetime import datetime
 from functools import partial
 
 import polars as pl
-import structlog
 from deltalake import DeltaTable, Transaction
 from deltalake.transaction import AddAction
 
@@ -29,7 +28,6 @@ from sinks.storage.protocol import Store
 
 _MAX_TRIES = 20  # of one commit, after conflicts
 _MAX_FOLLOWED = 10  # conflicts in a row, then the table is opened again: that is faster
-_log = structlog.get_logger()
 
 
 @dataclass
@@ -100,14 +98,7 @@ class DeltaSink:
         """Return the windows of the newest commits of the version that `positions` read."""
         if self._log is None or not self._target.rules:
             return ()
-        own = self._target
-        found, former = history.windows(
-            self._store, self._log.version, own.app, own.rules, partitions
-        )
-        if former is not None and former.rules is not None and former.where != own.where:
-            told = {"before": former.where or "all", "now": own.where or "all"}
-            _log.warning("where_changed", table=own.uri, **told)
-        return found
+        return history.windows(self._store, self._log.version, self._target, partitions)
 
     def arrivals(self, partitions: Collection[Partition]) -> Mapping[Partition, datetime]:
         """Return when the newest row of each partition arrived; on Kinesis only."""
@@ -267,8 +258,7 @@ class DeltaSink:
         held = {p: self._progress[p].held for p in moves}
         yield from positions.moved(lookup, app, held, moves, target.coordinates, now_ms)
         yield from positions.expired(lookup, app, due.ranges, due.gaps, now_ms)
-        if target.stage == "clean":
-            yield from positions.left_out(lookup, app, ledger.joined(due.ranges), now_ms)
+        yield from positions.left_out(lookup, target, due.ranges, now_ms)
         yield from positions.noted(lookup, app, due.notes, now_ms)
         yield from positions.owned(lookup, app, now_ms)
         yield from self._setup.begun
