@@ -30,6 +30,17 @@ from producers.numbers import (
 _BOOLEANS = {"true": True, "false": False}
 
 
+def depth(value: Any) -> int:
+    """Return how deep lists and objects are nested in `value`."""
+    match value:
+        case dict():
+            return 1 + max(map(depth, value.values()), default=0)
+        case list():
+            return 1 + max(map(depth, value), default=0)
+        case _:
+            return 0
+
+
 def to_wire(value: Any, dtype: pl.DataType | None) -> Any:
     """Return `value` as the JSON value of a field of type `dtype`; None: a field unknown to it.
 
@@ -54,7 +65,7 @@ def _text(value: Any, _: pl.DataType | None) -> str | int | float:
         case Literal():
             return _literal_text(value)
         case str():
-            return _unicode(value)
+            return unicode(value)
         case bool():
             raise refusal(value, "text")
         case float() | Decimal() | int():
@@ -88,7 +99,8 @@ def _number_text(value: float | Decimal) -> str | int | float:
     return value if math.isfinite(value) else infinite(value)
 
 
-def _unicode(value: str) -> str:
+def unicode(value: str) -> str:
+    """Return the text; ValueError when it cannot be encoded."""
     if not value.isascii():
         try:
             value.encode()
@@ -173,7 +185,7 @@ def _undeclared(value: Any, _: pl.DataType | None) -> Any:
         case list() | tuple():
             return [to_wire(item, None) for item in value]
         case dict():
-            return {_unicode(name): to_wire(item, None) for name, item in value.items()}
+            return {unicode(name): to_wire(item, None) for name, item in value.items()}
         case _:
             return _other(value)
 

@@ -13,7 +13,7 @@ from producers.record_type import RecordType
 from producers.rows import csv_text, json_text, parquet
 from producers.rows.inputs import CSV, JSON, Input, InputError, opened
 from producers.rows.json_text import Numbered
-from producers.wire import to_wire
+from producers.wire import depth, to_wire, unicode
 
 Note = Callable[[str], None]
 Chosen = tuple[Input, Sequence[RecordType]]
@@ -23,6 +23,7 @@ _BROKEN = (*_UNREADABLE, csv.Error, zlib.error, PolarsError)
 _ROWS = "rows are objects, or lines of a CSV file with a header, in UTF-8 and with commas"
 _FIX = "the rows before it are sent: correct it, and send the rows from it on"
 _NOTED = 500  # names of fields; then no more are noted
+MAX_DEPTH = 100  # levels of a record
 _LEAST = 2  # fields by which a record type is recognised
 
 
@@ -107,12 +108,15 @@ def wire_row(row: Mapping[str, Any], own: RecordType) -> Row:
 
 
 def _converted(name: str, value: Any, own: RecordType) -> Any:
+    if depth(value) >= MAX_DEPTH:
+        raise Refused(
+            f"column {name!r}: nested deeper than {MAX_DEPTH} levels: consumers reject it"
+        )
     try:
+        unicode(name)
         return to_wire(value, own.fields.get(name))
     except (ValueError, OverflowError) as error:
         raise Refused(f"column {name!r}: {error}") from error
-    except RecursionError as error:
-        raise Refused(f"column {name!r}: it is nested too deep") from error
 
 
 def record_type(row: Mapping[str, Any], types: Sequence[RecordType]) -> RecordType:

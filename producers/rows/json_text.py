@@ -85,6 +85,8 @@ class _Text:
                 if not self._is_cut(error) or not self._more():
                     line = self.line + self._part.count("\n", self._at, error.pos)
                     raise ValueError(f"line {line}: not JSON: {error.msg}") from None
+            except ValueError as error:  # a key that is there twice, an integer without end
+                raise ValueError(f"line {self.line}: {error}") from None
             else:
                 self.line += self._part.count("\n", self._at, end)
                 self._at = end
