@@ -28,6 +28,7 @@ from tests.support.records import BOARD, boards_of, events_of
 
 GEO = [event(1, key).rows["geo"] for key in (4, 2, 4)]
 PIN = [event(1, key).rows["pin"] for key in range(30)]
+LISTS = {depth: "[" * depth + "]" * depth for depth in (100, 9000)}
 BOARDS: list[dict[str, Any]] = [
     {"board": 1, "name": 'Oslo\n"b", é', "score": 0.5, "pins": 107},
     {"board": 2, "name": "x", "score": None, "pins": None},
