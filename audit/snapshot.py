@@ -16,14 +16,17 @@ from audit import invariants
 from audit.invariants import Finding, FindingKind, TablePartition
 from core.batch import Coordinates, Partition, Position, Stretch
 from core.errors import PositionLost, SinkError
+from core.paths import to_delta_rs
 from core.protocols import Options
-from sinks.delta import ledger, origins, positions, scan, settled, table, txns
+from sinks.delta import history, ledger, origins, positions, scan, settled, table, txns
+from sinks.delta.history import LedgerCommit
 from sinks.delta.incarnation_reader import IncarnationReader
 from sinks.delta.ledger import CommitRange, Entry
 from sinks.delta.log import name_of
 from sinks.delta.positions import Lookup
 from sinks.delta.settled import Settled
 from sinks.delta.txns import Application
+from sinks.storage.store import of_table
 
 _MAX_GROUP_ROWS = 500_000  # of files that are read together; a single file may have more
 _MAX_GROUP_FILES = 2_000  # polars takes 10 KB per file, however small it is
@@ -66,7 +69,7 @@ class Snapshot:
         if self._opened is not None and today != self._opened_with:
             version = self._opened.version()
             with table.sorted_errors(self.name):
-                self._opened = DeltaTable(self.name, version, storage_options=today)
+                self._opened = DeltaTable(to_delta_rs(self.name), version, storage_options=today)
             self._opened_with = today
         return self._opened
 
@@ -121,10 +124,10 @@ class Snapshot:
         """Return the partitions of the ledger."""
         return set(self._ranges)
 
-    def commits(self, limit: int | None = None) -> list[tuple[ledger.LedgerCommit, Entry]]:
+    def commits(self, limit: int | None = None) -> list[tuple[LedgerCommit, Entry]]:
         """Return this incarnation's commits, newest first; reads at most `limit` of the table's."""
         held = self._table
-        found = ledger.commits(held, limit) if held else []
+        found = history.commits(held, self._options, limit) if held else []
         entries = [(commit, self._decoded(commit)) for commit in found]
         return [(commit, e) for commit, e in entries if e is not None and e.app == self._app]
 
@@ -253,7 +256,7 @@ class Snapshot:
             ) from error
 
     @cached_property
-    def _commits(self) -> list[tuple[ledger.LedgerCommit, Entry]]:
+    def _commits(self) -> list[tuple[LedgerCommit, Entry]]:
         return self.commits()
 
     @cached_property
@@ -270,7 +273,7 @@ class Snapshot:
             ranges[r.of].append(r)
         return dict(ranges)
 
-    def _decoded(self, commit: ledger.LedgerCommit) -> Entry | None:
+    def _decoded(self, commit: LedgerCommit) -> Entry | None:
         try:
             return ledger.decode(commit.text)
         except ValueError:
@@ -281,19 +284,6 @@ class Snapshot:
 
 def _settled(uri: str, options: Options) -> Settled:
     """Return the newest sums of expired commits; empty when entries since then are gone as well."""
-    found = pl.scan_lines(
-        f"{uri}/{settled.FOLDER}*.json", storage_options=options(), include_file_paths="path"
-    ).collect()
-    if found.is_empty():
-        return Settled()
-    [(line, path)] = found.sort("path").tail(1).rows()
-    kept = settled.decoded(line.encode(), path)
-    return kept if _is_there(f"{uri}/{name_of(kept.base)}", options) else Settled()
-
-
-def _is_there(uri: str, options: Options) -> bool:
-    try:
-        entry = pl.scan_lines(uri, storage_options=options(), glob=False).head(1).collect()
-    except FileNotFoundError:
-        return False
-    return not entry.is_empty()
+    store = of_table(uri, options)
+    kept = settled.newest(store)
+    return kept if store.metadata(name_of(kept.base)) is not None else Settled()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from core.batch import KAFKA
+from core.paths import to_delta_rs
 from core.protocols import Options
 
 _MAX_SHOWN = 5
@@ -35,7 +36,9 @@ class KeyDifference:
 
 def table_keys(uris: Collection[str], options: Options) -> pl.Series:
     """Return the records' keys in several Delta tables, concatenated."""
-    frames = [pl.scan_delta(uri, storage_options=options()).select(KAFKA.key) for uri in uris]
+    frames = [
+        pl.scan_delta(to_delta_rs(uri), storage_options=options()).select(KAFKA.key) for uri in uris
+    ]
     return pl.concat(frames).collect().to_series()
 
 

@@ -6,8 +6,16 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from core import paths
 from core.errors import ConfigError
-from core.pipeline import DeltaSection, ParquetSection, Pipeline, StreamSection, TopicsSection
+from core.pipeline import (
+    DeltaSection,
+    ParquetSection,
+    Pipeline,
+    StreamSection,
+    TopicsSection,
+    quarantine_of,
+)
 from core.sections import (
     Aws,
     Batching,
@@ -92,11 +100,13 @@ class Config(Located):
         """Two writers of one table or chain would fence each other off for ever."""
         owners: dict[str, str] = {}
         for name, pipeline in self.pipelines.items():
+            _check_places(pipeline, self.lake)
             for place in pipeline.places(self.lake):
-                if place in owners:
-                    both = " and ".join(dict.fromkeys([owners[place], name]))
+                own = paths.identity(place)
+                if own in owners:
+                    both = " and ".join(dict.fromkeys([owners[own], name]))
                     raise ValueError(f"pipelines: {both} would write {place} twice")
-                owners[place] = name
+                owners[own] = name
         return self
 
     def group(self, name: str) -> str:
@@ -119,6 +129,14 @@ class Config(Located):
                 f"{self.file.path} has: {known}",
             )
         return self.pipelines[name]
+
+
+def _check_places(pipeline: Pipeline, lake: Lake) -> None:
+    """Raise ValueError where tables or archives cannot be, the folders above them included."""
+    table = lake.uri(pipeline.table)
+    archives = [s.parquet for s in pipeline.sinks if isinstance(s, ParquetSection)]
+    for place in (table, quarantine_of(table), *archives):
+        paths.check(place)
 
 
 def nearest(name: str, known: list[str]) -> str:

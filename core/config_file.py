@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, ValidationInfo
 
+from core import paths
+
 STATE_FILE = Path(".pinpip/local.json")
 
 
@@ -55,3 +57,4 @@ def _located(path: str, info: ValidationInfo) -> str:
 
 
 ConfigPath = Annotated[str, AfterValidator(_located)]  # a path or URL, located where it is read
+ConfigPlace = Annotated[str, AfterValidator(paths.check), AfterValidator(_located)]  # of data

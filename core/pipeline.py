@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from core import paths
 from core import topics as names
-from core.config_file import ConfigPath, at_home
+from core.config_file import ConfigPlace, at_home
 from core.sections import Lake, Model
 from core.selection import Where
 
@@ -64,13 +65,13 @@ class StreamSection(Model):
 class DeltaSection(Model):
     """A Delta table below the lake's root, its quarantine beside it."""
 
-    delta: Annotated[str, AfterValidator(at_home)]
+    delta: Annotated[str, AfterValidator(paths.check_below), AfterValidator(at_home)]
 
 
 class ParquetSection(Model):
     """A chain of Parquet objects: `raw` is an archive to replay from, `clean` the table's rows."""
 
-    parquet: ConfigPath
+    parquet: ConfigPlace
     stage: Literal["raw", "clean"] = "raw"
 
 
@@ -108,6 +109,14 @@ class Pipeline(Model):
             raise ValueError("a pipeline has exactly one delta sink: its quarantine hangs on it")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_archived(self) -> "Pipeline":
+        archives = [s.parquet for s in self.sinks if isinstance(s, ParquetSection)]
+        for name in self.reads:
+            if archives and name.startswith("."):
+                raise ValueError(f"{name} cannot be archived in {archives[0]}: {names.HIDDEN}")
+        return self
+
     @property
     def table(self) -> str:
         """The Delta table's path below the lake."""
@@ -136,10 +145,10 @@ class Pipeline(Model):
 
     def places(self, lake: Lake) -> list[str]:
         """List what only this pipeline may write: its tables, and its archives' folders."""
-        table = _one_name(lake.uri(self.table))
+        table = lake.uri(self.table)
+        tables = [_one_name(table), _one_name(quarantine_of(table))]
         names = sorted({*self.reads})
-        roots = self._roots
-        return [table, f"{table}_quarantine", *(f"{r}/{name}" for r in roots for name in names)]
+        return [*tables, *(f"{r}/{name}" for r in self._roots for name in names)]
 
     @property
     def archive_roots(self) -> set[str]:
@@ -149,6 +158,11 @@ class Pipeline(Model):
     @property
     def _roots(self) -> list[str]:
         return [_one_name(s.parquet) for s in self.sinks if isinstance(s, ParquetSection)]
+
+
+def quarantine_of(table: str) -> str:
+    """Return where the quarantine of the table at a place is."""
+    return f"{table}_quarantine"
 
 
 def _one_name(uri: str) -> str:

@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from core import local
-from core.config_file import ConfigFile, ConfigPath, read_from
+from core.config_file import ConfigFile, ConfigPath, ConfigPlace, read_from
 
 
 class Model(BaseModel):
@@ -116,7 +116,7 @@ class Aws(Located):
 class Lake(Model):
     """Where the tables are: a folder or `s3://bucket/prefix`."""
 
-    root: ConfigPath = Field(".pinpip/lake", validate_default=True)
+    root: ConfigPlace = Field(".pinpip/lake", validate_default=True)
 
     def uri(self, path: str) -> str:
         """`path` below the root, unless it is absolute or a URL itself."""

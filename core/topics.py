@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 _MARK = "^"
 _INTERNAL = "__"  # Kafka's own topics, such as __consumer_offsets, match no pattern
+HIDDEN = "readers of Parquet skip names that begin with a dot"
 INTERNAL = f"^{_INTERNAL}"
 
 

@@ -10,7 +10,8 @@ from core.batch import Coordinates, Partition, Position, Stretch
 from core.config import Config
 from core.topics import is_pattern
 from pinpip.pipelines import archives_of, tables_of
-from sinks.delta.ledger import CommitRange, Entry, LedgerCommit
+from sinks.delta.history import LedgerCommit
+from sinks.delta.ledger import CommitRange, Entry
 
 NEWEST = 20
 _LAST_SUB = 2**31

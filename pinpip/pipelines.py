@@ -15,6 +15,7 @@ from core.batch import HEADERS, HEADERS_DTYPE, VALUE, Batch, Coordinates, Partit
 from core.clock import Clock
 from core.config import Config, Pipeline
 from core.errors import TransientError
+from core.pipeline import quarantine_of
 from core.protocols import FaultInjector, Sink, Source
 from core.retry import Outage
 from pinpip.connectors import connector_of, coordinates_of
@@ -47,7 +48,7 @@ def tables_of(config: Config, name: str) -> Tables:
 def tables_at(config: Config, uri: str, coordinates: Coordinates, app: str) -> Tables:
     """Return the table at `uri` and the quarantine beside it, their positions under `app`."""
     options = options_at(uri, config.aws)
-    return Tables(uri, f"{uri}_quarantine", options, coordinates, app)
+    return Tables(uri, quarantine_of(uri), options, coordinates, app)
 
 
 def archives(pipeline: Pipeline) -> list[settings.ParquetSection]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pinpip.connectors.protocol import Row
     from sinks.delta.target import Tables
 
+_ANOTHER = "name another one with --into"
+
 
 def replay(
     context: typer.Context,
@@ -68,8 +70,7 @@ def run(config: "Config", name: str, into: str, window: "Window", *, as_json: bo
 
     clock = SystemClock()
     connector = connector_of(config, name, clock)
-    uri = config.lake.uri(into.rstrip("/"))
-    _refuse_live(config, into, uri)
+    uri = _place(config, into)
     app = f"pinpip/replay-{name}/{_label(window)}"
     tables = pipelines.tables_at(config, uri, connector.coordinates, app)
     limits, pipeline = pipelines.limits_of(config), config.pipeline(name)
@@ -156,14 +157,26 @@ def _stopped(into: str) -> FatalError:
     )
 
 
-def _refuse_live(config: "Config", into: str, uri: str) -> None:
-    """ConfigError when `uri` is a table or quarantine that some pipeline fills."""
-    from pinpip.pipelines import tables_of
+def _place(config: "Config", into: str) -> str:
+    """Return where the table is.
 
-    for name in config.pipelines:
-        tables = tables_of(config, name)
-        if uri in {tables.clean, tables.quarantine}:
-            raise ConfigError(f"{into} is a live table of {name}", "name another one with --into")
+    Raises ConfigError when it or its quarantine is one that some pipeline fills, or no table can
+    be there.
+    """
+    from core import paths
+    from core.pipeline import quarantine_of
+
+    uri = config.lake.uri(into.rstrip("/"))
+    if not paths.is_below(into.rstrip("/")):
+        raise ConfigError(f"--into {into!r} is not a table below {config.lake.root}", _ANOTHER)
+    try:
+        own = [paths.identity(paths.check(place)) for place in (uri, quarantine_of(uri))]
+    except ValueError as error:
+        raise ConfigError(str(error), _ANOTHER) from error
+    for name, pipeline in config.pipelines.items():
+        if {paths.identity(place) for place in pipeline.places(config.lake)} & set(own):
+            raise ConfigError(f"{into} is a live table of {name}", _ANOTHER)
+    return uri
 
 
 def _held(tables: "Tables", partitions: "Collection[Partition]") -> "Positions":

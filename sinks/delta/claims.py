@@ -14,7 +14,8 @@ from deltalake import DeltaTable
 
 from core.batch import Coordinates, Partition, Position
 from core.errors import PositionLost
-from sinks.delta import ledger, positions
+from core.protocols import Options
+from sinks.delta import history, ledger, positions
 from sinks.delta.txns import Application
 
 _TIME = "_timestamp"
@@ -43,12 +44,13 @@ class Claim:
 
 def of(
     table: DeltaTable,
+    options: Options,
     told: Mapping[str, Application],
     apps: Mapping[str, str],
     coordinates: Coordinates,
 ) -> dict[str, Claim]:
     """Return the claim of each incarnation in `apps` (name to app id); `told` has all app ids."""
-    read = _ledger(table, apps)
+    read = _ledger(table, options, apps)
     return {name: _claim(read[app], told, app, coordinates) for name, app in apps.items()}
 
 
@@ -93,10 +95,10 @@ def _with_claim(
     return joined.with_columns(claimed.alias(name)).drop("first", "last", "dated")
 
 
-def _ledger(table: DeltaTable, apps: Mapping[str, str]) -> Mapping[str, _Read]:
+def _ledger(table: DeltaTable, options: Options, apps: Mapping[str, str]) -> Mapping[str, _Read]:
     """Return what the ledger says by application id; damaged entries are skipped."""
     read: dict[str, _Read] = defaultdict(_Read)
-    for commit in reversed(ledger.commits(table)):
+    for commit in reversed(history.commits(table, options)):
         try:
             entry = ledger.decode(commit.text)
         except ValueError:

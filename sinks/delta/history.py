@@ -1,25 +1,71 @@
-"""What the newest entries of a table's log say in their ledgers.
+"""What the entries of a table's log say in their ledgers.
 
 So a restart continues the limit on rejects, and a table without an owner is known by its ledger.
+delta-rs's own history is empty for a folder with `#` or `?` in its name, and has no versions.
 """
 
 import json
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import islice, takewhile
+from typing import NamedTuple
 
 import structlog
+from deltalake import DeltaTable
 
+from core import paths
 from core.batch import Partition, Rejects
-from sinks.delta import ledger
+from core.protocols import Options
+from sinks.delta import ledger, listing, txns
 from sinks.delta.ledger import Entry
-from sinks.delta.log import name_of
+from sinks.delta.log import damaged_entry, name_of
+from sinks.delta.table import sorted_errors
 from sinks.delta.target import DeltaTarget
 from sinks.storage.protocol import Store
+from sinks.storage.store import of_table
 
+_KIND = "commitInfo"
+_SUFFIX = ".json"
 MAX_COMMITS = 64  # a partition without one among them has been idle for long
 _AT_ONCE = 16
 _log = structlog.get_logger()
+
+
+class LedgerCommit(NamedTuple):
+    """One commit that carries an entry, as text."""
+
+    version: int
+    at: datetime
+    text: str
+
+
+def commits(table: DeltaTable, options: Options, most: int | None = None) -> list[LedgerCommit]:
+    """Return the commits up to `table`'s version that carry an entry, newest first.
+
+    Looks at the newest `most` commits. Raises SinkError when the log is damaged.
+    """
+    place = paths.of_delta_rs(table.table_uri)
+    with sorted_errors(place):
+        there = listing.listed(of_table(place, options)).entries
+        own = [version for version in there if version <= table.version()]
+        uris = [f"{place}/{name_of(version)}" for version in own[-(most or len(own)) :]]
+        rows = txns.lines(uris, _KIND, options()).collect().rows() if uris else []
+    return [*_told(reversed(rows))]
+
+
+def _told(rows: Iterable[tuple[str, str]]) -> Iterator[LedgerCommit]:
+    """Yield what lines say, each with the URI of its entry; SinkError for a damaged one."""
+    for line, uri in rows:
+        try:
+            info = json.loads(line).get(_KIND, {})
+        except ValueError as error:
+            table, _, name = uri.rpartition(f"/{listing.FOLDER}")
+            raise damaged_entry(table, f"{listing.FOLDER}{name}", error) from error
+        if ledger.KEY in info:
+            version = int(uri.rpartition("/")[2].removesuffix(_SUFFIX))
+            at = datetime.fromtimestamp(info["timestamp"] / 1000, UTC)
+            yield LedgerCommit(version, at, info[ledger.KEY])
 
 
 def windows(

@@ -144,7 +144,7 @@ class IncarnationReader:
     @cached_property
     def _all_claims(self) -> Mapping[str, Claim]:
         apps = {own.name: f"{self._prefix}{own.name}" for own in self._unnamed}
-        return claims.of(self._table, self._applications, apps, self._coordinates)
+        return claims.of(self._table, self._options, self._applications, apps, self._coordinates)
 
     def _claims(self, names: Sequence[str]) -> Mapping[str, Claim]:
         return {name: self._all_claims[name] for name in names}

@@ -6,12 +6,10 @@ log has its entry (`delta.logRetentionDuration`).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from itertools import count
-from typing import Annotated, Any, NamedTuple
+from datetime import datetime
+from typing import Annotated
 
 import polars as pl
-from deltalake import DeltaTable
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.batch import Batch, Partition, Position, Rejects
@@ -115,33 +113,3 @@ def encode(entry: Entry) -> str:
 def decode(text: str) -> Entry:
     """Decode the entry in `text`; raises pydantic's ValidationError (a ValueError) if damaged."""
     return Entry.model_validate_json(text)
-
-
-class LedgerCommit(NamedTuple):
-    """One commit that carries an entry, as text."""
-
-    version: int
-    at: datetime
-    text: str
-
-
-def commits(table: DeltaTable, most: int | None = None) -> list[LedgerCommit]:
-    """Return the commits in the log that carry an entry, newest first; looks at `most` commits.
-
-    delta-rs's history includes what was committed after the table's own version, and then numbers
-    versions from the wrong end: the last entry of `history(1)` is that of the own version.
-    """
-    own = [_told(info) for info in table.history(1)[-1:]]
-    found = [_told(info) for info in table.history(most)]
-    later = found.index(own[0]) if own and own[0] in found else 0
-    return [
-        LedgerCommit(version, datetime.fromtimestamp(info["timestamp"] / 1000, UTC), info[KEY])
-        for version, info in zip(count(table.version(), -1), found[later:], strict=False)
-        if KEY in info
-    ]
-
-
-def _told(info: dict[str, Any]) -> dict[str, Any]:
-    """Return the commit's metadata without the version, which delta-rs makes up."""
-    del info["version"]
-    return info

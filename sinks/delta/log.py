@@ -106,10 +106,15 @@ class DeltaLog:
         try:
             return [json.loads(line) for line in found.splitlines() if line.strip()]
         except ValueError as error:
-            raise SinkError(
-                f"the log of table {self._store.uri} is damaged: {name}: {error}",
-                "restore that file from a backup; no row was read or written",
-            ) from error
+            raise damaged_entry(self._store.uri, name, error) from error
+
+
+def damaged_entry(table: str, name: str, error: ValueError) -> SinkError:
+    """Return the error for an entry of a log that is no JSON."""
+    return SinkError(
+        f"the log of table {table} is damaged: {name}: {error}",
+        "restore that file from a backup; no row was read or written",
+    )
 
 
 def read_hint(store: Store) -> Hint | None:

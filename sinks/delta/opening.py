@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from core.errors import SinkError
+from core.paths import to_delta_rs
 from core.protocols import Options
 from sinks.delta import listing
 from sinks.delta.listing import NONE, Checkpoint
@@ -32,7 +33,7 @@ def at_newest(uri: str, options: Options) -> DeltaTable:
     Raises DeltaError when one is missing all the same.
     """
     entries = listing.listed(of_table(uri, options)).entries
-    return DeltaTable(uri, version=max(entries, default=-1), storage_options=options())
+    return DeltaTable(to_delta_rs(uri), version=max(entries, default=-1), storage_options=options())
 
 
 def without_hint(uri: str, options: Options) -> DeltaTable:
@@ -48,7 +49,7 @@ def without_hint(uri: str, options: Options) -> DeltaTable:
         if store.metadata(name_of(named - 1)) is None:
             table = at_newest(uri, options)
         else:
-            table = DeltaTable(uri, version=named - 1, storage_options=options())
+            table = DeltaTable(to_delta_rs(uri), version=named - 1, storage_options=options())
         table.update_incremental()
     except (DeltaError, ValueError, OverflowError) as error:
         raise DeltaError(

@@ -9,13 +9,13 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import polars as pl
 from deltalake import DeltaTable
 
 from core.batch import Coordinates, Partition, Position
 from core.errors import SinkError
+from core.paths import of_delta_rs
 from core.protocols import Options
 
 if TYPE_CHECKING:
@@ -97,14 +97,14 @@ class TableReader:
         if "deletionVectors" not in (self._table.protocol().reader_features or []):
             return {}
         own = pl.DataFrame(self._table.get_add_actions())["path"]
-        paths = {_plain(self._uri(path)): path for path in own}
+        known = {self._uri(path): path for path in own}
         found: dict[str, pl.Series] = {}
         for uri, kept in pl.DataFrame(self._table.deletion_vectors()).iter_rows():
-            path = paths.get(_plain(uri))
+            path = known.get(of_delta_rs(uri))
             if path is None:
                 raise SinkError(
-                    f"table {self._table.table_uri} has a deletion vector of {uri}, which is not "
-                    "a file of it",
+                    f"table {of_delta_rs(self._table.table_uri)} has a deletion vector of {uri}, "
+                    "which is not a file of it",
                     "restore the table's log from a backup; no row was read",
                 )
             found[path] = (~pl.Series(_ROW, kept, pl.Boolean)).arg_true()
@@ -170,8 +170,9 @@ class TableReader:
         )
 
     def _uri(self, path: str) -> str:
-        """Return where the file is; the log has absolute paths in a shallow clone."""
-        return path if "://" in path else f"{self._table.table_uri.rstrip('/')}/{path}"
+        """Return where the file is; the log escapes it, and is absolute in a shallow clone."""
+        file = of_delta_rs(path)
+        return file if "://" in path else f"{of_delta_rs(self._table.table_uri)}/{file}"
 
 
 def _are_texts(held: pl.DataType, wanted: pl.DataType) -> bool:
@@ -184,10 +185,6 @@ def _name(name: str, held: Mapping[str, object]) -> str:
     if name in held:
         return name
     return next((own for own in held if own.lower() == name.lower()), name)
-
-
-def _plain(uri: str) -> str:
-    return unquote(uri.removeprefix("file://"))
 
 
 def touching(

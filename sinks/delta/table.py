@@ -15,7 +15,7 @@ from deltalake.exceptions import (
 )
 from deltalake.schema import PrimitiveType
 
-from core import aws_faults
+from core import aws_faults, paths
 from core.batch import Coordinates
 from core.errors import SinkError, TransientError, UnknownFault
 from core.protocols import Options
@@ -79,7 +79,7 @@ def _is_damage(error: DeltaError) -> bool:
 def _open(uri: str, options: Options) -> DeltaTable:
     """Open the newest version; where one listing does not show it, one that is just as new."""
     try:
-        return DeltaTable(uri, storage_options=options())
+        return DeltaTable(paths.to_delta_rs(uri), storage_options=options())
     except DeltaError as error:
         if _HINT in str(error):
             return opening.without_hint(uri, options)

@@ -13,6 +13,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from core import paths
 from core.protocols import Options
 from sinks.delta import listing, log
 from sinks.delta.listing import NONE, Checkpoint
@@ -25,7 +26,7 @@ from sinks.storage.store import of_table
 _AT_ONCE = 2_000  # entries
 _TXN = pl.Struct({"appId": pl.String, "version": pl.Int64, "lastUpdated": pl.Int64})
 _Row = tuple[str, int, int | None]
-_ENTRY = "entry"
+ENTRY, LINE = "entry", "line"
 # OSError: also a file that is not there
 _UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _Storage = dict[str, str]
@@ -60,7 +61,7 @@ def read(table: DeltaTable, options: Options) -> Mapping[str, Application]:
 
     Raises SinkError when the log is damaged, TransientError when the store does not answer.
     """
-    log, storage, version = table.table_uri.rstrip("/"), options(), table.version()
+    log, storage, version = paths.of_delta_rs(table.table_uri), options(), table.version()
     with sorted_errors(log):
         for base in _bases(of_table(log, options), version):
             try:
@@ -104,10 +105,17 @@ def _since(log: str, base: Checkpoint, version: int, storage: _Storage) -> Itera
 def _logged(uris: Sequence[str], storage: _Storage) -> list[_Row]:
     if not uris:
         return []
-    lines = pl.scan_ndjson(
-        list(uris), schema={"txn": _TXN}, storage_options=storage, include_file_paths=_ENTRY
+    decoded = pl.col(LINE).str.json_decode(pl.Struct({"txn": _TXN})).struct.field("txn")
+    return _rows(lines(uris, "txn", storage).select(decoded))
+
+
+def lines(uris: Sequence[str], kind: str, storage: _Storage) -> pl.LazyFrame:
+    """Scan the lines of entries that may be actions of that kind: each with its entry's URI."""
+    found = pl.scan_lines(
+        list(uris), name=LINE, storage_options=storage, glob=False, include_file_paths=ENTRY
     )
-    return _rows(lines.sort(_ENTRY, maintain_order=True))
+    told = found.filter(pl.col(LINE).str.contains(f'"{kind}"', literal=True))
+    return told.sort(ENTRY, maintain_order=True)
 
 
 def _rows(actions: pl.LazyFrame) -> list[_Row]:

@@ -19,6 +19,7 @@ from core.batch import Batch, Coordinates, Partition, Position, Span
 from core.errors import SinkError, StalePosition, TransientError
 from core.protocols import WithoutHistory
 from core.topic_id import refuse_another
+from core.topics import HIDDEN
 from sinks.parquet import chain
 from sinks.storage.protocol import Store
 
@@ -50,7 +51,7 @@ class ParquetSink(WithoutHistory):
         """
         self._store.prove()
         for partition in partitions:
-            self._refuse_long(partition)
+            self._refuse_name(partition)
         with ThreadPoolExecutor(_WRITERS) as pool:
             ends = list(pool.map(self._end, partitions))
         found = dict(zip(partitions, ends, strict=True))
@@ -78,7 +79,12 @@ class ParquetSink(WithoutHistory):
     def close(self) -> None:
         """Do nothing: no object is ever deferred."""
 
-    def _refuse_long(self, partition: Partition) -> None:
+    def _refuse_name(self, partition: Partition) -> None:
+        if partition.source.startswith("."):
+            raise SinkError(
+                f"{self.name} cannot hold {partition.source}: {HIDDEN}",
+                "read that topic in a pipeline without an archive",
+            )
         key = chain.key_of(partition, chain.spelled(None, self._coordinates))
         size = len(key.rpartition("/")[2].encode())
         if size > self._store.longest_name:

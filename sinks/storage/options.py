@@ -2,8 +2,8 @@
 
 import os
 from functools import cached_property
-from urllib.parse import urlsplit
 
+from core import paths
 from core.config import Aws
 from core.protocols import Options
 
@@ -14,8 +14,8 @@ _PROXY = "PROXY_URL"
 
 def options_at(uri: str, aws: Aws) -> Options:
     """Return the options for tables at `uri`; none for a folder."""
-    parts = urlsplit(uri)
-    return _Bucket(aws, parts.netloc).options if parts.scheme == "s3" else dict
+    parted = paths.bucket(uri)
+    return dict if parted is None else _Bucket(aws, parted[0]).options
 
 
 class _Bucket:

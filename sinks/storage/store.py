@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import unquote
 
+from core import paths
 from core.config import Aws
 from core.errors import SinkError, TransientError
 from core.protocols import Options
@@ -29,28 +29,25 @@ _BY_MACHINE = ("cifs", "smb3", "fuse")
 
 def open_store(uri: str, aws: Aws) -> Store:
     """Open the store at `uri`: `s3://bucket/prefix` or a folder; SinkError for another scheme."""
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
+    try:
+        parted = paths.bucket(paths.check(uri))
+    except ValueError as error:
+        raise SinkError(str(error), "name another place in config.yaml") from error
+    if parted is None:
         return FolderStore(Path(uri))
-    bucket, _, prefix = rest.partition("/")
-    if scheme != "s3" or not bucket:
-        raise SinkError(
-            f"{uri} is neither a folder nor a bucket", "write s3://bucket/prefix, or a path"
-        )
     from sinks.storage.s3 import S3Store, client  # noqa: PLC0415  # boto3 is slow to import
 
-    return S3Store(client(aws), bucket, prefix)
+    return S3Store(client(aws), *parted)
 
 
 def of_table(uri: str, options: Options) -> Store:
     """Open the store of the table at `uri`, reached as delta-rs reaches it by the same options."""
-    scheme, separator, rest = uri.partition("://")
-    if scheme == "s3":
-        from sinks.storage.s3 import S3Store, client_of  # noqa: PLC0415  # boto3 is slow to import
+    parted = paths.bucket(uri)
+    if parted is None:
+        return FolderStore(Path(uri))
+    from sinks.storage.s3 import S3Store, client_of  # noqa: PLC0415  # boto3 is slow to import
 
-        bucket, _, prefix = rest.partition("/")
-        return S3Store(client_of(bucket, frozenset(options().items())), bucket, prefix)
-    return FolderStore(Path(unquote(rest) if separator else uri))
+    return S3Store(client_of(parted[0], frozenset(options().items())), *parted)
 
 
 class FolderStore:

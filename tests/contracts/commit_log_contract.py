@@ -12,7 +12,7 @@ from deltalake.schema import PrimitiveType
 from polars.testing import assert_frame_equal
 
 from core.errors import StalePosition
-from sinks.delta import ledger, txns
+from sinks.delta import history, txns
 from sinks.delta.commit_log import Action, CommitLog, Committed, Conflict, Version
 from sinks.delta.data_file import put
 from sinks.delta.positions import Lookup
@@ -86,7 +86,7 @@ class CommitLogContract:
         assert table.version() == 2
         assert_frame_equal(pl.read_delta(str(folder)), pl.concat([ROWS, ROWS]))
         assert table.transaction_version(NEW) == 6
-        assert [c.text for c in ledger.commits(table)] == ['{"of": "pin"}']
+        assert [c.text for c in history.commits(table, dict)] == ['{"of": "pin"}']
 
     def test_a_position_has_the_time_at_which_it_was_written(
         self, opened: Callable[[], CommitLog], folder: Path

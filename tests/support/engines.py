@@ -82,7 +82,7 @@ def delete_rows(
     total = 0
     changes: list[Action] = [asks_of_readers(["deletionVectors"])]
     for held in filter(lambda add: within(add["path"]), adds(uri)):
-        rows = pl.read_parquet(f"{uri}/{held['path']}", hive_partitioning=False)
+        rows = pl.read_parquet(f"{uri}/{held['path']}", hive_partitioning=False, glob=False)
         gone = rows.select(wanted).to_series().arg_true().to_list()
         if gone:
             total += len(gone)
@@ -119,7 +119,7 @@ def rewrite(
 
 def _read(uri: str, add: Action) -> pl.DataFrame:
     """Read a file's rows; give INT96 columns their time zone again."""
-    found = pl.read_parquet(f"{uri}/{add['path']}", hive_partitioning=False)
+    found = pl.read_parquet(f"{uri}/{add['path']}", hive_partitioning=False, glob=False)
     return found.with_columns(cs.datetime("ns").cast(TIMESTAMP))
 
 

@@ -18,7 +18,7 @@ from audit.invariants import FindingKind
 from audit.verify import Report, prove, snapshots, verify
 from core.batch import KAFKA, KINESIS
 from core.errors import SinkError
-from sinks.delta import ledger, positions
+from sinks.delta import history, positions
 from sinks.delta.scan import TableReader
 from sinks.parquet import chain
 from tests.support.aws import TestAws
@@ -274,7 +274,7 @@ def test_the_work_does_not_grow_with_commits_and_partitions(
     pair.write(*batches)
     pair.archived(*batches)
     work: Counter[str] = Counter()
-    for owner, name in ((TableReader, "scan"), (ledger, "commits"), (chain, "about")):
+    for owner, name in ((TableReader, "scan"), (history, "commits"), (chain, "about")):
         monkeypatch.setattr(owner, name, _counted(work, name, getattr(owner, name)))
     assert verify(pair.tables, [pair.archive]).findings == ()
     assert work == {"scan": 2, "commits": 2, "about": 2 * commits}

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
+from urllib.parse import quote
 
 import polars as pl
 import pyarrow as pa
@@ -29,8 +30,8 @@ SOME = pl.col("ind").is_between(13, 23)  # of two files of the clean table
 
 @pytest.fixture(params=[KAFKA, KINESIS], ids=lambda c: c.kind)
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
-    """Thirty records of each of two partitions, in three commits, below a name with a space."""
-    made = Pair(str(tmp_path / "the lake"), request.param)
+    """Thirty records of each of two partitions, in three commits, below an odd name."""
+    made = Pair(str(tmp_path / "the läke #1 [?] 5%"), request.param)
     made.write(*(made.log.batch({A: cut, B: cut}) for cut in pairwise(CUTS)))
     return made
 
@@ -82,6 +83,17 @@ def test_a_row_that_a_deletion_vector_deletes_is_never_drawn_nor_located(pair: P
         assert drawn is not None
         assert tuple(drawn[0]) in {(source, str(id_)) for source, id_ in kept}
     assert clean.located(_everything(pair), "file").height == len(kept)
+
+
+def test_a_file_whose_name_is_escaped_in_the_log_is_read(pair: Pair) -> None:
+    before, name = rows(pair), "a%20b ü#1.parquet"
+    held = engines.adds(pair.uri("clean"))[0]
+    folder = Path(pair.uri("clean"))
+    (folder / held["path"]).rename(folder / name)
+    moved = {"add": held | {"path": quote(name)}}
+    removed = {"path": held["path"], "deletionTimestamp": 1, "dataChange": True}
+    engines.put_entry(str(folder), {"remove": removed}, moved)
+    assert_frame_equal(rows(pair), before)
 
 
 def _everything(pair: Pair) -> dict[Any, Any]:

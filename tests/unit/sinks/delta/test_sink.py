@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from core.batch import KAFKA, KINESIS, Partition, Position
 from core.clock import SystemClock
 from core.errors import PositionLost, SinkError, StalePosition
-from sinks.delta import ledger, log, positions
+from sinks.delta import history, ledger, log, positions
 from sinks.delta.sink import DeltaSink
 from sinks.storage.store import FolderStore
 from tests.support.batches import APP, RecordLog, delta_target
@@ -39,7 +39,7 @@ def test_a_commit_is_a_ledger_entry(tmp_path: Path) -> None:
     sink = clean(tmp_path)
     sink.positions([P0, P1])
     sink.write(LOG.batch({0: (0, 10), 1: (0, 4)}))
-    [(_, _, text)] = ledger.commits(DeltaTable(str(tmp_path)))
+    [(_, _, text)] = history.commits(DeltaTable(str(tmp_path)), dict)
     counts = {r.of: (r.start, r.end, r.read) for r in ledger.decode(text).ranges}
     assert counts == {P0: (None, Position(10), 10), P1: (None, Position(4), 4)}
 
@@ -138,7 +138,7 @@ def test_a_quarantine_without_rejects_waits_for_its_commit(tmp_path: Path) -> No
     assert not DeltaTable.is_deltatable(str(tmp_path))
     clock.advance(61)
     sink.write(LOG.without_rows({0: (3, 6)}))
-    [(_, _, text)] = ledger.commits(DeltaTable(str(tmp_path)))
+    [(_, _, text)] = history.commits(DeltaTable(str(tmp_path)), dict)
     [held] = ledger.decode(text).ranges
     assert (held.start, held.end) == (None, Position(6))
 
