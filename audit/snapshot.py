@@ -285,5 +285,7 @@ class Snapshot:
 def _settled(uri: str, options: Options) -> Settled:
     """Return the newest sums of expired commits; empty when entries since then are gone as well."""
     store = of_table(uri, options)
+    if not store.list(settled.FOLDER):
+        return Settled()
     kept = settled.newest(store)
     return kept if store.metadata(name_of(kept.base)) is not None else Settled()

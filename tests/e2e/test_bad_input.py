@@ -63,7 +63,7 @@ def consume_all(home: Home) -> None:
         ("pipelines/user/schema", "absent:SCHEMA", "'absent:SCHEMA' cannot be loaded"),
         ("kafka/fetch.wait.mx.ms", 5, 'No such configuration property: "fetch.wait.mx.ms"'),
         ("kafka/enable.auto.commit", True, "kafka.enable.auto.commit must be false"),
-        ("lake/root", "gs://bucket/lake", "gs://bucket/lake/user is neither a folder nor a bucket"),
+        ("lake/root", "gs://bucket/lake", "'gs://bucket/lake' is neither a folder nor a bucket"),
     ],
 )
 def test_what_is_wrong_in_the_configuration_is_named(

@@ -17,7 +17,7 @@ from tests.support.executed import executed_files
 from tests.support.processes import Home, kafka_home, payloads, until
 
 MAX_FILES_OF_A_BATCH = 18
-MAX_FILES_OF_A_PROOF = 16
+MAX_FILES_OF_A_PROOF = 19
 T = TypeVar("T")
 
 
