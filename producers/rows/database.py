@@ -1,7 +1,7 @@
 """Events from the three tables of a database."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -31,7 +31,7 @@ def from_database(url: str, seed: int, types: Mapping[str, RecordType]) -> Itera
     alchemy = _alchemy()
     try:
         yield from _drawn(alchemy.create_engine(url, poolclass=alchemy.NullPool), seed, types)
-    except (alchemy.exc.SQLAlchemyError, ImportError) as error:
+    except (alchemy.exc.SQLAlchemyError, ImportError, ValueError, TypeError) as error:
         raise ConfigError(
             f"cannot read the database: {str(error).splitlines()[0]}",
             f"it must hold the tables {', '.join(TABLES.values())}; check the URL and the driver",
@@ -54,12 +54,22 @@ def _drawn(engine: "Engine", seed: int, types: Mapping[str, RecordType]) -> Iter
     # Without an open transaction the endless reader holds no lock and reads new rows.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         tables = _tables(connection)
-        keys = _keys(connection, tables)
+        held = {record: _keys(connection, record, table) for record, table in tables.items()}
+        keys = _in_all(held.values())
         while True:
             drawn = rng.choices(keys, k=KEYS_PER_QUERY)
-            rows = {r: _by_key(connection, types[r], tables[r], drawn) for r in tables}
-            for key in drawn:
-                yield Event(key, {record: rows[record][key] for record in rows})
+            rows = {
+                record: _by_key(connection, types[record], table, {held[record][k] for k in drawn})
+                for record, table in tables.items()
+            }
+            yield from (_event(key, rows) for key in drawn)
+
+
+def _event(key: int, rows: Mapping[str, Mapping[int, Row]]) -> Event:
+    for record, found in rows.items():
+        if key not in found:
+            raise ConfigError(f"table {TABLES[record]} has lost its key {key}", "run this again")
+    return Event(key, {record: found[key] for record, found in rows.items()})
 
 
 def _tables(connection: "Connection") -> dict[str, "Table"]:
@@ -69,14 +79,17 @@ def _tables(connection: "Connection") -> dict[str, "Table"]:
     return {r: Table(name, found, autoload_with=connection) for r, name in TABLES.items()}
 
 
-def _keys(connection: "Connection", tables: Mapping[str, "Table"]) -> list[int]:
+def _keys(connection: "Connection", record: str, table: "Table") -> dict[int, Any]:
+    """Return the keys of a table, and how the database spells each: 4 may be 4.0 or '4' there."""
     from sqlalchemy import select  # noqa: PLC0415 - an optional extra
 
-    held = [
-        {_key(key, record) for key in connection.scalars(select(table.c[KEY[record]]))}
-        for record, table in tables.items()
-    ]
-    keys = sorted(key for key in set.intersection(*held) if key is not None)
+    found = connection.scalars(select(table.c[KEY[record]]))
+    pairs = ((_key(spelt, record), spelt) for spelt in found)
+    return {key: spelt for key, spelt in pairs if key is not None}
+
+
+def _in_all(held: Iterable[Mapping[int, Any]]) -> list[int]:
+    keys = sorted(set.intersection(*map(set, held)))
     if not keys:
         raise ConfigError(
             f"no key is in all of {', '.join(TABLES.values())}",
@@ -95,13 +108,13 @@ def _key(value: Any, record: str) -> int | None:
 
 
 def _by_key(
-    connection: "Connection", own: RecordType, table: "Table", keys: list[int]
+    connection: "Connection", own: RecordType, table: "Table", keys: set[Any]
 ) -> dict[int, Row]:
     from sqlalchemy import select  # noqa: PLC0415 - an optional extra
 
-    chosen = select(table).where(table.c[own.key].in_(set(keys)))
-    rows = connection.execute(chosen).mappings()
-    return {_key(row[own.key], own.name) or 0: _wire(row, own) for row in rows}
+    found = connection.execute(select(table).where(table.c[own.key].in_(keys))).mappings()
+    rows = [_wire(row, own) for row in found]
+    return {row[own.key]: row for row in rows}
 
 
 def _wire(row: Mapping[Any, Any], own: RecordType) -> Row:

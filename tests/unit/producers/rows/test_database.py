@@ -118,3 +118,33 @@ def test_a_row_of_a_database_that_cannot_be_sent_is_named(
     with pytest.raises(ConfigError, match=complaint) as raised:
         list(islice(from_database(url, 1, TYPES), 50))
     assert raised.value.hint
+
+
+def test_keys_that_are_text_are_the_integers(tmp_path: Path) -> None:
+    url = database(tmp_path, range(3), ALL)
+    with create_engine(url, poolclass=NullPool).begin() as connection:
+        connection.execute(text("DROP TABLE user_data"))
+        connection.execute(text("CREATE TABLE user_data (ind TEXT, first_name TEXT)"))
+        connection.execute(text("INSERT INTO user_data VALUES ('1.0', 'Ada'), ('2', 'Bob')"))
+    names = {made.key: made.rows["user"] for made in islice(from_database(url, 1, TYPES), 99)}
+    assert names == {1: {"ind": 1, "first_name": "Ada"}, 2: {"ind": 2, "first_name": "Bob"}}
+
+
+def test_a_row_that_is_deleted_meanwhile_is_a_clear_error(tmp_path: Path) -> None:
+    url = database(tmp_path, range(3), ALL)
+    events = from_database(url, 1, TYPES)
+    next(events)
+    with create_engine(url, poolclass=NullPool).begin() as connection:
+        connection.execute(text("DELETE FROM user_data WHERE ind = 1"))
+    with pytest.raises(ConfigError, match="table user_data has lost its key 1"):
+        list(islice(events, 2000))
+
+
+def test_a_time_that_the_driver_cannot_read_is_a_clear_error(tmp_path: Path) -> None:
+    url = database(tmp_path, range(3), ALL)
+    with create_engine(url, poolclass=NullPool).begin() as connection:
+        connection.execute(text("DROP TABLE user_data"))
+        connection.execute(text("CREATE TABLE user_data (ind INTEGER, date_joined DATETIME)"))
+        connection.execute(text("INSERT INTO user_data VALUES (1, 'yesterday')"))
+    with pytest.raises(ConfigError, match=r"cannot read the database: .*yesterday"):
+        next(from_database(url, 1, TYPES))
