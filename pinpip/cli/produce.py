@@ -77,6 +77,7 @@ def produce(
     """
     from pinpip.rows import RowRequest
     from pinpip.targets import emulated
+    from producers.rows.inputs import InputError
     from producers.send import Summary
 
     if (count and forever) or (rows and database):
@@ -95,9 +96,11 @@ def produce(
     summary, chosen = Summary(), islice(events, number)
     try:
         send(config, chosen, number, route, targets, stop, direct, rate, bad, summary)
-    except PinpipError:
+    except PinpipError as error:
         if summary.outcomes:
             show("Sent", outcome(summary), as_json=as_json)
+        if isinstance(error, InputError) and summary_failed(summary):
+            raise failure(summary, error.message) from error  # not all rows before it are sent
         raise
     show("Sent", outcome(summary), as_json=as_json)
     if summary_failed(summary):

@@ -80,8 +80,11 @@ def summary_failed(summary: "Summary") -> bool:
     return any(summary.total(o) for o in (DeliveryStatus.REJECTED, DeliveryStatus.UNKNOWN))
 
 
-def failure(summary: "Summary") -> FatalError:
-    """Describe what went wrong with the records that are not certainly stored."""
+def failure(summary: "Summary", before: str = "") -> FatalError:
+    """Describe what went wrong with the records that are not certainly stored.
+
+    `before` is another error's message, which is put first.
+    """
     from producers.delivery import DeliveryStatus
 
     rejected, unknown = (
@@ -91,7 +94,7 @@ def failure(summary: "Summary") -> FatalError:
     hints = [f"{summary.hints[error]}; then" for error in said if error in summary.hints]
     told = f"{rejected} records were refused, and of {unknown} it is unknown if they are stored"
     return FatalError(
-        ": ".join([told, *said]),
+        ": ".join([*filter(None, [before]), told, *said]),
         " ".join([*hints, "send them again; a record that was stored is then sent twice"]),
     )
 

@@ -117,6 +117,18 @@ def test_a_bad_row_stops_before_it_and_all_rows_before_it_are_stored(
     assert len(wire(mock_broker, in_topic(home, "geo"))) == 5
 
 
+def test_a_bad_row_does_not_hide_that_a_row_before_it_is_not_stored(home: Home) -> None:
+    path = home.folder / "boards.ndjson"
+    rows = [BOARDS[0], {"board": "x" * 3_000_000, "pins": 1}, {"board": "y", "pins": 4.7}]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    said, printed = refused(home, "--pipeline", "boards", "--from", str(path))
+    assert "row 3 (line 3), column 'pins': 4.7 is not a whole number" in said
+    assert "1 records were refused" in said
+    assert "the rows before it are sent" not in said
+    [row] = json.loads(printed)
+    assert (row["stored"], row["rejected"]) == (1, 1)
+
+
 def test_files_of_kafka_connect_go_to_their_topic_or_by_their_fields(
     home: Home, mock_broker: Broker
 ) -> None:
