@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 from core.config import Aws
 from core.errors import TransientError
-from producers.rows.inputs import Input, InputError, format_of, topic_of
+from producers.rows.inputs import Input, InputError, input_of
 from producers.rows.places import chosen, inputs_at
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _keys(client: "S3Client", bucket: str, prefix: str) -> list[str]:
 
 def _object(client: "S3Client", bucket: str, key: str, kind: str | None) -> Input:
     opening = partial(_fetched, client, bucket, key)
-    return Input(f"{_S3}{bucket}/{key}", opening, kind or format_of(key), topic_of(key))
+    return input_of(f"{_S3}{bucket}/{key}", key, opening, kind)
 
 
 def _fetched(client: "S3Client", bucket: str, key: str) -> BufferedReader:

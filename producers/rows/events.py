@@ -44,9 +44,11 @@ def from_inputs(chosen: Iterable[Chosen], note: Note) -> Iterator[Event]:
 def _events(source: Input, types: Sequence[RecordType], note: Note) -> Iterator[Event]:
     done, line, known = 0, None, set[str]()
     rows = _rows(source, lambda said: note(f"{source.name}: {said}"))
+    fields = {name for each in types for name in each.fields}
+    own = {name: text for name, text in source.columns.items() if name in fields}
     try:
         for line, row in rows:  # noqa: B007 - an error names it
-            event = event_of(row, types)
+            event = event_of(own | row if own and isinstance(row, dict) else row, types)
             if len(known) < _NOTED and row.keys() - known:
                 _note_unknown(source, row.keys() - known, event, types, note)
                 known |= row.keys()

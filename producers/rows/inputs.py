@@ -2,18 +2,21 @@
 
 import gzip
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import PurePath
 from typing import cast
+from urllib.parse import unquote
 
 from core.errors import ConfigError
+from producers.numbers import Cell
 
 JSON, CSV, PARQUET = FORMATS = ("json", "csv", "parquet")
 ENDINGS = {".json": JSON, ".ndjson": JSON, ".jsonl": JSON, ".csv": CSV, ".parquet": PARQUET}
 MAX_ROW = 64 * 1024 * 1024  # bytes of a row; Kafka and Kinesis take 1 MB by default
+_NULL = "__HIVE_DEFAULT_PARTITION__"
 _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
 _CONNECT = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)\+(?P<partition>[0-9]+)\+(?P<offset>[0-9]+)\.")
@@ -28,13 +31,24 @@ class Input:
     """One file or object, by the name in messages; `format` is None where only its bytes tell.
 
     `open` returns its bytes, perhaps with gzip. `topic` is the topic that the name says, as the S3
-    sink of Kafka Connect writes it: `<topic>+<partition>+<offset>.json`.
+    sink of Kafka Connect writes it: `<topic>+<partition>+<offset>.json`. `columns` are those that
+    its folders say, as Spark and Hive write them: `country=Peru/part-0.parquet`.
     """
 
     name: str
     open: Callable[[], BufferedReader]
     format: str | None = None
     topic: str | None = None
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def input_of(
+    name: str, path: str, opening: Callable[[], BufferedReader], kind: str | None
+) -> Input:
+    """Return the input at `path`; `kind` is its format where the path does not tell it."""
+    topic = topic_of(path)
+    columns = {} if topic else columns_of(path)
+    return Input(name, opening, kind or format_of(path), topic, columns)
 
 
 def format_of(name: str) -> str | None:
@@ -46,6 +60,13 @@ def topic_of(name: str) -> str | None:
     """Return the topic in a file's name as Kafka Connect's S3 sink writes it."""
     match = _CONNECT.match(PurePath(name).name)
     return match["topic"] if match else None
+
+
+def columns_of(path: str) -> dict[str, str | None]:
+    """Return the columns in the names of a file's folders, `name=value` each."""
+    parts = [part.partition("=") for part in PurePath(path).parts[:-1]]
+    named = {unquote(name): unquote(value) for name, equals, value in parts if equals and name}
+    return {name: None if value == _NULL else Cell(value) for name, value in named.items()}
 
 
 def order_of(name: str) -> tuple[object, ...]:

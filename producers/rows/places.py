@@ -14,8 +14,8 @@ from producers.rows.inputs import (
     Input,
     InputError,
     format_of,
+    input_of,
     order_of,
-    topic_of,
 )
 
 STDIN = "-"
@@ -53,9 +53,7 @@ def inputs_at(word: str, kind: str | None, note: Note, stopping: Callable[[], bo
 
 
 def _file(path: Path, kind: str | None) -> Input:
-    return Input(
-        str(path), lambda: path.open("rb"), kind or format_of(path.name), topic_of(path.name)
-    )
+    return input_of(str(path), str(path), lambda: path.open("rb"), kind)
 
 
 def _in_folder(folder: Path, kind: str | None, note: Note) -> list[Input]:

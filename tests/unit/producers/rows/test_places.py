@@ -91,6 +91,23 @@ def test_times_in_folders_of_kafka_connect_do_not_break_the_order_of_offsets() -
     assert sorted(names, key=order_of) == [names[1], names[0], names[2]]
 
 
+def test_columns_in_the_names_of_folders_are_fields_as_spark_and_hive_write_them(
+    tmp_path: Path,
+) -> None:
+    fill(tmp_path / "year=2020", "name=a%2Fb/1.json", "x=y/name=c/pins=7.0/2.json")
+    fill(tmp_path, "pins=__HIVE_DEFAULT_PARTITION__/3.json", "pins=5/demo.t+0+1.json")
+    assert boards_of(tmp_path) == [
+        {"board": 0, "name": "pins=__HIVE_DEFAULT_PARTITION__/3.json", "pins": None},
+        {"board": 0, "name": "name=a%2Fb/1.json"},
+        {"board": 1, "name": "x=y/name=c/pins=7.0/2.json", "pins": 7},
+        {"board": 1, "name": "pins=5/demo.t+0+1.json"},
+    ]
+    bare = tmp_path / "name=a%2Fb" / "4.json"
+    bare.parent.mkdir()
+    bare.write_text('{"board": 4}', encoding="utf-8")
+    assert boards_of(bare) == [{"name": "a/b", "board": 4}]
+
+
 @pytest.mark.parametrize(
     ("word", "complaint"),
     [
