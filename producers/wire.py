@@ -48,6 +48,8 @@ def to_wire(value: Any, dtype: pl.DataType | None) -> Any:
     """
     if isinstance(value, Number) and hasattr(value, "item"):
         value = value.item()  # numpy's
+    if isinstance(value, memoryview | bytearray):
+        value = bytes(value)  # of some drivers
     if _is_missing(value):
         return None
     make = _MAKERS.get(dtype.base_type(), _undeclared) if dtype is not None else _undeclared

@@ -54,6 +54,7 @@ NOON = datetime(2020, 1, 2, 12, tzinfo=UTC)
         (date(2020, 1, 2), TEXT, "2020-01-02"),
         (time(1, 2, 3), TEXT, "01:02:03"),
         ("é".encode(), TEXT, "é"),
+        (memoryview(b"a"), TEXT, "a"),
         (UUID(int=1), TEXT, "00000000-0000-0000-0000-000000000001"),
         (pl.Series([7], dtype=pl.UInt8)[0], INT, 7),
         (Cell("TRUE"), YES, True),
