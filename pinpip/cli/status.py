@@ -53,9 +53,11 @@ def status(
     if as_json:
         typer.echo(json.dumps(trees))
         return
-    show("Tables", _used([_of_table(tree) for tree in trees]), as_json=False)
-    rows = [row for tree in trees for row in _of_partitions(tree)]
-    show("Partitions", _used(rows), as_json=False)
+    left_out = any(tree["left_out"] for tree in trees)
+    tables = [_of_table(tree) for tree in trees]
+    show("Tables", tables if left_out else [_less(row) for row in tables], as_json=False)
+    rows = [_less(row) for tree in trees for row in _of_partitions(tree)]
+    show("Partitions", rows, as_json=False)
     reasons = {f"{what}: {why}" for tree in trees for what, why in tree["unknown"].items()}
     for reason in sorted(reasons):
         typer.echo(f"unknown: {reason}")
@@ -192,10 +194,9 @@ def _count(table: "DeltaTable | None", tables: "Tables") -> int:
     return 0 if table is None else TableReader(table, tables.options).count()
 
 
-def _used(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows without the counts of `where` that no pipeline has."""
-    unused = {name for name in _OF_WHERE if not any(row[name] for row in rows)}
-    return [{name: value for name, value in row.items() if name not in unused} for row in rows]
+def _less(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row without the counts of `where`."""
+    return {name: value for name, value in row.items() if name not in _OF_WHERE}
 
 
 def _of_table(tree: dict[str, Any]) -> dict[str, Any]:

@@ -120,9 +120,8 @@ def _create_in_aws(config: Config, endpoint: str) -> None:
     keys = dict(zip(("access_key_id", "secret_access_key"), KEYS, strict=True))
     own = Aws.model_validate({"region": config.aws.region, "endpoint_url": endpoint, **keys})
     kinesis, s3 = (aws.client(own, name, BotoConfig()) for name in ("kinesis", "s3"))
-    for pipeline in config.pipelines.values():
-        for stream in pipeline.source.streams:
-            kinesis.create_stream(StreamName=stream, ShardCount=SHARDS)
+    for stream in {name for p in config.pipelines.values() for name in p.source.streams}:
+        kinesis.create_stream(StreamName=stream, ShardCount=SHARDS)
     for bucket in _buckets(config):
         s3.create_bucket(Bucket=bucket)
 

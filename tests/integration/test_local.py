@@ -55,6 +55,14 @@ JAVA = pytest.mark.skipif(
 def config(tmp_path: Path) -> Config:
     """Load the documented example under a unique id: moto's servers in one process share state."""
     text = (ROOT / "config.yaml").read_text().replace("id: demo", f"id: d{uuid4().hex[:8]}", 1)
+    shared = '{stream: "streaming-{id}-pin", where: {partition_key: other}}'
+    text += f"""
+  shared:
+    source: {shared}
+    schema: transforms.pin:SCHEMA
+    transform: transforms.pin:clean
+    sinks: [{{delta: shared}}]
+"""
     (tmp_path / "config.yaml").write_text(text)
     return configfile.load(tmp_path / "config.yaml")
 

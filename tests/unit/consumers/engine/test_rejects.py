@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from consumers.engine.limits import RejectLimit
 from core.batch import KAFKA, Batch, Rejects
 from core.clock import SystemClock
 from core.errors import StalePosition, TooManyRejects
@@ -236,6 +237,28 @@ def test_another_schema_transform_or_rule_for_tombstones_is_another_digest() -> 
     ]
     assert len({*found}) == 4
     assert rules_of(geo.SCHEMA, geo.clean, []) == found[0]
+
+
+def test_records_that_where_leaves_out_do_not_dilute_the_limit() -> None:
+    limit = RejectLimit(0.5, 10)
+    batch = LOG.batch({0: (0, 30)})
+    mine = batch.rejected.head(6)
+    raw = batch.raw.filter(pl.col("_offset").is_in(mine["_offset"].implode()))
+    others = batch.raw.select(*batch.coordinates.metadata).with_columns(claimed=pl.lit(value=True))
+    left_out = others.remove(pl.col("_offset").is_in(mine["_offset"].implode()))
+    shared = replace(batch, raw=raw, clean=batch.clean.clear(), rejected=mine, left_out=left_out)
+    assert limit.check(shared).window == Rejects(6, 6)
+    with pytest.raises(TooManyRejects, match="12 of the last 12 records"):
+        limit.check(shared)
+
+
+def test_batches_of_which_nothing_is_taken_take_no_memory() -> None:
+    limit = RejectLimit(0.5, 10)
+    batch = LOG.without_rows({0: (0, 30)})
+    left_out = LOG.batch({0: (0, 30)}).raw.with_columns(claimed=pl.lit(value=True))
+    for _ in range(5):
+        assert limit.check(replace(batch, left_out=left_out)).window == Rejects(0, 0)
+    assert len(limit._recent) == 0
 
 
 # --- the process

@@ -14,6 +14,7 @@ from uuid import uuid4
 import polars as pl
 import pytest
 from deltalake import CommitProperties, DeltaTable, Field, Schema, write_deltalake
+from deltalake.schema import PrimitiveType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -509,8 +510,9 @@ def constrain(found: DeltaTable) -> None:
 
 
 def widen(found: DeltaTable) -> None:
-    """Another schema."""
-    found.alter.add_columns([Field("more", "long")])  # type: ignore[arg-type]
+    """Add a column whose values a writer must make."""
+    told = {"CURRENT_DEFAULT": "1"}
+    found.alter.add_columns([Field("more", PrimitiveType("long"), metadata=told)])
 
 
 @pytest.mark.parametrize(("change", "said"), [(constrain, "early"), (widen, "more")])

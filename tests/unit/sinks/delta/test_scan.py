@@ -306,7 +306,6 @@ def test_tables_are_read_in_one_place_only() -> None:
         if raw.search(path.read_text(encoding="utf-8"))
     }
     others = {
-        "producers/rows.py": "files of its user",
         "sinks/delta/opening.py": "checkpoints",
         "sinks/delta/txns.py": "checkpoints",
     }
