@@ -11,6 +11,9 @@ import pytest
 
 import pinpip
 from tests.support.places import ROOT
+from tests.support.processes import stop, until
+from tests.support.readme import OWN_TABLES, lines
+from tests.support.stranger import Stranger
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
@@ -86,6 +89,23 @@ def test_the_command_is_pinpip_and_runs(unpacked: Path, distribution: Distributi
     commands = {entry.name: entry.value for entry in distribution.entry_points}
     assert commands == {"pinpip": "pinpip.cli:main"}
     run_in(unpacked, "from pinpip.cli import main; sys.argv = ['pinpip', '--help']; main()")
+
+
+def test_a_new_record_type_takes_the_five_commands_of_the_readme(
+    tmp_path: Path, unpacked: Path
+) -> None:
+    stranger = Stranger(tmp_path, unpacked)
+    init, up, produce, consume, verify = lines(OWN_TABLES)
+    assert "boards.py" in stranger.type(init)
+    with stranger.terminal(up) as stack:
+        until(stranger.is_up, "the embedded stack")
+        stranger.type(produce)
+        stranger.type(consume)
+        assert "none missing, none twice" in stranger.type(verify)
+        assert stop(stack, within=40) == 0
+    assert (stranger.rows("boards"), stranger.rows("boards_quarantine")) == (20, 0)
+    assert "created_at" in stranger.type("pinpip config check")
+    assert "3 passed" in stranger.type(f"{sys.executable} -m pytest -q")
 
 
 def test_the_metadata_is_the_projects(distribution: Distribution) -> None:

@@ -19,17 +19,9 @@ from producers import emulator
 from tests.support.database import fill
 from tests.support.places import ROOT
 from tests.support.processes import Process, count, environment, stop, until
+from tests.support.readme import commands
 
 PORT = "8082"
-BLOCK = "```sh\n"
-
-
-def commands() -> list[list[str]]:
-    """Return the commands in the README's shell blocks, split as a shell does."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = [part.split("```")[0] for part in text.split(BLOCK)[1:]]
-    lines = "".join(blocks).replace("\\\n", "").splitlines()
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 class Reader:
