@@ -17,6 +17,7 @@ from pinpip import configfile
 from pinpip.extending import extended
 from pinpip.folders import writing
 
+_SCHEMA = "config.schema.json"
 _SAMPLE_ROWS = 20
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -31,7 +32,7 @@ def initialise(path: Path, pipeline: str | None) -> list[Path]:
     """
     if pipeline is None:
         _refuse_existing([path])
-        return _written({path: _example()})
+        return _written({path: _example(), **_schema(path.parent)})
     if not _NAME.fullmatch(pipeline):
         raise ConfigError(
             f"{pipeline!r} cannot be the name of a pipeline",
@@ -47,7 +48,8 @@ def initialise(path: Path, pipeline: str | None) -> list[Path]:
     section = _template("pipeline", pipeline, stem)
     if not path.exists():
         head = _example().partition("\npipelines:\n")[0]
-        return _written({path: extended(f"{head}\npipelines:\n", pipeline, section), **code})
+        text = extended(f"{head}\npipelines:\n", pipeline, section)
+        return _written({path: text, **_schema(path.parent), **code})
     return _extended(path, pipeline, section, code)
 
 
@@ -120,6 +122,12 @@ def _written(texts: Mapping[Path, str]) -> list[Path]:
 
 def _example() -> str:
     return (files("pinpip") / "config.yaml").read_text(encoding="utf-8")
+
+
+def _schema(folder: Path) -> dict[Path, str]:
+    """Return the JSON schema that config.yaml names for editors, unless the folder has it."""
+    text, path = files("pinpip") / _SCHEMA, folder / _SCHEMA
+    return {path: text.read_text(encoding="utf-8")} if text.is_file() and not path.exists() else {}
 
 
 def _template(kind: str, pipeline: str, stem: str) -> str:

@@ -140,6 +140,10 @@ class _Run:
             raise refusals.broken(self.name, refusals.words(error)) from error
         except FAULTS as error:
             raise TransformFailed(error) from error
+        return clean if clean.schema == self._expected else self._checked(clean)
+
+    def _checked(self, clean: pl.DataFrame) -> pl.DataFrame:
+        """Return the frame as its table holds it: checked types, the metadata columns last."""
         for problem in columns.problems(self.name, clean.schema, self._last):
             raise problem
         clean = columns.fit(clean.select(pl.exclude(*self._last), *self._last))
