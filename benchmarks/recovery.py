@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from benchmarks.steps import STEPS
-from pinpip.cli.shared import show
+from pinpip.cli.tables import show
 from pinpip.local.java import real_kafka
 
 TOPIC, PARTITIONS, RATE = "demo.user", 4, 1000

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pinpip.cli.shared import show
+from pinpip.cli.tables import show
 
 FOLDER = Path(__file__).parent / "results"
 LIBRARIES = ("polars", "deltalake", "confluent-kafka", "pyarrow")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import ConfigError, FatalError
-from pinpip.cli.shared import settings_of, show, stopping_on_signals
+from pinpip.cli.shared import settings_of, stopping_on_signals
+from pinpip.cli.tables import show
 
 if TYPE_CHECKING:
     from chaos.environment import BrokerControl

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pinpip.cli.demo_processes import alone, check, consumer, stack, stop
-from pinpip.cli.shared import invocation, settings_of, show
+from pinpip.cli.shared import invocation, settings_of
 from pinpip.cli.signals import InterruptOnce
+from pinpip.cli.tables import show
 from pinpip.folders import writing
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinpip.cli.shared import TIMES, settings_of, show, utc
+from pinpip.cli.shared import TIMES, settings_of, utc
+from pinpip.cli.tables import show
 
 if TYPE_CHECKING:
     from core.config import Config
@@ -42,7 +43,8 @@ def inspect(
     names = pipelines or list(config.pipelines)
     if offset is None:
         rows = [row for name in names for row in commits_of(config, name, utc(since), utc(until))]
-        show("Commits", rows if as_json else list(map(_shortened, rows)), as_json=as_json)
+        shown = rows if as_json else list(map(_shortened, rows))
+        show("Commits", shown, as_json=as_json, identity=2, cut=("ranges",))
     elif len(names) == 1:
         _show_record(_found(config, names[0], offset), as_json=as_json)
     else:
@@ -80,7 +82,7 @@ def _shortened(row: dict[str, Any]) -> dict[str, Any]:
         "read": row["read"],
         "clean": row["clean"],
         "quarantined": row["quarantined"],
-        "ranges": "\n".join(ranges),
+        "ranges": ", ".join(ranges),
     }
 
 

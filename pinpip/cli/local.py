@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pinpip.cli.shared import settings_of, show
+from pinpip.cli.shared import settings_of
 from pinpip.cli.signals import InterruptOnce, minding_hangup
+from pinpip.cli.tables import show
 
 CHECK_EVERY = 0.5  # seconds between two looks at the parts
 

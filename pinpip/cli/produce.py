@@ -9,7 +9,8 @@ import typer
 
 from core.errors import PinpipError
 from pinpip.cli.sending import failure, outcome, send, stopped, summary_failed
-from pinpip.cli.shared import settings_of, show
+from pinpip.cli.shared import settings_of
+from pinpip.cli.tables import show
 from pinpip.routes import Way
 
 if TYPE_CHECKING:

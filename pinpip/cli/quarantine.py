@@ -1,12 +1,17 @@
 """`pinpip quarantine`: what was rejected, and why."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinpip.cli.shared import settings_of, show
+from pinpip.cli.shared import settings_of
+from pinpip.cli.tables import show
+
+if TYPE_CHECKING:
+    from core.batch import Coordinates
 
 commands = typer.Typer(help="Look at rejected records.", no_args_is_help=True)
+_NUMBER_SHOWN = 12  # last digits of a stream's 56
 _VALUE_SHOWN = 120
 
 
@@ -47,4 +52,20 @@ def list_(
         .collect()
     )
     text = [r | {"value": (r["value"] or b"").decode(errors="replace")} for r in rows.to_dicts()]
-    show("Quarantine", text, as_json=as_json)
+    if as_json:
+        show("Quarantine", text, as_json=True)
+        return
+    shown = [_for_people(row, tables.coordinates) for row in text]
+    show("Quarantine", shown, as_json=False, identity=2, cut=("detail", "value"))
+
+
+def _for_people(row: dict[str, Any], names: "Coordinates") -> dict[str, Any]:
+    """Return the row with its coordinates as one word and its time in whole seconds."""
+    number = str(row[names.number])
+    short = number if len(number) <= _NUMBER_SHOWN else f"…{number[-_NUMBER_SHOWN:]}"
+    return {
+        names.source: row[names.source],
+        "record": f"{row[names.partition]}:{short}",
+        "time": f"{row['_timestamp']:%Y-%m-%d %H:%M:%S}",
+        **{name: row[name] for name in ("reason", "detail", "value")},
+    }

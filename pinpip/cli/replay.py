@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import ConfigError, FatalError, PositionLost
-from pinpip.cli.shared import TIMES, leaving_in_time, settings_of, show, stopping_on_signals, utc
+from pinpip.cli.shared import TIMES, leaving_in_time, settings_of, stopping_on_signals, utc
+from pinpip.cli.tables import show
 from pinpip.runtime import tune_allocators, tuned_interpreter
 
 if TYPE_CHECKING:

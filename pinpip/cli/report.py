@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinpip.cli.shared import settings_of, show
+from pinpip.cli.shared import settings_of
+from pinpip.cli.tables import show
 
 if TYPE_CHECKING:
     import polars as pl

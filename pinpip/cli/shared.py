@@ -1,21 +1,19 @@
 """What the commands share: settings, output for people and programs, stopping on signals."""
 
-import json
 import logging
 import os
-import re
 import shlex
 import shutil
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -27,14 +25,10 @@ if TYPE_CHECKING:
 
     from core.config import Config
 
-Row = Mapping[str, Any]
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 TIMES += ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
 LEAVE = 9.0  # seconds from SIGTERM to the end of the process at most
 WAKES = 0.5  # seconds within which a signal is seen, whichever thread it reached
-_NAMING = re.compile(
-    r"year|^ind$|_partition|_offset|^(start|end|position|version|seed)$"
-)  # numbers that name, and count nothing
 
 
 @dataclass(frozen=True)
@@ -111,32 +105,6 @@ def complain(error: PinpipError) -> None:
     console.print(Text.assemble(("error: ", "bold red"), error.message))
     if error.hint:
         console.print(Text.assemble(("next:  ", "bold"), error.hint))
-
-
-def show(title: str, rows: Sequence[Row], *, as_json: bool) -> None:
-    """Rows of like keys as a table for people, or as JSON for programs."""
-    if as_json:
-        typer.echo(json.dumps(list(rows), default=str, ensure_ascii=False))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for name in rows[0] if rows else ["nothing"]:
-        number = any(isinstance(row[name], (int, float)) for row in rows)
-        table.add_column(str(name), justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(name, value) for name, value in row.items()))
-    Console().print(table)
-
-
-def _cell(name: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    amount = isinstance(value, (int, float)) and not _NAMING.search(name)
-    return f"{value:,}" if amount else str(value)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from core.errors import ConfigError, PinpipError, TransientError
-from pinpip.cli.shared import settings_of, show
+from pinpip.cli.shared import settings_of
+from pinpip.cli.tables import show
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 A = TypeVar("A")
 T = TypeVar("T")
-_OF_WHERE = ("left_out", "unclaimed")
+# columns that are shown when they tell something
+_RARE = ("left_out", "unclaimed", "gone", "expired", "accepted_gaps", "recreated", "held_back")
 _AT_ONCE = 8  # pipelines that are looked at side by side
 
 
@@ -53,11 +55,9 @@ def status(
     if as_json:
         typer.echo(json.dumps(trees))
         return
-    left_out = any(tree["left_out"] for tree in trees)
-    tables = [_of_table(tree) for tree in trees]
-    show("Tables", tables if left_out else [_less(row) for row in tables], as_json=False)
-    rows = [_less(row) for tree in trees for row in _of_partitions(tree)]
-    show("Partitions", rows, as_json=False)
+    show("Tables", [_of_table(tree) for tree in trees], as_json=False, rare=_RARE)
+    rows = [row for tree in trees for row in _of_partitions(tree)]
+    show("Partitions", rows, as_json=False, identity=2, rare=_RARE)
     reasons = {f"{what}: {why}" for tree in trees for what, why in tree["unknown"].items()}
     for reason in sorted(reasons):
         typer.echo(f"unknown: {reason}")
@@ -192,11 +192,6 @@ def _count(table: "DeltaTable | None", tables: "Tables") -> int:
     from sinks.delta.scan import TableReader
 
     return 0 if table is None else TableReader(table, tables.options).count()
-
-
-def _less(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row without the counts of `where`."""
-    return {name: value for name, value in row.items() if name not in _OF_WHERE}
 
 
 def _of_table(tree: dict[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from core.errors import FatalError, PinpipError
-from pinpip.cli.shared import (
-    awaited,
-    complain,
-    leaving_in_time,
-    progress_bar,
-    show,
-    stopping_on_signals,
-)
+from pinpip.cli.shared import awaited, complain, leaving_in_time, progress_bar, stopping_on_signals
+from pinpip.cli.tables import show
 from pinpip.runtime import tuned_interpreter
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from pinpip.cli.shared import show
+from pinpip.cli.tables import show
 from pinpip.verify.verdict import Discrepancy, OpenQuestion, Verdict
 
 DIFFERENCE = 3
@@ -19,6 +19,7 @@ _NAMES = {
     "held_back": "held back behind an open transaction",
     "waiting": "not read yet",
 }
+_RARE = ("filtered", "expired", "held_back", "accepted_gaps", "gaps")  # columns
 Row = dict[str, Any]
 
 
@@ -31,7 +32,7 @@ def exit_code(verdicts: Sequence[Verdict]) -> int:
 
 def print_verdict(verdicts: Sequence[Verdict], *, partitions: bool = False) -> None:
     """Print the tables that have rows, and the verdict."""
-    show("Verify", [_counts(verdict) for verdict in verdicts], as_json=False)
+    show("Verify", [_counts(verdict) for verdict in verdicts], as_json=False, rare=_RARE)
     if partitions:
         _show("Partitions", (p.model_dump() for v in verdicts for p in v.by_partition))
         _show("Archives", (chain.model_dump() for v in verdicts for chain in v.archives))
@@ -44,7 +45,7 @@ def print_verdict(verdicts: Sequence[Verdict], *, partitions: bool = False) -> N
 
 def _show(title: str, rows: Iterable[Row]) -> None:
     if found := list(rows):
-        show(title, found, as_json=False)
+        show(title, found, as_json=False, rare=_RARE)
 
 
 def _counts(verdict: Verdict) -> Row:

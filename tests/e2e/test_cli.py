@@ -20,7 +20,7 @@ from deltalake import DeltaTable
 from typer import Typer
 
 from pinpip.cli import app
-from pinpip.cli.shared import show
+from pinpip.cli.tables import show
 from pinpip.local.java import free_port
 from producers import emulator
 from tests.support.aws import TestAws
