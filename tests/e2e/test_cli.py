@@ -227,7 +227,7 @@ def test_verify_proves_that_each_record_is_there_once(shop: Shop) -> None:
     for tree in trees:
         counts = {"read", "clean", "quarantined", "filtered", "expired", "held_back", "waiting"}
         said = {"pipeline", "transform", "partitions", "findings", "unknown", "offline"}
-        counts |= {"accepted_gaps"}
+        counts |= {"accepted_gaps", "left_out", "former_where"}
         assert tree.keys() == counts | said | {"by_partition", "archives", "reread"}
         assert tree["read"] == tree["clean"] + tree["quarantined"]
         assert [tree[key] for key in ("filtered", "expired", "held_back", "waiting")] == [0] * 4
@@ -259,6 +259,8 @@ def test_status_of_a_consumed_topic_has_no_lag(shop: Shop) -> None:
         "table": shop.uri("pin"),
         "clean": count(shop.uri("pin")),
         "quarantined": count(shop.uri("pin_quarantine")),
+        "left_out": 0,
+        "unclaimed": 0,
         "lag": 0,
         "unknown": {},
     }
@@ -282,7 +284,7 @@ def test_status_of_a_stream_lists_its_shards(tmp_path: Path, aws: TestAws) -> No
     assert tree["partitions"] == [
         {"partition": f"{stream}/shardId-{n:012d}"}
         | dict.fromkeys(["position", "end", "lag", "gone", "held_back"])
-        | {"expired": 0, "accepted_gaps": 0, "recreated": False}
+        | {"expired": 0, "accepted_gaps": 0, "left_out": 0, "unclaimed": 0, "recreated": False}
         for n in range(2)
     ]
 
