@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.selection import Where
+from tests.support.places import ROOT
 from tests.unit.core.test_config import PIPELINE, SMALL, read, refusal
 
 TEXTS = st.text(max_size=3)
@@ -105,3 +107,15 @@ def test_an_overlap_is_a_text_that_both_take(one: Any, other: Any, text: str) ->
 
 def test_tests_of_different_things_have_no_known_overlap() -> None:
     assert Where(key="pin").overlap(Where(header={"type": "pin"})) is None
+
+
+def test_the_example_of_the_documentation_loads(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "record-types.md").read_text(encoding="utf-8")
+    example = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    config = read(tmp_path, SMALL | example)
+    pin, geo = (config.pipelines[name] for name in ("pin", "geo"))
+    assert pin.shares(geo)
+    assert [str(p.source.where) for p in (pin, geo)] == [
+        "partition_key is 'pin'",
+        "partition_key is 'geo'",
+    ]
