@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from consumers.engine.limits import Limits
 from consumers.engine.loop import Loop
-from core.batch import Partition
+from core.batch import Batch, Partition, Records
 from core.protocols import Source
 from tests.support.clock import ManualClock
 from tests.support.memory import (
@@ -16,6 +16,7 @@ from tests.support.memory import (
     process,
 )
 
+STAGES = ("clean", "rejected", "left_out")
 P0, P1 = Partition("pin", "0"), Partition("pin", "1")
 LIMITS = Limits(
     max_records=5, max_bytes=1_000_000, max_wait=1.0, reject_ratio=0.5, reject_window=10
@@ -31,16 +32,16 @@ class Member:
         tables: Sequence[MemoryTable],
         limits: Limits = LIMITS,
         kinds: Sequence[type[MemorySink]] = (MemorySink, MemorySink),
+        work: Callable[[Records], Batch] = process,
     ) -> None:
         self.clock = ManualClock()
         self.executor = LazyExecutor()
         self.source = MemorySource(broker)
         self.sinks = [
-            kind(table, stage)
-            for table, stage, kind in zip(tables, ("clean", "rejected"), kinds, strict=False)
+            kind(table, stage) for table, stage, kind in zip(tables, STAGES, kinds, strict=False)
         ]
         read = self.read_by_loop()
-        self.loop = Loop(read, process, self.sinks, limits, self.clock, self.executor)
+        self.loop = Loop(read, work, self.sinks, limits, self.clock, self.executor)
         read.open(self.loop)
         self.busy = False
 
