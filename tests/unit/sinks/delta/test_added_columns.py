@@ -137,6 +137,32 @@ def test_a_checkpoint_and_a_rewrite_keep_the_added_column(pair: Pair) -> None:
     assert (report.findings, report.unknown) == ((), ())
 
 
+def test_an_older_table_gets_its_property_and_keeps_the_added_column(tmp_path: Path) -> None:
+    """The next commit rewrites the metadata: the columns of others stay as they are."""
+    pair = Pair(str(tmp_path), KAFKA)
+    pair.write(pair.log.batch({A: (0, 10)}))
+    added = [
+        field("note", told={"comment": "by hand"}),
+        field("nested", {"type": "struct", "fields": [field("a", "long", {"comment": "deep"})]}),
+    ]
+
+    def change(fields: list[Any], configuration: dict[str, str]) -> None:
+        fields[2:2] = added
+        configuration.clear()
+        configuration["owner"] = "somebody"
+
+    altered(pair, "clean", change)
+    pair.write(pair.log.batch({A: (10, 20)}))
+    found = pair.table("clean")
+    assert json.loads(found.schema().to_json())["fields"][2:4] == added
+    properties = found.metadata().configuration
+    assert (properties["owner"], "delta.dataSkippingStatsColumns" in properties) == (
+        "somebody",
+        True,
+    )
+    assert verify(pair.tables).findings == ()
+
+
 def test_content_is_compared_without_the_added_column(tmp_path: Path) -> None:
     pair = Pair(str(tmp_path), KAFKA)
     pair.write(pair.log.batch({A: (0, 10)}))
