@@ -28,6 +28,7 @@ from pinpip.cli import (
     status,
     verify,
 )
+from pinpip.cli.options import DEFAULT, everywhere
 from pinpip.cli.shared import Settings, complain, explained
 from pinpip.cli.signals import leave_on_interrupt
 
@@ -51,7 +52,7 @@ def _settings(
     context: typer.Context,
     path: Annotated[
         Path, typer.Option("--config", "-c", envvar="PINPIP_CONFIG", help="The configuration.")
-    ] = Path("config.yaml"),
+    ] = DEFAULT,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -81,6 +82,7 @@ for group, name in (
     (config.commands, "config"),
 ):
     app.add_typer(group, name=name)
+everywhere(app)
 
 
 def main() -> None:

@@ -17,6 +17,11 @@ FAILED = 1
 commands = typer.Typer(help="Look at the configuration, or begin one.", no_args_is_help=True)
 
 
+@commands.callback()
+def _group() -> None:
+    """Take the options of every command, too."""
+
+
 @commands.command()
 def check(
     context: typer.Context,

@@ -41,7 +41,7 @@ def up(
 ) -> None:
     """Run Kafka, Kinesis, S3, DynamoDB and the gateway until Ctrl-C.
 
-    Commands whose configuration says `local` find the stack by .pinpip/local.json.
+    Commands whose configuration says `local` find the stack by .pinpip/local.json beside it.
     Example: pinpip local up --kafka real
     """
     from core.clock import SystemClock
