@@ -2,11 +2,11 @@
 
 import difflib
 from itertools import combinations
-from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from core import paths
+from core.config_types import Identifier, Misplaced, Word
 from core.errors import ConfigError
 from core.pipeline import (
     DeltaSection,
@@ -56,22 +56,20 @@ __all__ = [
 class Config(Located):
     """All of config.yaml."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9]+$")
+    id: Identifier
     kafka: Kafka | None = None
     aws: Aws = Aws()
     lake: Lake = Lake()
     gateway: Gateway = Gateway()
     producer: Producer = Producer()
     batching: Batching = Batching()
-    pipelines: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Pipeline] = Field(
-        min_length=1
-    )
+    pipelines: dict[Word, Pipeline] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _brokers_of_topics(self) -> "Config":
         for name, pipeline in self.pipelines.items():
             if self.kafka is None and pipeline.source.topics:
-                raise ValueError(f"kafka: pipeline {name} reads topics: name the brokers")
+                raise Misplaced(f"is missing: pipeline {name} reads topics", "kafka")
         return self
 
     @model_validator(mode="after")
@@ -82,16 +80,18 @@ class Config(Located):
             if not first.shares(second):
                 continue
             if first.source.topics and self.group(one) == self.group(other):
-                raise ValueError(
-                    f"pipelines: {one} and {other} would read one topic in the group "
+                raise Misplaced(
+                    f"{one} and {other} would read one topic in the group "
                     f"{self.group(one)}: each would get only some of its partitions; give each a "
-                    "`group` of its own"
+                    "`group` of its own",
+                    *("pipelines", other),
                 )
             for root in sorted(first.archive_roots & second.archive_roots):
                 topic = next((n for n in first.reads if n in second.reads), first.reads[0])
-                raise ValueError(
-                    f"pipelines: {one} and {other} would write {root}/{topic} twice: give each "
-                    f"archive a place of its own, for example {root}/{one} and {root}/{other}"
+                raise Misplaced(
+                    f"{one} and {other} would write {root}/{topic} twice: give each "
+                    f"archive a place of its own, for example {root}/{one} and {root}/{other}",
+                    *("pipelines", other),
                 )
         return self
 
@@ -105,7 +105,7 @@ class Config(Located):
                 own = paths.identity(place)
                 if own in owners:
                     both = " and ".join(dict.fromkeys([owners[own], name]))
-                    raise ValueError(f"pipelines: {both} would write {place} twice")
+                    raise Misplaced(f"{both} would write {place} twice", "pipelines", name)
                 owners[own] = name
         return self
 

@@ -52,7 +52,7 @@ def read_from(context: object) -> ConfigFile:
 
 def _located(path: str, info: ValidationInfo) -> str:
     if not path.strip():
-        raise ValueError("a path is missing; `.` is the folder of the configuration")
+        raise ValueError("is empty; `.` is the folder of this file")
     return read_from(info.context).located(path)
 
 

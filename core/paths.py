@@ -15,6 +15,7 @@ from core.errors import ConfigError
 
 _S3 = "s3"
 _SCHEME = re.compile(r"s3:|[A-Za-z0-9+.-]*://", re.IGNORECASE)
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")  # as botocore.handlers.VALID_BUCKET
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _UNPRINTABLE = {"Cc", "Zl", "Zp", "Cs"}  # Unicode's general categories
 _LONGEST_NAME = 255  # bytes, on every usual file system
@@ -33,7 +34,7 @@ def bucket(uri: str) -> tuple[str, str] | None:
 def check(uri: str) -> str:
     """Return the place; ValueError names what of it some library reads as something else."""
     parted = bucket(uri)
-    if _SCHEME.match(uri) and not (parted and parted[0]):
+    if _SCHEME.match(uri) and not (parted and _BUCKET.fullmatch(parted[0])):
         raise ValueError(f"{uri!r} is neither a folder nor a bucket: write s3://bucket/prefix")
     for name in (uri if parted is None else parted[1]).split("/"):
         wrong = _misread(name) or (parted is None and _misread_in_folder(name))

@@ -1,6 +1,7 @@
 """A pipeline of config.yaml: its source, schema, transform and sinks, as frozen models."""
 
 import os
+from collections.abc import Container
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
@@ -8,15 +9,18 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from core import paths
 from core import topics as names
 from core.config_file import ConfigPlace, at_home
+from core.config_types import Incarnation, Misplaced, OneOrMany, StreamName, Text
 from core.sections import Lake, Model
 from core.selection import Where
+
+TopicName = Annotated[str, AfterValidator(names.check)]
 
 
 class TopicsSection(Model):
     """Topics that one consumer group reads; a name that starts with `^` is a pattern."""
 
-    topics: tuple[Annotated[str, AfterValidator(names.check)], ...] = Field(min_length=1)
-    group: str | None = None
+    topics: Annotated[tuple[TopicName, ...], OneOrMany()] = Field(min_length=1)
+    group: Text | None = None
     start: Literal["earliest", "latest"] = "earliest"
     tombstones: Literal["quarantine", "drop"] = "quarantine"
     where: Where | None = None
@@ -26,7 +30,15 @@ class TopicsSection(Model):
     @model_validator(mode="after")
     def _testable(self) -> "TopicsSection":
         if self.where is not None and self.where.partition_key is not None:
-            raise ValueError("where: a topic's records have a key and headers, no partition_key")
+            what = "a topic's records have a key and headers, no partition_key"
+            raise Misplaced(what, "where")
+        return self
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "TopicsSection":
+        for number, name in enumerate(self.topics):
+            if name in self.topics[:number]:
+                raise Misplaced(f"names {name} twice", "topics", number)
         return self
 
     @property
@@ -43,7 +55,7 @@ class TopicsSection(Model):
 class StreamSection(Model):
     """One stream."""
 
-    stream: str
+    stream: StreamName
     start: Literal["trim_horizon", "latest"] = "trim_horizon"
     where: Where | None = None
     topics: ClassVar[tuple[str, ...]] = ()
@@ -65,7 +77,7 @@ class StreamSection(Model):
 class DeltaSection(Model):
     """A Delta table below the lake's root, its quarantine beside it."""
 
-    delta: Annotated[str, AfterValidator(paths.check_below), AfterValidator(at_home)]
+    delta: Annotated[Text, AfterValidator(paths.check_below), AfterValidator(at_home)]
 
 
 class ParquetSection(Model):
@@ -75,14 +87,21 @@ class ParquetSection(Model):
     stage: Literal["raw", "clean"] = "raw"
 
 
-def _kind_of_source(section: object) -> str:
-    keys = section if isinstance(section, dict) else vars(section)
-    return "kinesis" if "stream" in keys else "kafka"
+def _keys(section: object) -> Container[str] | None:
+    """Return the keys of a section, raw or read; None for what is no mapping."""
+    if isinstance(section, Model):
+        return type(section).model_fields
+    return section if isinstance(section, dict) else None
 
 
-def _kind_of_sink(section: object) -> str:
-    keys = section if isinstance(section, dict) else vars(section)
-    return "parquet" if "parquet" in keys else "delta"
+def _kind_of_source(section: object) -> str | None:
+    keys = _keys(section)
+    return None if keys is None else "kinesis" if "stream" in keys else "kafka"
+
+
+def _kind_of_sink(section: object) -> str | None:
+    keys = _keys(section)
+    return None if keys is None else "parquet" if "parquet" in keys else "delta"
 
 
 SinkChoice = Annotated[
@@ -98,15 +117,16 @@ class Pipeline(Model):
         Annotated[TopicsSection, Tag("kafka")] | Annotated[StreamSection, Tag("kinesis")],
         Discriminator(_kind_of_source),
     ]
-    schema_: str = Field(alias="schema")
-    transform: str
-    sinks: tuple[SinkChoice, ...] = Field(min_length=1)
-    incarnation: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "1"
+    schema_: Text = Field(alias="schema")
+    transform: Text
+    sinks: Annotated[tuple[SinkChoice, ...], OneOrMany()] = Field(min_length=1)
+    incarnation: Incarnation = "1"
 
     @model_validator(mode="after")
     def _one_table(self) -> "Pipeline":
         if len([s for s in self.sinks if isinstance(s, DeltaSection)]) != 1:
-            raise ValueError("a pipeline has exactly one delta sink: its quarantine hangs on it")
+            what = "a pipeline has exactly one delta sink: its quarantine hangs on it"
+            raise Misplaced(what, "sinks")
         return self
 
     @model_validator(mode="after")
@@ -114,7 +134,8 @@ class Pipeline(Model):
         archives = [s.parquet for s in self.sinks if isinstance(s, ParquetSection)]
         for name in self.reads:
             if archives and name.startswith("."):
-                raise ValueError(f"{name} cannot be archived in {archives[0]}: {names.HIDDEN}")
+                what = f"{name} cannot be archived in {archives[0]}: {names.HIDDEN}"
+                raise Misplaced(what, "sinks")
         return self
 
     @property

@@ -9,17 +9,38 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
+    field_validator,
     model_validator,
 )
 
 from core import local
 from core.config_file import ConfigFile, ConfigPath, ConfigPlace, read_from
+from core.config_types import (
+    BOOLEAN,
+    HostPattern,
+    KeyHash,
+    Misplaced,
+    OneOrMany,
+    Origin,
+    Size,
+    Text,
+)
 
 
 class Model(BaseModel):
     """A frozen section of the configuration that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: object) -> object:
+        """Refuse true and false, which pydantic would take for 1 and 0: no key is a switch."""
+        if isinstance(value, bool):
+            raise ValueError(BOOLEAN)  # noqa: TRY004  # pydantic expects it
+        return value
 
 
 class Located(Model):
@@ -44,7 +65,7 @@ class Kafka(Located):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
-    bootstrap_servers: str = Field(alias="bootstrap.servers")
+    bootstrap_servers: Text = Field(alias="bootstrap.servers")
 
     def properties(self) -> dict[str, Any]:
         """Return the section as a confluent-kafka configuration; StackDown without its `local`."""
@@ -85,9 +106,10 @@ class Aws(Located):
     @model_validator(mode="after")
     def _whole(self) -> "Aws":
         if bool(self.access_key_id) != bool(self.secret_access_key):
-            raise ValueError("access_key_id and secret_access_key belong together")
+            given = "access_key_id" if self.access_key_id else "secret_access_key"
+            raise Misplaced("needs the other of access_key_id and secret_access_key", given)
         if self.session_token and not self.access_key_id:
-            raise ValueError("session_token wants access_key_id and secret_access_key")
+            raise Misplaced("needs access_key_id and secret_access_key", "session_token")
         return self
 
     def endpoint(self, service: str) -> str | None:
@@ -131,11 +153,6 @@ class Tls(Model):
     key: ConfigPath
 
 
-KeyHash = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-HostPattern = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)$")]
-Origin = Annotated[str, Field(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/?#\sA-Z]+)$")]
-
-
 class Gateway(Model):
     """The HTTP front."""
 
@@ -144,13 +161,13 @@ class Gateway(Model):
     stage: str = "test"
     tls: Tls | None = None
     api_keys: dict[str, KeyHash] = Field(default_factory=dict)
-    hosts: tuple[HostPattern, ...] = ()
-    cors_origins: tuple[Origin, ...] = ()
-    max_body: ByteSize = ByteSize(10 * 1024 * 1024)
+    hosts: Annotated[tuple[HostPattern, ...], OneOrMany()] = ()
+    cors_origins: Annotated[tuple[Origin, ...], OneOrMany()] = ()
+    max_body: Size = ByteSize(10 * 1024 * 1024)
     max_records: int = Field(10_000, ge=1)
-    max_in_flight: ByteSize = ByteSize(64 * 1024 * 1024)
+    max_in_flight: Size = ByteSize(64 * 1024 * 1024)
     max_connections: int = Field(1000, ge=1)
-    max_answers: ByteSize = ByteSize(256 * 1024 * 1024)
+    max_answers: Size = ByteSize(256 * 1024 * 1024)
     request_timeout: float = Field(20.0, gt=0)
     keep_alive: float = Field(75.0, gt=0)
     drain_wait: float = Field(0.0, ge=0)
@@ -158,7 +175,8 @@ class Gateway(Model):
     @model_validator(mode="after")
     def _one_request_fits(self) -> "Gateway":
         if self.max_in_flight < self.max_body:
-            raise ValueError("max_in_flight must be at least max_body, or no such body gets in")
+            what = "must be at least max_body, or no such body gets in"
+            raise Misplaced(what, "max_in_flight")
         return self
 
     @property
@@ -184,8 +202,8 @@ class Batching(Model):
     """When a batch is written, and how much memory a consumer may hold."""
 
     max_records: int = Field(20_000, ge=1)
-    max_bytes: ByteSize = ByteSize(32 * 1024 * 1024)
+    max_bytes: Size = ByteSize(32 * 1024 * 1024)
     max_wait: float = Field(1.0, gt=0)
-    memory: ByteSize = ByteSize(256 * 1024 * 1024)
+    memory: Size = ByteSize(256 * 1024 * 1024)
     reject_ratio: float = Field(0.5, gt=0, le=1)
     reject_window: int = Field(10_000, ge=1)

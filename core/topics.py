@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection
 
 _MARK = "^"
+_LEGAL = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _INTERNAL = "__"  # Kafka's own topics, such as __consumer_offsets, match no pattern
 HIDDEN = "readers of Parquet skip names that begin with a dot"
 INTERNAL = f"^{_INTERNAL}"
@@ -19,7 +20,11 @@ def is_pattern(name: str) -> bool:
 
 
 def check(name: str) -> str:
-    """Return the name; ValueError for a pattern that librdkafka and Python read differently."""
+    """Return the name; ValueError for one that Kafka does not allow.
+
+    Also for a pattern that librdkafka and Python read differently. Source of the rules: Apache
+    Kafka, org.apache.kafka.common.internals.Topic.validate.
+    """
     if is_pattern(name):
         if "[:" in name:
             raise ValueError(f"{name}: write [a-z0-9] instead of a POSIX class such as [:alnum:]")
@@ -27,6 +32,12 @@ def check(name: str) -> str:
             re.compile(name)
         except re.error as error:
             raise ValueError(f"{name} is not a regular expression: {error}") from error
+    elif not _LEGAL.fullmatch(name) or name in {".", ".."}:
+        raise ValueError(
+            "is no name of a topic: Kafka allows 249 letters, digits, `.`, `_` and `-`"
+            if name
+            else "is empty"
+        )
     return name
 
 

@@ -74,6 +74,18 @@ def init(
         typer.echo(f"written: {written}")
 
 
+@commands.command()
+def schema() -> None:
+    """Print the JSON schema of config.yaml, by which editors complete and check it.
+
+    The first line of config.yaml names it: put it beside that file as config.schema.json.
+    Example: pinpip config schema > config.schema.json
+    """
+    from pinpip.configfile import schema as generated
+
+    typer.echo(generated.text(), nl=False)
+
+
 @commands.command("api-key")
 def api_key(
     name: Annotated[str, typer.Argument(help="Who will hold the key: it appears in the log.")],
