@@ -100,7 +100,7 @@ class Config(Located):
         """Two writers of one table or chain would fence each other off for ever."""
         owners: dict[str, str] = {}
         for name, pipeline in self.pipelines.items():
-            _check_places(pipeline, self.lake)
+            _check_places(name, pipeline, self.lake)
             for place in pipeline.places(self.lake):
                 own = paths.identity(place)
                 if own in owners:
@@ -131,12 +131,15 @@ class Config(Located):
         return self.pipelines[name]
 
 
-def _check_places(pipeline: Pipeline, lake: Lake) -> None:
-    """Raise ValueError where tables or archives cannot be, the folders above them included."""
+def _check_places(name: str, pipeline: Pipeline, lake: Lake) -> None:
+    """Raise Misplaced where tables or archives cannot be, the folders above them included."""
     table = lake.uri(pipeline.table)
     archives = [s.parquet for s in pipeline.sinks if isinstance(s, ParquetSection)]
     for place in (table, quarantine_of(table), *archives):
-        paths.check(place)
+        try:
+            paths.check(place)
+        except ValueError as error:
+            raise Misplaced(str(error), "pipelines", name) from error
 
 
 def nearest(name: str, known: list[str]) -> str:

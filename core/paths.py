@@ -48,7 +48,7 @@ def check(uri: str) -> str:
 def check_below(path: str) -> str:
     """Return the place of a table; ValueError for a relative one outside of lake.root."""
     if not path.strip():
-        raise ValueError("a path is missing")
+        raise ValueError("is empty")
     outside = Path(os.path.normpath(path)).parts[:1] == ("..",)
     if outside and "://" not in path:
         raise ValueError(f"{path!r} leaves lake.root: write an absolute path if it must be there")

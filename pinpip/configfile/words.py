@@ -42,7 +42,9 @@ def _explain(detail: ErrorDetails, document: Document) -> str:
         return f"{place.key}: {_unknown(keys)}"
     names = ", ".join(f"${{{name}}}" for name in place.variables)
     by = f" (the value of {names})" if names else ""
-    said = f"{_shown(place, keys)} {_said(detail)}{by}".lstrip()
+    wrong = _said(detail)
+    shown = "" if place.text and repr(place.text) in wrong else _shown(place, keys)
+    said = f"{shown} {wrong}{by}".lstrip()
     return f"{place.at}: {spelled(keys)}: {said}" if keys else f"{place.at}: {said}"
 
 

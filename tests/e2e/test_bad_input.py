@@ -57,7 +57,7 @@ def consume_all(home: Home) -> None:
         ("batching/max_record", 5, "unknown key 'batching.max_record' (did you mean 'max_records'"),
         ("gateway/port", "eighty", "gateway.port: "),
         ("kafka", 3, "kafka: "),
-        ("batching", None, "batching: "),
+        ("batching", [1], "batching: must be a mapping of keys"),
         ("pipelines", {}, "pipelines: "),
         ("pipelines/user/transform", "transforms.user:cleen", "'transforms.user:cleen' cannot be"),
         ("pipelines/user/schema", "absent:SCHEMA", "'absent:SCHEMA' cannot be loaded"),

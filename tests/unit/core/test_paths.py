@@ -31,7 +31,7 @@ def config(root: str = "lake", delta: str = BELOW, **pipeline: Any) -> Config:
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("", "a path is missing"),
+        ("", "is empty"),
         ("s3:/bucket/x", "is neither a folder nor a bucket"),
         ("S3://bucket/x", "is neither a folder nor a bucket"),
         ("s3://", "is neither a folder nor a bucket"),
