@@ -91,7 +91,7 @@ def test_an_unknown_pipeline_is_answered_with_the_nearest_name(home: Home) -> No
 
 def test_an_embedded_stack_that_does_not_run_is_asked_for(home: Home) -> None:
     change(home, "kafka", {"bootstrap.servers": "local"})
-    assert "pinpip local up" in the_error(home.run("consume"))
+    assert f"pinpip -c {home.config_path} local up" in the_error(home.run("consume"))
 
 
 # --- Sources

@@ -491,4 +491,4 @@ def test_a_new_incarnation_wants_to_know_of_which_pipelines(aws: TestAws, tmp_pa
     home = kinesis_home(tmp_path, aws, "nowhere")
     done = home.run("consume", "--new-incarnation")
     assert done.returncode == 1
-    assert "pinpip consume pin --new-incarnation" in done.stderr
+    assert f"pinpip -c {home.config_path} consume pin --new-incarnation" in done.stderr
