@@ -116,9 +116,9 @@ class Config(Located):
         return own or f"pinpip-{self.id}-{name}"
 
     def neighbours(self, name: str) -> dict[str, Pipeline]:
-        """Return the other pipelines that read a topic or stream of the pipeline `name`."""
-        own = self.pipeline(name)
-        return {n: p for n, p in self.pipelines.items() if n != name and own.shares(p)}
+        """Return the other pipelines that read, or may read, a topic or stream of `name`."""
+        own, others = self.pipeline(name), self.pipelines.items()
+        return {n: p for n, p in others if n != name and own.shares(p) is not False}
 
     def pipeline(self, name: str) -> Pipeline:
         """Return the pipeline called `name`; raise ConfigError with the nearest name otherwise."""

@@ -158,11 +158,13 @@ class Pipeline(Model):
         """Whether its `where` looks at a header."""
         return self.source.where is not None and self.source.where.header_name is not None
 
-    def shares(self, other: "Pipeline") -> bool:
-        """Whether both read one topic or stream; two patterns may match one topic."""
+    def shares(self, other: "Pipeline") -> bool | None:
+        """Whether both read one topic or stream; None where two patterns leave it open."""
+        if {*self.source.streams} & {*other.source.streams}:
+            return True
         pairs = ((a, b) for a in self.source.topics for b in other.source.topics)
-        streams = {*self.source.streams} & {*other.source.streams}
-        return bool(streams) or any(names.may_overlap(a, b) for a, b in pairs)
+        found = {names.overlap(a, b) for a, b in pairs}
+        return True if True in found else (None if None in found else False)
 
     def places(self, lake: Lake) -> list[str]:
         """List what only this pipeline may write: its tables, and its archives' folders."""

@@ -48,11 +48,11 @@ def matches(name: str, topic: str) -> bool:
     return re.search(name, topic) is not None and not topic.startswith(_INTERNAL)
 
 
-def may_overlap(one: str, other: str) -> bool:
-    """Whether some topic may match both names; of two patterns that is not known."""
-    if is_pattern(one) and is_pattern(other):
-        return True
-    return matches(one, other) or matches(other, one)
+def overlap(one: str, other: str) -> bool | None:
+    """Whether some topic matches both names; None where two patterns leave it open."""
+    if one != other and is_pattern(one) and is_pattern(other):
+        return None
+    return one == other or matches(one, other) or matches(other, one)
 
 
 def named(names: Collection[str], known: Collection[str]) -> list[str]:

@@ -79,6 +79,8 @@ def test_pipelines_of_one_topic_need_a_group_each(tmp_path: Path) -> None:
     said = refusal(tmp_path, tree(pin=own, geo={"topics": ["^al."], "group": "g"}))
     assert "geo and pin would read one topic in the group g" in said
     read(tmp_path, tree(pin=own, geo={"topics": ["other"], "group": "g"}))
+    apart = {name: {"topics": [f"^{name}"], "group": "g"} for name in ("pin", "geo")}
+    read(tmp_path, tree(**apart))  # whether two patterns match one topic is not known
 
 
 def test_pipelines_of_one_topic_need_an_archive_each(tmp_path: Path) -> None:
@@ -103,6 +105,13 @@ def test_an_overlap_is_a_text_that_both_take(one: Any, other: Any, text: str) ->
     both = first.overlap(second)
     assert both is None or (first.takes(both) and second.takes(both))
     assert not (first.takes(text) and second.takes(text) and both is None)
+
+
+def test_patterns_that_may_match_one_topic_are_neighbours(tmp_path: Path) -> None:
+    config = read(tmp_path, tree(pin={"topics": ["^p", "x"]}, geo={"topics": ["^q"]}))
+    assert list(config.neighbours("pin")) == ["geo"]
+    config = read(tmp_path, tree(pin={"topics": ["p", "x"]}, geo={"topics": ["^q"]}))
+    assert config.neighbours("pin") == {}
 
 
 def test_tests_of_different_things_have_no_known_overlap() -> None:
