@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 TESTS ?= tests
-.PHONY: help setup demo test test-fast coverage containers contract fuzz chaos lint types bench docs picture lock
+.PHONY: help setup demo test test-fast coverage containers readers contract fuzz chaos lint types bench docs picture lock
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ coverage: $(READY) ## Print which branches the tests execute; TESTS=tests/unit n
 
 containers: $(READY) ## Build the image, run the compose file on Docker or podman, and prove its tables
 	$(BIN)/python -m tests.e2e.compose
+
+readers: $(READY) ## Run docs/reading.md's snippets for pandas and Spark (needs Java and Maven)
+	$(BIN)/python -m tests.e2e.readers
 
 contract: $(READY) ## Compare the gateway with its OpenAPI document in 10,000 requests
 	$(BIN)/python -m tests.contracts.openapi_contract --examples 10000

@@ -1,1 +1,1 @@
-"""Answer eight questions in SQL from the clean tables."""
+"""Answer nine questions in SQL from the clean tables."""

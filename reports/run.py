@@ -1,60 +1,80 @@
-"""Answer the eight questions with DuckDB; each is a file of standard SQL in `questions/`.
+"""Answer the nine questions with DuckDB; each is a file of standard SQL in `questions/`.
 
 The queries see three views with the latest row of each key (`ind`):
 pin (ind, category, poster_name, follower_count), geo (ind, country, timestamp) and
 users (ind, user_name, age, date_joined). Their timestamps are UTC without a zone: the year
 of a timestamp does not depend on session settings.
+
+The comment at the head of a file is its title and, from the second line on, its definitions.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import polars as pl
 from polars import selectors as cs
 
-from core.batch import KAFKA, KINESIS
 from core.errors import ConfigError
+from reports.latest import ORDER, newest
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 KEY = "ind"
+COVERAGE = 0  # the number of the query that counts what the questions are about
+LAST = 9
 VIEWS = {
     "pin": ("pin", ["category", "poster_name", "follower_count"]),
     "geo": ("geo", ["country", "timestamp"]),
     "users": ("user", ["user_name", "age", "date_joined"]),
 }
-_AGE = ["_timestamp", *KAFKA.identity, *KINESIS.identity]
 
 
 @dataclass(frozen=True)
 class Question:
-    """One query of a question; questions 2 and 3 have two. The title is the first SQL comment."""
+    """One query of a question, in a file `q<number>[_<part>]_….sql`; questions 2 and 3 have two.
 
-    number: int
+    `definitions`: what the query's words mean, one sentence or more; empty when nothing needs it.
+    """
+
+    name: str
     title: str
+    definitions: str
     sql: str
+
+    @property
+    def number(self) -> int:
+        """The question's number; 0 is the coverage."""
+        return int(self.name[1])
+
+    @property
+    def label(self) -> str:
+        """The question's number with its part: `1`, `3.2`."""
+        part = self.name.split("_")[1]
+        return f"{self.number}.{part}" if part.isdecimal() else str(self.number)
 
 
 @dataclass(frozen=True)
 class Answer:
     """The result of one query, in the query's order and with its column names."""
 
-    number: int
-    title: str
+    question: Question
     frame: pl.DataFrame
 
 
 def questions() -> list[Question]:
-    """Return all queries in the order of the questions."""
+    """Return all queries in the order of the questions, the coverage first."""
     paths = sorted(files("reports").joinpath("questions").iterdir(), key=lambda path: path.name)
-    return [
-        Question(int(path.name[1]), sql.splitlines()[0].removeprefix("-- "), sql)
-        for path in paths
-        for sql in path.read_text(encoding="utf-8").strip().removesuffix(";").split(";\n\n")
-    ]
+    return [_question(path.name, path.read_text(encoding="utf-8")) for path in paths]
+
+
+def _question(name: str, sql: str) -> Question:
+    comment = takewhile(lambda line: line.startswith("-- "), sql.splitlines())
+    title, *definitions = [line.removeprefix("-- ") for line in comment]
+    return Question(name.removesuffix(".sql"), title, " ".join(definitions), sql)
 
 
 def answers(
@@ -73,21 +93,16 @@ def answers(
                     f"there is no table of {table} rows to report on",
                     f"fill one first: pinpip consume {table}",
                 )
-            database.register(view, latest(tables[table], columns).collect().to_arrow())
-        return [Answer(q.number, q.title, database.sql(q.sql).pl()) for q in chosen]
+            database.register(view, latest(tables[table], columns).to_arrow())
+        return [Answer(q, database.sql(q.sql).pl()) for q in chosen]
 
 
-def latest(parts: Sequence[pl.LazyFrame], columns: Sequence[str]) -> pl.LazyFrame:
-    """Return the key and `columns` of the newest row of each key, by broker timestamp.
-
-    Rows with equal timestamps are ordered by their coordinates: the result is deterministic.
-    """
-    wanted = cs.by_name(KEY, *columns) | cs.by_name(_AGE, require_all=False)
-    rows = pl.concat([part.select(wanted) for part in parts], how="diagonal")
-    age = cs.by_name(_AGE, require_all=False)
-    newest = rows.sort(age).unique(KEY, keep="last")
+def latest(parts: Sequence[pl.LazyFrame], columns: Sequence[str]) -> pl.DataFrame:
+    """Return the key and `columns` of the newest row of each key, times without a zone."""
+    wanted = cs.by_name(KEY, *columns) | cs.by_name(*ORDER, require_all=False)
+    rows = pl.concat([part.select(wanted) for part in parts], how="diagonal").collect()
     naive = cs.datetime(time_zone="*").dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    return newest.select(KEY, *columns).with_columns(naive)
+    return rows[newest(rows.lazy(), KEY)].select(KEY, *columns).with_columns(naive)
 
 
 def _database() -> "DuckDBPyConnection":

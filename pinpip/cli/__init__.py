@@ -26,9 +26,11 @@ from pinpip.cli import (
     replay,
     report,
     status,
+    table,
     verify,
 )
 from pinpip.cli.options import DEFAULT, everywhere
+from pinpip.cli.output import tolerate
 from pinpip.cli.shared import Settings, complain, explained
 from pinpip.cli.signals import leave_on_interrupt
 
@@ -72,6 +74,7 @@ for command in (
     verify.verify,
     inspect.inspect,
     report.report,
+    table.table,
     status.status,
     chaos.chaos,
 ):
@@ -88,6 +91,7 @@ everywhere(app)
 def main() -> None:
     """Run the command line; any exception becomes one `error:` line, a hint and exit code 1."""
     leave_on_interrupt()
+    tolerate(sys.stdout, sys.stderr)
     try:
         app()
     except (KeyboardInterrupt, SystemExit):

@@ -151,7 +151,7 @@ def _await_rows(config: "Config", summary: "Summary", check_consumers: Callable[
 
 def _tell(config: "Config", summary: "Summary", took: float) -> bool:
     """Print counts, proof and answers; return whether each acknowledged record is stored once."""
-    from pinpip.cli.report import answers, print_answer
+    from pinpip.cli.report import answers, print_first
     from pinpip.cli.sending import outcome, summary_failed
     from pinpip.cli.verdict import exit_code, print_verdict
     from pinpip.verify.examine import examine
@@ -164,8 +164,7 @@ def _tell(config: "Config", summary: "Summary", took: float) -> bool:
     total = sum(wanted.values())
     typer.echo(f"{total:,} records in {took:.1f} s: {total / took:,.0f} records/s, HTTP included")
     print_verdict(verdicts)
-    for answer in answers(config, QUESTIONS):
-        print_answer(answer, most=5)
+    print_first(answers(config, {0, *QUESTIONS}), 5)
     exact = all(not row["missing"] for row in rows) and exit_code(verdicts) == 0
     return exact and not summary_failed(summary)
 

@@ -1,11 +1,11 @@
 """`pinpip inspect`: which commit and file hold a record, and what was committed when."""
 
-import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pinpip.cli.output import print_json
 from pinpip.cli.shared import TIMES, settings_of, utc
 from pinpip.cli.tables import show
 
@@ -62,7 +62,7 @@ def _found(config: "Config", name: str, offset: str) -> dict[str, Any]:
 
 def _show_record(tree: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(tree, default=_plain, ensure_ascii=False))
+        print_json(tree, _plain)
         return
     if not tree["unknown"]:
         del tree["unknown"]

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
@@ -77,22 +77,47 @@ class InterruptOnce:
             raise KeyboardInterrupt
 
 
+class _Leave:
+    """The handler of SIGINT while `_watch` ends the process, which calls `tidy` first."""
+
+    def __init__(self, tidy: Callable[[], None]) -> None:
+        self.tidy = tidy
+
+    def __call__(self, _number: int, _frame: object) -> None:
+        pass
+
+
 def leave_on_interrupt() -> None:
     """End this process at Ctrl-C: at once, without a traceback, whatever the main thread waits for.
 
     Python's own handler raises in the midst of imports, and only between two steps of the main
-    thread. A command that has to tidy up brings a handler of its own, which counts instead.
+    thread. A command that has to tidy up brings a handler of its own, which counts instead, or uses
+    `tidying`.
     """
     seen, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(seen,), name="interrupt", daemon=True).start()
-    signal.signal(signal.SIGINT, _ignored)
+    signal.signal(signal.SIGINT, _Leave(lambda: None))
+
+
+@contextmanager
+def tidying(tidy: Callable[[], None]) -> Iterator[None]:
+    """Call `tidy`, from another thread, before Ctrl-C ends the process within the block."""
+    before = signal.getsignal(signal.SIGINT)
+    if isinstance(before, _Leave):
+        signal.signal(signal.SIGINT, _Leave(tidy))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _watch(seen: int) -> None:
     while data := os.read(seen, 1):
-        if data[0] == signal.SIGINT and signal.getsignal(signal.SIGINT) is _ignored:
+        handler = signal.getsignal(signal.SIGINT)
+        if data[0] == signal.SIGINT and isinstance(handler, _Leave):
+            handler.tidy()
             if sys.stderr.isatty():
                 os.write(sys.stderr.fileno(), _SHOW_CURSOR)
             os._exit(INTERRUPTED)

@@ -1,12 +1,11 @@
 """Rows as tables that a terminal holds: one line a row, and a second table for what has no room."""
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import typer
+from pinpip.cli.output import clean, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,13 +49,13 @@ def show(
     texts that end in an ellipsis where the line ends.
     """
     if as_json:
-        typer.echo(json.dumps(list(rows), default=str, ensure_ascii=False))
+        print_json(list(rows))
         return
     from rich.console import Console
     from rich.text import Text
 
     console = Console()
-    console.print(Text(title, style="bold"), soft_wrap=True)
+    console.print(Text(clean(title), style="bold"), soft_wrap=True)
     if not rows:
         console.print("nothing")
     names = [name for name in (rows[0] if rows else ()) if name not in rare or _tells(rows, name)]
@@ -77,7 +76,8 @@ def _column(name: str, rows: Sequence[Row], *, cut: bool) -> _Column:
     if cut:
         cells = [" ".join(cell.split()) for cell in cells]
     lines = [line for cell in cells for line in cell.splitlines()]
-    heading = max(map(cell_len, _heading(name).split()), default=0)
+    title = _heading(name)  # it wraps at blanks, but not in a column that may be cut
+    heading = max(map(cell_len, [title] if cut else title.split()), default=0)
     width = max([heading, *map(cell_len, lines)])
     numbers = [isinstance(row[name], (int, float)) for row in rows]
     number = any(numbers) and all(n or len(c) <= WORD for n, c in zip(numbers, cells, strict=True))
@@ -92,11 +92,11 @@ def _cell(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     amount = isinstance(value, (int, float)) and not _NAMING.search(name)
-    return f"{value:,}" if amount else str(value)
+    return f"{value:,}" if amount else clean(str(value))
 
 
 def _heading(name: str) -> str:
-    return name.replace("_", " ").strip()
+    return clean(name.replace("_", " ").strip())
 
 
 def _parts(columns: Sequence[_Column], room: int, identity: int) -> Iterator[Sequence[_Column]]:
@@ -115,6 +115,7 @@ def _parts(columns: Sequence[_Column], room: int, identity: int) -> Iterator[Seq
 def _table(columns: Sequence[_Column], console: "Console") -> "Table":
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     spare = console.width + GAP - sum(column.least + GAP for column in columns)
@@ -122,7 +123,7 @@ def _table(columns: Sequence[_Column], console: "Console") -> "Table":
         more = min(column.width - column.least, max(0, spare))
         spare -= more
         table.add_column(
-            _heading(column.name),
+            Text(_heading(column.name)),
             justify="right" if column.number else "left",
             overflow="ellipsis" if column.cut else "fold",
             no_wrap=column.cut,
@@ -130,5 +131,5 @@ def _table(columns: Sequence[_Column], console: "Console") -> "Table":
             min_width=min(column.least + more, console.width),
         )
     for row in zip(*(column.cells for column in columns), strict=True):
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # no markup
     return table

@@ -1,5 +1,6 @@
 -- Most popular category per age group
 -- 36-50 includes 50, 50+ begins at 51; users under 18 or without an age take no part.
+-- All winners of a tie are listed ("3 tie"); "1 post": the winner has a single post.
 WITH posts AS (
     SELECT
         CASE
@@ -21,8 +22,20 @@ counted AS (
 ranked AS (
     SELECT counted.*, RANK() OVER (PARTITION BY age_group ORDER BY category_count DESC) AS place
     FROM counted
+),
+winners AS (
+    SELECT ranked.*, COUNT(*) OVER (PARTITION BY age_group) AS ties
+    FROM ranked
+    WHERE place = 1
 )
-SELECT age_group, category, category_count
-FROM ranked
-WHERE place = 1
+SELECT
+    age_group,
+    category,
+    category_count,
+    NULLIF(CONCAT_WS(
+        ', ',
+        CASE WHEN ties > 1 THEN ties || ' tie' END,
+        CASE WHEN category_count = 1 THEN '1 post' END
+    ), '') AS note
+FROM winners
 ORDER BY age_group, category;

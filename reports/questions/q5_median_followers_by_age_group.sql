@@ -1,5 +1,6 @@
 -- Median follower count per age group
--- The median is over posts, one per key; 36-50 includes 50, 50+ begins at 51.
+-- The median is over posts, one per key, not over users; posts without a count take no part.
+-- 36-50 includes 50, 50+ begins at 51; users under 18 or without an age take no part.
 WITH posts AS (
     SELECT
         CASE

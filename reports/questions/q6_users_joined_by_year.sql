@@ -1,5 +1,6 @@
 -- Users joined per year, 2015-2020
 -- A user is a person (name, age and date joined), however many keys the person has.
+-- post_year is the year joined, in UTC.
 WITH people AS (
     SELECT DISTINCT user_name, age, date_joined
     FROM users

@@ -1,5 +1,6 @@
 -- Median follower count by year joined, 2015-2020
--- The median is over posts, one per key.
+-- The median is over posts, one per key, not over users; posts without a count take no part.
+-- post_year is the year joined, in UTC.
 WITH posts AS (
     SELECT EXTRACT(YEAR FROM users.date_joined) AS post_year, pin.follower_count
     FROM pin

@@ -1,5 +1,6 @@
 -- Median follower count by age group and year joined, 2015-2020
--- The median is over posts, one per key; 36-50 includes 50, 50+ begins at 51.
+-- The median is over posts, one per key, not over users; posts without a count take no part.
+-- 36-50 includes 50, 50+ begins at 51; post_year is the year joined, in UTC.
 WITH posts AS (
     SELECT
         CASE

@@ -25,7 +25,7 @@ from pinpip.local.java import free_port
 from producers import emulator
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
-from tests.support.commands import change, the_error, tree_of
+from tests.support.commands import change, invoke, the_error, tree_of
 from tests.support.database import fill
 from tests.support.processes import Home, count, environment, kinesis_home, stop, until
 
@@ -132,7 +132,7 @@ def answer(home: Home, *arguments: str) -> Any:
 
 def test_the_help_of_every_command_has_an_example_that_calls_it() -> None:
     found = dict(commands(app))
-    assert len(found) == 16
+    assert len(found) == 17
     for name, text in found.items():
         assert f"Example: {name}" in text, name
 
@@ -161,7 +161,11 @@ def test_help_imports_nothing_heavy() -> None:
         ["produce", "--from", "a.csv", "--from-database", "sqlite:///a.db"],
         ["produce", "--rate", "0"],
         ["produce", "--pipeline", "pin"],
-        ["report", "9"],
+        ["report", "10"],
+        ["report", "--out", "answers"],
+        ["report", "--format", "csv"],
+        ["table", "pin", "--out", "pins.xls"],
+        ["table", "pin", "--out", "s3://bucket/pins.csv"],
         ["consume", "--unknown"],
         ["unknown"],
     ],
@@ -301,10 +305,46 @@ def test_the_quarantine_is_listed_with_reasons_and_coordinates(shop: Shop) -> No
 def test_the_report_answers_the_questions_asked(shop: Shop) -> None:
     found = answer(shop, "report", "2", "6")
     assert {tree["number"] for tree in found} == {2, 6}
-    assert all(tree.keys() == {"number", "title", "rows"} for tree in found)
+    keys = {"number", "label", "title", "definitions", "rows"}
+    assert all(tree.keys() == keys for tree in found)
     said = shop.run("report", "6").stdout
     assert re.search(r"\b20[12]\d\b", said)
     assert not re.search(r"\b2,0[12]\d\b", said)
+
+
+def test_the_current_view_has_each_key_once(shop: Shop) -> None:
+    done = invoke(shop, "table", "pin", "--latest", "--format", "json")
+    assert done.exit_code == 0, done.output
+    keys = [row["ind"] for row in json.loads(done.stdout)]
+    assert sorted(keys) == sorted(set(pl.read_delta(shop.uri("pin"))["ind"]))
+
+
+def test_the_rows_of_a_table_become_a_file_which_is_replaced(shop: Shop, tmp_path: Path) -> None:
+    path = tmp_path / "geo.parquet"
+    for said in (f"rows in {path}\n", f"rows in {path}, replaced\n"):
+        assert said in invoke(shop, "table", "geo", "--out", str(path)).stdout
+    columns = pl.read_delta(shop.uri("geo")).columns
+    assert pl.read_parquet(path).columns == columns
+    assert len(pl.read_parquet(path)) == count(shop.uri("geo"))
+
+
+def test_the_answers_become_a_file_for_each_query(shop: Shop, tmp_path: Path) -> None:
+    folder = tmp_path / "answers"
+    done = invoke(shop, "report", "--format", "csv", "--out", str(folder))
+    assert "12 files in" in done.stdout
+    coverage = pl.read_csv(folder / "q0_coverage.csv").row(0)
+    said = invoke(shop, "report", "1").stdout
+    assert said.startswith(f"{coverage[0]:,} pins, {coverage[1]:,} with a geo")
+    assert "A post counts once" in said
+
+
+def test_a_report_says_how_many_rows_it_does_not_show(shop: Shop) -> None:
+    rows = len(json.loads(invoke(shop, "report", "1", "--json").stdout)[0]["rows"])
+    few = invoke(shop, "report", "1", "--limit", "1").stdout
+    assert f"(first 1 of {rows}; --limit 0 shows all)" in few
+    every = invoke(shop, "report", "1", "--limit", "0").stdout
+    assert "first" not in every
+    assert every.count("\n") == few.count("\n") + rows - 1
 
 
 def test_numbers_that_count_are_grouped_and_numbers_that_name_are_not(

@@ -150,3 +150,38 @@ def catches(pid: int, number: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     mask = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
     return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+IN_A_QUERY = """
+import sys
+from pathlib import Path
+import duckdb
+from pinpip.cli.signals import leave_on_interrupt, tidying
+leave_on_interrupt()
+part = Path(sys.argv[1])
+part.touch()
+many = "range(1000000000)"
+with tidying(part.unlink):
+    print("begins", flush=True)
+    duckdb.sql(f"SELECT count(*) FROM {many} a, {many} b WHERE a.range * b.range % 7 = 3").pl()
+"""
+
+
+def test_ctrl_c_ends_a_query_of_a_report_and_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    part = tmp_path / "answer.part"
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_A_QUERY, str(part)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begins\n"
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=STOPPING)
+        finally:
+            process.kill()
+    assert (process.returncode, error) == (INTERRUPTED, "")
+    assert not part.exists()

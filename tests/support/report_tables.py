@@ -1,4 +1,4 @@
-"""A small lake whose answers to the eight questions were worked out by hand."""
+"""A small lake whose answers to the nine questions were worked out by hand."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -95,16 +95,20 @@ USERS: list[Row] = [
 
 
 BY_HAND: dict[str, tuple[list[str], list[Row]]] = {
+    "Coverage": (
+        ["pins", "with_geo", "with_user", "outside_2018_2022"],
+        [(18, 14, 17, 2)],
+    ),
     "Most popular category in each country": (
-        ["country", "category", "category_count"],
+        ["country", "category", "category_count", "note"],
         [
-            ("Chad", "travel", 1),
-            ("Cote d'Ivoire", "quotes", 1),
-            ("Cuba", "art", 1),
-            ("Cuba", "quotes", 1),
-            ("Cuba", "travel", 1),
-            ("Fiji", "art", 1),
-            ("Peru", "travel", 3),
+            ("Chad", "travel", 1, "1 post"),
+            ("Cote d'Ivoire", "quotes", 1, "1 post"),
+            ("Cuba", "art", 1, "3 tie, 1 post"),
+            ("Cuba", "quotes", 1, "3 tie, 1 post"),
+            ("Cuba", "travel", 1, "3 tie, 1 post"),
+            ("Fiji", "art", 1, "1 post"),
+            ("Peru", "travel", 3, None),
         ],
     ),
     "Posts of each category per year, 2018-2022": (
@@ -119,34 +123,43 @@ BY_HAND: dict[str, tuple[list[str], list[Row]]] = {
         ],
     ),
     "Most popular category per year, 2018-2022": (
-        ["post_year", "category", "category_count"],
-        [(2018, "art", 2), (2020, "quotes", 2), (2022, "art", 1), (2022, "travel", 1)],
+        ["post_year", "category", "category_count", "note"],
+        [
+            (2018, "art", 2, None),
+            (2020, "quotes", 2, None),
+            (2022, "art", 1, "2 tie, 1 post"),
+            (2022, "travel", 1, "2 tie, 1 post"),
+        ],
     ),
     "User with most followers in each country": (
-        ["country", "poster_name", "follower_count"],
+        ["country", "poster_name", "follower_count", "note"],
         [
-            ("Chad", "Iva", 501),
-            ("Cote d'Ivoire", "Fay", 800),
-            ("Cuba", "Gus", 800),
-            ("Cuba", "Hal", 800),
-            ("Peru", "Bob", 300),
-            ("Peru", "Cid", 300),
+            ("Chad", "Iva", 501, "1 post"),
+            ("Cote d'Ivoire", "Fay", 800, "1 post"),
+            ("Cuba", "Gus", 800, "2 tie"),
+            ("Cuba", "Hal", 800, "2 tie"),
+            ("Peru", "Bob", 300, "2 tie"),
+            ("Peru", "Cid", 300, "2 tie"),
         ],
     ),
     "Country with the user with most followers": (
-        ["country", "follower_count"],
-        [("Cote d'Ivoire", 800), ("Cuba", 800)],
+        ["country", "poster_name", "follower_count", "note"],
+        [
+            ("Cote d'Ivoire", "Fay", 800, "3 tie"),
+            ("Cuba", "Gus", 800, "3 tie"),
+            ("Cuba", "Hal", 800, "3 tie"),
+        ],
     ),
     "Most popular category per age group": (
-        ["age_group", "category", "category_count"],
+        ["age_group", "category", "category_count", "note"],
         [
-            ("18-24", "art", 2),
-            ("18-24", "travel", 2),
-            ("25-35", "travel", 2),
-            ("36-50", "art", 1),
-            ("36-50", "quotes", 1),
-            ("36-50", "travel", 1),
-            ("50+", "art", 1),
+            ("18-24", "art", 2, "2 tie"),
+            ("18-24", "travel", 2, "2 tie"),
+            ("25-35", "travel", 2, None),
+            ("36-50", "art", 1, "3 tie, 1 post"),
+            ("36-50", "quotes", 1, "3 tie, 1 post"),
+            ("36-50", "travel", 1, "3 tie, 1 post"),
+            ("50+", "art", 1, "1 post"),
         ],
     ),
     "Median follower count per age group": (
@@ -171,6 +184,15 @@ BY_HAND: dict[str, tuple[list[str], list[Row]]] = {
             ("36-50", 2020, 9000.0),
             ("50+", 2019, 90.0),
             ("50+", 2020, 60.0),
+        ],
+    ),
+    "Median follower count by age group and year of the post, 2018-2022": (
+        ["age_group", "post_year", "median_follower_count"],
+        [
+            ("18-24", 2018, 300.0),
+            ("18-24", 2022, 501.0),
+            ("36-50", 2020, 9000.0),
+            ("50+", 2020, 100.0),
         ],
     ),
 }

@@ -1,19 +1,20 @@
-"""The eight questions over a small lake whose answers were worked out by hand."""
+"""The nine questions over a small lake whose answers were worked out by hand."""
 
 import itertools
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.batch import KINESIS
+from core.batch import KAFKA, KINESIS
 from core.errors import ConfigError
 from reports.run import answers, latest, questions
+from tests.support.report_answers import expected
 from tests.support.report_tables import (
     BY_HAND,
     GEOS,
@@ -61,7 +62,7 @@ def tables() -> dict[str, list[pl.LazyFrame]]:
 
 
 def found(tables: dict[str, list[pl.LazyFrame]]) -> dict[str, tuple[list[str], list[Row]]]:
-    return {a.title: (a.frame.columns, a.frame.rows()) for a in answers(tables)}
+    return {a.question.title: (a.frame.columns, a.frame.rows()) for a in answers(tables)}
 
 
 def test_the_answers_are_those_worked_out_by_hand(tables: dict[str, list[pl.LazyFrame]]) -> None:
@@ -82,12 +83,25 @@ def test_the_machines_time_zone_moves_no_year(tables: dict[str, list[pl.LazyFram
     assert found(tables) == BY_HAND
 
 
-def test_there_are_eight_questions_in_order() -> None:
-    assert [q.number for q in questions()] == [1, 2, 2, 3, 3, 4, 5, 6, 7, 8]
+def test_there_are_nine_questions_in_order_after_the_coverage() -> None:
+    labels = ["0", "1", "2.1", "2.2", "3.1", "3.2", *"456789"]
+    assert [q.label for q in questions()] == labels
+    assert [q.number for q in questions()] == [int(label[0]) for label in labels]
+
+
+def test_the_definitions_are_those_in_the_head_of_the_sql() -> None:
+    for question in questions():
+        head = question.sql.split("\nWITH")[0].split("\nSELECT")[0]
+        words = head.replace("-- ", "").replace("\n", " ")
+        assert words == f"{question.title} {question.definitions}"
+    told = {q.label: q.definitions for q in questions()}
+    assert all("50+ begins at 51" in told[label] for label in "4589")
+    assert all("The median is over posts" in told[label] for label in "5789")
+    assert "a person" in told["6"]
 
 
 def test_only_the_questions_asked_are_answered(tables: dict[str, list[pl.LazyFrame]]) -> None:
-    assert [a.number for a in answers(tables, only={3, 6})] == [3, 3, 6]
+    assert [a.question.number for a in answers(tables, only={3, 6})] == [3, 3, 6]
 
 
 def test_counts_and_years_are_whole_numbers(tables: dict[str, list[pl.LazyFrame]]) -> None:
@@ -99,7 +113,9 @@ def test_counts_and_years_are_whole_numbers(tables: dict[str, list[pl.LazyFrame]
 
 def test_empty_tables_have_empty_answers() -> None:
     empty = {table: [on_kafka(table, [], 0)] for table in SCHEMAS}
-    assert [len(answer.frame) for answer in answers(empty)] == [0] * 10
+    coverage, *others = answers(empty)
+    assert coverage.frame.rows() == [(0, 0, 0, 0)]
+    assert [len(answer.frame) for answer in others] == [0] * 11
 
 
 def test_a_group_without_any_follower_count_has_no_median() -> None:
@@ -108,7 +124,7 @@ def test_a_group_without_any_follower_count_has_no_median() -> None:
         "geo": [on_kafka("geo", GEOS[:1], 0)],
         "user": [on_kafka("user", USERS[:1], 0)],
     }
-    assert [answer.frame.rows() for answer in answers(lake, only={5, 7, 8})] == [[], [], []]
+    assert [answer.frame.rows() for answer in answers(lake, only={5, 7, 8, 9})] == [[]] * 4
 
 
 @pytest.mark.parametrize("missing", ["pin", "geo", "user"])
@@ -127,8 +143,40 @@ def test_without_duckdb_the_error_says_what_to_install(
     assert "pinpip[report]" in caught.value.hint
 
 
+days = st.dates(date(2014, 12, 30), date(2023, 1, 2)).map(lambda day: utc(f"{day}T12:00:00"))
+keys = st.integers(1, 6)
+categories = st.sampled_from([None, "art", "quotes", "diy"])
+posters = st.sampled_from([None, "Ann", "Bob", "Cid"])
+pins = st.tuples(keys, categories, posters, st.sampled_from([None, 0, 1, 300, 301, 2**40]))
+geos = st.tuples(keys, st.sampled_from([None, "Peru", "Cuba"]), st.none() | days)
+users = st.tuples(
+    keys, st.sampled_from(["A", "B"]), st.none() | st.integers(17, 52), st.none() | days
+)
+
+
+def one_after_another(table: str, rows: Sequence[Row]) -> pl.LazyFrame:
+    where = [
+        (f"demo.{table}", 0, i, str(row[0]), STORED + timedelta(seconds=i))
+        for i, row in enumerate(rows)
+    ]
+    return stored(table, rows, where, KAFKA)
+
+
+@settings(max_examples=30)
+@given(st.lists(pins, max_size=12), st.lists(geos, max_size=12), st.lists(users, max_size=12))
+def test_the_answers_are_those_of_plain_python(
+    pins: list[Row], geos: list[Row], users: list[Row]
+) -> None:
+    rows = {"pin": pins, "geo": geos, "user": users}
+    lake = {table: [one_after_another(table, own)] for table, own in rows.items()}
+    told = {a.question.name: a.frame.rows() for a in answers(lake)}
+    for name, wanted in expected(pins, geos, users).items():
+        [found] = [rows for full, rows in told.items() if full.startswith(f"{name}_")]
+        assert found == wanted, name
+
+
 def country_of(parts: Sequence[pl.LazyFrame]) -> list[str]:
-    return latest(parts, ["country"]).collect()["country"].to_list()
+    return latest(parts, ["country"])["country"].to_list()
 
 
 def test_of_two_rows_of_a_key_the_later_one_counts() -> None:
@@ -162,6 +210,6 @@ def test_the_latest_rows_do_not_depend_on_the_order_of_the_tables(
         for i, (key, second, kafka) in enumerate(written)
     ]
     orders = itertools.islice(itertools.permutations(parts), 8)
-    seen = {tuple(sorted(latest(order, ["country"]).collect().rows())) for order in orders}
+    seen = {tuple(sorted(latest(order, ["country"]).rows())) for order in orders}
     assert len(seen) == 1
     assert [key for key, _ in seen.pop()] == sorted({key for key, _, _ in written})
