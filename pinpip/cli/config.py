@@ -42,7 +42,8 @@ def check(
         *((name, error) for name, found in checked.items() for error in found.problems),
     ]
     if as_json:
-        typer.echo(json.dumps(configfile.shown(config) | _tree(checked, problems)))
+        told = _tree(checked, problems) | {"notes": list(notes(config))}
+        typer.echo(json.dumps(configfile.shown(config) | told))
     else:
         for name, found in checked.items():
             _show(config, name, found)

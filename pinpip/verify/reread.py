@@ -28,7 +28,10 @@ _TRIES = 10
 
 @dataclass(frozen=True)
 class Held:
-    """What a pipeline's sinks hold, as verify saw it, and their source with its `watermarks`."""
+    """What a pipeline's sinks hold, as verify saw it, and their source with its `watermarks`.
+
+    `former`: the tests of `where` that were in force, see `former_tests`.
+    """
 
     clean: Snapshot
     quarantine: Snapshot
@@ -36,6 +39,7 @@ class Held:
     report: Report
     connector: Connector
     watermarks: Watermarks
+    former: Sequence[FormerTest] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def reread(config: Config, name: str, held: Held, plan: RereadPlan, watch: Watch
 
     `watch` is told how many records came, and of how many about.
     """
+    held = replace(held, former=former_tests(held.clean, config.pipeline(name)))
     if plan.sample is None:
         return _whole(config, name, held, watch)
     return _sampled(config, name, held, plan.sample, plan.seed, watch)
@@ -199,8 +204,7 @@ def _read(
         return
     pipeline = config.pipeline(name)
     limits = replace(pipelines.limits_of(config), reject_ratio=1.0)
-    former = former_tests(held.clean, pipeline)
-    headers = any(where and where.header_name for where, _ in former)
+    headers = any(where and where.header_name for where, _ in held.former)
 
     def compared(_: Batch) -> None:
         tell()
@@ -210,7 +214,7 @@ def _read(
     with ThreadPoolExecutor(IN_FLIGHT, "compare") as workers:
         loop = Loop(
             held.connector.bounded(headers=headers),
-            pipelines.process_of(pipeline, keep_values=pipeline.keeps_raw, former=former),
+            pipelines.process_of(pipeline, keep_values=pipeline.keeps_raw, former=held.former),
             [comparison],
             limits,
             SystemClock(),
@@ -226,6 +230,8 @@ def former_tests(clean: Snapshot, pipeline: Pipeline) -> list[FormerTest]:
     The oldest one is taken to hold before the log begins as well. Raises ConfigError for a test
     that this version does not know.
     """
+    if clean.tests <= {pipelines.where_of(pipeline)}:
+        return []
     found: list[tuple[str | None, dict[Partition, Stretch]]] = []
     for _, entry in reversed(clean.commits()):
         if not found or found[-1][0] != entry.where:
@@ -234,8 +240,6 @@ def former_tests(clean: Snapshot, pipeline: Pipeline) -> list[FormerTest]:
         for r in entry.ranges:
             start = None if len(found) == 1 else r.start
             own[r.of] = Stretch(own[r.of].start if r.of in own else start, r.end)
-    if {test for test, _ in found} <= {pipelines.where_of(pipeline)}:
-        return []
     try:
         return [(_parsed(test), ranges) for test, ranges in found]
     except ValidationError as error:
