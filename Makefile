@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 SITE := build/docs
+AIRFLOW := build/airflow
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --upgrade \
 	--generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host
@@ -11,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 TESTS ?= tests
-.PHONY: help setup demo test test-fast coverage containers readers contract fuzz chaos lint types bench docs picture lock
+.PHONY: airflow help setup demo test test-fast coverage containers readers contract fuzz chaos lint types bench docs picture lock
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
@@ -46,6 +47,9 @@ containers: $(READY) ## Build the image, run the compose file on Docker or podma
 readers: $(READY) ## Run docs/reading.md's snippets for pandas and Spark (needs Java and Maven)
 	$(BIN)/python -m tests.e2e.readers
 
+airflow: $(READY) $(AIRFLOW)/.ready ## Run the DAG of deploy/airflow in a real Airflow, and prove its tables
+	$(BIN)/python -m tests.e2e.airflow
+
 contract: $(READY) ## Compare the gateway with its OpenAPI document in 10,000 requests
 	$(BIN)/python -m tests.contracts.openapi_contract --examples 10000
 
@@ -73,13 +77,15 @@ docs: $(SITE)/.ready ## Build the documentation into build/site; a broken link i
 picture: $(READY) ## Draw docs/house.svg from the imports between the packages
 	$(BIN)/python docs/house.py > docs/house.svg
 
-lock: ## Resolve requirements.lock and requirements-docs.lock again
+lock: ## Resolve the three lock files again
 	$(CHECK_PYTHON)
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet pip-tools==7.6.2
 	$(COMPILE) --all-extras --output-file requirements.lock pyproject.toml
 	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["docs"], sep="\n")' \
 		| $(COMPILE) --output-file requirements-docs.lock -
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["airflow"], sep="\n")' \
+		| $(COMPILE) --output-file requirements-airflow.lock -
 
 # One line in place of a traceback, before anything is made.
 define CHECK_PYTHON
@@ -99,4 +105,10 @@ $(SITE)/.ready: requirements-docs.lock
 	$(CHECK_PYTHON)
 	@$(PYTHON) -m venv $(SITE)
 	@$(SITE)/bin/pip install --require-hashes --requirement requirements-docs.lock
+	@touch $@
+
+$(AIRFLOW)/.ready: requirements-airflow.lock
+	$(CHECK_PYTHON)
+	@$(PYTHON) -m venv $(AIRFLOW)
+	@$(AIRFLOW)/bin/pip install --require-hashes --requirement requirements-airflow.lock
 	@touch $@

@@ -114,7 +114,9 @@ def test_the_metadata_is_the_projects(distribution: Distribution) -> None:
     assert distribution.metadata["Requires-Python"] == PROJECT["project"]["requires-python"]
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-docs.lock"])
+@pytest.mark.parametrize(
+    "lock", ["requirements.lock", "requirements-docs.lock", "requirements-airflow.lock"]
+)
 def test_the_lock_pins_every_requirement_with_hashes_and_names_no_index(lock: str) -> None:
     lines = (ROOT / lock).read_text(encoding="utf-8").splitlines()
     code = [line.strip() for line in lines if line and not line.lstrip().startswith("#")]

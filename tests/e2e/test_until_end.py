@@ -1,22 +1,29 @@
 """`consume --until-end`: takes what is there, whoever writes it, and ends by itself."""
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
+from core.errors import TopicRecreated
 from pinpip import pipelines
 from tests.e2e.test_transactions import Writer
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.commands import change, the_error
 from tests.support.consuming import consuming
-from tests.support.ending import taken
+from tests.support.ending import ending, taken
+from tests.support.places import ROOT
 from tests.support.processes import (
     Home,
     assert_holds_once,
+    environment,
     kafka_home,
     kinesis_home,
     payloads,
@@ -24,6 +31,7 @@ from tests.support.processes import (
     stop,
     until,
 )
+from tests.support.waiting import PATIENCE
 
 real = pytest.mark.real_broker
 END = ("consume", "--until-end")
@@ -86,7 +94,7 @@ def test_what_a_daemon_of_the_group_writes_counts(
 
 
 @real
-def test_it_waits_for_a_member_that_does_not_write_and_says_what_is_missing(
+def test_it_waits_for_a_member_that_does_not_write_and_takes_over_its_share(
     broker: Broker, tmp_path: Path
 ) -> None:
     home, topic = topic_home(broker, tmp_path)
@@ -98,18 +106,17 @@ def test_it_waits_for_a_member_that_does_not_write_and_says_what_is_missing(
     idler = Consumer(broker.consumer_properties | own)
     idler.subscribe([topic])
     until(lambda: bool(idler.poll(0.05) or idler.assignment()), "the idle member's share")
-    with home.running(*END, "--timeout", "4", "--json") as process:
-        while process.poll() is None:
+    with ending(home) as (run, running):
+
+        def others_are_left() -> bool:
             idler.poll(0.05)
-    idler.close()
-    assert process.returncode == 1
-    said = (home.folder / "process.log").read_text()
-    [row] = json.loads(next(line for line in said.splitlines() if line.startswith("[")))
-    behind = [one["partition"] for one in row["behind"]]
-    assert len(behind) == 2
-    assert not row["complete"]
-    assert "error: not complete, stopped after 4 s" in said
-    assert all(f"{partition} (user) at 0 of 10" in said for partition in behind)
+            return [row["position"] for row in run.behind()] == ["0", "0"]
+
+        until(others_are_left, "this member's half")
+        assert not running.done()
+        idler.close()  # its half comes to the run
+        running.result(PATIENCE)
+        assert run.is_complete
 
 
 @real
@@ -154,18 +161,80 @@ def test_a_topic_that_does_not_exist_is_an_error(broker: Broker, tmp_path: Path)
     assert "the cluster has no topic nowhere, ^nothing-.*: nothing was consumed" in said
 
 
-@real
-def test_sigterm_before_the_end_leaves_with_an_error(broker: Broker, tmp_path: Path) -> None:
-    home, topic = topic_home(broker, tmp_path)
+def never_ending(broker: Broker, folder: Path) -> tuple[Home, str]:
+    """Make a home to which no record comes, though there are some."""
+    home, topic = topic_home(broker, folder)
     broker.produce(topic, payloads(100))
-    change(home, "batching/max_wait", 60)
     change(home, "kafka/fetch.min.bytes", 100_000_000)
     change(home, "kafka/fetch.wait.max.ms", 60_000)
+    return home, topic
+
+
+@real
+def test_a_run_that_takes_too_long_ends_with_an_error_and_says_what_is_missing(
+    broker: Broker, tmp_path: Path
+) -> None:
+    home, topic = never_ending(broker, tmp_path)
+    done = home.run(*END, "--timeout", "1", "--json")
+    said = the_error(done)
+    assert "error: not complete, stopped after 1 s: " in said
+    assert said.count(f"{topic}/") == 3
+    assert "of 25" in said
+    assert ", and 1 more" in said
+    [row] = json.loads(done.stdout)
+    assert (row["complete"], len(row["behind"])) == (False, 4)
+
+
+@real
+def test_sigterm_before_the_end_leaves_with_an_error(broker: Broker, tmp_path: Path) -> None:
+    home, topic = never_ending(broker, tmp_path)
     with home.running(*END) as process:
         until(lambda: len(broker.members(f"pinpip-{topic}-user")) == 1, "the member")
         assert stop(process) == 1
     said = (home.folder / "process.log").read_text()
     assert "error: not complete, stopped by a signal:" in said
+
+
+def test_the_documented_line_for_cron_runs_and_prints_the_documented_json(
+    mock_broker: Broker, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs/scheduling.md").read_text(encoding="utf-8")
+    [line] = re.findall(r"^0 2 \* \* \* pinpip (.*)$", page, re.MULTILINE)
+    home, topic = topic_home(mock_broker, tmp_path)
+    mock_broker.produce(topic, payloads(100))
+    places = {
+        "/opt/pinpip/bin/pinpip": f"{sys.executable} -m pinpip",
+        "/etc/pinpip/config.yaml": str(home.config_path),
+        "/tmp/": f"{tmp_path}/",  # noqa: S108  # the text of the page
+    }
+    for name, own in places.items():
+        line = line.replace(name, own)
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    [row] = json.loads(done.stdout)
+    assert row["records"] == 100
+    told = page[page.index("`--json` prints") :].partition("\n\n")[0]
+    assert [name for name in re.findall(r"`(\w+)`", told) if name in row] == list(row)
+    table = re.search(r"^┃ pipeline .*┃$", page, re.MULTILINE)
+    assert table is not None
+    shown = [name.strip() for name in table[0].strip("┃").split("┃")]
+    assert shown == [name for name in row if name not in {"complete", "behind"}]
+
+
+@real
+def test_a_topic_that_was_created_again_is_not_at_its_end(broker: Broker, tmp_path: Path) -> None:
+    home, topic = topic_home(broker, tmp_path)
+    broker.produce(topic, payloads(40))
+    assert taken(home) == 40
+    admin = AdminClient(broker.properties)
+    admin.delete_topics([topic])[topic].result(30)
+    until(lambda: topic not in admin.list_topics(timeout=10).topics, "the end of the topic")
+    admin.create_topics([NewTopic(topic, 4, 1)])[topic].result(30)
+    broker.produce(topic, payloads(40))
+    with pytest.raises(TopicRecreated):
+        taken(home)
 
 
 @pytest.mark.parametrize("option", [("--timeout", "5"), ("--json",)])
