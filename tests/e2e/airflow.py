@@ -2,7 +2,7 @@
 
 Airflow and pinpip each have their own environment, as in production. Sends records, runs the DAG,
 sends more, runs it again, and once more with nothing new; each time the tables hold what was
-stored. Then a data file is damaged: `verify` must fail, and no report be made.
+stored. Then a row is doubled: `verify` must fail, and no report be made.
 """
 
 import json
@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copy
+
+import polars as pl
+from deltalake import write_deltalake
 
 from core.clock import SystemClock
 from pinpip.local.java import free_port
@@ -108,8 +111,9 @@ def main() -> None:
             _tell(f"run {day}: {stored} records are stored")
             _expect("tasks", place.outcome(f"2026-01-0{day}"), dict.fromkeys(TASKS, "success"))
             _expect("rows", place.rows(), stored)
-        _tell("run 4: a data file is gone")
-        next((place.folder / ".pinpip/lake/pin").glob("*.parquet")).unlink()
+        _tell("run 4: a row is there twice")
+        pins = str(place.folder / ".pinpip/lake/pin")
+        write_deltalake(pins, pl.read_delta(pins).head(1), mode="append")
         wanted = {"consume": "success", "verify": "failed", "report": "upstream_failed"}
         _expect("tasks", place.outcome("2026-01-04"), wanted)
     _tell("the DAG took each record once, and stopped at a damaged table")

@@ -11,12 +11,12 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from core.errors import TopicRecreated
+from core.errors import SourceError, TopicRecreated
 from pinpip import pipelines
 from tests.e2e.test_transactions import Writer
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
-from tests.support.commands import change, the_error
+from tests.support.commands import change, invoke, the_error
 from tests.support.consuming import consuming
 from tests.support.ending import ending, taken
 from tests.support.places import ROOT
@@ -154,11 +154,13 @@ def test_with_start_latest_the_first_run_only_notes_where_it_begins(
     assert taken(home) == 3
 
 
-def test_a_topic_that_does_not_exist_is_an_error(broker: Broker, tmp_path: Path) -> None:
-    home = kafka_home(tmp_path, broker, "nowhere")
-    change(home, "pipelines/user/source/topics", ["nowhere", "^nothing-.*"])
-    said = the_error(home.run(*END))
-    assert "the cluster has no topic nowhere, ^nothing-.*: nothing was consumed" in said
+def test_a_topic_that_does_not_exist_is_an_error(mock_broker: Broker, tmp_path: Path) -> None:
+    home = kafka_home(tmp_path, mock_broker, "any")
+    change(home, "pipelines/user/source/topics", ["^nowhere", "^nothing-.*"])
+    said = invoke(home, *END)
+    assert isinstance(said.exception, SourceError)
+    told = "the cluster has no topic ^nowhere, ^nothing-.*: nothing was consumed"
+    assert told in said.exception.message
 
 
 def never_ending(broker: Broker, folder: Path) -> tuple[Home, str]:
@@ -205,7 +207,7 @@ def test_the_documented_line_for_cron_runs_and_prints_the_documented_json(
     places = {
         "/opt/pinpip/bin/pinpip": f"{sys.executable} -m pinpip",
         "/etc/pinpip/config.yaml": str(home.config_path),
-        "/tmp/": f"{tmp_path}/",  # noqa: S108  # the text of the page
+        "/tmp/pinpip-batch.lock": str(tmp_path / "lock"),  # noqa: S108  # as the page has it
     }
     for name, own in places.items():
         line = line.replace(name, own)
@@ -239,10 +241,9 @@ def test_a_topic_that_was_created_again_is_not_at_its_end(broker: Broker, tmp_pa
 
 @pytest.mark.parametrize("option", [("--timeout", "5"), ("--json",)])
 def test_its_options_belong_to_it(tmp_path: Path, mock_broker: Broker, option: list[str]) -> None:
-    home = kafka_home(tmp_path, mock_broker, "any")
-    done = home.run("consume", *option)
-    assert done.returncode == 2
-    assert "--until-end" in done.stderr
+    done = invoke(kafka_home(tmp_path, mock_broker, "any"), "consume", *option)
+    assert done.exit_code == 2
+    assert "need --until-end" in done.stderr
 
 
 def test_a_stream_is_read_to_its_tips_idle_and_empty_shards_included(
