@@ -40,14 +40,15 @@ def produce(
         float | None, typer.Option(min=0.1, help="Events a second; as fast as possible without.")
     ] = None,
     count: Annotated[
-        int | None, typer.Option(min=1, help=f"Events to send [default: {DEFAULT_COUNT}].")
+        int | None,
+        typer.Option(min=1, help=f"Events to send (default: {DEFAULT_COUNT}, or all rows)."),
     ] = None,
     forever: Annotated[bool, typer.Option("--forever", help="Until stopped.")] = False,
     bad: Annotated[
         float, typer.Option(min=0, max=1, help="Bad payloads to add, as a share of the good ones.")
     ] = 0.0,
     seed: Annotated[
-        int | None, typer.Option(help="Same seed, same records [default: producer.seed].")
+        int | None, typer.Option(help="Same seed, same records (default: producer.seed).")
     ] = None,
     rows: Annotated[
         list[str] | None,
