@@ -96,7 +96,8 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _heading(name: str) -> str:
-    return clean(name.replace("_", " ").strip())
+    own = name.startswith("_")  # a metadata column: `_timestamp` is not a record's `timestamp`
+    return clean(name if own else name.replace("_", " ").strip())
 
 
 def _parts(columns: Sequence[_Column], room: int, identity: int) -> Iterator[Sequence[_Column]]:

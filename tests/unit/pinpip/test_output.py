@@ -54,3 +54,9 @@ def test_markup_in_a_title_a_name_or_a_value_is_text(printed: Printed) -> None:
 
 def test_no_value_steers_the_terminal(printed: Printed) -> None:
     assert "\x1b" not in printed(shown)
+
+
+def test_a_metadata_column_is_told_from_a_column_of_the_record(printed: Printed) -> None:
+    row = {"ind": 1, "timestamp": "2018", "_timestamp": "2024"}
+    said = printed(lambda: show("Geo", [row], as_json=False))
+    assert said.splitlines()[1].split() == ["ind", "timestamp", "_timestamp"]
