@@ -16,13 +16,15 @@ class TextTest(Model):
 
     equals: str | None = None
     in_: tuple[str, ...] | None = Field(None, alias="in", min_length=1)
-    prefix: str | None = Field(None, min_length=1)
+    prefix: str | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "TextTest":
         given = [t for t in (self.equals, self.in_, self.prefix) if t is not None]
         if len(given) != 1:
             raise ValueError("give one of equals, in and prefix")
+        if self.prefix == "":
+            raise ValueError("every text begins with an empty prefix: leave `where` out")
         return self
 
 
@@ -49,12 +51,14 @@ class Where(Model):
 
     key: Test | None = None
     partition_key: Test | None = None
-    header: dict[str, Test] | None = Field(None, min_length=1, max_length=1)
+    header: dict[str, Test] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "Where":
         if len([name for name, test in self if test is not None]) != 1:
             raise ValueError("give one of key, header (of a topic) and partition_key (of a stream)")
+        if self.header is not None and len(self.header) != 1:
+            raise ValueError("header: name one header")
         return self
 
     @property

@@ -57,9 +57,10 @@ def test_a_test_is_a_text_a_list_or_a_prefix(
         ({"key": {"is": "a"}}, "unknown key 'pipelines.pin.source.where.key.is'"),
         ({"kye": "a"}, "did you mean 'key'?"),
         ({"key": []}, "where.key"),
-        ({"key": {"prefix": ""}}, "where.key.prefix"),
+        ({"key": {"prefix": ""}}, "every text begins with an empty prefix"),
         ({"key": 7}, "where.key"),
-        ({"header": {"a": "b", "c": "d"}}, "where.header"),
+        ({"header": {"a": "b", "c": "d"}}, "header: name one header"),
+        ({"header": {}}, "header: name one header"),
         ({"partition_key": "a"}, "a topic's records have a key and headers, no partition_key"),
     ],
 )
