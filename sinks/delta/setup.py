@@ -15,7 +15,7 @@ import structlog
 from deltalake import DeltaTable, Field, Schema, Transaction
 from deltalake.schema import PrimitiveType
 
-from sinks.delta import added_columns, data_file, incarnation, log
+from sinks.delta import added_columns, data_file, incarnation, log, narrower
 from sinks.delta.commit_log import Action
 from sinks.delta.incarnation import COLUMN
 from sinks.delta.target import DeltaTarget
@@ -33,7 +33,7 @@ class Setup:
 
     `bounded`: the columns that get bounds. `column`: names the incarnation of the rows, if they do.
     `metadata`: the `metaData` action that is due, if any. `begun`: the `txn` action that this
-    incarnation begins, if it does.
+    incarnation begins, if it does. `casts`: the types of columns that are narrower in the table.
     """
 
     def __init__(self, target: DeltaTarget) -> None:
@@ -44,6 +44,7 @@ class Setup:
         self.metadata: list[Action] = []
         self.begun: list[Transaction] = []
         self._added: set[str] = set()
+        self.casts: dict[str, pl.DataType] = {}
 
     def see(self, table: DeltaTable | None, now_ms: int) -> None:
         """Find out whether this incarnation begins with the next entry, and whether rows name it.
@@ -67,6 +68,7 @@ class Setup:
         Raises SinkError for a column that this pipeline no longer makes.
         """
         self._note(table)
+        self.casts = narrower.casts(table, self._target.schema)
         self.bounded = bounds(table, self._own)
         self.metadata = amendment(table, self._own, names=self.column is not None)
 
@@ -78,6 +80,11 @@ class Setup:
             added_columns.refuse_own(table, target.uri, target.options, names)
             _log.warning("columns_written_as_null", table=target.uri, columns=names)
         self._added |= added
+
+    def fitted(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows as the table holds them; SinkError for a number that it cannot hold."""
+        named = rows if self.column is None else rows.with_columns(self.column)
+        return narrower.fit(named, self.casts, self._target.uri)
 
     def done(self) -> None:
         """Take note that the entry is in the log."""

@@ -194,7 +194,7 @@ class DeltaSink:
 
     def _put(self, rows: pl.DataFrame, now_ms: int) -> AddAction:
         setup, folder = self._setup, self._target.folder
-        named = rows if setup.column is None else rows.with_columns(setup.column)
+        named = rows if setup.column is None and not setup.casts else setup.fitted(rows)
         return data_file.put(self._store, named, setup.bounded, folder, now_ms)
 
     def _append(self, due: _Due, entry: Version) -> Mapping[Partition, Position]:

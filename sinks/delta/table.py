@@ -19,7 +19,7 @@ from core import aws_faults, paths
 from core.batch import Coordinates
 from core.errors import SinkError, TransientError, UnknownFault
 from core.protocols import Options
-from sinks.delta import features, opening
+from sinks.delta import features, narrower, opening
 from sinks.delta.incarnation import COLUMN
 from sinks.storage.protocol import DISK_FULL_HINT, NO_RESPONSE_HINT
 
@@ -129,8 +129,8 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
 
     It may have further columns that ask nothing of a writer (see `sinks.delta.added_columns`).
     """
-    wanted = _types(Schema.from_arrow(schema))
     held = _types(table.schema())
+    wanted = narrower.agreed(_types(Schema.from_arrow(schema)), held)
     if held.get(COLUMN) == _type(PrimitiveType("string")):  # see `sinks.delta.incarnation`
         wanted.setdefault(COLUMN, held[COLUMN])
     added = held.keys() - wanted.keys() - {COLUMN}

@@ -1,5 +1,6 @@
 """`pinpip config init`: a configuration, and a pipeline's code, that run as they are."""
 
+import json
 import os
 import subprocess
 import sys
@@ -47,6 +48,17 @@ def test_without_a_pipeline_it_is_the_documented_example(tmp_path: Path) -> None
     assert initialise(path, None)[0] == path
     assert path.read_text("utf-8") == (ROOT / "config.yaml").read_text("utf-8")
     assert names(tmp_path) == {"config.yaml"}
+
+
+def test_what_the_first_line_names_for_editors_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    initialise(path, "boards")
+    schema = tmp_path / path.read_text("utf-8").splitlines()[0].partition("$schema=")[2]
+    assert "pipelines" in json.loads(schema.read_text("utf-8"))["properties"]
+    path.unlink()
+    schema.write_text("mine", encoding="utf-8")
+    initialise(path, None)
+    assert schema.read_text("utf-8") == "mine"
 
 
 def test_a_pipeline_comes_with_its_code_and_sample_records(tmp_path: Path) -> None:
