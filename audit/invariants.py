@@ -84,6 +84,12 @@ class TablePartition:
         """The part of `left_out` that the ledger no longer lists."""
         return max(0, self.left_out - sum(r.left_out for r in self.ranges))
 
+    @cached_property
+    def gaps(self) -> list[tuple[int, int]]:
+        """The ends of each range of offsets that expired unread; most tables have none."""
+        expired = [(r.start.number, r.expired) for r in self.ranges if r.start and r.expired]
+        return [(begin, begin + count) for begin, count in expired]
+
     def read_before(self, positions: Sequence[Position | None]) -> list[int]:
         """Return how many distinct keys lie before each position."""
         given = [self.key(p) for p in positions if p is not None]
@@ -252,7 +258,7 @@ def lost_rejects(clean: TablePartition, quarantine: TablePartition) -> int:
 def _expired_within(r: CommitRange, quarantine: TablePartition) -> int:
     """Count the offsets of the clean table's range that expired before the quarantine read them."""
     start = r.start.number if r.start else 0
-    gaps = [(g.start.number, g.start.number + g.expired) for g in quarantine.ranges if g.start]
+    gaps = quarantine.gaps
     return sum(max(0, min(r.end.number, end) - max(start, begin)) for begin, end in gaps)
 
 

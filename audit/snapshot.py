@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
@@ -78,17 +78,19 @@ class Snapshot:
         """An upper bound of the number of rows, by the statistics of the files."""
         return int(self._files["num_records"].sum())
 
-    def keys(self) -> dict[Partition, pl.Series]:
+    def keys(self, read: Callable[[int], None] = lambda _: None) -> dict[Partition, pl.Series]:
         """Return the sorted keys of each partition's rows (see `invariants.keys`).
 
         Reads groups of files one after another: all at once would need four times the memory.
+        `read` is told of the rows of each group.
         """
         c = self._coordinates
         parts: dict[Partition, list[pl.Series]] = defaultdict(list)
         for paths in self._groups():
             with self._readable():
-                read = invariants.keys(self._read(paths), c, [c.source, c.partition]).collect()
-                found = read.partition_by([c.source, c.partition], as_dict=True)
+                rows = invariants.keys(self._read(paths), c, [c.source, c.partition]).collect()
+                found = rows.partition_by([c.source, c.partition], as_dict=True)
+            read(rows.height)
             for (source, id_), frame in found.items():
                 parts[Partition(str(source), str(id_))].append(frame["key"].rechunk())
         return {partition: pl.concat(parts.pop(partition)).sort() for partition in list(parts)}
@@ -123,6 +125,10 @@ class Snapshot:
     def ledgered(self) -> set[Partition]:
         """Return the partitions of the ledger."""
         return set(self._ranges)
+
+    def partitions(self) -> set[Partition]:
+        """Return the partitions of which it has a position or a commit."""
+        return self.ledgered() | positions.partitions(self._applications, self._app)
 
     def commits(self, limit: int | None = None) -> list[tuple[LedgerCommit, Entry]]:
         """Return this incarnation's commits, newest first; reads at most `limit` of the table's."""

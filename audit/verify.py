@@ -94,8 +94,8 @@ def prove(
     Memory: the keys of both tables, 8 bytes a row on Kafka, and four times those of the largest
     partition.
     """
-    watch(clean.name, 0, 1)
-    clean_keys, quarantine_keys = clean.keys(), quarantine.keys()
+    read = _counting(watch, clean.height + quarantine.height)
+    clean_keys, quarantine_keys = clean.keys(read), quarantine.keys(read)
     found = {*clean_keys, *quarantine_keys, *clean.ledgered(), *quarantine.ledgered()}
     found |= clean.gapped()
     ends = [clean.end, quarantine.end, *(a.end for a in archives)]
@@ -126,6 +126,19 @@ def prove(
     once = tuple(dict.fromkeys(findings))
     doubtful = tuple(sorted({*clean.unsure, *quarantine.unsure}))
     return Report(once, tuple(tallies), tuple(chains), tuple(unknown), doubtful, tuple(lives))
+
+
+def _counting(watch: Watch, total: int) -> Callable[[int], None]:
+    """Return what tells `watch` how many rows of `total` were read, each time of some more."""
+    done = 0
+
+    def count(rows: int) -> None:
+        nonlocal done
+        done += rows
+        watch("rows", done, total)
+
+    count(0)
+    return count
 
 
 def _tally(clean: TablePartition, quarantine: TablePartition) -> PartitionSummary:

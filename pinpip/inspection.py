@@ -8,6 +8,7 @@ from audit.snapshot import Snapshot
 from audit.verify import snapshots
 from core.batch import Coordinates, Partition, Position, Stretch
 from core.config import Config
+from core.errors import FatalError
 from core.topics import is_pattern
 from pinpip.pipelines import archives_of, tables_of
 from sinks.delta.history import LedgerCommit
@@ -15,16 +16,19 @@ from sinks.delta.ledger import CommitRange, Entry
 
 NEWEST = 20
 _LAST_SUB = 2**31
+_MAX_NAMED = 8
 
 
 def where_is(config: Config, name: str, offset: str) -> dict[str, Any]:
     """Find the record that `PARTITION:OFFSET` or `SHARD:SEQUENCE[.SUBSEQUENCE]` names.
 
-    Raises ValueError for an `offset` that names none.
+    Raises ValueError for an `offset` that names none, FatalError for a partition of which the table
+    has read nothing.
     """
     tables = tables_of(config, name)
     partition, record = _parsed(config, name, offset, tables.coordinates)
     sides = snapshots(tables)
+    _refuse_unread(sides[0], partition)
     archives, unknown = archives_of(config, name)
     found = locate(*sides, archives, partition, record)
     unsure = sum(side.unsure.get(partition, 0) for side in sides)
@@ -100,6 +104,18 @@ def _parsed(
         return partition, Stretch(Position(int(whole)), Position(int(whole) + 1))
     first, last = (int(sub), int(sub)) if sub else (0, _LAST_SUB)
     return partition, Stretch(Position(int(whole), first - 1), Position(int(whole), last))
+
+
+def _refuse_unread(clean: Snapshot, partition: Partition) -> None:
+    known = clean.partitions()
+    if partition in known:
+        return
+    read = ", ".join(map(str, sorted(known)[:_MAX_NAMED])) or "no partition yet"
+    more = f" and {len(known) - _MAX_NAMED} more" if len(known) > _MAX_NAMED else ""
+    raise FatalError(
+        f"{clean.name} has read nothing of {partition}: it has read {read}{more}",
+        "`pinpip status` lists the partitions that the source has",
+    )
 
 
 def _only_source(config: Config, name: str) -> str:

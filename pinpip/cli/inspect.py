@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pinpip.cli.output import print_json
-from pinpip.cli.shared import TIMES, settings_of, utc
+from pinpip.cli.shared import TIMES, refuse_reversed, settings_of, utc, working
 from pinpip.cli.tables import show
 
 if TYPE_CHECKING:
@@ -42,11 +42,18 @@ def inspect(
     config = settings_of(context).config()
     names = pipelines or list(config.pipelines)
     if offset is None:
-        rows = [row for name in names for row in commits_of(config, name, utc(since), utc(until))]
+        times = utc(since), utc(until)
+        refuse_reversed(*times, ("--since", "--until"))
+        with working("Reading the log", quiet=as_json):
+            rows = [row for name in names for row in commits_of(config, name, *times)]
         shown = rows if as_json else list(map(_shortened, rows))
         show("Commits", shown, as_json=as_json, identity=2, cut=("ranges",))
+        if not rows and not as_json:
+            typer.echo(f"no commit of {', '.join(names)}{' in that time' if any(times) else ''}")
     elif len(names) == 1:
-        _show_record(_found(config, names[0], offset), as_json=as_json)
+        with working(f"Looking for {offset}", quiet=as_json):
+            found = _found(config, names[0], offset)
+        _show_record(found, as_json=as_json)
     else:
         raise typer.BadParameter("name the one pipeline whose source it is", param_hint="--offset")
 

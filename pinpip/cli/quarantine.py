@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinpip.cli.shared import settings_of
+from pinpip.cli.shared import settings_of, working
 from pinpip.cli.tables import show
 
 if TYPE_CHECKING:
@@ -43,14 +43,15 @@ def list_(
         show("Quarantine", [], as_json=as_json)
         return
     value = pl.col("_value").bin.slice(0, _VALUE_SHOWN)
-    rows = (
+    newest = (
         TableReader(table, tables.options)
         .rows()
         .select("_timestamp", *tables.coordinates.identity, "reason", "detail", value=value)
         .sort("_timestamp", descending=True)
         .head(limit)
-        .collect()
     )
+    with working("Reading the quarantine", quiet=as_json):
+        rows = newest.collect()
     text = [r | {"value": (r["value"] or b"").decode(errors="replace")} for r in rows.to_dicts()]
     if as_json:
         show("Quarantine", text, as_json=True)

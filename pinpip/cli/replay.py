@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import ConfigError, FatalError, PositionLost
-from pinpip.cli.shared import TIMES, leaving_in_time, settings_of, stopping_on_signals, utc
+from pinpip.cli.shared import (
+    TIMES,
+    leaving_in_time,
+    progress_bar,
+    refuse_reversed,
+    settings_of,
+    stopping_on_signals,
+    utc,
+)
 from pinpip.cli.tables import show
 from pinpip.runtime import tune_allocators, tuned_interpreter
 
@@ -53,6 +61,8 @@ def replay(
 
     config = settings_of(context).config()
     window = Window(from_offset, until_offset, utc(from_time), utc(until_time))
+    refuse_reversed(window.first, window.last, ("--from-offset", "--until-offset"))
+    refuse_reversed(window.since, window.until, ("--from-time", "--until-time"))
     try:
         run(config, pipeline, into, window, as_json=as_json)
     except PositionLost as error:
@@ -79,12 +89,29 @@ def run(config: "Config", name: str, into: str, window: "Window", *, as_json: bo
     where = pipelines.where_of(pipeline)
     sinks = pipelines.delta_sinks(config, tables, process, clock, where=where)
     again = connector.replay(window, partial(_held, tables))
+    ends = connector.ends()
+    begun = any(_held(tables, ends).values())
     loop = partial(Loop, again.source, process, sinks, limits, clock)
     written = _fill(loop, name, into, again.total, quiet=as_json)
-    done = again.source.exhausted
-    _tell({"table": uri, **written}, again.lacking() if done else [], as_json=as_json)
-    if not done:
+    if not again.source.exhausted:
+        _tell({"table": uri, **written}, [], as_json=as_json)
         raise _stopped(into)
+    why = "" if any(written.values()) else _why_none(window, ends, clock.now(), begun=begun)
+    _tell({"table": uri, **written, "why": why}, again.lacking(), as_json=as_json)
+
+
+def _why_none(window: "Window", ends: "Positions", now: datetime, *, begun: bool) -> str:
+    """Say why a replay that came to its end wrote nothing; `begun`: by an earlier run."""
+    if begun:
+        return "nothing was left to do: an earlier run of this replay came to its end"
+    high = max((end.number for end in ends.values() if end is not None), default=0)
+    if window.first is not None and window.first == window.last:
+        return f"the range from {window.first} until {window.last} is empty"
+    if window.first is not None and window.first >= high:
+        return f"the range begins at offset {window.first}, the source ends at {high}"
+    if window.since is not None and window.since > now:
+        return f"the range begins at {window.since}, which is in the future"
+    return "the source has no record in the range"
 
 
 def _label(window: "Window") -> str:
@@ -104,16 +131,13 @@ def _fill(
     quiet: bool,
 ) -> dict[str, int]:
     """Run the loop to its end or a signal; how many rows each table got."""
-    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
-
     from consumers.engine.loop import IN_FLIGHT
 
     written = {"clean": 0, "quarantined": 0}
-    columns = [*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn()]
     with (
         leaving_in_time(partial(_stopped, into)) as leave,
         ThreadPoolExecutor(IN_FLIGHT, "batch") as workers,
-        Progress(*columns, disable=quiet) as bar,
+        progress_bar(quiet=quiet) as bar,
     ):
         task = bar.add_task(f"{name} into {into}", total=total)
 
@@ -130,8 +154,12 @@ def _fill(
 
 def _tell(written: dict[str, Any], gone: "list[Row]", *, as_json: bool) -> None:
     """Print what was written, and what of the requested range the source no longer has."""
+    why = written.pop("why", "")
     row = {**written, "expired": _expired(gone)}
-    show("Replayed", [row | {"partitions": gone} if as_json else row], as_json=as_json)
+    tree = {**row, "partitions": gone, "why": why}
+    show("Replayed", [tree if as_json else row], as_json=as_json)
+    if why and not as_json:
+        typer.echo(f"0 rows: {why}")
     if gone and not as_json:
         show("Gone", gone, as_json=False)
         typer.echo(_said(gone))

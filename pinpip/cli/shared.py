@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -96,6 +96,12 @@ def explained(error: BaseException) -> PinpipError:
     )
 
 
+def refuse_reversed(first: Any, last: Any, names: tuple[str, str]) -> None:
+    """Raise a usage error for a range that ends before it begins; None is no bound."""
+    if first is not None and last is not None and first > last:
+        raise typer.BadParameter(f"{names[0]} is after {names[1]}: nothing is between them")
+
+
 def complain(error: PinpipError) -> None:
     """Say what happened and what to do next, on standard error."""
     from rich.console import Console
@@ -171,3 +177,11 @@ def progress_bar(*, quiet: bool) -> "Iterator[Progress]":
     unseen = quiet or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=unseen) as bar:
         yield bar
+
+
+@contextmanager
+def working(what: str, *, quiet: bool) -> Iterator[None]:
+    """Show as `progress_bar` that the block works, where nobody knows for how long."""
+    with progress_bar(quiet=quiet) as bar:
+        bar.add_task(what, total=None)
+        yield

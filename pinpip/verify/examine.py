@@ -48,11 +48,12 @@ def examine(
     from pinpip.connectors.protocol import Beyond, SourceEnds
     from pinpip.pipelines import archives_of, tables_of, where_of
 
+    watch = _watch(bar, name)
     clean, quarantine = snapshots(tables_of(config, name))
     archives, closed = archives_of(config, name)
     connector = connector_of(config, name, SystemClock())
     ends = SourceEnds() if grace is None else connector.source_ends(must=plan is not None)
-    report = prove(clean, quarantine, archives, _watch(bar, name), ends.watermarks)
+    report = prove(clean, quarantine, archives, watch, ends.watermarks)
     late, again = Beyond(), None
     if grace is not None:
         positions = {t.partition: t.position for t in report.tallies}

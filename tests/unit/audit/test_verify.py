@@ -264,6 +264,21 @@ def test_a_report_is_json(pair: Pair) -> None:
     assert tree["tallies"][1]["clean"] == 20
 
 
+def test_only_ranges_with_expired_offsets_are_compared_with_every_other(pair: Pair) -> None:
+    clean, _ = snapshots(pair.tables)
+    held = clean.held(pair.log.partition(A), None)
+    assert (len(held.ranges), held.gaps) == (3, [])
+    if pair.coordinates is KAFKA:
+        gap = replace(held.ranges[1], expired=4)
+        assert replace(held, ranges=[held.ranges[0], gap]).gaps == [(10, 14)]
+
+
+def test_the_rows_that_were_read_are_told_of_all_rows(pair: Pair) -> None:
+    told: list[tuple[str, int, int]] = []
+    prove(*snapshots(pair.tables), watch=lambda *now: told.append(now))
+    assert told[:3] == [("rows", 0, 60), ("rows", 40, 60), ("rows", 60, 60)]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("commits", [4, 40])
 def test_the_work_does_not_grow_with_commits_and_partitions(
