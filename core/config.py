@@ -138,6 +138,7 @@ def _check_places(name: str, pipeline: Pipeline, lake: Lake) -> None:
     for place in (table, quarantine_of(table), *archives):
         try:
             paths.check(place)
+            paths.check(paths.identity(place))  # the folders above a relative one
         except ValueError as error:
             raise Misplaced(str(error), "pipelines", name) from error
 

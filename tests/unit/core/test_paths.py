@@ -1,6 +1,7 @@
 """Which places a configuration may name, and what of them is refused."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +95,16 @@ def test_a_topic_that_readers_of_parquet_skip_is_not_archived() -> None:
     assert config(**hidden).pipeline("pin").reads == (".pin",)
     with pytest.raises(ValueError, match="cannot be archived in archive: readers of Parquet"):
         config(**hidden, sinks=[{"delta": "pin"}, {"parquet": "archive"}])
+
+
+@pytest.mark.parametrize("sinks", [[{"delta": "pin"}], [{"delta": "/x/pin"}, {"parquet": "raw"}]])
+def test_a_relative_place_below_a_folder_that_delta_rs_misreads_is_no_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sinks: list[dict[str, str]]
+) -> None:
+    (tmp_path / "per%20cent").mkdir()
+    monkeypatch.chdir(tmp_path / "per%20cent")
+    with pytest.raises(ValueError, match="delta-rs decodes %20"):
+        config(sinks=sinks)
 
 
 def test_the_quarantine_of_one_table_is_no_table_of_another_pipeline() -> None:
