@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pinpip.cli.output import note_guarded, print_json, refuse_address
-from pinpip.cli.shared import settings_of
+from pinpip.cli.shared import settings_of, working
 from pinpip.cli.signals import tidying
 from pinpip.cli.tables import show
 from pinpip.export.files import Files
@@ -54,7 +54,9 @@ def report(
         tables = form is None and not as_json
         beside = {COVERAGE} if tables else set()
         asked = {*questions, *beside} if questions else None
-        found = answers(settings_of(context).config(), asked)
+        config = settings_of(context).config()
+        with working("Answering", quiet=not tables):
+            found = answers(config, asked)
         cut = [_cut(answer, limit) for answer in found]
         if tables:
             print_first(found, SHOWN if limit is None else limit, "; --limit 0 shows all")
