@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import PinpipError
+from pinpip.cli.output import clean
 from pinpip.cli.shared import complain, settings_of
+from pinpip.cli.tables import show
 
 if TYPE_CHECKING:
     from core.config import Config
@@ -106,6 +108,7 @@ def _show(config: "Config", name: str, found: "Checked") -> None:
     """Print what the pipeline reads and writes, and its table's columns."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     about = _about(config, name)
     outcomes = ", ".join(f"{n} {outcome}" for outcome, n in found.outcomes.items())
@@ -113,14 +116,11 @@ def _show(config: "Config", name: str, found: "Checked") -> None:
     lines |= {f"  {reason}": said for reason, said in found.details.items()}
     facts = Table.grid(padding=(0, 2))
     for what, said in lines.items():
-        facts.add_row(f"  {what}", said)
-    columns = Table("column", "type in Delta")
-    for column, (_, delta) in _types(found).items():
-        columns.add_row(column, delta)
-    console = Console()
-    console.print(
-        f"[bold]{name}[/bold]", facts, *([columns] if found.columns else []), "", sep="\n"
-    )
+        facts.add_row(Text(f"  {what}"), Text(clean(said)))
+    Console().print(Text(name, style="bold"), facts, sep="\n")
+    if found.columns:
+        rows = [{"column": c, "type": delta} for c, (_, delta) in _types(found).items()]
+        show(f"Columns of {name}, and their types in Delta", rows, as_json=False)
 
 
 def _about(config: "Config", name: str) -> dict[str, str]:

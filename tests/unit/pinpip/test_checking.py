@@ -156,3 +156,19 @@ def test_what_is_shown_fits_into_80_columns(
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "struct<id: long, name: string, at: string>" in done.stdout
     assert "8 clean" in done.stdout
+
+
+def test_brackets_and_codes_of_a_terminal_are_shown_as_they_are(tmp_path: Path) -> None:
+    body = "rows.map_batches(fail).select(cs.all())"
+    path = written(tmp_path, {"boards": body})
+    code = tmp_path / "boards.py"
+    fail = """
+        def fail(rows):
+            if len(rows):
+                raise ValueError("[bold]no[/] \\x1b[31m")
+            return rows
+    """
+    code.write_text(code.read_text("utf-8") + dedent(fail), encoding="utf-8")
+    said = CliRunner().invoke(app, ["-c", str(path), "config", "check"]).stdout
+    assert "[bold]no[/]" in said
+    assert "\x1b" not in said
