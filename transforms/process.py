@@ -24,17 +24,12 @@ from transforms.isolate import (
 )
 from transforms.record import ROW, judge, no_rows
 from transforms.schema import Schema
+from transforms.wire import TEXT, Reading
 
 Transform = Callable[[pl.LazyFrame], pl.LazyFrame]
 
 CHUNK = 12_500
 SMALL = 64
-_TEXT = "_text"
-# Text as the reader also writes arrays, objects, booleans and unusually spelt numbers.
-_DOUBTFUL = (
-    r"^(?:[\[{]|(?:true|false|-0|-?[0-9]{16,}"
-    r"|-?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+))$)"
-)
 _PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _UNREADABLE = r"[\x00-\x1f]|\\u[dD][89a-fA-F]"
 _UNSAFE = (
@@ -179,10 +174,7 @@ class Decoded:
 def decode(frame: pl.DataFrame, schema: Schema, coordinates: Coordinates) -> Decoded:
     """Decode the payloads of `frame` (as in Records.frame) to `schema`; no payload raises."""
     payloads = frame.select(VALUE).with_row_index(ROW)
-    exact = pl.concat([no_rows(schema), *_exact_chunks(payloads, schema)])
-    doubtful = payloads[:0]
-    if len(exact) < len(payloads):
-        doubtful = payloads.join(exact, on=ROW, how="anti", maintain_order="left")
+    exact, doubtful = _read_at_once(payloads, schema)
     judged, rejects = judge(doubtful, schema)
     rows = exact if judged.is_empty() else pl.concat([exact, judged]).sort(ROW)
     metadata = frame.select(coordinates.metadata.keys())
@@ -192,15 +184,34 @@ def decode(frame: pl.DataFrame, schema: Schema, coordinates: Coordinates) -> Dec
     return Decoded(pl.concat(wire, how="horizontal"), pl.concat(bad, how="horizontal"))
 
 
-def _exact_chunks(payloads: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
-    """Yield the rows that the batch reader decodes exactly, in chunks that fit the CPU's cache."""
+def _read_at_once(payloads: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows that the batch reader decodes exactly, in order, and the other payloads."""
+    exact, left = no_rows(schema), payloads
+    for reading in schema.readings:
+        found = pl.concat([no_rows(schema), *_exact_chunks(left, schema, reading)])
+        if len(found) == len(left):
+            left = left[:0]
+        elif not found.is_empty():
+            left = left.join(found, on=ROW, how="anti", maintain_order="left")
+        exact = found if exact.is_empty() else pl.concat([exact, found]).sort(ROW)
+        if len(left) <= SMALL:
+            break
+    return exact, left
+
+
+def _exact_chunks(
+    payloads: pl.DataFrame, schema: Schema, reading: Reading
+) -> Iterator[pl.DataFrame]:
+    """Yield the rows that are read exactly, in chunks that fit the CPU's cache."""
     for chunk in payloads.iter_slices(CHUNK):
         text = _as_text(chunk[VALUE])
         if text.str.ends_with("\n").any():
             text = text.str.strip_suffix("\n")
-        lines = _kept(chunk.select(ROW, text.alias(_TEXT)), _is_line())
-        for rows in _read(lines, schema):
-            yield _kept(rows, _is_exact(schema)).select(
+        lines = _kept(chunk.select(ROW, text.alias(TEXT)), _is_line())
+        if reading.lines is not None:
+            lines = _kept(lines, reading.lines)
+        for rows in _read(lines, reading):
+            yield _kept(rows, reading.exact).select(
                 ROW, *schema.fields, pl.lit(None, pl.String()).alias(RESCUED)
             )
 
@@ -231,44 +242,31 @@ def _is_utf8(value: bytes) -> bool:
 
 def _is_line() -> pl.Expr:
     """Whether a payload looks like one object on one line that the reader reads as it is."""
-    text = pl.col(_TEXT)
+    text = pl.col(TEXT)
     unsafe = pl.any_horizontal(text.str.contains(pattern) for pattern in _UNSAFE)
     return text.str.starts_with("{") & text.str.ends_with("}") & ~unsafe
 
 
-def _is_exact(schema: Schema) -> pl.Expr:
-    """Whether a row holds all that its payload says.
-
-    Each key of the payload shows as `":`, and text can only add to their number: when they are as
-    many as the fields that got a value, there was no other key, no second one, and no null.
-    """
-    texts = [name for name, dtype in schema.fields.items() if dtype == pl.String()]
-    doubtful = (pl.col(name).str.contains(_DOUBTFUL) for name in texts)
-    keys = pl.col(_TEXT).str.count_matches('":')
-    filled = pl.sum_horizontal(pl.col(schema.fields.keys()).is_not_null())
-    known = pl.col(schema.key).is_not_null() & (filled > 1) & (keys == filled)
-    return known & (~pl.any_horizontal(doubtful)).fill_null(value=True)
-
-
-def _read(lines: pl.DataFrame, schema: Schema) -> Iterator[pl.DataFrame]:
+def _read(lines: pl.DataFrame, reading: Reading) -> Iterator[pl.DataFrame]:
     """Yield the lines with their fields, in order, without small pieces that cannot be read."""
     if lines.is_empty():
         return
-    buffer = b"\n".join(lines[_TEXT].cast(pl.Binary).to_list())
+    buffer = b"\n".join(lines[TEXT].cast(pl.Binary).to_list())
     try:
-        fields = pl.read_ndjson(buffer, schema=dict(schema.fields), ignore_errors=True)
+        fields = pl.read_ndjson(buffer, schema=reading.types, ignore_errors=True)
     except pl.exceptions.ComputeError:
         fields = None
     if fields is not None and len(fields) == len(lines):
-        yield pl.concat([lines, fields], how="horizontal")
+        rows = pl.concat([lines, fields], how="horizontal")
+        yield rows.with_columns(reading.values) if reading.values else rows
     elif len(lines) > SMALL:
         for part in _parts(lines):
-            yield from _read(part, schema)
+            yield from _read(part, reading)
 
 
 def _parts(lines: pl.DataFrame) -> list[pl.DataFrame]:
     """Split off the lines that are known to stop the reader, or else halve them."""
-    unreadable = pl.col(_TEXT).str.replace_all(_PAIR, "").str.contains(_UNREADABLE)
+    unreadable = pl.col(TEXT).str.replace_all(_PAIR, "").str.contains(_UNREADABLE)
     readable = lines.remove(unreadable)
     half = len(lines) // 2
     return [readable] if len(readable) < len(lines) else [lines[:half], lines[half:]]

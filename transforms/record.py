@@ -3,22 +3,22 @@
 import base64
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Any
 
 import polars as pl
 
 from core.batch import RESCUED
+from transforms.coerce import Coerce, Mistyped, Real
 from transforms.schema import Schema
 
 ROW = "_row"  # the number of a payload in its batch
 MAX_DEPTH = 100
 MAX_DETAIL = 200  # characters
-_INT64 = range(-(2**63), 2**63)
 _DIGITS = re.compile(r"-?[0-9]{1,19}")
 _MAX_DIGITS = 4000
-_EXACT = 1e15
+_INFINITE = (float("inf"), float("-inf"))
 
 
 class Reason(StrEnum):
@@ -70,8 +70,8 @@ def judge(payloads: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, pl.Data
 
 def read(value: bytes | None, schema: Schema) -> dict[str, Any]:
     """Return the fields of one JSON record and `_rescued`; raise Rejected with the reason."""
-    record = _object(_text(value))
-    fields = {name: _coerce(record.get(name), dtype) for name, dtype in schema.fields.items()}
+    record = _object(_text(value), _EXACT_DECODER if schema.has_decimals else _DECODER)
+    fields = {name: _coerced(record.get(name), make) for name, make in schema.coercers.items()}
     fields[schema.key] = _key(record, schema)
     rescued = {
         name: wire
@@ -93,9 +93,9 @@ def _text(value: bytes | None) -> str:
     return text
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(text: str, decoder: json.JSONDecoder) -> dict[str, Any]:
     try:
-        record = _parse(text)
+        record = _parse(text, decoder)
     except Rejected as rejected:
         if rejected.reason is Reason.NOT_JSON and _hides_object(text):
             raise Rejected(Reason.DOUBLE_ENCODED, "base64 of a JSON object") from rejected
@@ -107,10 +107,10 @@ def _object(text: str) -> dict[str, Any]:
     return record
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str, decoder: json.JSONDecoder) -> Any:
     """Return the JSON value of `text`, if it can be written again as it is."""
     try:
-        value = _DECODER.decode(text)
+        value = decoder.decode(text)
     except RecursionError as error:
         raise Rejected(Reason.TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels") from error
     except ValueError as error:
@@ -137,18 +137,32 @@ def _integer(text: str) -> int | str:
 
 
 def _real(text: str) -> float | str:
-    """Return a float; text when it is beyond what a float holds."""
+    """Return a float, a Real if it is a whole number; text when it is beyond what a float holds."""
     number = float(text)
-    return text if number in {float("inf"), float("-inf")} else number
+    return _exact_real(text) if number.is_integer() or number in _INFINITE else number
+
+
+def _exact_real(text: str) -> float | str:
+    """Return a Real; text when it is beyond what a float holds."""
+    number = Real(text)
+    return text if number in _INFINITE else number
 
 
 def _constant(name: str) -> Any:
     raise Rejected(Reason.NOT_JSON, f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_int=_integer, parse_float=_real, parse_constant=_constant
-)
+def _decoder(parse_float: Callable[[str], float | str]) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_pairs,
+        parse_int=_integer,
+        parse_float=parse_float,
+        parse_constant=_constant,
+    )
+
+
+_DECODER = _decoder(_real)
+_EXACT_DECODER = _decoder(_exact_real)
 
 
 def _deeper_than(room: int, value: Any) -> bool:
@@ -172,7 +186,7 @@ def _hides_object(text: str) -> bool:
     """Whether `text` is a JSON object, or the base64 of one."""
     for inner in (text, _unbase64(text)):
         try:
-            if inner.lstrip().startswith("{") and isinstance(_parse(inner), dict):
+            if inner.lstrip().startswith("{") and isinstance(_parse(inner, _DECODER), dict):
                 return True
         except Rejected:
             continue
@@ -191,7 +205,7 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def _key(record: dict[str, Any], schema: Schema) -> int | float | str:
+def _key(record: dict[str, Any], schema: Schema) -> Any:
     others = schema.fields.keys() - {schema.key}
     if others and all(record.get(name) is None for name in others):
         raise Rejected(Reason.WRONG_TYPE, f"no field of a {schema.name} record in it")
@@ -202,33 +216,15 @@ def _key(record: dict[str, Any], schema: Schema) -> int | float | str:
     digits = schema.fields[schema.key] == pl.Int64 and isinstance(wire, str)
     if digits and _DIGITS.fullmatch(wire):
         wire = int(wire)
-    key = _coerce(wire, schema.fields[schema.key])
+    key = _coerced(wire, schema.coercers[schema.key])
     if key is None:
         shown = json.dumps(wire, ensure_ascii=False)
         raise Rejected(Reason.BAD_KEY, f"the key {schema.key!r} is {shown}")
     return key
 
 
-def _coerce(wire: Any, dtype: pl.DataType) -> int | float | str | None:
-    """`wire` as `dtype`, or None when it is not of that type."""
-    if isinstance(wire, bool):
-        return None
-    if dtype == pl.String:
-        return _as_text(wire)
-    if dtype == pl.Float64:
-        return _as_float(wire)
-    return wire if isinstance(wire, int) and wire in _INT64 else None
-
-
-def _as_text(wire: Any) -> str | None:
-    # As the batch reader writes it, so that both ways agree.
-    if isinstance(wire, float) and wire.is_integer() and abs(wire) < _EXACT:
-        return str(int(wire))
-    return str(wire) if isinstance(wire, (str, int, float)) else None
-
-
-def _as_float(wire: Any) -> float | None:
+def _coerced(wire: Any, make: Coerce) -> Any:
     try:
-        return float(wire) if isinstance(wire, (int, float)) else None
-    except OverflowError:
+        return make(wire)
+    except Mistyped:
         return None

@@ -130,7 +130,7 @@ REJECTS = [
     (b'{"name":"a"}', Reason.MISSING_KEY),
     (b'{"ind":null,"name":"a"}', Reason.MISSING_KEY),
     (b'{"ind":"x7","name":"a"}', Reason.BAD_KEY),
-    (b'{"ind":1.0,"name":"a"}', Reason.BAD_KEY),
+    (b'{"ind":1.5,"name":"a"}', Reason.BAD_KEY),
     (b'{"ind":true,"name":"a"}', Reason.BAD_KEY),
     (b'{"ind":[1],"name":"a"}', Reason.BAD_KEY),
     (b'{"ind":9223372036854775808,"name":"a"}', Reason.BAD_KEY),
