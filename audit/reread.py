@@ -1,11 +1,12 @@
 """Read the source again and compare it with the content of the sinks."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import polars as pl
 
+from audit.earlier import as_stored
 from audit.invariants import Finding, FindingKind
 from audit.row_diff import MAX_EXAMPLES, RowDifference, compare
 from core.batch import Batch, Coordinates, Partition, Position, Span, Stretch
@@ -34,14 +35,18 @@ class StoredRows(Protocol):
         ...
 
 
+Held = tuple[StoredRows, dict[Partition, Stretch], pl.DataFrame]
+
+
 class Comparison(WithoutHistory):
     """A core.protocols.Sink that compares each batch with the stored rows instead of writing it.
 
     `starts`: from where each partition is compared; None: from the source's first record. `skips`:
     where reading other partitions may begin; they are not compared. A partition is done at the end
     of the stored rows, or after `limit` records. `compacted`: sources that remove single records
-    (compacted topics): rows without a record are not a finding there. Memory: one batch, and its
-    stored rows.
+    (compacted topics): rows without a record are not a finding there. `earlier`: makes of a batch
+    with values what an earlier release made of it; a record may be stored so. Memory: one batch,
+    and its stored rows.
     """
 
     name = "comparison"
@@ -55,6 +60,7 @@ class Comparison(WithoutHistory):
         skips: Mapping[Partition, Position] | None = None,
         limit: int | None = None,
         compacted: Collection[str] = (),
+        earlier: Callable[[Batch], Batch] | None = None,
     ) -> None:
         self.records = 0
         self.rows: Counter[str] = Counter()
@@ -63,6 +69,7 @@ class Comparison(WithoutHistory):
         self._coordinates = coordinates
         self._limit = limit
         self._compacted = compacted
+        self._earlier = earlier
         self._ends = {p: _last(rows.end(p) for rows in stored) for p in starts}
         self._read: Counter[Partition] = Counter()
         self._counts: Counter[tuple[str, Partition, FindingKind]] = Counter()
@@ -80,8 +87,8 @@ class Comparison(WithoutHistory):
             for p, start in starts.items()
             if start is not None and p in self._ends
         }
-        for stored in self._stored:
-            self._compare(stored, batch, stretches)
+        for name, difference in self._differences(batch, stretches):
+            self._note(name, difference)
         for partition, span in batch.spans.items():
             self._next[partition] = span.end
             self._read[partition] += span.records
@@ -132,20 +139,41 @@ class Comparison(WithoutHistory):
         begins = [c.before(r[2], r[3] if r[3:] else None) for f in firsts for r in f.iter_rows()]
         return min(begins, default=None)
 
-    def _compare(
-        self, stored: StoredRows, batch: Batch, stretches: Mapping[Partition, Stretch]
-    ) -> None:
+    def _differences(
+        self, batch: Batch, stretches: Mapping[Partition, Stretch]
+    ) -> list[tuple[str, RowDifference]]:
+        """Compare the batch with all stored rows; if they differ, also as decoded earlier."""
+        held = [(stored, *self._held(stored, stretches)) for stored in self._stored]
+        found = self._compare(batch, held)
+        if found and self._earlier is not None:
+            tables = {stored.stage: rows for stored, _, rows in reversed(held)}
+            if {"clean", "rejected"} <= tables.keys():
+                before = self._earlier(batch)
+                known = as_stored(batch, before, tables["clean"], tables["rejected"])
+                return self._compare(known, held)
+        return found
+
+    def _held(
+        self, stored: StoredRows, stretches: Mapping[Partition, Stretch]
+    ) -> tuple[dict[Partition, Stretch], pl.DataFrame]:
+        """Return the ranges that are stored there, and their rows."""
         due: dict[Partition, Stretch] = {}
         for partition, (start, end) in stretches.items():
             own = stored.end(partition)
             if own is not None and start is not None and start < own:
                 due[partition] = Stretch(start, min(end, own))
-        held = stored.rows(due)
-        frame: pl.DataFrame = getattr(batch, stored.stage)
-        wanted = frame.filter(self._coordinates.within(due))
-        self.rows[stored.name] += held.height
-        for difference in compare(wanted, held, self._coordinates, stored.name):
-            self._note(stored.name, difference)
+        rows = stored.rows(due)
+        self.rows[stored.name] += rows.height
+        return due, rows
+
+    def _compare(self, batch: Batch, held: Sequence[Held]) -> list[tuple[str, RowDifference]]:
+        found = []
+        for stored, due, rows in held:
+            frame: pl.DataFrame = getattr(batch, stored.stage)
+            wanted = frame.filter(self._coordinates.within(due))
+            differences = compare(wanted, rows, self._coordinates, stored.name)
+            found += [(stored.name, difference) for difference in differences]
+        return found
 
     def _note(self, name: str, found: RowDifference) -> None:
         if found.kind is FindingKind.SURPLUS and found.partition.source in self._compacted:

@@ -29,6 +29,7 @@ from sinks.storage.store import open_store
 from transforms.isolate import MostRejects
 from transforms.load import load_schema, load_transform, rules_of
 from transforms.process import processor
+from transforms.schema import Schema
 
 if TYPE_CHECKING:
     from audit.archive import Archive
@@ -69,24 +70,40 @@ def process_of(
     `limits` bound the rows that the transform fails on. `others`: the pipelines of the same topics
     or stream, to count the records that none takes. `former`: what was `where` for some ranges.
     """
-    most = None
-    if limits and not limits.accept_rejects:
-        most = MostRejects(limits.reject_ratio, limits.reject_window)
-    schema, transform = load_schema(pipeline.schema_), load_transform(pipeline.transform)
     coordinates, where = coordinates_of(pipeline), pipeline.source.where
-    process = processor(
-        schema,
-        transform,
-        coordinates,
-        keep_values=keep_values,
-        drop_tombstones=pipeline.source.drops_tombstones,
-        limit=most,
-    )
+    process = _processor(pipeline, load_schema(pipeline.schema_), limits, keep_values=keep_values)
     if where is None and not former:
         return process
     from transforms.selection import in_force, selecting
 
     return selecting(process, in_force(where, former, coordinates), others, coordinates)
+
+
+def _processor(
+    pipeline: Pipeline, schema: Schema, limits: Limits | None, *, keep_values: bool
+) -> Callable[[Records], Batch]:
+    most = None
+    if limits and not limits.accept_rejects:
+        most = MostRejects(limits.reject_ratio, limits.reject_window)
+    return processor(
+        schema,
+        load_transform(pipeline.transform),
+        coordinates_of(pipeline),
+        keep_values=keep_values,
+        drop_tombstones=pipeline.source.drops_tombstones,
+        limit=most,
+    )
+
+
+def earlier_of(pipeline: Pipeline) -> Callable[[Batch], Batch]:
+    """Return the function from a batch with values to what version 0.1 made of its records."""
+    schema = replace(load_schema(pipeline.schema_), whole_floats=False)
+    process = _processor(pipeline, schema, None, keep_values=False)
+
+    def decode_again(batch: Batch) -> Batch:
+        return process(Records(batch.raw, batch.spans, batch.coordinates, batch.notes))
+
+    return decode_again
 
 
 def decides(pipeline: Pipeline) -> str:

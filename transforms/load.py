@@ -12,6 +12,7 @@ from core.config import nearest
 from core.errors import ConfigError
 from transforms import code_file
 from transforms.process import Transform, name_of
+from transforms.record import DECODING
 from transforms.refusals import place_of
 from transforms.schema import Schema
 
@@ -64,7 +65,8 @@ def rules_of(schema: Schema, transform: Transform, options: Collection[str]) -> 
     except (OSError, TypeError):
         source = ""  # made at run time: its name must do
     fields = {name: str(dtype) for name, dtype in schema.fields.items()}
-    parts = [__version__, schema.key, str(fields), name_of(transform), source, *options]
+    decoding = f"{DECODING} {schema.whole_floats}"
+    parts = [__version__, decoding, schema.key, str(fields), name_of(transform), source, *options]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

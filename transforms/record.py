@@ -14,6 +14,7 @@ from transforms.coerce import Coerce, Mistyped, Real
 from transforms.schema import Schema
 
 ROW = "_row"  # the number of a payload in its batch
+DECODING = 2  # raised when the same record becomes something else
 MAX_DEPTH = 100
 MAX_DETAIL = 200  # characters
 _DIGITS = re.compile(r"-?[0-9]{1,19}")

@@ -74,7 +74,8 @@ def _whole(config: Config, name: str, held: Held, watch: Watch) -> Reread:
     tallies = {t.partition: t for t in held.report.tallies}
     starts, skips = held.connector.reach(tallies, held.watermarks)
     total = _total(held, starts)
-    comparison = _comparison(held, starts, skips)
+    earlier = pipelines.earlier_of(config.pipeline(name))
+    comparison = _comparison(held, starts, skips, earlier)
     _run(config, name, held, comparison, lambda: watch("", comparison.records, total))
     rows = _rows(comparison, held)
     everything = sum(t.clean + t.quarantined for t in held.report.tallies)
@@ -108,13 +109,14 @@ def _sampled(config: Config, name: str, held: Held, sample: int, seed: int, watc
     drawn = _draws(held, sample, random.Random(seed))
     within = [(p, at) for p, at in drawn if _is_in_reach(held, p, at)]
     compared: list[Comparison] = []
+    earlier = pipelines.earlier_of(config.pipeline(name))
 
     def tell() -> None:
         watch("", sum(one.records for one in compared), len(within) * STRETCH)
 
     for starts in _rounds(within):
         skips = _ends(held)
-        compared.append(_comparison(held, starts, skips, most=STRETCH))
+        compared.append(_comparison(held, starts, skips, earlier, most=STRETCH))
         _run(config, name, held, compared[-1], tell)
     return Reread(
         findings=tuple(finding for one in compared for finding in one.findings()),
@@ -162,6 +164,7 @@ def _comparison(
     held: Held,
     starts: Starts,
     skips: Mapping[Partition, Position],
+    earlier: Callable[[Batch], Batch],
     most: int | None = None,
 ) -> Comparison:
     return Comparison(
@@ -171,6 +174,7 @@ def _comparison(
         skips=skips,
         limit=most,
         compacted=held.connector.forgetful(),
+        earlier=earlier,
     )
 
 
@@ -214,7 +218,7 @@ def _read(
     with ThreadPoolExecutor(IN_FLIGHT, "compare") as workers:
         loop = Loop(
             held.connector.bounded(headers=headers),
-            pipelines.process_of(pipeline, keep_values=pipeline.keeps_raw, former=held.former),
+            pipelines.process_of(pipeline, keep_values=True, former=held.former),
             [comparison],
             limits,
             SystemClock(),

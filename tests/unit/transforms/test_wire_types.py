@@ -61,7 +61,7 @@ def both(values: list[bytes], schema: Schema) -> tuple[pl.DataFrame, pl.DataFram
     return found.rows.select(columns), alone.select(columns)
 
 
-def read(schema: Schema = ROOM, **wire: Any) -> dict[str, Any]:
+def read(wire: dict[str, Any], schema: Schema = ROOM) -> dict[str, Any]:
     """Return one row, read in both ways."""
     texts = {name: v if isinstance(v, str) else json.dumps(v) for name, v in wire.items()}
     line = ", ".join(f"{json.dumps(name)}: {text}" for name, text in texts.items())
@@ -97,23 +97,23 @@ NOT_WHOLE = [
 
 @pytest.mark.parametrize(("token", "number"), WHOLE)
 def test_a_whole_float_below_2_to_the_53_is_the_integer(token: str, number: int) -> None:
-    found = read(ind=token, yes=True)
+    found = read({"ind": token, "yes": True})
     assert (found["ind"], found[RESCUED]) == (number, None)
-    found = read(ind=1, count=token)
+    found = read({"ind": 1, "count": token})
     assert (found["count"], found[RESCUED]) == (number, None)
 
 
 @pytest.mark.parametrize("token", NOT_WHOLE)
 def test_any_other_number_is_never_made_an_integer(token: str) -> None:
     assert both([b'{"ind":%s,"yes":true}' % token.encode()], ROOM)[1].is_empty()
-    found = read(ind=1, yes=True, count=token)
+    found = read({"ind": 1, "yes": True, "count": token})
     assert found["count"] is None
     assert list(json.loads(found[RESCUED])) == ["count"]
 
 
 def test_a_schema_can_refuse_whole_floats() -> None:
     strict = Schema("room", "ind", {"ind": pl.Int64(), "count": pl.Int64()}, whole_floats=False)
-    assert read(strict, ind=1, count="4.0")["count"] is None
+    assert read({"ind": 1, "count": "4.0"}, strict)["count"] is None
 
 
 def test_rows_of_whole_floats_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,14 +170,14 @@ RESCUED_VALUES: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("field", "wire", "value"), EXACT)
 def test_a_value_of_its_type_is_read_exactly(field: str, wire: Any, value: Any) -> None:
     quoted = json.dumps(wire) if field in {"day", "raw"} else wire
-    found = read(ind=1, count=2, **{field: quoted})
+    found = read({"ind": 1, "count": 2, field: quoted})
     assert found[field] == value
     assert found[RESCUED] is None
 
 
 @pytest.mark.parametrize(("field", "wire"), RESCUED_VALUES)
 def test_any_other_value_is_rescued_whole(field: str, wire: str) -> None:
-    found = read(ind=1, count=2, **{field: wire})
+    found = read({"ind": 1, "count": 2, field: wire})
     assert found[field] is None
     assert json.loads(found[RESCUED]) == {field: json.loads(wire)}
 
@@ -189,7 +189,10 @@ def test_a_member_that_is_there_twice_rejects_the_record(wire: str) -> None:
 
 def test_types_that_the_reader_has_not_are_read_one_by_one() -> None:
     assert NESTED.readings == ()
-    assert read(NESTED, ind=1, days='["2024-01-01", null]')["days"] == [date(2024, 1, 1), None]
+    assert read({"ind": 1, "days": '["2024-01-01", null]'}, NESTED)["days"] == [
+        date(2024, 1, 1),
+        None,
+    ]
 
 
 NUMBERS = st.one_of(
