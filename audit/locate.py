@@ -1,14 +1,14 @@
 """Locate a record by the ledger, the files' statistics, and the data files they select."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from audit.archive import Archive
 from audit.snapshot import Snapshot
 from core.batch import Partition, Position, Stretch
-from sinks.delta.ledger import CommitRange
+from sinks.delta.ledger import CommitRange, Entry, LedgerCommit
 
 _FILE = "__file"
 
@@ -27,8 +27,9 @@ class Location:
     """Where one record is stored.
 
     `version` and `at`: the commit of the clean table that read it, None when its ledger entry has
-    expired; `position`: the clean table's. `places`: usually one row; none when the record was
-    filtered out, does not exist, or was not read yet. `objects`: of the archives.
+    expired; `transform_version` and `pinpip_version`: of that commit; `position`: the clean
+    table's. `places`: usually one row; none when the record was filtered out, does not exist, or
+    was not read yet. `objects`: of the archives.
     """
 
     position: Position | None
@@ -36,6 +37,8 @@ class Location:
     at: datetime | None
     places: tuple[LocatedRow, ...]
     objects: tuple[str, ...]
+    transform_version: str | None = None
+    pinpip_version: str | None = None
 
 
 def locate(
@@ -52,18 +55,30 @@ def locate(
         for side in (clean, quarantine)
         for row in side.located(wanted, _FILE).to_dicts()
     ]
-    commit = _commit(clean, partition, record)
-    version, at = (None, None) if commit is None else commit
     objects = [archive.holding(partition, record) for archive in archives]
     position = clean.position(partition)
-    return Location(position, version, at, tuple(places), tuple(o for o in objects if o))
+    found = Location(position, None, None, tuple(places), tuple(o for o in objects if o))
+    match _commit(clean, partition, record):
+        case None:
+            return found
+        case commit, entry:
+            own, release = entry.transform_version, entry.version
+            return replace(
+                found,
+                version=commit.version,
+                at=commit.at,
+                transform_version=own,
+                pinpip_version=release,
+            )
 
 
-def _commit(clean: Snapshot, partition: Partition, record: Stretch) -> tuple[int, datetime] | None:
+def _commit(
+    clean: Snapshot, partition: Partition, record: Stretch
+) -> tuple[LedgerCommit, Entry] | None:
     """Return the newest commit that covers the record."""
     for commit, entry in clean.commits():
         if any(r.of == partition and _covers(r, record) for r in entry.ranges):
-            return commit.version, commit.at
+            return commit, entry
     return None
 
 

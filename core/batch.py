@@ -274,10 +274,12 @@ class Batch:
     All frames have the metadata columns of `coordinates`.
     `raw`: what was taken (with `_value` only when a sink archives it),
     `clean`: the table's columns, the metadata columns, `_rescued`,
-    `rejected`: the metadata columns, `_value`, `reason`, `detail`, `transform_version`.
+    `rejected`: the metadata columns, `_value`, `reason`, `detail`, `transform_version`,
+    `pinpip_version`.
     `window`: the rejects among the last records, this batch included; None where nobody counts.
     `left_out`: metadata of records that `where` does not take, with `claimed`: if another pipeline
     takes it. None without `where`.
+    `transform_version`: of the transform that made `clean`, as its author names it.
     """
 
     raw: pl.DataFrame
@@ -288,6 +290,7 @@ class Batch:
     window: Rejects | None = None
     notes: Mapping[Partition, Note] = field(default_factory=dict)
     left_out: pl.DataFrame | None = None
+    transform_version: str = ""
 
     @cached_property
     def counts(self) -> tuple[Mapping[Partition, int], ...]:

@@ -38,6 +38,8 @@ def where_is(config: Config, name: str, offset: str) -> dict[str, Any]:
         "outcome": _outcome(found, record, tables.quarantine, unsure),
         "version": found.version,
         "committed_at": found.at,
+        "transform_version": found.transform_version,
+        "pinpip_version": found.pinpip_version,
         "archived_in": list(found.objects),
         "unknown": [f"{uri}: {why}" for uri, why in unknown.items()],
         "places": [vars(place) for place in found.places],
@@ -69,6 +71,8 @@ def _row(name: str, side: Snapshot, commit: LedgerCommit, entry: Entry) -> dict[
         "quarantined": sum(r.quarantined for r in entry.ranges),
         "first_event": first,
         "last_event": last,
+        "transform_version": entry.transform_version,
+        "pinpip_version": entry.version,
         "ranges": [_range(r) for r in entry.ranges],
     }
 

@@ -27,7 +27,7 @@ from sinks.storage.options import options_at
 from sinks.storage.protocol import Store
 from sinks.storage.store import open_store
 from transforms.isolate import MostRejects
-from transforms.load import load_schema, load_transform, rules_of
+from transforms.load import load_schema, load_transform, rules_of, version_of
 from transforms.process import processor
 from transforms.schema import Schema
 
@@ -92,6 +92,7 @@ def _processor(
         keep_values=keep_values,
         drop_tombstones=pipeline.source.drops_tombstones,
         limit=most,
+        version=version_of(transform),
     )
 
 

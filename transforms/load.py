@@ -16,6 +16,8 @@ from transforms.record import DECODING
 from transforms.refusals import place_of
 from transforms.schema import Schema
 
+_DIGEST = 12  # characters
+_LONGEST_VERSION = 100
 _HINT = (
     "write module:name with the module installed or on PYTHONPATH, or boards.py:name with the file"
     " beside config.yaml"
@@ -55,19 +57,40 @@ def load(reference: str) -> object:
     return getattr(held, name)
 
 
+def version_of(transform: Transform) -> str:
+    """Return the `VERSION` beside the function, or the start of a digest of its module's source.
+
+    Raises ConfigError for a VERSION that is neither text nor a number.
+    """
+    own = getattr(inspect.getmodule(transform), "VERSION", None)
+    if own is None:
+        return hashlib.sha256(_source(transform).encode()).hexdigest()[:_DIGEST]
+    text = str(own).strip() if isinstance(own, (str, int, float)) else ""
+    if not text or isinstance(own, bool) or len(text) > _LONGEST_VERSION:
+        raise ConfigError(
+            f"the VERSION beside {name_of(transform)} is {own!r}",
+            f"write a number, or a text of at most {_LONGEST_VERSION} characters",
+        )
+    return text
+
+
 def rules_of(schema: Schema, transform: Transform, options: Collection[str]) -> str:
     """Return a digest of what decides whether a record is rejected; any change changes it.
 
     Of a transform its whole module counts, not what that imports.
     """
-    try:
-        source = inspect.getsource(inspect.getmodule(transform) or transform)
-    except (OSError, TypeError):
-        source = ""  # made at run time: its name must do
+    source = _source(transform)
     fields = {name: str(dtype) for name, dtype in schema.fields.items()}
     decoding = f"{DECODING} {schema.whole_floats}"
     parts = [__version__, decoding, schema.key, str(fields), name_of(transform), source, *options]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _source(transform: Transform) -> str:
+    try:
+        return inspect.getsource(inspect.getmodule(transform) or transform)
+    except (OSError, TypeError):
+        return ""  # made at run time: its name must do
 
 
 def _module(name: str) -> ModuleType:

@@ -46,17 +46,22 @@ def processor(
     keep_values: bool,
     drop_tombstones: bool = False,
     limit: MostRejects | None = None,
+    version: str = "",
 ) -> Callable[[Records], Batch]:
     """Return the function that turns Records into a Batch.
 
-    `keep_values` leaves `_value` and `_headers` in the batch's raw frame. Null values are rejects
-    unless `drop_tombstones` filters them out. A record that the transform fails on is a reject, one
+    `version` is the transform's (see `transforms.load.version_of`). `keep_values` leaves `_value`
+    and `_headers` in the batch's raw frame. Null values are rejects unless `drop_tombstones`
+    filters them out. A record that the transform fails on is a reject, one
     that it does not return is filtered; TooManyRejects when it fails on more than `limit`. Both
     functions raise ConfigError when the transform cannot be run without rows, loses a metadata
     column, makes a column that no table can hold (see `transforms.columns`), or other columns for
     these records than for none; or when it returns a record twice or one that it was not given.
     """
-    version = pl.lit(__version__).alias("transform_version")
+    versions = [
+        pl.lit(version).alias("transform_version"),
+        pl.lit(__version__).alias("pinpip_version"),
+    ]
     run = _Run(transform, coordinates, try_out(schema, transform, coordinates), limit)
 
     def process(records: Records) -> Batch:
@@ -70,10 +75,11 @@ def processor(
         return Batch(
             raw=records.frame.drop(unkept, strict=False),
             clean=clean,
-            rejected=rejected.with_columns(version),
+            rejected=rejected.with_columns(versions),
             spans=records.spans,
             coordinates=coordinates,
             notes=records.notes,
+            transform_version=version,
         )
 
     return process

@@ -50,8 +50,9 @@ class Entry(BaseModel):
     """One commit: its ranges, the broker's first and last timestamp, the code that wrote it.
 
     `rules`: a digest of the schema and transform that decided; `window`: the rejects among the last
-    records, this commit's included. Entries before version 0.2 have neither. `where`: which records
-    the pipeline took, as JSON; None: all.
+    records, this commit's included. `version`: pinpip's; `transform_version`: the transform's, as
+    its author names it. Entries of version 0.1 may lack all but pinpip's version. `where`: which
+    records the pipeline took, as JSON; None: all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +63,7 @@ class Entry(BaseModel):
     rules: str | None = None
     window: Rejects | None = None
     where: str | None = None
+    transform_version: str | None = None
 
 
 def ranges(batch: Batch, seen: Mapping[Partition, Position | None]) -> list[CommitRange]:

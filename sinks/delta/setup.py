@@ -18,6 +18,7 @@ from deltalake.schema import PrimitiveType
 from sinks.delta import added_columns, data_file, incarnation, log, narrower
 from sinks.delta.commit_log import Action
 from sinks.delta.incarnation import COLUMN
+from sinks.delta.table import OPTIONAL
 from sinks.delta.target import DeltaTarget
 from sinks.storage.protocol import Store
 
@@ -34,12 +35,15 @@ class Setup:
     `bounded`: the columns that get bounds. `column`: names the incarnation of the rows, if they do.
     `metadata`: the `metaData` action that is due, if any. `begun`: the `txn` action that this
     incarnation begins, if it does. `casts`: the types of columns that are narrower in the table.
+    `absent`: columns that it lacks by its age. `differs`: whether there are any of these.
     """
 
     def __init__(self, target: DeltaTarget) -> None:
         self._target = target
         self._own = data_file.bounded(target.schema, target.coordinates)
         self.bounded: Sequence[str] = self._own
+        self.absent: Sequence[str] = ()
+        self.differs = False
         self.column: pl.Expr | None = None
         self.metadata: list[Action] = []
         self.begun: list[Transaction] = []
@@ -68,7 +72,10 @@ class Setup:
         Raises SinkError for a column that this pipeline no longer makes.
         """
         self._note(table)
+        held = {field.name for field in table.schema().fields}
+        self.absent = [name for name in OPTIONAL & set(self._target.schema) if name not in held]
         self.casts = narrower.casts(table, self._target.schema)
+        self.differs = bool(self.absent or self.casts)
         self.bounded = bounds(table, self._own)
         self.metadata = amendment(table, self._own, names=self.column is not None)
 
@@ -83,7 +90,8 @@ class Setup:
 
     def fitted(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the rows as the table holds them; SinkError for a number that it cannot hold."""
-        named = rows if self.column is None else rows.with_columns(self.column)
+        held = rows.drop(self.absent)
+        named = held if self.column is None else held.with_columns(self.column)
         return narrower.fit(named, self.casts, self._target.uri)
 
     def done(self) -> None:

@@ -61,7 +61,7 @@ class DeltaSink:
         self._log: CommitLog | None = None
         self._setup = Setup(target)
         self._read: Lookup = lambda _: None
-        self._window: Rejects | None = None
+        self._made_by: tuple[str, Rejects | None] = ("", None)
         self._committed_at = clock.monotonic()
         self._checkpoints = CheckpointWriter(name, target.uri, target.options, store)
 
@@ -131,7 +131,7 @@ class DeltaSink:
         4. Commit the file and the new positions at once, as the version after the compared one;
            after a conflict with another writer, continue from its version at step 3.
         """
-        self._window = batch.window if self._target.rules else None
+        self._made_by = batch.transform_version, batch.window if self._target.rules else None
         seen = {p: self._progress[p].seen for p, s in batch.spans.items() if self._is_news(p, s)}
         new = _beyond(batch, seen)
         ranges = ledger.ranges(new, seen)
@@ -194,7 +194,7 @@ class DeltaSink:
 
     def _put(self, rows: pl.DataFrame, now_ms: int) -> AddAction:
         setup, folder = self._setup, self._target.folder
-        named = rows if setup.column is None and not setup.casts else setup.fitted(rows)
+        named = rows if setup.column is None and not setup.differs else setup.fitted(rows)
         return data_file.put(self._store, named, setup.bounded, folder, now_ms)
 
     def _append(self, due: _Due, entry: Version) -> Mapping[Partition, Position]:
@@ -238,14 +238,16 @@ class DeltaSink:
             position_checks.refuse_another_pipeline(self._store, self._target, log, own)
 
     def _told(self, rows: pl.DataFrame, due: _Due) -> str:
+        version, window = self._made_by
         entry = ledger.Entry(
             app=self._target.app,
             version=__version__,
             event_time=ledger.event_time(rows),
             ranges=ledger.joined(due.ranges),
             rules=self._target.rules or None,
-            window=self._window,
+            window=window,
             where=self._target.where,
+            transform_version=version or None,
         )
         return ledger.encode(entry)
 

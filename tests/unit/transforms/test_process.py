@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -21,7 +22,7 @@ from core.batch import (
 )
 from core.errors import ConfigError
 from transforms import geo, user
-from transforms.load import load_schema, load_transform
+from transforms.load import load_schema, load_transform, version_of
 from transforms.process import Transform, processor
 
 SPANS = {Partition("demo.geo", "0"): Span(None, Position(3), 3)}
@@ -59,9 +60,9 @@ def test_a_batch_has_clean_rows_rejects_and_the_spans_of_its_records() -> None:
 
 def test_rejects_name_the_version_that_rejected_them() -> None:
     rejected = processed().rejected
-    last = ["_value", "reason", "detail", "transform_version"]
+    last = ["_value", "reason", "detail", "transform_version", "pinpip_version"]
     assert rejected.columns == [*KAFKA.metadata, *last]
-    assert rejected["transform_version"].to_list() == [__version__]
+    assert rejected["pinpip_version"].to_list() == [__version__]
     nothing = processor(geo.SCHEMA, geo.clean, KAFKA, keep_values=False)(records()).rejected
     assert nothing.schema == rejected.schema
 
@@ -205,3 +206,30 @@ def test_a_reference_of_the_wrong_kind_is_a_clear_error() -> None:
         load_schema("transforms.geo:clean")
     with pytest.raises(ConfigError, match="not a function"):
         load_transform("transforms.geo:SCHEMA")
+
+
+def _module(tmp_path: Path, version: str) -> Transform:
+    path = tmp_path / "boards.py"
+    path.write_text(f"{version}\n\ndef clean(rows):\n    return rows\n", encoding="utf-8")
+    return load_transform(f"{path}:clean")
+
+
+@pytest.mark.parametrize(
+    ("line", "version"), [("VERSION = 3", "3"), ("VERSION = '2026-11 b'", "2026-11 b")]
+)
+def test_the_version_beside_a_transform_is_its_version(
+    tmp_path: Path, line: str, version: str
+) -> None:
+    assert version_of(_module(tmp_path, line)) == version
+
+
+def test_without_one_the_source_of_its_module_is_the_version(tmp_path: Path) -> None:
+    versions = [version_of(_module(tmp_path, line)) for line in ("", "# changed", "")]
+    assert versions[0] == versions[2] != versions[1]
+    assert len(versions[0]) == 12
+
+
+@pytest.mark.parametrize("line", ["VERSION = ''", "VERSION = True", "VERSION = [1]"])
+def test_a_version_that_is_neither_text_nor_a_number_is_refused(tmp_path: Path, line: str) -> None:
+    with pytest.raises(ConfigError, match="the VERSION beside boards"):
+        version_of(_module(tmp_path, line))
