@@ -85,9 +85,10 @@ def _processor(
     most = None
     if limits and not limits.accept_rejects:
         most = MostRejects(limits.reject_ratio, limits.reject_window)
+    transform = load_transform(pipeline.transform)
     return processor(
         schema,
-        load_transform(pipeline.transform),
+        transform,
         coordinates_of(pipeline),
         keep_values=keep_values,
         drop_tombstones=pipeline.source.drops_tombstones,
