@@ -238,16 +238,15 @@ class DeltaSink:
             position_checks.refuse_another_pipeline(self._store, self._target, log, own)
 
     def _told(self, rows: pl.DataFrame, due: _Due) -> str:
-        version, window = self._made_by
         entry = ledger.Entry(
             app=self._target.app,
             version=__version__,
             event_time=ledger.event_time(rows),
             ranges=ledger.joined(due.ranges),
             rules=self._target.rules or None,
-            window=window,
+            window=self._made_by[1],
             where=self._target.where,
-            transform_version=version or None,
+            transform_version=self._made_by[0] or None,
         )
         return ledger.encode(entry)
 
