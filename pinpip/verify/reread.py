@@ -20,6 +20,7 @@ from core.errors import ConfigError, RecordsExpired
 from pinpip import pipelines
 from pinpip.connectors.protocol import Connector, Starts, Watermarks
 from pinpip.verify.verdict import RereadPlan
+from transforms.load import load_transform, version_of
 from transforms.selection import FormerTest
 
 STRETCH = 1000
@@ -81,13 +82,26 @@ def _whole(config: Config, name: str, held: Held, watch: Watch) -> Reread:
     everything = sum(t.clean + t.quarantined for t in held.report.tallies)
     settled = {p for p in starts if comparison.is_done(p) and _began_first(held, p, starts[p])}
     return Reread(
-        findings=tuple(comparison.findings()),
+        findings=_with_versions(config, name, held, comparison.findings()),
         records=comparison.records,
         rows=rows,
         out_of_reach=max(0, everything - rows),
         settled=frozenset(settled),
         whole=frozenset(p for p in settled if starts[p] == Position(0)),
     )
+
+
+def _with_versions(
+    config: Config, name: str, held: Held, findings: Sequence[Finding]
+) -> tuple[Finding, ...]:
+    """Tell with each difference which other versions of the transform wrote to the table."""
+    if not findings:
+        return ()
+    own = version_of(load_transform(config.pipeline(name).transform))
+    written = {entry.transform_version for _, entry in held.clean.commits()}
+    others = ", ".join(sorted(version for version in written if version not in {own, None}))
+    told = f"; transform_version is {own}, other commits have {others}" if others else ""
+    return tuple(replace(finding, detail=finding.detail + told) for finding in findings)
 
 
 def _began_first(held: Held, partition: Partition, start: Position | None) -> bool:
@@ -119,7 +133,7 @@ def _sampled(config: Config, name: str, held: Held, sample: int, seed: int, watc
         compared.append(_comparison(held, starts, skips, earlier, most=STRETCH))
         _run(config, name, held, compared[-1], tell)
     return Reread(
-        findings=tuple(finding for one in compared for finding in one.findings()),
+        findings=_with_versions(config, name, held, [f for c in compared for f in c.findings()]),
         records=sum(one.records for one in compared),
         rows=sum(_rows(one, held) for one in compared),
         out_of_reach=len(drawn) - len(within),

@@ -91,6 +91,10 @@ def test_bad_values_are_quarantined_and_every_reading_agrees(
     assert verdict["clean"] == COUNT - len(BAD) - len(GONE)
     replay.run(home.config, "user", "again", Window(), as_json=True)
     assert_same_tables(home, "user", "again")
+    changed = CODE.replace("rooms 3", "rooms 4").replace(">= 0)", ">= 0).with_columns(beds=9)")
+    (home.folder / "rooms.py").write_text(changed, encoding="utf-8")
+    [finding] = home.examined(0.0, RereadPlan())["findings"]
+    assert "transform_version is rooms 4, other commits have rooms 3" in finding["detail"]
 
 
 def test_a_lake_of_an_earlier_release_is_continued_and_proven(
