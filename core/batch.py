@@ -274,12 +274,10 @@ class Batch:
     All frames have the metadata columns of `coordinates`.
     `raw`: what was taken (with `_value` only when a sink archives it),
     `clean`: the table's columns, the metadata columns, `_rescued`,
-    `rejected`: the metadata columns, `_value`, `reason`, `detail`, `transform_version`,
-    `pinpip_version`.
+    `rejected`: the metadata columns, `_value`, `reason`, `detail`, and the versions that made it.
     `window`: the rejects among the last records, this batch included; None where nobody counts.
     `left_out`: metadata of records that `where` does not take, with `claimed`: if another pipeline
-    takes it. None without `where`.
-    `transform_version`: of the transform that made `clean`, as its author names it.
+    takes it. None without `where`. `transform_version`: as its author names it.
     """
 
     raw: pl.DataFrame

@@ -1,7 +1,8 @@
 """Records to batches, and the references of config.yaml."""
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -208,8 +209,16 @@ def test_a_reference_of_the_wrong_kind_is_a_clear_error() -> None:
         load_transform("transforms.geo:SCHEMA")
 
 
-def _module(tmp_path: Path, version: str) -> Transform:
-    path = tmp_path / "boards.py"
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Leave Python's path as it was: a file that is loaded adds its folder."""
+    path = list(sys.path)
+    yield tmp_path
+    sys.path[:] = path
+
+
+def _module(folder: Path, version: str) -> Transform:
+    path = folder / "versioned.py"
     path.write_text(f"{version}\n\ndef clean(rows):\n    return rows\n", encoding="utf-8")
     return load_transform(f"{path}:clean")
 
@@ -218,18 +227,18 @@ def _module(tmp_path: Path, version: str) -> Transform:
     ("line", "version"), [("VERSION = 3", "3"), ("VERSION = '2026-11 b'", "2026-11 b")]
 )
 def test_the_version_beside_a_transform_is_its_version(
-    tmp_path: Path, line: str, version: str
+    folder: Path, line: str, version: str
 ) -> None:
-    assert version_of(_module(tmp_path, line)) == version
+    assert version_of(_module(folder, line)) == version
 
 
-def test_without_one_the_source_of_its_module_is_the_version(tmp_path: Path) -> None:
-    versions = [version_of(_module(tmp_path, line)) for line in ("", "# changed", "")]
+def test_without_one_the_source_of_its_module_is_the_version(folder: Path) -> None:
+    versions = [version_of(_module(folder, line)) for line in ("", "# changed", "")]
     assert versions[0] == versions[2] != versions[1]
     assert len(versions[0]) == 12
 
 
 @pytest.mark.parametrize("line", ["VERSION = ''", "VERSION = True", "VERSION = [1]"])
-def test_a_version_that_is_neither_text_nor_a_number_is_refused(tmp_path: Path, line: str) -> None:
-    with pytest.raises(ConfigError, match="the VERSION beside boards"):
-        version_of(_module(tmp_path, line))
+def test_a_version_that_is_neither_text_nor_a_number_is_refused(folder: Path, line: str) -> None:
+    with pytest.raises(ConfigError, match="the VERSION beside versioned"):
+        version_of(_module(folder, line))
