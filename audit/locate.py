@@ -8,7 +8,8 @@ from typing import Any
 from audit.archive import Archive
 from audit.snapshot import Snapshot
 from core.batch import Partition, Position, Stretch
-from sinks.delta.ledger import CommitRange, Entry, LedgerCommit
+from sinks.delta.history import LedgerCommit
+from sinks.delta.ledger import CommitRange, Entry
 
 _FILE = "__file"
 
