@@ -35,10 +35,14 @@ def load_schema(reference: str) -> Schema:
 
 
 def load_transform(reference: str) -> Transform:
-    """Return the function that `module:name` or `file.py:name` refers to; else a ConfigError."""
+    """Return the function that `module:name` or `file.py:name` refers to; else a ConfigError.
+
+    A VERSION beside it that is none is refused as well.
+    """
     found = load(reference)
     if not callable(found) or not hasattr(found, "__qualname__"):
         raise ConfigError(f"{reference} is not a function", "name a function LazyFrame → LazyFrame")
+    version_of(found)
     return found
 
 
