@@ -22,9 +22,9 @@ from transforms.isolate import (
     isolate,
     joined,
 )
-from transforms.record import ROW, judge, no_rows
+from transforms.record import NO_REJECTS, judge
 from transforms.schema import Schema
-from transforms.wire import TEXT, Reading
+from transforms.wire import ROW, TEXT, Reading
 
 Transform = Callable[[pl.LazyFrame], pl.LazyFrame]
 
@@ -181,7 +181,9 @@ def decode(frame: pl.DataFrame, schema: Schema, coordinates: Coordinates) -> Dec
     """Decode the payloads of `frame` (as in Records.frame) to `schema`; no payload raises."""
     payloads = frame.select(VALUE).with_row_index(ROW)
     exact, doubtful = _read_at_once(payloads, schema)
-    judged, rejects = judge(doubtful, schema)
+    judged, rejects = schema.no_rows, NO_REJECTS
+    if not doubtful.is_empty():
+        judged, rejects = judge(doubtful, schema)
     rows = exact if judged.is_empty() else pl.concat([exact, judged]).sort(ROW)
     metadata = frame.select(coordinates.metadata.keys())
     own = metadata if rejects.is_empty() else metadata[rows[ROW]]
@@ -192,9 +194,9 @@ def decode(frame: pl.DataFrame, schema: Schema, coordinates: Coordinates) -> Dec
 
 def _read_at_once(payloads: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows that the batch reader decodes exactly, in order, and the other payloads."""
-    exact, left = no_rows(schema), payloads
+    exact, left = schema.no_rows, payloads
     for reading in schema.readings:
-        found = pl.concat([no_rows(schema), *_exact_chunks(left, schema, reading)])
+        found = pl.concat([schema.no_rows, *_exact_chunks(left, schema, reading)])
         if len(found) == len(left):
             left = left[:0]
         elif not found.is_empty():

@@ -12,8 +12,9 @@ import polars as pl
 from core.batch import RESCUED
 from transforms.coerce import Coerce, Mistyped, Real
 from transforms.schema import Schema
+from transforms.wire import ROW
 
-ROW = "_row"  # the number of a payload in its batch
+NO_REJECTS = pl.DataFrame(schema={ROW: pl.UInt32(), "reason": pl.String(), "detail": pl.String()})
 DECODING = 2  # raised when the same record becomes something else
 MAX_DEPTH = 100
 MAX_DETAIL = 200  # characters
@@ -49,11 +50,6 @@ class Rejected(Exception):
         self.detail = detail.encode("utf-8", "backslashreplace").decode()[:MAX_DETAIL]
 
 
-def no_rows(schema: Schema) -> pl.DataFrame:
-    """Return a frame with the columns of decoded rows: `ROW`, the fields, `_rescued`."""
-    return pl.DataFrame(schema={ROW: pl.UInt32(), **schema.fields, RESCUED: pl.String()})
-
-
 def judge(payloads: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read each payload by itself: return the rows, and the rejects with their reasons."""
     rows, rejects = [], []
@@ -62,10 +58,9 @@ def judge(payloads: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, pl.Data
             rows.append((row, *read(value, schema).values()))
         except Rejected as rejected:
             rejects.append((row, rejected.reason.value, rejected.detail))
-    columns = {ROW: pl.UInt32(), "reason": pl.String(), "detail": pl.String()}
     return (
-        pl.DataFrame(rows, schema=no_rows(schema).schema, orient="row"),
-        pl.DataFrame(rejects, schema=columns, orient="row"),
+        pl.DataFrame(rows, schema=schema.no_rows.schema, orient="row"),
+        pl.DataFrame(rejects, schema=NO_REJECTS.schema, orient="row"),
     )
 
 

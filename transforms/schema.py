@@ -7,9 +7,10 @@ from typing import Any
 
 import polars as pl
 
+from core.batch import RESCUED
 from core.errors import ConfigError
 from transforms.coerce import Coerce, coercer
-from transforms.wire import Reading, readings
+from transforms.wire import ROW, Reading, readings
 
 WIRE_TYPES = (
     pl.Int64(),
@@ -64,6 +65,11 @@ class Schema:
     def readings(self) -> tuple[Reading, ...]:
         """How a batch is read at once: as it is, then with integers as floats."""
         return readings(self.fields, self.key, whole_floats=self.whole_floats)
+
+    @cached_property
+    def no_rows(self) -> pl.DataFrame:
+        """A frame with the columns of decoded rows: `ROW`, the fields, `_rescued`."""
+        return pl.DataFrame(schema={ROW: pl.UInt32(), **self.fields, RESCUED: pl.String()})
 
     @cached_property
     def has_decimals(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+ROW = "_row"  # the number of a payload in its batch
 TEXT = "_text"
 _INEXACT = 2**53  # from there on, a float stands for several integers
 # Text as the reader also writes arrays, objects, booleans and unusually spelt numbers.

@@ -15,8 +15,9 @@ from core.batch import KAFKA, RESCUED
 from core.errors import ConfigError
 from tests.support.examples import examples
 from transforms.process import decode
-from transforms.record import ROW, judge
+from transforms.record import judge
 from transforms.schema import Schema
+from transforms.wire import ROW
 
 TYPES: dict[str, Any] = {
     "ind": pl.Int64(),
