@@ -128,8 +128,7 @@ class DeltaSink:
         1. Keep the spans and rows beyond the own positions; TopicRecreated if another epoch's.
         2. Write the rows to a data file that nothing refers to yet.
         3. Compare every stored position with the one this sink knows.
-        4. Commit the file and the new positions at once, as the version after the compared one;
-           after a conflict with another writer, continue from its version at step 3.
+        4. Commit file and positions as the next version; after a conflict, compare with that one.
         """
         self._made_by = batch.transform_version, batch.window if self._target.rules else None
         seen = {p: self._progress[p].seen for p, s in batch.spans.items() if self._is_news(p, s)}
