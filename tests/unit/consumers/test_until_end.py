@@ -32,7 +32,9 @@ class EndingMember(Member):
 
     def __init__(self, broker: MemoryBroker, tables: list[MemoryTable]) -> None:
         self.tables = tables
-        super().__init__(broker, tables, replace(LIMITS, reject_window=1_000_000), KINDS)
+        # Nothing that is left over at the end waits for more.
+        limits = replace(LIMITS, reject_window=1_000_000, max_wait=1e9)
+        super().__init__(broker, tables, limits, KINDS)
 
     def read_by_loop(self) -> Source:
         self.source.pins = True
