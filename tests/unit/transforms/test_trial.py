@@ -25,8 +25,25 @@ def test_every_synthetic_record_of_a_schema_becomes_a_row(
     assert span.records == len(samples)
 
 
-@pytest.mark.parametrize("fields", [{}, {"v": pl.String()}, {"v": pl.Float64(), "w": pl.Int64()}])
-def test_small_schemas_have_synthetic_records_too(fields: dict[str, pl.DataType]) -> None:
+EVERY_TYPE: dict[str, pl.DataType] = {
+    "boolean": pl.Boolean(),
+    "float": pl.Float32(),
+    "date": pl.Date(),
+    "decimal": pl.Decimal(10, 2),
+    "binary": pl.Binary(),
+    "list": pl.List(pl.String()),
+    "struct": pl.Struct({"a": pl.Int64(), "dates": pl.List(pl.Date())}),
+}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"v": pl.String()}, {"v": pl.Float64(), "w": pl.Int64()}, EVERY_TYPE],
+    ids=["key alone", "text", "numbers", "every type"],
+)
+def test_schemas_of_any_size_and_type_have_synthetic_records(
+    fields: dict[str, pl.DataType],
+) -> None:
     schema = Schema("s", "k", {"k": pl.String(), **fields})
     batch = trial.try_rows(schema, lambda rows: rows, trial.samples(schema))
     assert batch.rejected.is_empty()
