@@ -20,6 +20,12 @@ def template(name: str) -> dict[str, Any]:
     return tree
 
 
+def loops(name: str) -> list[tuple[str, list[str], dict[str, Any]]]:
+    """Return the variable, the values and the body of each loop among a template's resources."""
+    found = template(name)["Resources"].items()
+    return [tuple(loop) for key, loop in found if key.startswith("Fn::ForEach")]
+
+
 def _plain(node: Any) -> Any:
     """Without cfn-lint's own classes, which remember lines."""
     if isinstance(node, dict):

@@ -16,7 +16,7 @@ from core.config import Config, TopicsSection
 from gateway.server import DRAIN_TIMEOUT_S
 from pinpip import configfile
 from tests.support.places import ROOT
-from tests.support.templates import template
+from tests.support.templates import loops, template
 
 KUBERNETES = ROOT / "deploy/kubernetes"
 SYSTEMD = ROOT / "deploy/systemd"
@@ -132,8 +132,7 @@ def test_the_other_ways_to_run_wait_as_long() -> None:
     ]
     gateway, consumer = (read_unit(SYSTEMD / name) for name in UNITS)
     task = template("services.yaml")["Resources"]["GatewayTask"]["Properties"]
-    consumers = template("consumers.yaml")["Resources"]
-    tasks = [body[next(iter(body))]["Properties"] for _, _, body in consumers.values()]
+    tasks = [body[next(iter(body))]["Properties"] for _, _, body in loops("consumers.yaml")]
     stops = {
         DRAIN_TIMEOUT_S: [
             int(services["gateway"]["stop_grace_period"].removesuffix("s")),

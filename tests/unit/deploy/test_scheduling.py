@@ -20,7 +20,7 @@ from core.config import Config
 from pinpip import configfile
 from pinpip.cli import app
 from tests.support.places import ROOT
-from tests.support.templates import template
+from tests.support.templates import loops, template
 
 PAGE = (ROOT / "docs/scheduling.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -191,15 +191,13 @@ def shipped() -> Config:
 
 def resources(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Return the loop's values and each resource of this kind of consumers.yaml."""
-    for name, found in template("consumers.yaml")["Resources"].items():
-        if name.startswith("Fn::ForEach"):
-            variable, values, body = found
-            yield from (
-                (value, json.loads(json.dumps(r).replace(f"${{{variable}}}", value)))
-                for value in values
-                for r in body.values()
-                if r["Type"] == kind
-            )
+    for variable, values, body in loops("consumers.yaml"):
+        yield from (
+            (value, json.loads(json.dumps(resource).replace(f"${{{variable}}}", value)))
+            for value in values
+            for resource in body.values()
+            if resource["Type"] == kind
+        )
 
 
 def test_each_shipped_pipeline_is_scheduled_with_a_limit(shipped: Config) -> None:

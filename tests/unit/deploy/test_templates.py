@@ -16,7 +16,15 @@ from core.config import Config, StreamSection, TopicsSection
 from pinpip import configfile
 from tests.support.aws import TestAws
 from tests.support.places import ROOT
-from tests.support.templates import ACCOUNT, FOLDER, NAMES, create, rendered_document, template
+from tests.support.templates import (
+    ACCOUNT,
+    FOLDER,
+    NAMES,
+    create,
+    loops,
+    rendered_document,
+    template,
+)
 
 METHODS = {"get", "put", "post", "delete", "head", "patch", "options"}
 
@@ -112,10 +120,9 @@ def test_the_table_of_leases_has_the_key_of_the_kinesis_client_library(
 
 
 def test_there_is_a_service_for_each_shipped_pipeline(shipped: Config) -> None:
-    loops = template("consumers.yaml")["Resources"]
     run = [
         re.sub(r"\$\{\w+\}", value, text["Fn::Sub"])
-        for _, values, body in loops.values()
+        for _, values, body in loops("consumers.yaml")
         for command in commands(body)
         for value in values
         for verb, text in [command]
