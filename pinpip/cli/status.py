@@ -98,7 +98,7 @@ def _unless(
     try:
         return look(at)
     except errors as error:
-        unknown[what] = error.message
+        unknown[what] = f"{error.message}; next: {error.hint}" if error.hint else error.message
         return None
 
 

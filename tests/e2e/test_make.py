@@ -1,5 +1,6 @@
 """The Makefile on a machine without a suitable Python."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ def test_an_unsuitable_python_is_one_line_and_nothing_is_made(
     done = subprocess.run(
         ["make", target, "PYTHON=./python"],  # noqa: S607  # whichever make is there
         cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k not in {"MAKEFLAGS", "MAKELEVEL"}},
         capture_output=True,
         text=True,
         check=False,

@@ -187,7 +187,7 @@ def test_a_missing_maven_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_moto_the_hint_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "moto.server", None)
+    monkeypatch.setitem(sys.modules, "moto.moto_server", None)
     monkeypatch.setitem(sys.modules, "moto", None)
     with (
         pytest.raises(ConfigError, match=r"pip install 'pinpip\[local\]'"),

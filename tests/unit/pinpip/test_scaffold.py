@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from textwrap import indent
 
@@ -24,8 +25,9 @@ OWN = {"boards": {"sinks": [{"delta": "boards"}]}}
 
 @pytest.fixture(autouse=True)
 def _path_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the folders of code that a test loads."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    """Forget the folders of code that a test loads, and those that other tests have loaded."""
+    temporary = tempfile.gettempdir()
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if not p.startswith(temporary)])
 
 
 def names(folder: Path) -> set[str]:
