@@ -16,6 +16,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
+from core.config_file import at_home
 from core.errors import ConfigError
 
 _MARK = "@"
@@ -29,12 +30,16 @@ def is_file(module: str) -> bool:
 def resolved(reference: str, folder: Path) -> str:
     """Return `reference` with its file, if it names one, as a path that is not relative.
 
-    `folder`: what the file is relative to. `~` is the home folder.
+    `folder`: what the file is relative to. `~` is the home folder. Raises ConfigError for that of
+    an unknown user.
     """
     module, _, name = reference.rpartition(":")
     if not is_file(module):
         return reference
-    return f"{folder.absolute() / Path(module).expanduser()}:{name}"
+    try:
+        return f"{folder.absolute() / at_home(module)}:{name}"
+    except ValueError as error:
+        raise ConfigError(f"{reference}: {error}", "write the folder itself") from error
 
 
 def load(path: Path) -> ModuleType:

@@ -87,7 +87,9 @@ def test_the_context_is_what_the_wheel_is_made_of_and_no_more() -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     kept = {line[1:] for line in lines if line.startswith("!")}
     wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    needed = {*wheel, "pyproject.toml", "README.md", "LICENSE", "requirements.lock", "config.yaml"}
+    links = [path for name in wheel for path in (ROOT / name).rglob("*") if path.is_symlink()]
+    linked = {str(path.resolve().relative_to(ROOT.resolve())) for path in links}
+    needed = {*wheel, *linked, "pyproject.toml", "README.md", "LICENSE", "requirements.lock"}
     assert "*" in lines
     assert kept == needed | {"deploy/config/config.yaml"}
     assert not any(fnmatch(".git", pattern) for pattern in kept)

@@ -87,6 +87,11 @@ def test_a_path_may_be_absolute_or_begin_at_home(
     assert code_file.resolved("boards:x", Path("any")) == "boards:x"
 
 
+def test_the_home_folder_of_an_unknown_user_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"~nobody-here/b\.py:x: .* unknown user"):
+        code_file.resolved("~nobody-here/b.py:x", Path("any"))
+
+
 def test_files_of_one_name_in_two_folders_are_two_modules(tmp_path: Path) -> None:
     one = write(tmp_path / "a/boards.py", "def clean(rows):\n    return 1\n")
     two = write(tmp_path / "b/boards.py", "def clean(rows):\n    return 2\n")
