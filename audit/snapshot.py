@@ -132,6 +132,9 @@ class Snapshot:
 
     def commits(self, limit: int | None = None) -> list[tuple[LedgerCommit, Entry]]:
         """Return this incarnation's commits, newest first; reads at most `limit` of the table's."""
+        return self._commits if limit is None else self._read_commits(limit)
+
+    def _read_commits(self, limit: int | None) -> list[tuple[LedgerCommit, Entry]]:
         held = self._table
         found = history.commits(held, self._options, limit) if held else []
         entries = [(commit, self._decoded(commit)) for commit in found]
@@ -263,7 +266,7 @@ class Snapshot:
 
     @cached_property
     def _commits(self) -> list[tuple[LedgerCommit, Entry]]:
-        return self.commits()
+        return self._read_commits(None)
 
     @cached_property
     def _ranges(self) -> dict[Partition, list[CommitRange]]:

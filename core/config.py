@@ -134,8 +134,7 @@ class Config(Located):
 def _check_places(name: str, pipeline: Pipeline, lake: Lake) -> None:
     """Raise Misplaced where tables or archives cannot be, the folders above them included."""
     table = lake.uri(pipeline.table)
-    archives = [s.parquet for s in pipeline.sinks if isinstance(s, ParquetSection)]
-    for place in (table, quarantine_of(table), *archives):
+    for place in (table, quarantine_of(table), *(a.parquet for a in pipeline.archives)):
         try:
             paths.check(place)
             paths.check(paths.identity(place))  # the folders above a relative one

@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from core.errors import StackDown
 
@@ -16,19 +16,25 @@ def address(state: Path, service: Literal["kafka", "aws"]) -> str:
 
     Raises StackDown when there is no such file, or its process has ended.
     """
-    try:
-        running = json.loads(state.read_text(encoding="utf-8"))
-        if is_running(running["pid"]):
-            return str(running[service])
-    except (OSError, ValueError, TypeError, KeyError):
-        pass
+    found = running(state)
+    if service in found:
+        return str(found[service])
     raise StackDown(
         f"the embedded stack is not running; {service} is `local` in config.yaml",
         "start it in another terminal: pinpip local up",
     )
 
 
-def is_running(pid: int) -> bool:
+def running(state: Path) -> dict[str, Any]:
+    """Return the process and the addresses in the file `state`; empty when no stack runs."""
+    try:
+        found: dict[str, Any] = json.loads(state.read_text(encoding="utf-8"))
+        return found if _is_alive(found["pid"]) else {}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def _is_alive(pid: int) -> bool:
     """Return whether there is a process of this number, whoever runs it."""
     try:
         os.kill(pid, 0)

@@ -131,10 +131,9 @@ class Pipeline(Model):
 
     @model_validator(mode="after")
     def _can_be_archived(self) -> "Pipeline":
-        archives = [s.parquet for s in self.sinks if isinstance(s, ParquetSection)]
         for name in self.reads:
-            if archives and name.startswith("."):
-                what = f"{name} cannot be archived in {archives[0]}: {names.HIDDEN}"
+            if self.archives and name.startswith("."):
+                what = f"{name} cannot be archived in {self.archives[0].parquet}: {names.HIDDEN}"
                 raise Misplaced(what, "sinks")
         return self
 
@@ -151,7 +150,12 @@ class Pipeline(Model):
     @property
     def keeps_raw(self) -> bool:
         """Whether an archive keeps the records as they came, headers included."""
-        return any(s.stage == "raw" for s in self.sinks if isinstance(s, ParquetSection))
+        return any(archive.stage == "raw" for archive in self.archives)
+
+    @property
+    def archives(self) -> list[ParquetSection]:
+        """Its Parquet sinks."""
+        return [s for s in self.sinks if isinstance(s, ParquetSection)]
 
     @property
     def tests_headers(self) -> bool:
@@ -180,7 +184,7 @@ class Pipeline(Model):
 
     @property
     def _roots(self) -> list[str]:
-        return [_one_name(s.parquet) for s in self.sinks if isinstance(s, ParquetSection)]
+        return [_one_name(archive.parquet) for archive in self.archives]
 
 
 def quarantine_of(table: str) -> str:

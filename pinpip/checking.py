@@ -12,7 +12,7 @@ from core.batch import RESCUED, Batch, Coordinates
 from core.config import Config
 from core.errors import PinpipError
 from pinpip.connectors import coordinates_of
-from pinpip.pipelines import archives, tables_of
+from pinpip.pipelines import tables_of
 from sinks.storage.store import open_store
 from transforms import columns, trial
 from transforms.load import load_schema, load_transform
@@ -96,7 +96,7 @@ def _all(schema: Schema, transform: Transform, coordinates: Coordinates) -> Iter
 
 def _places(config: Config, name: str) -> Iterator[PinpipError]:
     """Yield an error for each place of the pipeline that no sink can write."""
-    uris = [tables_of(config, name).clean, *(a.parquet for a in archives(config.pipelines[name]))]
+    uris = [tables_of(config, name).clean, *(a.parquet for a in config.pipelines[name].archives)]
     for uri in uris:
         if not uri.startswith("s3://"):
             try:

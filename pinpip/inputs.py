@@ -8,6 +8,7 @@ from functools import partial
 from io import BufferedReader
 from typing import IO, TYPE_CHECKING, cast
 
+from core import paths
 from core.config import Aws
 from core.errors import TransientError
 from producers.rows.inputs import Input, InputError, input_of
@@ -27,11 +28,12 @@ def inputs_of(
     word: str, kind: str | None, aws: Aws, note: Note, stopping: Callable[[], bool]
 ) -> list[Input]:
     """Return the inputs that `word` names, in order; InputError when there are none."""
-    if not word.startswith(_S3):
+    parted = paths.bucket(word)
+    if parted is None:
         return inputs_at(word, kind, note, stopping)
     from sinks.storage import s3
 
-    bucket, _, prefix = word.removeprefix(_S3).partition("/")
+    bucket, prefix = parted
     client = s3.client(aws)
     keys = _keys(client, bucket, prefix)
     if prefix not in keys:

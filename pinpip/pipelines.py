@@ -52,11 +52,6 @@ def tables_at(config: Config, uri: str, coordinates: Coordinates, app: str) -> T
     return Tables(uri, quarantine_of(uri), options, coordinates, app)
 
 
-def archives(pipeline: Pipeline) -> list[settings.ParquetSection]:
-    """Return the pipeline's Parquet sinks."""
-    return [s for s in pipeline.sinks if isinstance(s, settings.ParquetSection)]
-
-
 def process_of(
     pipeline: Pipeline,
     *,
@@ -180,7 +175,7 @@ def sinks_of(
     coordinates = coordinates_of(pipeline)
     chains: list[Sink] = [
         ParquetSink(store, a.stage, coordinates, own)
-        for a in archives(pipeline)
+        for a in pipeline.archives
         for own in [f"archive {a.parquet}"]
         for store in [_store(config, archive_uri(pipeline, a), own, faults)]
     ]
@@ -208,7 +203,7 @@ def archives_of(config: Config, name: str) -> "tuple[list[Archive], dict[str, st
 
     pipeline = config.pipeline(name)
     found, unknown = [], {}
-    for section in archives(pipeline):
+    for section in pipeline.archives:
         uri = archive_uri(pipeline, section)
         try:
             store = open_store(uri, config.aws)

@@ -10,6 +10,8 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
+from pinpip import PROGRAM
+
 PACKAGES = (
     "core",
     "audit",
@@ -22,7 +24,6 @@ PACKAGES = (
     "chaos",
 )
 _HOME = Path(__file__).parents[1]
-_PROGRAM = {"pinpip", "-m"}  # sys.argv[0] of the command, and of `python -m pinpip` while it loads
 
 
 def refuse(packages: Sequence[str] = PACKAGES, home: Path = _HOME) -> None:
@@ -39,7 +40,7 @@ def refuse(packages: Sequence[str] = PACKAGES, home: Path = _HOME) -> None:
         f"next:  rename them, or take their folder out of PYTHONPATH{_instead()};"
         " a pipeline can name its code by file instead (transform: boards.py:clean)"
     )
-    if Path(sys.argv[0]).stem in _PROGRAM:
+    if Path(sys.argv[0]).stem in PROGRAM:
         sys.exit(f"error: {text}")
     raise ImportError(text)
 

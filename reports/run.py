@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 KEY = "ind"
-COVERAGE = 0  # the number of the query that counts what the questions are about
-LAST = 9
 VIEWS = {
     "pin": ("pin", ["category", "poster_name", "follower_count"]),
     "geo": ("geo", ["country", "timestamp"]),

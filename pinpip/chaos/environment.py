@@ -23,7 +23,7 @@ from core.config import Config
 from pinpip import configfile
 from pinpip.connectors import connector_of
 from pinpip.folders import writing
-from pinpip.pipelines import archives, process_of, sinks_of, tables_of
+from pinpip.pipelines import process_of, sinks_of, tables_of
 from sinks.delta.table import find
 
 FOLDER = Path(".pinpip/chaos")
@@ -122,7 +122,7 @@ def _environment(
     # The user's PINPIP_ variables would point the processes at the user's tables.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PINPIP_")}
     faulty = {"PINPIP_AWS__ENDPOINT_URL": storage.faulty} if isinstance(storage, Storage) else {}
-    chains = archives(config.pipeline(settings.pipeline))
+    chains = config.pipeline(settings.pipeline).archives
     return Environment(
         launch=FleetSetup(path.parent, path, settings.pipeline, environment, faulty),
         kafka=settings.kafka,

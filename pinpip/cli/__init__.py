@@ -31,10 +31,9 @@ from pinpip.cli import (
 )
 from pinpip.cli.options import DEFAULT, everywhere
 from pinpip.cli.output import tolerate
-from pinpip.cli.shared import Settings, complain, explained
+from pinpip.cli.shared import FAILED, Settings, complain, explained
 from pinpip.cli.signals import leave_on_interrupt
 
-FAILED = 1
 app = typer.Typer(
     help="Records from Kafka and Kinesis into clean Delta tables, each exactly once.",
     no_args_is_help=True,

@@ -11,9 +11,8 @@ import typer
 
 from core.errors import PinpipError
 from core.network import spare_loopback
-from pinpip.cli import FAILED
 from pinpip.cli.consume import run, said
-from pinpip.cli.shared import Settings, complain
+from pinpip.cli.shared import FAILED, Settings, complain
 from pinpip.runtime import tune_allocators
 
 

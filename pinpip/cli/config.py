@@ -8,14 +8,13 @@ import typer
 
 from core.errors import PinpipError
 from pinpip.cli.output import clean
-from pinpip.cli.shared import complain, settings_of
+from pinpip.cli.shared import FAILED, complain, settings_of
 from pinpip.cli.tables import show
 
 if TYPE_CHECKING:
     from core.config import Config
     from pinpip.checking import Checked
 
-FAILED = 1
 commands = typer.Typer(help="Look at the configuration, or begin one.", no_args_is_help=True)
 
 
@@ -125,10 +124,10 @@ def _show(config: "Config", name: str, found: "Checked") -> None:
 
 def _about(config: "Config", name: str) -> dict[str, str]:
     from pinpip.connectors import connector_of
-    from pinpip.pipelines import archives, tables_of
+    from pinpip.pipelines import tables_of
 
     pipeline = config.pipeline(name)
-    stages = ", ".join(f"{a.parquet} ({a.stage})" for a in archives(pipeline))
+    stages = ", ".join(f"{a.parquet} ({a.stage})" for a in pipeline.archives)
     about = {
         "reads": connector_of(config, name).described,
         "schema": _short(pipeline.schema_),

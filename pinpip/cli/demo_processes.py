@@ -2,15 +2,15 @@
 
 import fcntl
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core import interpreter
 from core.errors import FatalError
+from pinpip import child
+from pinpip.child import Process
 from pinpip.cli.shared import Settings
 from pinpip.cli.signals import InterruptOnce
 from pinpip.folders import writing
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
-Process = subprocess.Popen[bytes]
 Processes = Mapping[str, Process]  # consumers by the names of their pipelines
 
 
@@ -86,22 +85,14 @@ def stop(config: Path, consumers: Processes) -> None:
 def _running(
     config: Path, log: Path, interrupt: InterruptOnce, *arguments: str
 ) -> Iterator[Process]:
-    """Run pinpip in a process, as a user would; SIGTERM ends it.
-
-    In a session of its own: Ctrl-C reaches only the demo, which ends the others in order.
-    """
-    command = [*interpreter.command(), "-m", "pinpip", "--config", str(config), *arguments]
-    process = None
-    try:
-        with log.open("wb") as out, interrupt.held():
-            process = subprocess.Popen(  # noqa: S603  # our own command
-                command, stdout=out, stderr=out, start_new_session=True
-            )
+    """Run pinpip in a process, as a user would."""
+    with (
+        log.open("wb") as out,
+        child.pinpip(
+            config, arguments, interrupt.held, STOP_TIMEOUT_S, stdout=out, stderr=out
+        ) as process,
+    ):
         yield process
-    finally:
-        if process is not None:
-            process.terminate()
-            process.wait(STOP_TIMEOUT_S)
 
 
 def _log(config: Path, pipeline: str) -> Path:

@@ -84,10 +84,7 @@ def produce(
 
     if (count and forever) or (rows and database):
         raise typer.BadParameter("--count or --forever; --from or --from-database")
-    if (kind or pipeline) and not rows:
-        raise typer.BadParameter("--format and --pipeline belong to --from")
-    if topic and not pipeline:
-        raise typer.BadParameter("--topic belongs to --pipeline")
+    _check_rows(rows, kind, pipeline, topic)
     config, stop = settings_of(context).config(), list[bool]()
     number = count or (None if forever or rate or rows else DEFAULT_COUNT)
     request = RowRequest(tuple(rows or ()), kind, pipeline, topic, lambda: bool(stop))
@@ -97,7 +94,18 @@ def produce(
         raise typer.BadParameter("--bad makes bad pins, geos and users only")
     summary, chosen = Summary(), islice(events, number)
     try:
-        send(config, chosen, number, route, targets, stop, direct, rate, bad, summary)
+        send(
+            config,
+            chosen,
+            number,
+            route,
+            targets,
+            stop=stop,
+            direct=direct,
+            rate=rate,
+            bad=bad,
+            summary=summary,
+        )
     except PinpipError as error:
         if summary.outcomes:
             show("Sent", outcome(summary), as_json=as_json)
@@ -109,6 +117,16 @@ def produce(
         raise failure(summary)
     if stop and rows:
         raise stopped(summary)
+
+
+def _check_rows(
+    rows: list[str] | None, kind: Kind | None, pipeline: str | None, topic: str | None
+) -> None:
+    """Raise a usage error for options of rows that another option lacks."""
+    if (kind or pipeline) and not rows:
+        raise typer.BadParameter("--format and --pipeline belong to --from")
+    if topic and not pipeline:
+        raise typer.BadParameter("--topic belongs to --pipeline")
 
 
 def _events(

@@ -20,6 +20,7 @@ def send(
     number: int | None,
     way: Way,
     targets: "Sequence[Target]",
+    *,
     stop: list[bool] | None = None,
     direct: bool = False,
     rate: float | None = None,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 TIMES += ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
+FAILED = 1  # exit code
 LEAVE = 9.0  # seconds from SIGTERM to the end of the process at most
 WAKES = 0.5  # seconds within which a signal is seen, whichever thread it reached
 

@@ -16,7 +16,7 @@ from pinpip.configfile.words import SECRET, explained
 from transforms import code_file
 
 _MOVED = "lake.root is relative to the folder of config.yaml; an absolute path names the other lake"
-_SECTIONS = ("aws", "lake", "gateway", "producer", "batching")
+SECTIONS = ("aws", "lake", "gateway", "producer", "batching")
 _log = structlog.get_logger()
 
 
@@ -24,7 +24,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     """Load the configuration in `path`; a ConfigError names line, column and key."""
     found = document.read(path, environment)
     # A section whose keys are all comments is one without a value.
-    empty: dict[str, Any] = {name: {} for name in _SECTIONS if found.tree.get(name) is None}
+    empty: dict[str, Any] = {name: {} for name in SECTIONS if found.tree.get(name) is None}
     try:
         config = Config.model_validate({**found.tree, **empty}, context=ConfigFile(path))
     except ValidationError as error:

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from core.config import Config
+from pinpip.configfile import SECTIONS
 
-SECTIONS = ("kafka", "aws", "lake", "gateway", "producer", "batching")
 _ABOUT = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "pinpip's configuration"}
 _FILLED = {
     "description": "A value that the environment or the id completes.",
@@ -20,7 +20,7 @@ def text() -> str:
     """Return the schema as the file config.schema.json has it."""
     schema = _open(Config.model_json_schema(by_alias=True))
     keys, definitions = schema["properties"], {**schema.pop("$defs"), "Filled": _FILLED}
-    for name in SECTIONS:  # all of a section's keys may be comments
+    for name in ("kafka", *SECTIONS):  # all of a section's keys may be comments
         keys[name] = {"anyOf": [keys[name], {"type": "null"}]}
     return json.dumps({**_ABOUT, **schema, "$defs": definitions}, indent=1) + "\n"
 

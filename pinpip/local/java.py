@@ -10,8 +10,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 
 from core.clock import Clock, SystemClock
 from core.errors import FatalError
+from pinpip.child import Held
 from pinpip.folders import writing
 
 VERSION = "4.1.0"
@@ -39,7 +40,6 @@ _POM = (
     "<groupId>pinpip</groupId><artifactId>kafka</artifactId><version>1</version>"
     "<dependencies>%s</dependencies></project>"
 )
-Held = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)

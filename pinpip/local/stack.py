@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlparse
 
 import requests
 from botocore.config import Config as BotoConfig
@@ -16,15 +15,17 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from core import aws, interpreter
+from core import aws, paths
 from core.clock import Clock
-from core.config import Aws, Config, Gateway, ParquetSection
+from core.config import Aws, Config, Gateway
 from core.errors import ConfigError, FatalError
-from core.local import KEYS, is_running
+from core.local import KEYS, running
 from gateway.server import listen
+from pinpip import child
+from pinpip.child import Held
 from pinpip.folders import writing
 from pinpip.local.embedded import PARTITIONS, embedded_aws, embedded_kafka
-from pinpip.local.java import Held, real_kafka
+from pinpip.local.java import real_kafka
 
 SHARDS = 2
 START_TIMEOUT_S = 30.0
@@ -74,16 +75,12 @@ def _nothing_to_check() -> None:
 
 
 def _refuse_second(state: Path) -> None:
-    try:
-        pid = int(json.loads(state.read_text(encoding="utf-8"))["pid"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return
-    if not is_running(pid):
-        return
-    raise ConfigError(
-        f"an embedded stack already runs here (process {pid}, {state})",
-        "use it, or stop it first with Ctrl-C in its terminal",
-    )
+    found = running(state)
+    if found:
+        raise ConfigError(
+            f"an embedded stack already runs here (process {found['pid']}, {state})",
+            "use it, or stop it first with Ctrl-C in its terminal",
+        )
 
 
 @contextmanager
@@ -127,9 +124,9 @@ def _create_in_aws(config: Config, endpoint: str) -> None:
 
 
 def _buckets(config: Config) -> set[str]:
-    sinks = [sink for pipeline in config.pipelines.values() for sink in pipeline.sinks]
-    uris = [config.lake.root, *(s.parquet for s in sinks if isinstance(s, ParquetSection))]
-    return {urlparse(uri).netloc for uri in uris if uri.startswith("s3://")}
+    archives = [archive for p in config.pipelines.values() for archive in p.archives]
+    uris = [config.lake.root, *(archive.parquet for archive in archives)]
+    return {parted[0] for uri in uris if (parted := paths.bucket(uri))}
 
 
 @dataclass(frozen=True)
@@ -159,20 +156,11 @@ def gateway_process(
     """
     own = config.gateway
     listen(own).close()  # or another server on its port would be taken for it
-    command = [*interpreter.command(), "-m", "pinpip", "--config", str(config_path), "gateway"]
-    process = None
-    try:
-        with held():
-            # In a session of its own: Ctrl-C reaches only us, and we stop it after its users.
-            process = subprocess.Popen(  # noqa: S603  # our own command
-                command, stdout=subprocess.DEVNULL, start_new_session=True
-            )
+    with child.pinpip(
+        config_path, ["gateway"], held, STOP_TIMEOUT_S, stdout=subprocess.DEVNULL
+    ) as process:
         _await_health(own, process, clock)
         yield GatewayProcess(f"{own.url}/{own.stage}", process)
-    finally:
-        if process is not None:
-            process.terminate()
-            process.wait(STOP_TIMEOUT_S)
 
 
 def _await_health(own: Gateway, process: "subprocess.Popen[bytes]", clock: Clock) -> None:

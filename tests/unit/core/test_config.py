@@ -25,7 +25,6 @@ from core.config import (
 from core.config_file import ConfigFile
 from core.errors import ConfigError, StackDown
 from pinpip.configfile import load, shown, warn_of_moved_lake
-from pinpip.pipelines import archives
 from tests.support.places import ROOT
 
 EXAMPLE = ROOT / "config.yaml"
@@ -343,7 +342,7 @@ def test_paths_are_relative_to_the_folder_of_the_file(
     monkeypatch.setenv("HOME", "/home/me")
     config = Config.model_validate({**SMALL, **FILES}, context=ConfigFile(Path(where, "c.yaml")))
     assert config.lake.uri("pin") == str(Path(where, "lake/pin"))
-    assert [a.parquet for a in archives(config.pipeline("pin"))] == [str(Path(where, "archive"))]
+    assert [a.parquet for a in config.pipeline("pin").archives] == [str(Path(where, "archive"))]
     assert config.gateway.tls == Tls.model_construct(
         certificate=str(Path(where, "a.crt")), key="/home/me/a.key"
     )
