@@ -13,7 +13,7 @@ import typer
 
 from pinpip.cli.demo_processes import alone, check, consumer, stack, stop
 from pinpip.cli.shared import invocation, settings_of
-from pinpip.cli.signals import InterruptOnce
+from pinpip.cli.signals import interrupted_once
 from pinpip.cli.tables import show
 from pinpip.folders import writing
 
@@ -46,12 +46,11 @@ def demo(
     from pinpip import configfile
 
     config = configfile.load(settings_of(context).config_path)
-    with alone(FOLDER), InterruptOnce() as interrupt, ExitStack() as processes:
+    with alone(FOLDER), interrupted_once() as held, ExitStack() as processes:
         path = _prepare(config)
-        config = processes.enter_context(stack(path, interrupt))
+        config = processes.enter_context(stack(path, held))
         consumers = {
-            name: processes.enter_context(consumer(path, name, interrupt))
-            for name in config.pipelines
+            name: processes.enter_context(consumer(path, name, held)) for name in config.pipelines
         }
         began = time.monotonic()
         summary = _send(config, events, bad)

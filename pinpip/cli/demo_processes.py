@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from core.errors import FatalError
 from pinpip import child
-from pinpip.child import Process
+from pinpip.child import Held, Process
 from pinpip.cli.shared import Settings
-from pinpip.cli.signals import InterruptOnce
 from pinpip.folders import writing
 
 if TYPE_CHECKING:
@@ -41,20 +40,20 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def stack(config: Path, interrupt: InterruptOnce) -> "Iterator[Config]":
+def stack(config: Path, held: Held) -> "Iterator[Config]":
     """Run the embedded stack; yields the configuration with its addresses once it responds."""
     log = config.parent / "local-up.log"
-    with _running(config, log, interrupt, "local", "up") as process:
+    with _running(config, log, held, "local", "up") as process:
         yield _await(config, process, log)
 
 
 @contextmanager
-def consumer(config: Path, pipeline: str, interrupt: InterruptOnce) -> Iterator[Process]:
+def consumer(config: Path, pipeline: str, held: Held) -> Iterator[Process]:
     """Run the consumer of `pipeline`; one that still runs at the end is killed.
 
     Nothing is lost by that: rows and positions are in the same commits.
     """
-    with _running(config, _log(config, pipeline), interrupt, "consume", pipeline) as process:
+    with _running(config, _log(config, pipeline), held, "consume", pipeline) as process:
         try:
             yield process
         finally:
@@ -82,15 +81,11 @@ def stop(config: Path, consumers: Processes) -> None:
 
 
 @contextmanager
-def _running(
-    config: Path, log: Path, interrupt: InterruptOnce, *arguments: str
-) -> Iterator[Process]:
+def _running(config: Path, log: Path, held: Held, *arguments: str) -> Iterator[Process]:
     """Run pinpip in a process, as a user would."""
     with (
         log.open("wb") as out,
-        child.pinpip(
-            config, arguments, interrupt.held, STOP_TIMEOUT_S, stdout=out, stderr=out
-        ) as process,
+        child.pinpip(config, arguments, held, STOP_TIMEOUT_S, stdout=out, stderr=out) as process,
     ):
         yield process
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pinpip.cli.shared import settings_of
-from pinpip.cli.signals import InterruptOnce, minding_hangup
+from pinpip.cli.signals import interrupted_once
 from pinpip.cli.tables import show
 
 CHECK_EVERY = 0.5  # seconds between two looks at the parts
@@ -55,11 +55,9 @@ def up(
     state = ConfigFile(settings.config_path).stack
     with (
         suppress(KeyboardInterrupt),
-        minding_hangup(),
-        InterruptOnce() as interrupt,
+        interrupted_once() as held,
         ExitStack() as parts,
     ):
-        held = interrupt.held
         stack = parts.enter_context(local_stack(config, kafka=kafka.value, state=state, held=held))
         gateway = parts.enter_context(
             gateway_process(settings.config_path, config, SystemClock(), held)

@@ -4,7 +4,6 @@ import logging
 import os
 import shlex
 import shutil
-import signal
 import sys
 import threading
 import traceback
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from core.errors import FatalError, PinpipError
-from pinpip.cli.signals import minding_hangup
+from pinpip.cli.signals import handling
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -122,14 +121,8 @@ def stopping_on_signals(*stops: Callable[[], None]) -> Iterator[None]:
         for stop in stops:
             stop()
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, handle) for number in numbers]
-    try:
-        with minding_hangup():
-            yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+    with handling(handle):
+        yield
 
 
 @contextmanager

@@ -6,8 +6,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Self
 
+from pinpip.child import Held
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
 INTERRUPTED = 130  # as shells report a process that SIGINT ended
 _SHOW_CURSOR = b"\x1b[?25h"  # a progress bar has hidden it
 
@@ -40,25 +42,36 @@ def _ignored(_number: int, _frame: object) -> None:
     """Do nothing here; unlike SIG_IGN, this is not inherited by processes that a command starts."""
 
 
-class InterruptOnce:
-    """Raises KeyboardInterrupt at the first SIGINT or SIGTERM, and ignores those that follow.
+@contextmanager
+def handling(handle: Callable[[int, object], None]) -> Iterator[None]:
+    """Handle SIGTERM and SIGINT while the block runs; SIGHUP as `minding_hangup`."""
+    before = [signal.signal(number, handle) for number in STOPS]
+    try:
+        with minding_hangup():
+            yield
+    finally:
+        for number, handler in zip(STOPS, before, strict=True):
+            signal.signal(number, handler)
 
-    For a block that starts processes, none of which must be left behind.
+
+@contextmanager
+def interrupted_once() -> Iterator[Held]:
+    """Raise KeyboardInterrupt at the first signal to stop, and ignore those that follow.
+
+    For a block that starts processes, none of which must be left behind; yields what makes a block
+    that no signal interrupts.
     """
+    interrupt = _Interrupt()
+    with handling(interrupt.handle):
+        yield interrupt.held
 
-    _numbers = (signal.SIGINT, signal.SIGTERM)
+
+class _Interrupt:
+    """What `interrupted_once` knows of the signals that came."""
 
     def __init__(self) -> None:
         self._held = False
         self._seen = False
-
-    def __enter__(self) -> Self:
-        self._before = [signal.signal(number, self._handle) for number in self._numbers]
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        for number, handler in zip(self._numbers, self._before, strict=True):
-            signal.signal(number, handler)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -71,7 +84,8 @@ class InterruptOnce:
         if self._seen and not seen:
             raise KeyboardInterrupt
 
-    def _handle(self, _number: int, _frame: object) -> None:
+    def handle(self, _number: int, _frame: object) -> None:
+        """Raise, or take note for the end of the held block."""
         again, self._seen = self._seen, True
         if not (again or self._held):
             raise KeyboardInterrupt

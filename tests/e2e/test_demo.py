@@ -2,11 +2,13 @@
 
 import fcntl
 import json
+import os
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -137,25 +139,48 @@ def test_an_error_of_a_demos_consumer_is_quoted(tmp_path: Path) -> None:
         check(config, {"pin": ended})
 
 
+@pytest.fixture
+def terminal() -> Iterator[int]:
+    """Open a terminal for a process."""
+    master, terminal = os.openpty()
+    yield terminal
+    os.close(terminal)
+    os.close(master)
+
+
 @pytest.mark.parametrize("moment", ["local-up.log", "lake/pin/_delta_log"])
-def test_ctrl_c_ends_a_demo_and_all_that_it_started(tmp_path: Path, moment: str) -> None:
-    shutil.copy(ROOT / "config.yaml", tmp_path)
+def test_ctrl_c_ends_a_demo_and_all_that_it_started(
+    tmp_path: Path, terminal: int, moment: str
+) -> None:
+    assert_ends_at(signal.SIGINT, tmp_path, terminal, moment)
+
+
+def test_a_closed_terminal_ends_a_demo_and_all_that_it_started(
+    tmp_path: Path, terminal: int
+) -> None:
+    assert_ends_at(signal.SIGHUP, tmp_path, terminal, "local-up.log")
+
+
+def assert_ends_at(number: int, folder: Path, terminal: int, moment: str) -> None:
+    """Send the signal once the file `moment` is there; the demo and its processes must end."""
+    shutil.copy(ROOT / "config.yaml", folder)
     command = [sys.executable, "-m", "pinpip", "demo", "--events", "20000"]
     with subprocess.Popen(
         command,
-        cwd=tmp_path,
+        cwd=folder,
         env=environment(),
+        stdin=terminal,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        until((tmp_path / ".pinpip" / "demo" / moment).exists, "the demo to get there")
-        process.send_signal(signal.SIGINT)
+        until((folder / ".pinpip" / "demo" / moment).exists, "the demo to get there")
+        process.send_signal(number)
         _, said = process.communicate(timeout=STOPPING)
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert "error:" not in said
-    assert not processes_of(tmp_path)
+    assert not processes_of(folder)
 
 
 def processes_of(folder: Path) -> list[str]:
