@@ -6,16 +6,13 @@ Types".
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from core.batch import TIMESTAMP
+from core.dtypes import instance
 from core.errors import ConfigError
 from transforms import refusals
-
-if TYPE_CHECKING:
-    from polars._typing import PolarsDataType
 
 _WIDER = {
     pl.UInt8: pl.Int16(),
@@ -46,9 +43,9 @@ class Unstorable(ValueError):
 def stored(dtype: pl.DataType) -> pl.DataType:
     """Return the type in which a table holds a column of `dtype`; raise Unstorable if none can."""
     if isinstance(dtype, (pl.List, pl.Array)):
-        return pl.List(stored(_instance(dtype.inner)))
+        return pl.List(stored(instance(dtype.inner)))
     if isinstance(dtype, pl.Struct) and dtype.fields:
-        return pl.Struct({field.name: stored(_instance(field.dtype)) for field in dtype.fields})
+        return pl.Struct({field.name: stored(instance(field.dtype)) for field in dtype.fields})
     if isinstance(dtype, pl.Datetime):
         return _moment(dtype)
     kind = type(dtype)
@@ -105,11 +102,7 @@ def _moment(dtype: pl.Datetime) -> pl.DataType:
 
 def _is_naive(dtype: pl.DataType) -> bool:
     if isinstance(dtype, (pl.List, pl.Array)):
-        return _is_naive(_instance(dtype.inner))
+        return _is_naive(instance(dtype.inner))
     if isinstance(dtype, pl.Struct):
-        return any(_is_naive(_instance(field.dtype)) for field in dtype.fields)
+        return any(_is_naive(instance(field.dtype)) for field in dtype.fields)
     return isinstance(dtype, pl.Datetime) and dtype.time_zone is None
-
-
-def _instance(dtype: "PolarsDataType") -> pl.DataType:
-    return dtype if isinstance(dtype, pl.DataType) else dtype()

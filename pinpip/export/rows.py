@@ -8,6 +8,7 @@ from typing import BinaryIO
 import polars as pl
 from polars import selectors as cs
 
+from core.dtypes import instance
 from pinpip.export.formats import Format
 from pinpip.export.markdown import heading, lines
 
@@ -117,15 +118,11 @@ def _as_base64(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if isinstance(dtype, pl.Binary):
         return value.bin.encode("base64")
     if isinstance(dtype, pl.List):
-        return value.list.eval(_as_base64(pl.element(), _instance(dtype.inner)))
+        return value.list.eval(_as_base64(pl.element(), instance(dtype.inner)))
     if isinstance(dtype, pl.Struct):
         fields = [
-            _as_base64(value.struct.field(f.name), _instance(f.dtype)).alias(f.name)
+            _as_base64(value.struct.field(f.name), instance(f.dtype)).alias(f.name)
             for f in dtype.fields
         ]
         return pl.when(value.is_not_null()).then(pl.struct(fields))
     return value
-
-
-def _instance(dtype: object) -> pl.DataType:
-    return dtype if isinstance(dtype, pl.DataType) else dtype()  # type: ignore[operator]

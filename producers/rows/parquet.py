@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import polars as pl
 
+from core.dtypes import instance
 from producers.rows.json_text import Numbered
 
 SLICE = 500  # rows that are in memory at once, and
@@ -81,13 +82,8 @@ def _coarse(dtype: pl.DataType) -> pl.DataType:
         case pl.Datetime(time_unit="ns"):
             return pl.Datetime("us", dtype.time_zone)
         case pl.List():
-            return pl.List(_coarse(_type(dtype.inner)))
+            return pl.List(_coarse(instance(dtype.inner)))
         case pl.Struct():
-            return pl.Struct([pl.Field(f.name, _coarse(_type(f.dtype))) for f in dtype.fields])
+            return pl.Struct([pl.Field(f.name, _coarse(instance(f.dtype))) for f in dtype.fields])
         case _:
             return dtype
-
-
-def _type(found: Any) -> pl.DataType:
-    made: pl.DataType = found() if isinstance(found, type) else found
-    return made
