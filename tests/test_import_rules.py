@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.places import ROOT
 
-ROOMS = {"producers", "gateway", "consumers", "transforms", "sinks", "reports", "chaos"}
+ROOMS = {"producers", "gateway", "consumers", "transforms", "sinks", "monitor", "reports", "chaos"}
 # Who may import whom: each package the ones named, and itself.
 ALLOWED = {
     "core": set[str](),

@@ -1,0 +1,110 @@
+"""What the loop of one pipeline tells about itself, for metrics, health, logs and pages."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from core.batch import Batch, Partition, Position, Positions, Records
+from core.clock import Clock
+from core.errors import StalePosition
+from core.retry import Outage
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """Where a partition ended, and when: all that arrived until `until` lies before `position`.
+
+    Kafka: `position` is the partition's end and `begin` its first offset. Kinesis does not tell
+    the end: `position` is what a response reached, `until` its time less MillisBehindLatest.
+    """
+
+    position: Position
+    until: datetime
+    begin: int | None = None
+
+
+class Observer(Protocol):
+    """Hears what one pipeline does. Every method returns at once and raises nothing.
+
+    `turned`, `assigned`, `revoked`, `started`, `reached`, `read` and `overtaken` are called from
+    the loop's thread, `committed` and `wrote` from the thread that writes.
+    """
+
+    def outage(self, part: str) -> Outage:
+        """Make what hears of the transient faults of the source, or of one sink."""
+        ...
+
+    def turned(self) -> None:
+        """Hear that the loop begins a turn: it does so at least once a second."""
+        ...
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """Hear of partitions that the process takes over."""
+        ...
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """Hear of partitions that the process gives up."""
+        ...
+
+    def started(self, positions: Positions) -> None:
+        """Hear that partitions are read from there: the minimum over the sinks."""
+        ...
+
+    def reached(self, horizons: Mapping[Partition, Horizon]) -> None:
+        """Hear where partitions end, from a response of the source; often empty."""
+        ...
+
+    def read(self, records: Records) -> None:
+        """Hear of records that were polled and buffered."""
+        ...
+
+    def committed(self, sink: str, seconds: float) -> None:
+        """Hear that one sink has committed a batch, and how long that took, retries included."""
+        ...
+
+    def wrote(self, batch: Batch) -> None:
+        """Hear of a batch that every sink has committed."""
+        ...
+
+    def overtaken(self, stale: StalePosition) -> None:
+        """Hear that another writer of the same partitions was faster."""
+        ...
+
+
+class Unobserved:
+    """An `Observer` that nobody listens to."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def outage(self, part: str) -> Outage:
+        """Make an outage that is only logged."""
+        return Outage(part, self._clock)
+
+    def turned(self) -> None:
+        """Ignore it."""
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """Ignore it."""
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """Ignore it."""
+
+    def started(self, positions: Positions) -> None:
+        """Ignore it."""
+
+    def reached(self, horizons: Mapping[Partition, Horizon]) -> None:
+        """Ignore it."""
+
+    def read(self, records: Records) -> None:
+        """Ignore it."""
+
+    def committed(self, sink: str, seconds: float) -> None:
+        """Ignore it."""
+
+    def wrote(self, batch: Batch) -> None:
+        """Ignore it."""
+
+    def overtaken(self, stale: StalePosition) -> None:
+        """Ignore it."""
