@@ -13,6 +13,7 @@ import structlog
 from core.batch import Coordinates, Partition, Position, Positions, Records, Stretch
 from core.clock import Clock
 from core.errors import TransientError
+from core.observer import Horizon
 from core.origins import Start
 from core.protocols import Listener, Source
 from core.topic_id import Known
@@ -131,6 +132,10 @@ class UntilEnd:
         """As the source; so far this member has written."""
         self._source.acknowledge(positions)
         self._at |= positions
+
+    def horizons(self) -> Mapping[Partition, Horizon]:
+        """As the source."""
+        return self._source.horizons() if self._is_open else {}
 
     def close(self) -> None:
         """Leave the group; a look that does not come back is left alone."""

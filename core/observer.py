@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
 from core.batch import Batch, Partition, Position, Positions, Records
@@ -10,13 +10,17 @@ from core.clock import Clock
 from core.errors import StalePosition
 from core.retry import Outage
 
+FOREVER = datetime.max.replace(tzinfo=UTC)  # nothing can arrive any more
+
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
     """Where a partition ended, and when: all that arrived until `until` lies before `position`.
 
     Kafka: `position` is the partition's end and `begin` its first offset. Kinesis does not tell
-    the end: `position` is what a response reached, `until` its time less MillisBehindLatest.
+    the end: `position` is what a response reached, `until` its time less MillisBehindLatest;
+    Position(0) where no record was there to be read, which a sink without a position has too. A
+    closed shard of which every record was read has `FOREVER`, once.
     """
 
     position: Position

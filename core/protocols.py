@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from core.batch import Batch, Coordinates, Partition, Position, Positions, Records, Rejects
 from core.clock import Clock
+from core.observer import Horizon
 from core.origins import Start
 from core.topic_id import Known
 
@@ -84,6 +85,13 @@ class Source(Protocol):
 
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
         """Tell the broker how far the sinks are: a hint for lag tools, never the truth."""
+        ...
+
+    def horizons(self) -> Mapping[Partition, Horizon]:
+        """Return where partitions end, by the responses since the last call; often empty.
+
+        It sends no request. A partition is left out while its source does not respond.
+        """
         ...
 
     @property

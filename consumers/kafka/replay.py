@@ -19,6 +19,7 @@ from consumers.window import Window
 from core.batch import KAFKA, Partition, Position, Positions, Records, Span
 from core.clock import SystemClock
 from core.errors import SourceError
+from core.observer import Horizon
 from core.origins import Start
 from core.protocols import Listener
 from core.topic_id import Known
@@ -100,6 +101,10 @@ class BoundedKafkaSource:
 
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
         """Nothing: the live consumer's group is none of a replay's business."""
+
+    def horizons(self) -> Mapping[Partition, Horizon]:
+        """None: a replay is never compared with the topic's end."""
+        return {}
 
     @property
     def exhausted(self) -> bool:

@@ -15,6 +15,7 @@ from consumers.kafka.protocol import refuse_old_broker
 from consumers.kafka.reader import Reader
 from core.batch import KAFKA, Partition, Position, Positions, Records
 from core.errors import SourceError
+from core.observer import Horizon
 from core.origins import Start
 from core.protocols import Listener
 from core.retry import Outage
@@ -123,6 +124,10 @@ class KafkaSource:
                 self._reader.consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             _log.debug("kafka_commit_failed", error=str(error))
+
+    def horizons(self) -> Mapping[Partition, Horizon]:
+        """Nothing yet."""
+        return {}
 
     def close(self) -> None:
         """Leave the group."""

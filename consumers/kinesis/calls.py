@@ -20,6 +20,7 @@ CLIENT_CONFIG = Config(
     max_pool_connections=16,
 )
 SPACING = 0.2
+IDLE_SPACING = 0.5
 ANSWER_BYTES = 10 * 1024 * 1024
 MAX_CALLS = 8
 

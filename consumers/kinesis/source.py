@@ -13,14 +13,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers.kinesis import faults
 from consumers.kinesis.begins import Beginnings, From
-from consumers.kinesis.calls import SPACING, Calls
+from consumers.kinesis.calls import IDLE_SPACING, SPACING, Calls
 from consumers.kinesis.life import FRESH, StreamLife
 from consumers.kinesis.shard import Cursor, Response, noted
-from consumers.kinesis.shards import Ownership, Shard, every_shard, listed_at, readable
+from consumers.kinesis.shards import RELIST, Ownership, Shard, every_shard, listed_at, readable
 from consumers.kinesis.tips import Tips
 from consumers.window import Window
 from core.batch import KINESIS, Partition, Position, Positions, Records, Span, merge
 from core.clock import Clock
+from core.observer import Horizon
 from core.origins import Start
 from core.protocols import Listener
 from core.retry import Backoff, Outage
@@ -28,9 +29,6 @@ from core.topic_id import Known
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
-
-IDLE_SPACING = 0.5
-RELIST = 30.0
 
 
 class KinesisSource:
@@ -75,8 +73,7 @@ class KinesisSource:
         self._calls = Calls(client, stream, clock, memory, readers * SPACING)
         self._shards: dict[str, Shard] = {}
         self._cursors: dict[str, Cursor] = {}
-        self._drained: set[str] = set()
-        self._held: set[str] = set()
+        self._drained, self._held = set[str](), set[str]()
         self._paused = False
         self._relist_at = 0.0
         self._listing = faults.backoff()
@@ -148,6 +145,10 @@ class KinesisSource:
 
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
         """Nothing yet: Kinesis stores no positions."""
+
+    def horizons(self) -> Mapping[Partition, Horizon]:
+        """Nothing yet."""
+        return {}
 
     @property
     def exhausted(self) -> bool:
@@ -247,10 +248,9 @@ class KinesisSource:
 
     def _expired(self, cursor: Cursor, where: str) -> Records | None:
         """Drop a shard that Kinesis no longer lists."""
-        notes = self._tips.expired(cursor, self._shards, where)
         self._drained.add(cursor.shard.id)
         self._outage.over(where)
-        return noted(notes)
+        return noted(self._tips.expired(cursor, self._shards, where))
 
     def _next_try(self, backoff: Backoff, error: Exception, where: str) -> float:
         """Return when to call again after a fault, by the monotonic clock."""
@@ -296,5 +296,5 @@ class KinesisSource:
         return Partition(self._stream, shard.id)
 
     def _where(self, shard: Shard | None = None) -> str:
-        place = f"stream {self._stream} in {self._client.meta.region_name}"
-        return f"{place}, {shard.id}" if shard else place
+        name = f", {shard.id}" if shard else ""
+        return f"stream {self._stream} in {self._client.meta.region_name}{name}"

@@ -12,6 +12,7 @@ import polars as pl
 
 from core.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Rejects, Span
 from core.errors import StalePosition
+from core.observer import Horizon
 from core.origins import Begin, Start, pinned
 from core.protocols import Listener, WithoutHistory
 from core.topic_id import Known
@@ -51,6 +52,7 @@ class MemorySource:
         self.pins = self.latest = False
         self.polls: list[bool] = []  # for each poll whether it was paused
         self.held: set[Partition] = set()
+        self.horizon: dict[Partition, Horizon] = {}  # what the next call tells
         self.next: dict[Partition, Position | None] = {}
         self._listener: Listener | None = None
         self._calls: list[tuple[str, list[Partition]]] = []
@@ -120,6 +122,10 @@ class MemorySource:
 
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
         self.acknowledged |= positions
+
+    def horizons(self) -> dict[Partition, Horizon]:
+        found, self.horizon = self.horizon, {}
+        return found
 
     @property
     def exhausted(self) -> bool:

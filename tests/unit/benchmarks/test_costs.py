@@ -19,6 +19,7 @@ import pytest
 from consumers.engine.limits import Limits
 from consumers.engine.loop import IN_FLIGHT, Loop
 from core.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Span
+from core.observer import Horizon
 from core.origins import Start
 from core.protocols import Listener, WithoutHistory
 from core.topic_id import Known
@@ -142,6 +143,9 @@ class Idle:
 
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
         self.acknowledged |= positions
+
+    def horizons(self) -> dict[Partition, Horizon]:
+        return {}
 
     def close(self) -> None:
         """Nothing is open."""
