@@ -1,0 +1,69 @@
+"""`make screenshots`: docs/images/*.png, of what people look at.
+
+Needs Debian's packages chromium and imagemagick. Arguments name some of the groups of pictures.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Browser
+
+from tests.support.browser import Scheme, chromium, opened, serving
+from tests.support.places import ROOT
+from tests.support.views import VIEWS
+
+IMAGES = ROOT / "docs/images"
+SETTLED = 400  # ms after loading: the charts are drawn
+LARGEST = 150_000
+TALLEST = 2_400
+
+
+def shot(browser: Browser, target: str | Path, name: str, width: int, scheme: Scheme) -> Path:
+    """Write docs/images/NAME-WIDTH-SCHEME.png of a URL or file, 1280 or 390 px wide."""
+    url = target.resolve().as_uri() if isinstance(target, Path) else target
+    page = opened(browser, url, width, scheme)
+    page.wait_for_timeout(SETTLED)
+    height = min(page.evaluate("document.documentElement.scrollHeight"), TALLEST)
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_timeout(SETTLED)
+    made = IMAGES / f"{name}-{width}-{scheme}.png"
+    made.parent.mkdir(exist_ok=True)
+    page.screenshot(path=made)
+    page.close()
+    _reduce(made)
+    return made
+
+
+def _reduce(picture: Path) -> None:
+    """Take colours away until the file is small enough for the repository."""
+    for colours in ("256", "128", "64", "32"):
+        smaller = ["-strip", "-dither", "None", "-colors", colours, f"png8:{picture}"]
+        subprocess.run(["convert", str(picture), *smaller], check=True)  # noqa: S607  # on PATH
+        if picture.stat().st_size < LARGEST:
+            return
+    sys.exit(f"{picture} has {picture.stat().st_size:,} bytes: show less")
+
+
+def pages(browser: Browser) -> None:
+    """Take the status page in its states."""
+    for name in ("good", "broken"):
+        with serving(VIEWS[name]) as served:
+            for width in (1280, 390):
+                for scheme in ("light", "dark"):
+                    shot(browser, served.url, f"page-{name}", width, scheme)
+
+
+GROUPS: dict[str, Callable[[Browser], None]] = {"pages": pages}
+
+
+def main(names: list[str]) -> None:
+    """Take all groups of pictures, or those that are named."""
+    with chromium() as browser:
+        for name in names or GROUPS:
+            GROUPS[name](browser)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
