@@ -22,11 +22,8 @@ from sinks.delta import history, ledger, origins, positions, scan, settled, tabl
 from sinks.delta.history import LedgerCommit
 from sinks.delta.incarnation_reader import IncarnationReader
 from sinks.delta.ledger import CommitRange, Entry
-from sinks.delta.log import name_of
 from sinks.delta.positions import Lookup
-from sinks.delta.settled import Settled
 from sinks.delta.txns import Application
-from sinks.storage.store import of_table
 
 _MAX_GROUP_ROWS = 500_000  # of files that are read together; a single file may have more
 _MAX_GROUP_FILES = 2_000  # polars takes 10 KB per file, however small it is
@@ -72,6 +69,12 @@ class Snapshot:
                 self._opened = DeltaTable(to_delta_rs(self.name), version, storage_options=today)
             self._opened_with = today
         return self._opened
+
+    @property
+    def seen(self) -> tuple[str, int] | None:
+        """The Delta table's own id and the version that is read; None: there is no table."""
+        opened = self._opened
+        return None if opened is None else (str(opened.metadata().id), opened.version())
 
     @property
     def height(self) -> int:
@@ -275,7 +278,7 @@ class Snapshot:
         if self._opened is None:
             return {}
         with table.sorted_errors(self.name):
-            before = _settled(self.name, self._options)
+            before = settled.before(self.name, self._options)
         commits = reversed(self._commits)
         later = [entry.ranges for commit, entry in commits if commit.version >= before.base]
         for r in chain(before.ranges.get(self._app, ()), *later):
@@ -289,12 +292,3 @@ class Snapshot:
             detail = f"{self.name}: the ledger entry of version {commit.version} is damaged"
             self.damaged.append(Finding(FindingKind.LEDGER, None, detail))
             return None
-
-
-def _settled(uri: str, options: Options) -> Settled:
-    """Return the newest sums of expired commits; empty when entries since then are gone as well."""
-    store = of_table(uri, options)
-    if not store.list(settled.FOLDER):
-        return Settled()
-    kept = settled.newest(store)
-    return kept if store.metadata(name_of(kept.base)) is not None else Settled()

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.clock import SystemClock
 from pinpip.cli.demo_processes import alone, check, consumer, stack, stop
+from pinpip.cli.output import note
 from pinpip.cli.shared import invocation, settings_of
 from pinpip.cli.signals import interrupted_once
 from pinpip.cli.tables import show
@@ -152,12 +154,14 @@ def _tell(config: "Config", summary: "Summary", took: float) -> bool:
     """Print counts, proof and answers; return whether each acknowledged record is stored once."""
     from pinpip.cli.report import answers, print_first
     from pinpip.cli.sending import outcome, summary_failed
-    from pinpip.cli.verdict import exit_code, print_verdict
-    from pinpip.verify.examine import examine
+    from pinpip.cli.verdict import print_verdict
+    from pinpip.verify.conclusion import exit_code
+    from pinpip.verify.recorded import recorded
 
     show("Sent by HTTP", outcome(summary), as_json=False)
     wanted = _acknowledged(config, summary)
-    verdicts = [examine(config, name, grace=0.0) for name in config.pipelines]
+    clock = SystemClock()
+    verdicts = [recorded(config, name, clock, note, grace=0.0) for name in config.pipelines]
     rows = [_arrived(verdict, wanted[verdict.pipeline]) for verdict in verdicts]
     show("Arrived", rows, as_json=False)
     total = sum(wanted.values())

@@ -36,6 +36,11 @@ def refuse_address(out: Path | None) -> None:
         raise typer.BadParameter("files are written only on this machine", param_hint="--out")
 
 
+def note(text: str) -> None:
+    """Say on standard error what does not change the result."""
+    typer.echo(f"note: {clean(text)}", err=True)
+
+
 def note_guarded(cells: int) -> None:
     """Say on standard error that cells of a CSV file differ from the table."""
     if cells:

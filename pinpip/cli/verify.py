@@ -6,10 +6,13 @@ from typing import Annotated
 
 import typer
 
+from core.clock import SystemClock
 from core.errors import ConfigError, FatalError
+from pinpip.cli.output import note
 from pinpip.cli.shared import progress_bar, settings_of
-from pinpip.cli.verdict import exit_code, print_verdict
-from pinpip.verify.examine import examine
+from pinpip.cli.verdict import print_verdict
+from pinpip.verify.conclusion import exit_code
+from pinpip.verify.recorded import recorded
 from pinpip.verify.verdict import RereadPlan
 
 GRACE = 60.0
@@ -52,7 +55,7 @@ def verify(
     """Prove from the data that each record is in its table or quarantine exactly once.
 
     Exit code 3 when a difference is found, 4 when none is but something is not known: then it is
-    said what, and why.
+    said what, and why. The verdict is kept beside each table, for `pinpip ui` and `report --html`.
     Example: pinpip verify pin --grace 5
     """
     config = settings_of(context).config()
@@ -61,8 +64,9 @@ def verify(
         raise ConfigError("--offline does not ask the source", "leave it out to read it again")
     drawn = random.SystemRandom().randrange(10**6) if seed is None else seed
     plan = RereadPlan(sample, drawn) if reread or sample is not None else None
+    waits = None if offline else grace
     with progress_bar(quiet=as_json) as bar:
-        verdicts = [examine(config, name, None if offline else grace, plan, bar) for name in names]
+        verdicts = [recorded(config, n, SystemClock(), note, waits, plan, bar) for n in names]
     if not any(verdict.partitions or verdict.findings for verdict in verdicts):
         raise FatalError(
             f"there is nothing to verify: {config.lake.root} has no rows of {', '.join(names)}",

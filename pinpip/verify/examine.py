@@ -9,6 +9,7 @@ from pinpip.verify.verdict import (
     OpenQuestion,
     PartitionCounts,
     RereadCounts,
+    TableSeen,
     Verdict,
 )
 
@@ -79,7 +80,16 @@ def examine(
         by_partition=[_partition(t, ends) for t in report.tallies],
         archives=[_chain(chain) for chain in report.chains],
         reread=None if again is None or plan is None else _again(again, plan, report),
+        tables=_seen(table=clean, quarantine=quarantine),
     )
+
+
+def _seen(**sides: "Snapshot") -> list[TableSeen]:
+    return [
+        TableSeen.model_validate({"table": name, "id": side.seen[0], "version": side.seen[1]})
+        for name, side in sides.items()
+        if side.seen is not None
+    ]
 
 
 def _former(clean: "Snapshot", now: str | None) -> list[str]:

@@ -1,7 +1,7 @@
 """What verify is asked to read again, and what it answers for one pipeline."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -80,6 +80,14 @@ class RereadCounts(_Model):
     seed: int | None
 
 
+class TableSeen(_Model):
+    """The version of a table that was read; `id`: the Delta table's own, new when re-created."""
+
+    table: Literal["table", "quarantine"]
+    id: str
+    version: int
+
+
 class Verdict(_Model):
     """One pipeline's counts, differences and open questions.
 
@@ -87,6 +95,7 @@ class Verdict(_Model):
     open transactions. `waiting`: records that are unread, but not for too long. `offline`: the
     source was not read. `left_out`: of the filtered, those that `where` did not take; `transform`
     filtered the others. `former_where`: other tests of `where` that commits in the log have.
+    `tables`: the clean table and its quarantine, where they exist.
     """
 
     pipeline: str
@@ -108,6 +117,7 @@ class Verdict(_Model):
     by_partition: list[PartitionCounts]
     archives: list[ChainCounts]
     reread: RereadCounts | None
+    tables: list[TableSeen] = []
 
     @property
     def kept(self) -> int:

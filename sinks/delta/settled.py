@@ -11,9 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.batch import Partition
 from core.errors import SinkError
+from core.protocols import Options
 from sinks.delta import history, ledger
 from sinks.delta.ledger import CommitRange
+from sinks.delta.log import name_of
 from sinks.storage.protocol import Store
+from sinks.storage.store import of_table
 
 FOLDER = "_pinpip/ledger/"
 
@@ -47,6 +50,15 @@ def newest(store: Store) -> Settled:
     if not keys:
         return Settled()
     return decoded(store.read(keys[-1]), f"{store.uri}/{keys[-1]}")
+
+
+def before(uri: str, options: Options) -> Settled:
+    """Return the newest sums of the table at `uri`; empty when later entries are gone as well."""
+    store = of_table(uri, options)
+    if not store.list(FOLDER):
+        return Settled()
+    kept = newest(store)
+    return kept if store.metadata(name_of(kept.base)) is not None else Settled()
 
 
 def decoded(body: bytes, name: str) -> Settled:

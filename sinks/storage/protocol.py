@@ -26,6 +26,10 @@ class Store(Protocol):
         """Create `key` whole and durable; False, touching nothing, when it exists."""
         ...
 
+    def replace(self, key: str, body: bytes) -> None:
+        """Write `key` whole whether or not it exists: only for what no proof depends on."""
+        ...
+
     def metadata(self, key: str) -> Mapping[str, str] | None:
         """Return the metadata of `key`, empty where the store keeps none; None: no key."""
         ...

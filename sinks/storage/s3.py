@@ -122,6 +122,11 @@ class S3Store:
             return _status(error)
         return HTTPStatus.OK
 
+    def replace(self, key: str, body: bytes) -> None:
+        """Put the object without a condition."""
+        with self._explained(key):
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=body)
+
     def metadata(self, key: str) -> Mapping[str, str] | None:
         """Return the object's user metadata; None when there is no such object."""
         with self._explained(key):

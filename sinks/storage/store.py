@@ -1,4 +1,4 @@
-"""Objects in a bucket or files in a folder, created once and never overwritten."""
+"""Objects in a bucket or files in a folder, created once; only `replace` overwrites."""
 
 import ctypes
 import errno
@@ -81,6 +81,18 @@ class FolderStore:
                 draft.unlink(missing_ok=True)
             _sync_folder(path.parent)
         return True
+
+    def replace(self, key: str, body: bytes) -> None:
+        """Write a file beside it and rename that: a reader sees the old or the new body."""
+        path = self._root / key
+        draft = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        with self._explained(key):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _write_through(draft, body)
+                draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)
 
     def metadata(self, key: str) -> Mapping[str, str] | None:
         """Nothing is kept beside a file: empty, or None when it is not there."""

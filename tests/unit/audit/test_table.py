@@ -13,7 +13,8 @@ from deltalake import DeltaTable
 from audit.invariants import FindingKind
 from audit.verify import Report, prove, snapshots
 from core.batch import KAFKA, KINESIS, Partition
-from pinpip.cli.verdict import exit_code, print_verdict
+from pinpip.cli.verdict import print_verdict
+from pinpip.verify.conclusion import exit_code
 from pinpip.verify.verdict import Verdict
 from tests.support.pairs import A, B, Pair
 

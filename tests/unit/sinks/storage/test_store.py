@@ -41,6 +41,13 @@ def test_a_key_is_created_only_once(store: Store) -> None:
     assert store.read("a/b.parquet") == b"first"
 
 
+def test_an_object_may_be_replaced_and_is_whole_then(store: Store) -> None:
+    for body in (b"first", b"second, and longer", b""):
+        store.replace("a/b.json", body)
+        assert store.read("a/b.json") == body
+    assert store.list("") == ["a/b.json"]
+
+
 def test_of_many_writers_of_one_key_one_wins(store: Store) -> None:
     bodies = [str(n).encode() * 10_000 for n in range(8)]
     with ThreadPoolExecutor(8) as pool:
