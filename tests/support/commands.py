@@ -7,6 +7,8 @@ from typing import Any
 
 import structlog
 import yaml
+from click import Context
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from pinpip.cli import app
@@ -53,3 +55,13 @@ def invoke(home: Home, *arguments: str) -> Result:
         return CliRunner().invoke(app, ["-c", str(home.config_path), *arguments])
     finally:
         structlog.reset_defaults()
+
+
+def parsed(arguments: list[str]) -> dict[str, Any]:
+    """Parse a command line of pinpip as pinpip does; an unknown option is an error."""
+    group: Any = get_command(app)
+    with group.make_context("pinpip", list(arguments)) as context:
+        rest = [*context._protected_args, *context.args]
+        name, command, own = group.resolve_command(context, rest)
+        made: Context = command.make_context(name, own, parent=context)
+        return {"config": context.params.get("config"), "command": name, **made.params}

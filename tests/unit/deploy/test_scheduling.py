@@ -13,12 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
-from click import Context
-from typer.main import get_command
 
 from core.config import Config
 from pinpip import configfile
-from pinpip.cli import app
+from tests.support.commands import parsed
 from tests.support.places import ROOT
 from tests.support.templates import loops, template
 
@@ -32,16 +30,6 @@ def block(language: str, containing: str) -> str:
     """Return the page's only block of that language that contains a text."""
     [found] = [text for own, text in BLOCKS if own == language and containing in text]
     return str(found)
-
-
-def parsed(arguments: list[str]) -> dict[str, Any]:
-    """Parse a command line of pinpip as pinpip does; an unknown option is an error."""
-    group: Any = get_command(app)
-    with group.make_context("pinpip", list(arguments)) as context:
-        rest = [*context._protected_args, *context.args]
-        name, command, own = group.resolve_command(context, rest)
-        made: Context = command.make_context(name, own, parent=context)
-        return {"config": context.params.get("config"), "command": name, **made.params}
 
 
 def assert_takes_until_the_end(arguments: list[str]) -> dict[str, Any]:
