@@ -35,7 +35,7 @@
       return;
     }
     for (const { name, value } of next.attributes) {
-      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+      if (name !== "open" && old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
     for (const { name } of [...old.attributes]) {
       if (!next.hasAttribute(name) && name !== "open") old.removeAttribute(name);
@@ -105,7 +105,7 @@
   const rounded = (v) => v.toLocaleString("en-US", { maximumFractionDigits: Math.abs(v) < 10 ? 1 : 0 });
   const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const TIMES = [.1, .2, .5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400, 172800, 432800, 864000];
-  const COUNTS = [1, 2, 5].length && [...Array(13).keys()].flatMap((p) => [1, 2, 5].map((n) => n * 10 ** p));
+  const COUNTS = [...Array(13).keys()].flatMap((p) => [1, 2, 5].map((n) => n * 10 ** p));
   function ticks(unit) {
     if (unit !== "s") return (_, values) => values.map((v) => (v === null ? "" : rounded(v)));
     return (_, values, _axis, _space, step) => {
@@ -137,7 +137,7 @@
     } };
   }
   function axis(more) {
-    const font = "12px system-ui, sans-serif";
+    const font = `12px ${colour("--sans")}`;
     const line = { stroke: () => colour("--grid"), width: 1 };
     return { font, stroke: () => colour("--muted"), grid: line, ticks: { show: false }, ...more };
   }
@@ -165,15 +165,15 @@
   function columns(group) {
     const raw = JSON.parse(document.getElementById(`series-${group.dataset.charts}`).textContent);
     const at = raw.at.map((offset) => raw.first + offset);
-    return [raw.rate, raw.lag, raw.seconds].map((values) => [at, values]);
+    return (key) => [at, raw[key]];
   }
   function draw(group) {
     const data = columns(group);
-    group.querySelectorAll(".plot").forEach((place, n) => {
-      const known = drawn.get(place);
-      if (known) known.setData(data[n]);
-      else drawn.set(place, plot(place, data[n], place.dataset.unit, `g${group.dataset.charts}`));
-    });
+    for (const place of group.querySelectorAll(".plot")) {
+      const known = drawn.get(place), { values, unit } = place.dataset;
+      if (known) known.setData(data(values));
+      else drawn.set(place, plot(place, data(values), unit, `g${group.dataset.charts}`));
+    }
   }
   const seen = new Set();
   const watch = new IntersectionObserver((entries) => {

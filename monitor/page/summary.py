@@ -10,13 +10,14 @@ from monitor.view import Level, PageView, PartitionView, PipelineView, SeriesVie
 
 _WORST_FIRST: tuple[Level, ...] = ("bad", "warn", "unknown", "ok")
 _SIGNS: dict[Level, str] = {"ok": "✓", "warn": "!", "bad": "✕", "unknown": "?"}
-_NEEDS = {
+_NEEDS: dict[Level, tuple[str, str]] = {
     "bad": ("needs help", "need help"),
     "warn": ("needs attention", "need attention"),
     "unknown": ("has an unknown state", "have an unknown state"),
 }
 _SPAN = 300
 _NAMED = 3
+_LONGEST = 40
 
 
 @dataclass(frozen=True)
@@ -81,31 +82,47 @@ def last_hour(series: SeriesView) -> list[Minutes]:
 
 
 def described(values: Sequence[float | None], unit: str) -> str:
-    """Describe a chart in words: its last, lowest and highest value."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return "no value yet"
-    say = text.duration if unit == "s" else lambda v: f"{text.number(v)} {unit}"
-    now = say(values[-1])
-    return f"now {now}, lowest {say(min(known))}, highest {say(max(known))}"
+    """Describe a chart in words: its last, lowest and highest value; one must be known."""
+    found = [value for value in values if value is not None]
+    say, tail = (text.duration, "") if unit == "s" else (text.number, f" {unit}")
+    now = say(values[-1] if values else None)
+    return f"now {now}, lowest {say(min(found))}, highest {say(max(found))}{tail}"
+
+
+def known(values: Sequence[float | None]) -> bool:
+    """Return whether a chart has anything to draw."""
+    return any(value is not None for value in values)
 
 
 def _all_well(shown: Sequence[PipelineView]) -> str:
     if len(shown) == 1:
-        return f"{shown[0].name} is well: {shown[0].state.word}."
+        return f"{_brief(shown[0].name)} is well: {_brief(shown[0].state.word)}."
     return f"All {len(shown)} pipelines are well."
 
 
 def _not_well(shown: Sequence[PipelineView]) -> str:
     """Name the pipelines that are not well, the worst first."""
-    ill = [p for p in shown if p.state.level != "ok"]
-    ill.sort(key=lambda p: _WORST_FIRST.index(p.state.level))
-    named = ", ".join(f"{p.name} ({p.state.word})" for p in ill[:_NAMED])
-    more = f" and {len(ill) - _NAMED} more" if len(ill) > _NAMED else ""
     if len(shown) == 1:
-        return f"{ill[0].name}: {ill[0].state.word}."
-    what = _NEEDS[ill[0].state.level][len(ill) > 1]
-    return f"{len(ill)} of {len(shown)} pipelines {what}: {named}{more}."
+        return f"{_brief(shown[0].name)}: {_brief(shown[0].state.word)}."
+    by_level = [[p for p in shown if p.state.level == level] for level in _NEEDS]
+    parts = [_needing(own) for own in by_level if own]
+    (n, first), *others = parts
+    return "; ".join([f"{n} of {len(shown)} pipelines {first}", *map(" ".join, others)]) + "."
+
+
+def _needing(own: Sequence[PipelineView]) -> tuple[str, str]:
+    """Return how many there are, and what they need and who they are."""
+    named = ", ".join(f"{_brief(p.name)} ({_brief(p.state.word)})" for p in own[:_NAMED])
+    more = f" and {len(own) - _NAMED} more" if len(own) > _NAMED else ""
+    return str(len(own)), f"{_NEEDS[own[0].state.level][len(own) > 1]}: {named}{more}"
+
+
+def _brief(name: str) -> str:
+    """Shorten a name, and keep the direction of its script to itself."""
+    short = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+    return (
+        short if short.isascii() else f"\N{FIRST STRONG ISOLATE}{short}\N{POP DIRECTIONAL ISOLATE}"
+    )
 
 
 def _until(shown: Sequence[PipelineView]) -> datetime | None:

@@ -8,6 +8,8 @@ from datetime import datetime
 
 UNKNOWN = "—"
 
+_TIGHT = "\N{NO-BREAK SPACE}"  # between a number and its unit: no line ends there
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
@@ -47,7 +49,7 @@ def duration(seconds: float | None) -> str:
         return UNKNOWN
     whole = round(max(seconds, 0))
     if whole < _MINUTE:
-        return f"{number(max(seconds, 0))} s"
+        return _with_unit(number(max(seconds, 0)), "s")
     if whole < _HOUR:
         return _two(whole, _MINUTE, "min", "s")
     minutes = round(whole / _MINUTE)
@@ -78,7 +80,7 @@ def size(value: float | None) -> str:
 
 def share(part: int, whole: int) -> str:
     """Return "20 %" for the part of the whole; 0 % of nothing."""
-    return f"{number(100 * part / whole if whole else 0)} %"
+    return _with_unit(number(100 * part / whole if whole else 0), "%")
 
 
 def clock(at: datetime, now: datetime) -> str:
@@ -100,8 +102,9 @@ def machine(at: datetime) -> str:
 def _two(whole: int, per: int, large: str, small: str) -> str:
     """Return "3 min 20 s" of 200 seconds; the small unit is left out when it is 0."""
     most, rest = divmod(whole, per)
-    return f"{most:,} {large} {rest} {small}" if rest else f"{most:,} {large}"
+    first = _with_unit(f"{most:,}", large)
+    return f"{first} {_with_unit(str(rest), small)}" if rest else first
 
 
 def _with_unit(value: str, unit: str) -> str:
-    return value if value == UNKNOWN else f"{value} {unit}"
+    return value if value == UNKNOWN else f"{value}{_TIGHT}{unit}"

@@ -97,22 +97,16 @@ REASONS = (
         31,
         before(12),
         (
-            Sample(
-                "demo.pin/2 offset 1,205,044", "expected `,` at column 48", '{"index": 7528, "un'
-            ),
-            Sample("demo.pin/0 offset 1,204,871", "the value is empty", ""),
-            Sample("demo.pin/3 offset 1,204,730", "expected value at column 1", "hello world"),
+            Sample("demo.pin/2 offset 1205044", "expected `,` at column 48", '{"index": 7528, "un'),
+            Sample("demo.pin/0 offset 1204871", "the value is empty", ""),
+            Sample("demo.pin/3 offset 1204730", "expected value at column 1", "hello world"),
         ),
     ),
     ReasonView(
         "missing_key",
         3,
         before(1_930),
-        (
-            Sample(
-                "demo.pin/1 offset 1,198,213", "`unique_id` is null", '{"index": 12, "title": "A'
-            ),
-        ),
+        (Sample("demo.pin/1 offset 1198213", "`unique_id` is null", '{"index": 12, "title": "A'),),
     ),
 )
 
@@ -215,10 +209,11 @@ STOPPED = replace(
         "bad",
         "stopped",
         before(2_520),
-        "5,120 of the last 10,000 records could not be decoded: the limit is half of them.",
+        "5,120 of the last 10,000 records were rejected: the limit is half of them.",
         "Look at the samples below: when the schema changed, change `schema`, then start it again.",
     ),
     quarantined=61_204,
+    reasons=(replace(REASONS[0], rows=61_201), REASONS[1]),
     rate=0.0,
     lag=1_031_377,
     lag_seconds=2_531.0,
