@@ -16,6 +16,7 @@ from chaos.failpoints import FailpointPlan
 from chaos.schedule import ArmedFailpoint, Schedule
 from core import interpreter
 from core.clock import Clock
+from core.config import LOG_FORMAT
 from core.errors import FatalError
 
 CONSUMER_MODULE = "pinpip.cli.chaos_consumer"
@@ -193,6 +194,7 @@ class Fleet:
         command += [plan.model_dump_json()]
         static = {"PINPIP_KAFKA__GROUP_INSTANCE_ID": instance} if instance else {}
         environment = {
+            LOG_FORMAT: "text",
             **launch.environment,
             **launch.consumer_environment,
             **static,

@@ -17,6 +17,8 @@ from core.pipeline import (
     quarantine_of,
 )
 from core.sections import (
+    LOG_FORMAT,
+    LOG_LEVEL,
     Aws,
     Batching,
     Endpoints,
@@ -24,6 +26,7 @@ from core.sections import (
     Kafka,
     Lake,
     Located,
+    Log,
     Model,
     Producer,
     Tls,
@@ -31,6 +34,8 @@ from core.sections import (
 from core.selection import TextTest, Where
 
 __all__ = [
+    "LOG_FORMAT",
+    "LOG_LEVEL",
     "Aws",
     "Batching",
     "Config",
@@ -40,6 +45,7 @@ __all__ = [
     "Kafka",
     "Lake",
     "Located",
+    "Log",
     "Model",
     "ParquetSection",
     "Pipeline",
@@ -63,6 +69,7 @@ class Config(Located):
     gateway: Gateway = Gateway()
     producer: Producer = Producer()
     batching: Batching = Batching()
+    log: Log = Log()
     pipelines: dict[Word, Pipeline] = Field(min_length=1)
 
     @model_validator(mode="after")

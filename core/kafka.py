@@ -1,11 +1,13 @@
 """librdkafka's properties as the configuration says."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from core.config import Config
 from core.errors import ConfigError
 
+LOGGER = logging.getLogger("librdkafka")  # of clients that are polled: lines wait for the poll
 _SPELLINGS = ("sasl.mechanism", "sasl.mechanisms")
 _IAM = "AWS_MSK_IAM"
 

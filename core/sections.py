@@ -1,9 +1,10 @@
 """The sections of config.yaml beside its pipelines, as frozen models."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ByteSize,
     ConfigDict,
     Field,
@@ -196,6 +197,20 @@ class Producer(Model):
     retries: int = Field(5, ge=0)
     patience: float = Field(90.0, ge=0)
     seed: int = 1
+
+
+LOG_LEVEL, LOG_FORMAT = "PINPIP_LOG__LEVEL", "PINPIP_LOG__FORMAT"  # in the environment
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class Log(Model):
+    """What the process logs, and for whom."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    format: Annotated[Literal["auto", "text", "json"], BeforeValidator(_lower)] = "auto"
 
 
 class Batching(Model):

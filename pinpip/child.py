@@ -1,5 +1,6 @@
 """A process that pinpip starts and ends: none is left behind when a signal comes."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from core import interpreter
+from core.config import LOG_FORMAT
 
 Process = subprocess.Popen[bytes]
 Held = Callable[[], AbstractContextManager[None]]  # makes a block that no signal interrupts
@@ -25,14 +27,19 @@ def pinpip(
     """Run `pinpip …` with the configuration `config` until the block ends; SIGTERM ends it.
 
     `stop_timeout`: seconds until it must have ended. In a session of its own: Ctrl-C reaches only
-    this process, which ends the others in order.
+    this process, which ends the others in order. It logs for people, unless the environment says
+    otherwise.
     """
     command = [*interpreter.command(), "-m", "pinpip", "--config", str(config), *arguments]
     process = None
     try:
         with held():
             process = subprocess.Popen(  # noqa: S603  # our own command
-                command, stdout=stdout, stderr=stderr, start_new_session=True
+                command,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+                env={LOG_FORMAT: "text", **os.environ},
             )
         yield process
     finally:

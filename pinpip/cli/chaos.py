@@ -76,8 +76,10 @@ def chaos(
     Uses your pipeline's schema, transform and batching, with separate topics and tables.
     Exit code 3 when a difference is found. Example: pinpip chaos pin --rounds 3
     """
+    from pinpip import logs
+
     settings = settings_of(context)
-    settings.quiet_logs()
+    settings.log(logs.first_settings())
     config = settings.config() if kafka is BrokerChoice.CONFIG else _loaded(settings.config_path)
     name = pipeline or _first(config)
     first = random.randrange(10**6) if seed is None else seed

@@ -1,7 +1,5 @@
 """`pinpip gateway`: the HTTP front."""
 
-import logging
-import sys
 from typing import Annotated
 
 import typer
@@ -20,34 +18,15 @@ def gateway(
 
     Example: pinpip gateway
     """
+    import structlog
+
     from gateway.server import serve
     from pinpip.runtime import tuned_interpreter
 
-    settings = settings_of(context)
-    own = (config := settings.config()).gateway
-    _log_lines(logging.INFO if access_log else logging.WARNING)
-    ready = f"listening on {own.url}/{own.stage}"
+    config = settings_of(context).config(daemon=True, access=access_log)
+    own = config.gateway
+    url = f"{own.url}/{own.stage}"
+    log = structlog.get_logger("gateway")
     with tuned_interpreter(), minding_hangup():
-        serve(config, lambda: typer.echo(ready, err=True))
-
-
-def _log_lines(level: int) -> None:
-    """Write logs for programs: JSON, one line each, flushed so that a kill does not lose them."""
-    import structlog
-
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=_encoded),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
-        cache_logger_on_first_use=True,
-    )
-
-
-def _encoded(line: object, **_more: object) -> bytes:
-    import msgspec
-
-    return msgspec.json.encode(line, enc_hook=str)
+        serve(config, lambda: log.info("listening", url=url))
+    log.info("stopped")

@@ -46,12 +46,10 @@ def up(
     """
     from core.clock import SystemClock
     from core.config_file import ConfigFile
-    from pinpip import configfile
     from pinpip.local.stack import gateway_process, local_stack
 
     settings = settings_of(context)
-    settings.quiet_logs()
-    config = configfile.load(settings.config_path)
+    config = settings.config()
     state = ConfigFile(settings.config_path).stack
     with (
         suppress(KeyboardInterrupt),

@@ -1,6 +1,5 @@
 """What the commands share: settings, output for people and programs, stopping on signals."""
 
-import logging
 import os
 import shlex
 import shutil
@@ -22,7 +21,7 @@ from pinpip.cli.signals import handling
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from core.config import Config
+    from core.config import Config, Log
 
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 TIMES += ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
@@ -38,24 +37,21 @@ class Settings:
     config_path: Path
     debug: bool
 
-    def config(self) -> "Config":
-        """Load the configuration, and log as `debug` says."""
-        from pinpip import configfile
+    def config(self, *, daemon: bool = False, access: bool | None = None) -> "Config":
+        """Load the configuration, and log as it says; see `pinpip.logs.configure`."""
+        from pinpip import configfile, logs
 
-        self.quiet_logs()
+        self.log(logs.first_settings(), daemon=daemon, access=access)
         config = configfile.load(self.config_path)
+        self.log(config.log, daemon=daemon, access=access, secrets=configfile.secrets(config))
         configfile.warn_of_moved_lake(config)
         return config
 
-    def quiet_logs(self) -> None:
-        """Log warnings and worse to standard error; everything with --debug."""
-        import structlog
+    def log(self, settings: "Log", **options: Any) -> None:
+        """Log as the section `log` says; everything with --debug."""
+        from pinpip import logs
 
-        level = logging.DEBUG if self.debug else logging.WARNING
-        structlog.configure(
-            wrapper_class=structlog.make_filtering_bound_logger(level),
-            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        )
+        logs.configure(settings, debug=self.debug, **options)
 
 
 def settings_of(context: typer.Context) -> Settings:
@@ -103,10 +99,15 @@ def refuse_reversed(first: Any, last: Any, names: tuple[str, str]) -> None:
 
 
 def complain(error: PinpipError) -> None:
-    """Say what happened and what to do next, on standard error."""
+    """Say what happened and what to do next, on standard error; a daemon may log it instead."""
     from rich.console import Console
     from rich.text import Text
 
+    from pinpip import logs
+
+    if logs.tells_failures():
+        logs.failed(error)
+        return
     console = Console(stderr=True, soft_wrap=True)
     console.print(Text.assemble(("error: ", "bold red"), error.message))
     if error.hint:

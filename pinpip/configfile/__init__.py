@@ -16,7 +16,7 @@ from pinpip.configfile.words import SECRET, explained
 from transforms import code_file
 
 _MOVED = "lake.root is relative to the folder of config.yaml; an absolute path names the other lake"
-SECTIONS = ("aws", "lake", "gateway", "producer", "batching")
+SECTIONS = ("aws", "lake", "gateway", "producer", "batching", "log")
 _log = structlog.get_logger()
 
 
@@ -57,6 +57,26 @@ def warn_of_moved_lake(config: Config) -> None:
     before = root.relative_to(folder)
     if before.is_dir() and any(before.glob("*/_delta_log")):
         _log.warning("lake_elsewhere", used=str(root), found=str(before.absolute()), hint=_MOVED)
+
+
+def secrets(config: Config) -> set[str]:
+    """Return the texts of the configuration that nobody is to see."""
+    found: set[str] = set()
+
+    def look(node: Any, key: str) -> None:
+        if isinstance(node, dict):
+            for k, v in node.items():
+                look(v, str(k))
+        elif isinstance(node, (list, tuple)):
+            for item in node:
+                look(item, key)
+        elif isinstance(node, SecretStr):
+            found.add(node.get_secret_value())
+        elif isinstance(node, str) and SECRET.search(key):
+            found.add(node)
+
+    look(config.model_dump(by_alias=True), "")
+    return found
 
 
 def shown(config: Config) -> dict[str, Any]:

@@ -1,24 +1,26 @@
 """What tests expect of a command that failed, and how they change a configuration."""
 
+import re
 import shutil
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-import structlog
 import yaml
 from click import Context
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from pinpip.cli import app
+from tests.support import logs
 from tests.support.processes import Home
+
+LOGGED = re.compile(r"\d{4}-\d\d-\d\dT\S+Z (debug|info|warning|error) ")
 
 
 def the_error(done: "CompletedProcess[str]") -> str:
     """Return the only error that ended a command: one line that says what, usually a next step."""
-    logged = ("[warning  ]", "|FATAL|rdkafka#")
-    lines = [line for line in done.stderr.splitlines() if not any(mark in line for mark in logged)]
+    lines = [line for line in done.stderr.splitlines() if not LOGGED.match(line)]
     assert done.returncode == 1, done.stderr + done.stdout
     assert 1 <= len(lines) <= 2, done.stderr
     assert lines[0].startswith("error: ")
@@ -54,7 +56,7 @@ def invoke(home: Home, *arguments: str) -> Result:
     try:
         return CliRunner().invoke(app, ["-c", str(home.config_path), *arguments])
     finally:
-        structlog.reset_defaults()
+        logs.reset()
 
 
 def parsed(arguments: list[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from deltalake.exceptions import TableNotFoundError
 from polars.testing import assert_frame_equal
 
 from core.batch import KAFKA, KINESIS
-from core.config import Config
+from core.config import LOG_FORMAT, Config
 from pinpip import configfile
 from pinpip.verify.examine import examine
 from pinpip.verify.verdict import RereadPlan
@@ -148,8 +148,11 @@ class Home:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment, plus the path of pinpip where it is not installed."""
-    own = {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONFAULTHANDLER": "1"}
+    """Return this process's environment, plus the path of pinpip where it is not installed.
+
+    The log is for people, as on a terminal: its errors are the same lines in every command.
+    """
+    own = {LOG_FORMAT: "text", "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONFAULTHANDLER": "1"}
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PINPIP_") or k in _KEPT}
     return kept | own
 

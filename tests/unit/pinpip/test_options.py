@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from typer import Typer
 from typer.testing import CliRunner
 
 from pinpip.cli import app
 from pinpip.cli.options import named
+from tests.support import logs
 
 
 def words(app: Typer) -> Iterator[list[str]]:
@@ -27,7 +27,7 @@ def words(app: Typer) -> Iterator[list[str]]:
 @pytest.fixture(autouse=True)
 def _log() -> Iterator[None]:
     yield
-    structlog.reset_defaults()
+    logs.reset()
 
 
 @pytest.mark.parametrize("command", list(words(app)), ids=" ".join)

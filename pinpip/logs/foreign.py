@@ -1,0 +1,79 @@
+"""Log lines of libraries: Python's logging and librdkafka's lines, as lines of ours."""
+
+import logging
+from typing import NamedTuple
+
+import structlog
+
+from core.clock import Clock
+from core.kafka import LOGGER
+
+AGAIN_AFTER_S = 60.0  # seconds until a line that repeats is written again
+MOST = 1000  # lines whose repeats are counted
+# librdkafka's facilities of which error_cb hears as well, and properties of another kind of client
+_TOLD_OTHERWISE = {"FAIL", "ERROR", "ALLBROKERSDOWN", "BRKDOWN", "CONFWARN"}
+_log = structlog.get_logger()
+
+
+class _Kept(NamedTuple):
+    until: float
+    repeats: int
+
+
+class Repeats:
+    """Holds lines back that were written less than AGAIN_AFTER_S ago, and counts them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kept: dict[object, _Kept] = {}
+
+    def due(self, line: object) -> int | None:
+        """Return how often the line was held back since it was last due; None: hold it back."""
+        now = self._clock.monotonic()
+        kept = self._kept.get(line)
+        if kept is not None and now < kept.until:
+            self._kept[line] = kept._replace(repeats=kept.repeats + 1)
+            return None
+        if len(self._kept) >= MOST:
+            self._kept.clear()
+        self._kept[line] = _Kept(now + AGAIN_AFTER_S, 0)
+        return kept.repeats if kept else 0
+
+
+class Forward(logging.Handler):
+    """Writes what Python's `logging` is told, each warning and error at most once a minute."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._repeats = Repeats(clock)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line; the text of an exception is left out: it may hold a record."""
+        if record.name == LOGGER.name:
+            facility, _, said = _said(record).partition(" ")
+            level = logging.DEBUG if facility in _TOLD_OTHERWISE else record.levelno
+            self._write(level, "kafka_client", (facility,), facility=facility, said=said)
+            return
+        error = record.exc_info[0] if record.exc_info else None
+        more = {"error": error.__name__} if error else {}
+        line = (record.name, record.msg)
+        self._write(
+            record.levelno, "library", line, library=record.name, said=_said(record), **more
+        )
+
+    def _write(self, level: int, event: str, line: object, **fields: str) -> None:
+        if level < logging.WARNING:
+            _log.debug(event, **fields)
+            return
+        repeats = self._repeats.due(line)
+        if repeats is None:
+            return
+        write = _log.error if level >= logging.ERROR else _log.warning
+        write(event, **fields, **({"repeats": repeats} if repeats else {}))
+
+
+def _said(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):  # arguments that do not fit the message
+        return str(record.msg)
