@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 TESTS ?= tests
-.PHONY: airflow help setup demo test test-fast coverage containers readers contract fuzz chaos lint types bench docs picture lock
+.PHONY: airflow help setup demo test test-fast coverage containers readers contract fuzz chaos lint types bench docs picture metrics lock
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
@@ -76,6 +76,9 @@ docs: $(SITE)/.ready ## Build the documentation into build/site; a broken link i
 
 picture: $(READY) ## Draw docs/house.svg from the imports between the packages
 	$(BIN)/python docs/house.py > docs/house.svg
+
+metrics: $(READY) ## Write docs/metrics.md from core/metrics.py
+	$(BIN)/python docs/metrics.py > docs/metrics.md
 
 lock: ## Resolve the three lock files again
 	$(CHECK_PYTHON)

@@ -20,6 +20,11 @@ class Metric:
     help: str
     buckets: tuple[float, ...] = ()
 
+    @property
+    def arguments(self) -> tuple[str, str, tuple[str, ...]]:
+        """The first arguments of prometheus_client's metrics."""
+        return self.name, self.help, self.labels
+
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _RECORDS = (1.0, 10.0, 100.0, 1_000.0, 5_000.0, 10_000.0, 20_000.0, 50_000.0, 100_000.0)

@@ -1,6 +1,6 @@
 """What the loop of one pipeline tells about itself, for metrics, health, logs and pages."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -39,8 +39,11 @@ class Observer(Protocol):
         """Make what hears of the transient faults of the source, or of one sink."""
         ...
 
-    def turned(self) -> None:
-        """Hear that the loop begins a turn: it does so at least once a second."""
+    def turned(self, held: int) -> None:
+        """Hear that the loop polls, at least every few seconds.
+
+        `held`: bytes of the records that were read and are not acknowledged yet.
+        """
         ...
 
     def assigned(self, partitions: Collection[Partition]) -> None:
@@ -77,16 +80,17 @@ class Observer(Protocol):
 
 
 class Unobserved:
-    """An `Observer` that nobody listens to."""
+    """An `Observer` that hears nothing but, in `wrote`, of batches."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, wrote: Callable[[Batch], None] = lambda _: None) -> None:
         self._clock = clock
+        self._wrote = wrote
 
     def outage(self, part: str) -> Outage:
         """Make an outage that is only logged."""
         return Outage(part, self._clock)
 
-    def turned(self) -> None:
+    def turned(self, held: int) -> None:
         """Ignore it."""
 
     def assigned(self, partitions: Collection[Partition]) -> None:
@@ -108,7 +112,65 @@ class Unobserved:
         """Ignore it."""
 
     def wrote(self, batch: Batch) -> None:
-        """Ignore it."""
+        """Hand the batch on."""
+        self._wrote(batch)
 
     def overtaken(self, stale: StalePosition) -> None:
         """Ignore it."""
+
+
+class Observers:
+    """Several observers as one; the first makes the outages."""
+
+    def __init__(self, first: Observer, *others: Observer) -> None:
+        self._first = first
+        self._all = (first, *others)
+
+    def outage(self, part: str) -> Outage:
+        """Make the outage of the first."""
+        return self._first.outage(part)
+
+    def turned(self, held: int) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.turned(held)
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.assigned(partitions)
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.revoked(partitions)
+
+    def started(self, positions: Positions) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.started(positions)
+
+    def reached(self, horizons: Mapping[Partition, Horizon]) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.reached(horizons)
+
+    def read(self, records: Records) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.read(records)
+
+    def committed(self, sink: str, seconds: float) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.committed(sink, seconds)
+
+    def wrote(self, batch: Batch) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.wrote(batch)
+
+    def overtaken(self, stale: StalePosition) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.overtaken(stale)

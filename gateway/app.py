@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
+from core import metrics
 from core.clock import Clock, SystemClock
 from core.config import Gateway
 from gateway.http import health, openapi
@@ -57,7 +58,7 @@ def create_app(
     """
     clock = clock or SystemClock()
     limits = _limits(settings, clock)
-    metrics = _metrics(limits)
+    own = _metrics(limits)
     streams = Streams(kinesis)
     readiness = health.Readiness(
         lambda: (kafka.fault() if kafka else None) or streams.fault(), clock
@@ -70,7 +71,7 @@ def create_app(
         **kinesis_api.routes(streams, settings.max_records, clock),
         "/health": {"GET": health.alive},
         "/ready": {"GET": readiness.answer},
-        "/metrics": {"GET": metrics.answer},
+        "/metrics": {"GET": own.answer},
         **openapi.routes(),
     }
     prefixes = list(dict.fromkeys([f"/{quote(settings.stage)}".rstrip("/"), ""]))
@@ -79,7 +80,7 @@ def create_app(
         routes=[route for prefix in prefixes for route in _routes(table, prefix, limits)],
         middleware=[
             Middleware(by_segments),
-            Middleware(observed, metrics=metrics, clock=clock),
+            Middleware(observed, metrics=own, clock=clock),
             Middleware(admitted, settings=settings, public=public),
             *_cors(settings.cors_origins),
             Middleware(authenticated, keys=settings.api_keys, public=public),
@@ -99,13 +100,11 @@ def _limits(settings: Gateway, clock: Clock) -> RequestLimits:
 
 
 def _metrics(limits: RequestLimits) -> GatewayMetrics:
-    metrics, in_flight = GatewayMetrics(), limits.in_flight
-    metrics.gauge("in_flight_bytes", "Bytes of bodies under way.", lambda: in_flight.used)
-    metrics.gauge(
-        "unfinished_bytes", "Bytes of bodies still arriving.", lambda: in_flight.unfinished
-    )
-    metrics.gauge("answers_bytes", "Bytes of answers kept.", lambda: limits.responses.held)
-    return metrics
+    made, in_flight = GatewayMetrics(), limits.in_flight
+    made.gauge(metrics.GATEWAY_IN_FLIGHT, lambda: in_flight.used)
+    made.gauge(metrics.GATEWAY_UNFINISHED, lambda: in_flight.unfinished)
+    made.gauge(metrics.GATEWAY_ANSWERS, lambda: limits.responses.held)
+    return made
 
 
 def _routes(table: Routes, prefix: str, limits: RequestLimits) -> list[Route]:

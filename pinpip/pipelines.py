@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -15,9 +14,9 @@ from core.batch import HEADERS, HEADERS_DTYPE, VALUE, Batch, Coordinates, Partit
 from core.clock import Clock
 from core.config import Config, Pipeline
 from core.errors import TransientError
+from core.observer import Observer, Unobserved
 from core.pipeline import quarantine_of
 from core.protocols import FaultInjector, Sink, Source
-from core.retry import Outage
 from pinpip.connectors import connector_of, coordinates_of
 from sinks.delta.incarnation import folder_of
 from sinks.delta.sink import DeltaSink
@@ -239,9 +238,8 @@ def loop_of(
     name: str,
     clock: Clock,
     executor: Executor,
-    written: Callable[[Batch], None],
+    observer: Observer | None = None,
     *,
-    outage: Callable[[str], Outage] | None = None,
     begins: bool = False,
     accept_rejects: bool = False,
     accepted: Mapping[Partition, int] | None = None,
@@ -250,16 +248,16 @@ def loop_of(
 ) -> Loop:
     """Compose the live pipeline `name`, ready to run.
 
-    `outage` makes what hears of the faults of a part; `begins` as in `sinks.delta.target`,
-    `accept_rejects` as in `consumers.engine.loop.Limits`, `accepted` as in `Connector.live`;
-    `faults` wraps the source, the sinks and their stores; `source` is read instead of the live one.
+    `observer` hears what the pipeline does; `begins` as in `sinks.delta.target`, `accept_rejects`
+    as in `consumers.engine.loop.Limits`, `accepted` as in `Connector.live`; `faults` wraps the
+    source, the sinks and their stores; `source` is read instead of the live one.
     """
     pipeline = config.pipeline(name)
     limits = limits_of(config, accept_rejects=accept_rejects)
     others = list(config.neighbours(name).values())
     process = process_of(pipeline, keep_values=pipeline.keeps_raw, limits=limits, others=others)
-    outages = outage or partial(Outage, clock=clock)
-    source = source or connector_of(config, name, clock).live(outages("source"), accepted)
+    observer = observer or Unobserved(clock)
+    source = source or connector_of(config, name, clock).live(observer.outage("source"), accepted)
     return Loop(
         faults.source(source) if faults else source,
         process,
@@ -267,8 +265,7 @@ def loop_of(
         limits,
         clock,
         executor,
-        written,
-        outage=outages,
+        observer,
     )
 
 

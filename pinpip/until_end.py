@@ -5,7 +5,7 @@ that arrive later may be taken, but the end does not move.
 """
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +16,8 @@ from consumers.until_end import UntilEnd, slowest
 from core.batch import Batch, Coordinates, Partition, Position, Positions
 from core.clock import Clock
 from core.config import Config
+from core.observer import Observer, Observers, Unobserved
 from core.protocols import Sink
-from core.retry import Outage
 from core.topic_id import known, since
 from pinpip.connectors import connector_of, coordinates_of
 from pinpip.pipelines import loop_of, process_of, sinks_of
@@ -33,7 +33,7 @@ class Accepted:
 
 
 class UntilEndRun:
-    """The run of the pipeline `name`; `written` hears of each batch that every sink has.
+    """The run of the pipeline `name`; `observer` hears what it does.
 
     `run` is called once; `stop` at any time, from any thread or signal handler.
     """
@@ -44,15 +44,15 @@ class UntilEndRun:
         name: str,
         clock: Clock,
         executor: Executor,
-        written: Callable[[Batch], None],
-        outage: Callable[[str], Outage],
+        observer: Observer,
         accepted: Accepted = Accepted(),
     ) -> None:
         self.name = name
         self.records = 0
         self.seconds = 0.0
         self._config, self._clock, self._executor = config, clock, executor
-        self._written, self._outage, self._accepted = written, outage, accepted
+        self._accepted = accepted
+        self._observer = Observers(observer, Unobserved(clock, self._count))
         self._stopping = threading.Event()
         self._loop: Loop | None = None
         self._source: UntilEnd | None = None
@@ -108,14 +108,13 @@ class UntilEndRun:
         held = partial(
             slowest_of, self._looking(), coordinates_of(self._config.pipeline(self.name))
         )
-        self._source = connector.until_end(self._outage("source"), accepted, held)
+        self._source = connector.until_end(self._observer.outage("source"), accepted, held)
         loop = loop_of(
             self._config,
             self.name,
             self._clock,
             self._executor,
-            self._count,
-            outage=self._outage,
+            self._observer,
             begins=self._accepted.begins,
             accept_rejects=self._accepted.rejects,
             source=self._source,
@@ -132,7 +131,6 @@ class UntilEndRun:
 
     def _count(self, batch: Batch) -> None:
         self.records += sum(span.records for span in batch.spans.values())
-        self._written(batch)
 
 
 def slowest_of(

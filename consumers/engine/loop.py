@@ -13,9 +13,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from functools import partial
 from math import inf
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 
@@ -24,8 +23,8 @@ from consumers.engine.sink_group import SinkGroup
 from core.batch import Batch, Partition, Records, Span, merge
 from core.clock import Clock
 from core.errors import StalePosition, TransientError
+from core.observer import Observer, Unobserved
 from core.protocols import Sink, Source
-from core.retry import Outage
 from core.topic_id import Known
 
 MAX_WAIT_S = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
@@ -42,10 +41,17 @@ Spans = Mapping[Partition, Span]
 _log = structlog.get_logger()
 
 
+class _Flight(NamedTuple):
+    """A batch in the executor, and the bytes that it had when it was handed over."""
+
+    call: Future[Spans]
+    nbytes: int
+
+
 class Loop:
     """One source into its sinks. `run_once` is one turn, so that tests can step it."""
 
-    def __init__(  # noqa: PLR0913  # the last two only tell
+    def __init__(
         self,
         source: Source,
         process: Callable[[Records], Batch],
@@ -53,29 +59,23 @@ class Loop:
         limits: Limits,
         clock: Clock,
         executor: Executor,
-        written: Callable[[Batch], None] = lambda _: None,
-        *,
-        outage: Callable[[str], Outage] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._source = source
         self._process = process
+        self._observer = observer or Unobserved(clock)
         self._sinks = SinkGroup(
-            sinks,
-            clock,
-            self._retry_budget,
-            outage or partial(Outage, clock=clock),
-            source.coordinates,
+            sinks, clock, self._retry_budget, self._observer, source.coordinates
         )
         self._limits = limits
         self._clock = clock
         self._executor = executor
-        self._written = written
         self._stopping = self._caught_up = False
         self._assigned: set[Partition] = set()
         self._arrived: set[Partition] = set()
         self._buffer: list[Records] = []
         self._buffered_at = 0.0
-        self._flying: deque[Future[Spans]] = deque()
+        self._flying: deque[_Flight] = deque()
         self._rejects = RejectLimit(
             limits.reject_ratio, limits.reject_window, accept=limits.accept_rejects
         )
@@ -103,7 +103,7 @@ class Loop:
         try:
             self._start_arrived()
             self._poll(self._patience())
-            while self._flying and self._flying[0].done():
+            while self._flying and self._flying[0].call.done():
                 self._settle()
             if self._caught_up:
                 self._catch_up()
@@ -125,12 +125,14 @@ class Loop:
         self._assigned |= set(partitions)
         self._arrived |= set(partitions)
         self._rebalanced(partitions)
+        self._observer.assigned(partitions)
 
     def revoked(self, partitions: Collection[Partition]) -> None:
         """Give partitions up: what is buffered of them is their next owner's to read."""
         self._assigned -= set(partitions)
         self._arrived -= set(partitions)
         self._rebalanced(partitions)
+        self._observer.revoked(partitions)
 
     def caught_up(self) -> None:
         """Take note that nothing buffered or deferred need wait for more records."""
@@ -157,7 +159,9 @@ class Loop:
         known = {p: own for p, own in found.items() if p in ours}
         self._drop(known)
         self._source.bind(known)
-        self._source.seek({p: own.start for p, own in known.items()})
+        starts = {p: own.start for p, own in known.items()}
+        self._source.seek(starts)
+        self._observer.started(starts)
 
     def _look(self, asked: Collection[Partition]) -> Mapping[Partition, Known]:
         """Return what the sinks know, once the start is stored; return nothing before."""
@@ -177,13 +181,22 @@ class Loop:
 
     def _poll(self, patience: float) -> None:
         """Poll once; the oldest record may be as old as the moment before the call."""
+        self._observer.turned(self._held())
         asked = self._clock.monotonic()
         records = self._source.poll(patience)
+        if horizons := self._source.horizons():
+            self._observer.reached(horizons)
         if records is None:
             return
+        self._observer.read(records)
         if not self._buffer:
             self._buffered_at = asked
         self._buffer.append(records)
+
+    def _held(self) -> int:
+        """Bytes of the records that were read and are not acknowledged yet."""
+        buffered = sum(records.nbytes for records in self._buffer)
+        return buffered + sum(flight.nbytes for flight in self._flying)
 
     def _patience(self) -> float:
         if not self._buffer:
@@ -204,8 +217,10 @@ class Loop:
         if len(self._flying) == IN_FLIGHT:
             self._settle()
         parts, self._buffer = self._buffer, []
-        before = self._flying[-1] if self._flying else None
-        self._flying.append(self._executor.submit(self._work, parts, before))
+        before = self._flying[-1].call if self._flying else None
+        nbytes = sum(records.nbytes for records in parts)
+        call = self._executor.submit(self._work, parts, before)
+        self._flying.append(_Flight(call, nbytes))
 
     def _work(self, parts: list[Records], before: Future[Spans] | None) -> Spans:
         """Decode beside the write of the batch `before`; write after it, if it was written."""
@@ -217,12 +232,12 @@ class Loop:
             before.result()
         batch = self._rejects.check(batch)
         self._sinks.write(batch)
-        self._written(batch)
+        self._observer.wrote(batch)
         return batch.spans
 
     def _settle(self) -> None:
         """Wait for the oldest batch in flight, and acknowledge it."""
-        spans = self._wait_for(self._flying.popleft())
+        spans = self._wait_for(self._flying.popleft().call)
         self._conflicts.wrote()
         ends = {p: span.end for p, span in spans.items() if p in self._assigned}
         self._source.acknowledge(ends)
@@ -251,6 +266,7 @@ class Loop:
 
     def _rewind(self, stale: StalePosition) -> None:
         """Another writer was faster: the table wins. What followed in flight was not written."""
+        self._observer.overtaken(stale)
         self._conflicts.overtaken(stale)
         while self._flying:
             with suppress(StalePosition):

@@ -13,9 +13,10 @@ import structlog
 from core.batch import KAFKA, Batch, Coordinates, Partition, Rejects
 from core.clock import Clock
 from core.errors import StalePosition
+from core.observer import Observer
 from core.origins import Start, belongs
 from core.protocols import Sink, Source
-from core.retry import Outage, retry
+from core.retry import retry
 from core.topic_id import Known, known, since
 
 QUARANTINE = "quarantine"  # defers commits without rows, so that it often holds nothing yet
@@ -26,7 +27,7 @@ _log = structlog.get_logger()
 class SinkGroup:
     """`sinks`; a call on one is tried again on a transient fault for `budget(answered)` seconds.
 
-    `answered`: whether this sink has answered before. `outage` makes what hears of its faults.
+    `answered`: whether this sink has answered before. `observer` hears of faults and commits.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class SinkGroup:
         sinks: Sequence[Sink],
         clock: Clock,
         budget: Callable[[bool], float],
-        outage: Callable[[str], Outage],
+        observer: Observer,
         coordinates: Coordinates = KAFKA,
     ) -> None:
         self._sinks = sinks
@@ -42,7 +43,8 @@ class SinkGroup:
         self._clock = clock
         self._budget = budget
         self._rng = random.Random()
-        self._outages = {sink.name: outage(sink.name) for sink in sinks}
+        self._observer = observer
+        self._outages = {sink.name: observer.outage(sink.name) for sink in sinks}
         self._answered: set[str] = set()
 
     def known(self, partitions: Collection[Partition]) -> dict[Partition, Known]:
@@ -114,7 +116,9 @@ class SinkGroup:
     def write(self, batch: Batch) -> None:
         """Write to every sink."""
         for sink in self._sinks:
+            began = self._clock.monotonic()
             self._retried(sink, lambda s=sink: s.write(batch))  # type: ignore[misc]
+            self._observer.committed(sink.name, self._clock.monotonic() - began)
 
     @property
     def is_overdue(self) -> bool:

@@ -15,13 +15,20 @@ from functools import cache, lru_cache
 from urllib.parse import quote, unquote
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core import metrics
 from core.clock import Clock
 from core.config import Gateway
 from gateway.http.responses import reply
@@ -32,7 +39,6 @@ CALLER = "pinpip.caller"
 ROUTE = "pinpip.route"
 """The key of the ASGI scope under which the route's path template stands."""
 MAX_LOGGED_PATH = 300
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LOOPBACK = ("localhost", "*.localhost")
 _DEFAULT_PORTS = (":80", ":443")
 _log = structlog.get_logger("gateway.access")
@@ -59,22 +65,11 @@ class GatewayMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "pinpip_gateway_requests",
-            "Requests by route, method and status.",
-            ["route", "method", "status"],
-            registry=self.registry,
-        )
-        self.seconds = Histogram(
-            "pinpip_gateway_request_seconds",
-            "From a request's head to the end of its answer.",
-            ["route"],
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
-        self.received = Counter(
-            "pinpip_gateway_received_bytes", "Bytes of bodies.", registry=self.registry
-        )
+        disable_created_metrics()
+        own = metrics.GATEWAY_SECONDS
+        self.requests = Counter(*metrics.GATEWAY_REQUESTS.arguments, registry=self.registry)
+        self.seconds = Histogram(*own.arguments, registry=self.registry, buckets=own.buckets)
+        self.received = Counter(*metrics.GATEWAY_RECEIVED.arguments, registry=self.registry)
         self._requests_of = cache(self.requests.labels)  # `labels` takes 5 us
         self._seconds_of = cache(self.seconds.labels)
 
@@ -84,9 +79,9 @@ class GatewayMetrics:
         self._seconds_of(route).observe(seconds)
         self.received.inc(received)
 
-    def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
+    def gauge(self, metric: metrics.Metric, value: Callable[[], float]) -> None:
         """Add a gauge; each scrape calls `value`."""
-        Gauge(f"pinpip_gateway_{name}", what, registry=self.registry).set_function(value)
+        Gauge(*metric.arguments, registry=self.registry).set_function(value)
 
     async def answer(self, _request: Request, _body: bytes) -> Response:
         """Handle `GET /metrics`."""

@@ -11,7 +11,7 @@ import typer
 
 from core.errors import PinpipError
 from core.network import spare_loopback
-from pinpip.cli.consume import run, said
+from pinpip.cli.consume import run
 from pinpip.cli.shared import FAILED, Settings, complain
 from pinpip.runtime import tune_allocators
 
@@ -20,11 +20,13 @@ def consume(path: Path, name: str, plan: str) -> None:
     """Consume the pipeline `name` of the configuration at `path` until SIGTERM."""
     tune_allocators()
     from chaos.failpoints import FailpointPlan, Failpoints  # it imports polars: tune first
-    from pinpip.metrics import Metrics
+    from core.clock import SystemClock
+    from pinpip.observed import said, states_of
 
-    config, metrics = Settings(path, debug=False).config(), Metrics()
-    run(config, [name], metrics, faults=Failpoints(FailpointPlan.model_validate_json(plan)))
-    typer.echo(f"{name}: {said(metrics, name)}")
+    config = Settings(path, debug=False).config()
+    states = states_of(config, [name], SystemClock())
+    run(config, states, faults=Failpoints(FailpointPlan.model_validate_json(plan)))
+    typer.echo(f"{name}: {said(states[name])}")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from consumers.engine.loop import Loop
     from core.config import Config
     from core.protocols import FaultInjector
-    from pinpip.metrics import Metrics
+    from pinpip.observed import States
 
 
 _ONLY_NAMED = {  # options that are never for all pipelines, and why
@@ -77,47 +77,45 @@ def consume(
     if not until_end and (timeout is not None or as_json):
         raise typer.BadParameter("--timeout and --json need --until-end")
     tune_allocators()
-    from pinpip.metrics import Metrics
-
     config = settings_of(context).config()
     given = dict(zip(_ONLY_NAMED, (new_incarnation, accept_rejects, accept_gap), strict=True))
     for option, why in _ONLY_NAMED.items():
         if given[option] and not pipelines:
             hint = f"name the pipelines: pinpip consume pin {option}"
             raise ConfigError(f"{option} {why}", hint)
-    names = pipelines or list(config.pipelines)
-    metrics = Metrics()
+    from core.clock import SystemClock
+    from pinpip.observed import said, states_of
+
+    states = states_of(config, pipelines or list(config.pipelines), SystemClock())
     if metrics_port is not None:
-        _serve(metrics, metrics_port)
+        _serve(states, metrics_port)
     if until_end:
         from pinpip.cli.until_end import run as run_until_end
         from pinpip.until_end import Accepted
 
         accepted = Accepted(new_incarnation, accept_rejects, accept_gap)
-        run_until_end(config, names, metrics, accepted, timeout=timeout, as_json=as_json)
+        run_until_end(config, states, accepted, timeout=timeout, as_json=as_json)
         return
     run(
         config,
-        names,
-        metrics,
+        states,
         begins=new_incarnation,
         accept_rejects=accept_rejects,
         accept_gap=accept_gap,
     )
-    for name in names:
-        typer.echo(f"{name}: {said(metrics, name)}")
+    for name, state in states.items():
+        typer.echo(f"{name}: {said(state)}")
 
 
-def said(metrics: "Metrics", name: str) -> str:
-    """Count the pipeline's records by outcome; name rare outcomes only when there are any."""
-    counts = {o: metrics.total(name, o) for o in ("clean", "quarantined", "filtered", "expired")}
-    always = ("clean", "quarantined")
-    return ", ".join(f"{n:,} {o}" for o, n in counts.items() if n or o in always)
+def _serve(states: "States", port: int) -> None:
+    from prometheus_client import start_http_server
 
+    from core.clock import SystemClock
+    from monitor.exposition import registry
 
-def _serve(metrics: "Metrics", port: int) -> None:
+    own = registry(list(states.values()), SystemClock())
     try:
-        metrics.serve(port)
+        start_http_server(port, addr="127.0.0.1", registry=own)
     except (OSError, OverflowError) as error:
         raise FatalError(
             f"metrics cannot be served on port {port}: {error}",
@@ -127,15 +125,14 @@ def _serve(metrics: "Metrics", port: int) -> None:
 
 def run(
     config: "Config",
-    names: list[str],
-    metrics: "Metrics",
+    states: "States",
     *,
     begins: bool = False,
     accept_rejects: bool = False,
     accept_gap: bool = False,
     faults: "FaultInjector | None" = None,
 ) -> None:
-    """One thread per pipeline; the first to fail stops the others and its error is raised.
+    """One thread per pipeline of `states`; the first to fail stops the others and is raised.
 
     `begins` as in `sinks.delta.target`, `accept_rejects` as in `consumers.engine.loop.Limits`;
     `accept_gap` passes over what has expired by now, and nothing that expires later; `faults` wraps
@@ -149,8 +146,8 @@ def run(
     clock = faults.clock(SystemClock()) if faults else SystemClock()
     running: list[Future[None]] = []
     with (
-        leaving_in_time(partial(_left, metrics, running)) as leave,
-        ThreadPoolExecutor(IN_FLIGHT * len(names), "batch") as workers,
+        leaving_in_time(partial(_left, states, running)) as leave,
+        ThreadPoolExecutor(IN_FLIGHT * len(states), "batch") as workers,
     ):
         loops = [
             loop_of(
@@ -158,25 +155,26 @@ def run(
                 name,
                 clock,
                 workers,
-                partial(metrics.count, name),
-                outage=partial(metrics.watch, name, clock),
+                state,
                 begins=begins,
                 accept_rejects=accept_rejects,
                 faults=faults,
                 accepted=connector_of(config, name).first_offsets() if accept_gap else None,
             )
-            for name in names
+            for name, state in states.items()
         ]
         _run_all(loops, running, leave)
 
 
-def _left(metrics: "Metrics", running: "list[Future[None]]") -> PinpipError:
+def _left(states: "States", running: "list[Future[None]]") -> PinpipError:
     """Return the error of a process that did not wait for the last responses."""
     errors = [loop.exception() for loop in running if loop.done()]
     for error in errors:
         if error is not None:
             return explained(error)
-    silent = "; ".join(metrics.waiting()) or "all of them answered"
+    from pinpip.observed import waiting
+
+    silent = "; ".join(waiting(states)) or "all of them answered"
     return FatalError(
         f"stopped without the answers of: {silent}",
         "look at the network and at that store or source; nothing is lost or doubled",

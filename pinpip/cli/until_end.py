@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ALL_COMPLETED, Future, ThreadPoolExecutor, wait
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from core.errors import FatalError, PinpipError
@@ -15,7 +14,8 @@ if TYPE_CHECKING:
 
     from core.clock import Clock
     from core.config import Config
-    from pinpip.metrics import Metrics
+    from monitor.state import PipelineState
+    from pinpip.observed import States
     from pinpip.until_end import Accepted, UntilEndRun
 
 _NAMED = 3  # partitions in a message
@@ -24,8 +24,7 @@ _AGAIN = "run the same command again: it goes on where it was; nothing is lost o
 
 def run(
     config: "Config",
-    names: list[str],
-    metrics: "Metrics",
+    states: "States",
     accepted: "Accepted",
     *,
     timeout: float | None,
@@ -40,21 +39,13 @@ def run(
     from pinpip.until_end import UntilEndRun
 
     clock = SystemClock()
-    with ThreadPoolExecutor(IN_FLIGHT * len(names), "batch") as workers:
+    with ThreadPoolExecutor(IN_FLIGHT * len(states), "batch") as workers:
         runs = [
-            UntilEndRun(
-                config,
-                name,
-                clock,
-                workers,
-                partial(metrics.count, name),
-                partial(metrics.watch, name, clock),
-                accepted,
-            )
-            for name in names
+            UntilEndRun(config, name, clock, workers, state, accepted)
+            for name, state in states.items()
         ]
         why, errors = _run_all(runs, clock, timeout, quiet=as_json)
-    _tell(runs, metrics, as_json=as_json)
+    _tell(runs, states, as_json=as_json)
     for error in errors[1:]:
         complain(error)
     if errors:
@@ -127,15 +118,15 @@ def _telling(bar: "Progress", runs: "Sequence[UntilEndRun]") -> Callable[[], Non
     return tell
 
 
-def _tell(runs: "Sequence[UntilEndRun]", metrics: "Metrics", *, as_json: bool) -> None:
-    rows = [_row(one, metrics) for one in runs]
+def _tell(runs: "Sequence[UntilEndRun]", states: "States", *, as_json: bool) -> None:
+    rows = [_row(one, states[one.name]) for one in runs]
     if not as_json:
         rows = [{k: v for k, v in row.items() if k not in {"complete", "behind"}} for row in rows]
     show("Consumed until the end", rows, as_json=as_json)
 
 
-def _row(one: "UntilEndRun", metrics: "Metrics") -> dict[str, Any]:
-    counts = {o: metrics.total(one.name, o) for o in ("clean", "quarantined", "filtered")}
+def _row(one: "UntilEndRun", state: "PipelineState") -> dict[str, Any]:
+    counts = {o: state.totals.outcomes[o] for o in ("clean", "quarantined", "filtered")}
     return {
         "pipeline": one.name,
         "records": one.records,

@@ -17,6 +17,7 @@ from core.batch import Batch, Partition, Position, Stretch
 from core.clock import SystemClock
 from core.config import Config, Pipeline, Where
 from core.errors import ConfigError, RecordsExpired
+from core.observer import Unobserved
 from pinpip import pipelines
 from pinpip.connectors.protocol import Connector, Starts, Watermarks
 from pinpip.verify.verdict import RereadPlan
@@ -229,15 +230,16 @@ def _read(
         if comparison.done:
             loop.stop()
 
+    clock = SystemClock()
     with ThreadPoolExecutor(IN_FLIGHT, "compare") as workers:
         loop = Loop(
             held.connector.bounded(headers=headers),
             pipelines.process_of(pipeline, keep_values=True, former=held.former),
             [comparison],
             limits,
-            SystemClock(),
+            clock,
             workers,
-            compared,
+            Unobserved(clock, compared),
         )
         loop.run()
 

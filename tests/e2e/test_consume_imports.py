@@ -24,13 +24,13 @@ COMPOSING = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-import pinpip.cli, pinpip.cli.consume, pinpip.metrics
+import pinpip.cli, pinpip.cli.consume, pinpip.observed, monitor.exposition
 from core.clock import SystemClock
 from pinpip import configfile
 from pinpip.pipelines import loop_of
 config = configfile.load(Path(sys.argv[1]), {})
 with ThreadPoolExecutor(1) as workers:
-    loop_of(config, "user", SystemClock(), workers, print)
+    loop_of(config, "user", SystemClock(), workers)
 """
 
 # Compare the tables with their source, content included.

@@ -88,7 +88,7 @@ def watching(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     for event in ("assigned", "revoked"):
         monkeypatch.setattr(Loop, event, noting(event, getattr(Loop, event)))
     with ThreadPoolExecutor(2) as threads:
-        loop = loop_of(home.config, "user", SystemClock(), threads, lambda _: None)
+        loop = loop_of(home.config, "user", SystemClock(), threads)
         running = threads.submit(loop.run)
         try:
             yield watched

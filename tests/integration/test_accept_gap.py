@@ -15,11 +15,12 @@ from deltalake import DeltaTable
 from audit.verify import verify
 from consumers.kafka.placement import Gaps
 from core.batch import KAFKA, Batch, Partition, Position, Span
+from core.clock import SystemClock
 from core.errors import ConfigError, RecordsExpired
 from core.protocols import Sink
-from pinpip.cli.consume import said
+from monitor.state import PipelineState
 from pinpip.connectors import connector_of
-from pinpip.metrics import Metrics
+from pinpip.observed import said
 from pinpip.pipelines import tables_of
 from pinpip.verify.verdict import RereadPlan
 from sinks.delta.sink import DeltaSink
@@ -315,9 +316,9 @@ def test_a_gap_that_an_empty_sink_lacks_begins_where_the_others_are() -> None:
 
 
 def test_what_expired_is_counted_and_said_at_the_end(pair: Pair) -> None:
-    metrics = Metrics()
-    metrics.count("pin", pair.log.after_gap(pair.log.batch({A: (30, 40)}), A, 10))
-    assert said(metrics, "pin") == "6 clean, 4 quarantined, 20 expired"
+    state = PipelineState("pin", "", "", SystemClock(), 0)
+    state.wrote(pair.log.after_gap(pair.log.batch({A: (30, 40)}), A, 10))
+    assert said(state) == "6 clean, 4 quarantined, 20 expired"
 
 
 def test_two_gaps_add_up(pair: Pair) -> None:

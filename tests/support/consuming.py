@@ -8,6 +8,7 @@ from typing import Any
 from consumers.engine.loop import IN_FLIGHT
 from core.batch import Batch
 from core.clock import SystemClock
+from core.observer import Unobserved
 from pinpip.pipelines import loop_of
 from tests.support.processes import Home, until
 
@@ -19,7 +20,7 @@ def consuming(home: Home, name: str = "user", **options: Any) -> Iterator[Callab
     Yields a function that says whether the pipeline has ended.
     """
     with ThreadPoolExecutor(IN_FLIGHT + 1) as threads:
-        loop = loop_of(home.config, name, SystemClock(), threads, lambda _: None, **options)
+        loop = loop_of(home.config, name, SystemClock(), threads, **options)
         running = threads.submit(loop.run)
         try:
             yield running.done
@@ -39,7 +40,8 @@ def consume(home: Home, done: Callable[[], bool], *, begins: bool = False) -> in
     """Run the pipeline in this process until `done`; how many records it read."""
     read: list[Batch] = []
     with ThreadPoolExecutor(3) as workers:
-        loop = loop_of(home.config, "user", SystemClock(), workers, read.append, begins=begins)
+        observer = Unobserved(clock := SystemClock(), read.append)
+        loop = loop_of(home.config, "user", clock, workers, observer, begins=begins)
         running = workers.submit(loop.run)
         try:
             until(lambda: running.done() or done(), "the end of the work")

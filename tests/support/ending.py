@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 
 from consumers.engine.loop import IN_FLIGHT
 from core.clock import SystemClock
-from core.retry import Outage
+from core.observer import Unobserved
 from pinpip.until_end import UntilEndRun
 from tests.support.processes import Home
 from tests.support.waiting import PATIENCE
@@ -18,8 +17,7 @@ def ending(home: Home) -> Iterator[tuple[UntilEndRun, "Future[None]"]]:
     """Run the home's pipeline until its end while the block runs; stop it after the block."""
     clock = SystemClock()
     with ThreadPoolExecutor(IN_FLIGHT + 1) as threads:
-        outage = partial(Outage, clock=clock)
-        run = UntilEndRun(home.config, "user", clock, threads, lambda _: None, outage)
+        run = UntilEndRun(home.config, "user", clock, threads, Unobserved(clock))
         running = threads.submit(run.run)
         try:
             yield run, running

@@ -253,7 +253,7 @@ def topic_of(home: Home) -> str:
 def consuming(home: Home) -> Iterator[None]:
     """Run the live pipeline in a thread of this process, where the signer is replaced."""
     with ThreadPoolExecutor(2) as threads:
-        loop = loop_of(home.config, "user", SystemClock(), threads, lambda _: None)
+        loop = loop_of(home.config, "user", SystemClock(), threads)
         running = threads.submit(loop.run)
         try:
             yield
@@ -312,5 +312,5 @@ def test_a_token_that_the_broker_refuses_ends_the_consumer(
     stale = unsecured(time.time() - 60)
     monkeypatch.setattr(msk.Signer, "__call__", lambda *_: (stale, time.time() + 60))
     with ThreadPoolExecutor(1) as writer, pytest.raises(SourceError, match="refuses") as caught:
-        loop_of(home.config, "user", SystemClock(), writer, lambda _: None).run()
+        loop_of(home.config, "user", SystemClock(), writer).run()
     assert "rights" in caught.value.hint

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,8 @@ from consumers.engine.sink_group import SinkGroup
 from core.batch import KAFKA, KINESIS, Batch, Coordinates, Partition
 from core.clock import SystemClock
 from core.errors import PositionLost, StalePosition, TopicRecreated
+from core.observer import Unobserved
 from core.protocols import Sink
-from core.retry import Outage
 from sinks.delta.incarnation import folder_of
 from sinks.delta.sink import DeltaSink
 from sinks.delta.target import Tables
@@ -85,7 +84,7 @@ def consume(root: Path, life: Life, batches: Sequence[Batch]) -> list[int]:
     """Start, write and stop as the loop does; how many records of each partition were held."""
     clock = SystemClock()
     with ExitStack() as ends:
-        group = SinkGroup(sinks(root, life), clock, lambda _: 0.0, partial(Outage, clock=clock))
+        group = SinkGroup(sinks(root, life), clock, lambda _: 0.0, Unobserved(clock))
         ends.callback(group.close)
         found = group.known(life.partitions)
         for batch in batches:

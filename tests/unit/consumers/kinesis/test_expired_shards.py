@@ -20,6 +20,7 @@ from consumers.kinesis.tips import Tips
 from core import aws
 from core.batch import Batch, Note, Position, Records
 from core.errors import RecordsExpired
+from core.observer import Unobserved
 from pinpip.pipelines import limits_of, process_of, sinks_of, tables_of
 from sinks.delta import positions
 from tests.support.aws import TestAws
@@ -66,7 +67,9 @@ class Lake:
             nonlocal written
             written += batch.raw.height
 
-        loop = Loop(source, process, sinks, limits_of(config), clock, executor, count)
+        loop = Loop(
+            source, process, sinks, limits_of(config), clock, executor, Unobserved(clock, count)
+        )
         source.open(loop)
         try:
             for hours in (*between, 0):

@@ -10,12 +10,12 @@ from botocore.exceptions import (
     NoCredentialsError,
     ReadTimeoutError,
 )
+from pinpip.metrics import Metrics
 from structlog.testing import capture_logs
 
 from core.batch import Position
 from core.errors import RecordsExpired, SourceError
 from core.retry import NOTICE_AFTER_S, Outage
-from pinpip.metrics import Metrics
 from tests.contracts.source_contract import Recorder, opened
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault
 from tests.support.kinesis_reading import A, B, drain, everything, flat, of, source_of

@@ -1,0 +1,37 @@
+"""The memories of the pipelines that a process runs."""
+
+from collections.abc import Mapping, Sequence
+
+from core.clock import Clock
+from core.config import Config
+from monitor.state import PipelineState
+from pinpip.connectors import connector_of
+
+States = Mapping[str, PipelineState]
+
+
+def states_of(config: Config, names: Sequence[str], clock: Clock) -> States:
+    """Return the memory of each pipeline in `names`, still empty."""
+    return {
+        name: PipelineState(
+            name,
+            connector_of(config, name).described,
+            config.lake.uri(config.pipeline(name).table),
+            clock,
+            int(config.batching.memory),
+        )
+        for name in names
+    }
+
+
+def said(state: PipelineState) -> str:
+    """Count the pipeline's records by outcome; name rare outcomes only when there are any."""
+    counts, always = state.totals.outcomes, ("clean", "quarantined")
+    named = {o: counts[o] for o in (*always, "filtered", "expired")}
+    return ", ".join(f"{n:,} {o}" for o, n in named.items() if n or o in always)
+
+
+def waiting(states: States) -> list[str]:
+    """Return the parts that await a response, and since when they had no good one."""
+    found = [(name, *p) for name, own in states.items() for p in own.outage_seconds().items()]
+    return [f"{name}, {part} ({seconds:.0f} s)" for name, part, seconds in found if seconds]
