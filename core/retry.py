@@ -31,10 +31,13 @@ class Outage:
     """The transient faults of one part of a pipeline: of its source, or of one of its sinks.
 
     A part may fail in several places (the shards of a stream): it is one outage from the first of
-    them until none is left. `count` is called for each fault. Another thread may ask `seconds`.
+    them until none is left. `count` is called for each fault, with its kind. Another thread may
+    ask `seconds`, `fault` and `hint`.
     """
 
-    def __init__(self, part: str, clock: Clock, count: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, part: str, clock: Clock, count: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.part = part
         self._clock = clock
         self._count = count
@@ -46,10 +49,10 @@ class Outage:
         """Note that a call begins."""
         self._since.setdefault(where, self._clock.monotonic())
 
-    def failed(self, where: str, fault: str, hint: str = "") -> None:
-        """Note that a call failed and will be tried again."""
+    def failed(self, where: str, fault: str, hint: str = "", kind: str = "TransientError") -> None:
+        """Note that a call failed and will be tried again; `kind`: of few, for metrics."""
         self.called(where)
-        self._count()
+        self._count(kind)
         told = {"where": where, "fault": fault, "next": hint}
         self._fault = {name: value for name, value in told.items() if value}
         if self._clock.monotonic() - self._since[where] >= NOTICE_AFTER_S:
@@ -75,6 +78,16 @@ class Outage:
         """How long there has been no good answer; 0.0 while no call is under way."""
         oldest = min(list(self._since.values()), default=None)
         return 0.0 if oldest is None else self._clock.monotonic() - oldest
+
+    @property
+    def fault(self) -> str:
+        """The last fault; empty when none is left, or while a call is only slow."""
+        return self._fault.get("fault", "")
+
+    @property
+    def hint(self) -> str:
+        """What to do about the last fault; empty where there is nothing to do."""
+        return self._fault.get("next", "")
 
     def _note(self, told: Mapping[str, str]) -> None:
         if self._noted is None:
@@ -128,7 +141,7 @@ def retry(
         try:
             answer = step()
         except TransientError as error:
-            outage.failed("", error.message, error.hint)
+            outage.failed("", error.message, error.hint, type(error).__name__)
             _wait(backoff.wait(), clock, lambda e=error: is_spent(e))  # type: ignore[misc]
             if is_spent(error):
                 raise FatalError(

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -116,6 +117,16 @@ def _one(value: Callable[[PipelineState], float | None]) -> Rows:
     return rows
 
 
+def _time(value: Callable[[PipelineState], datetime | None]) -> Rows:
+    """Return the rows of a time, in seconds since 1970; none while it is not known."""
+
+    def seconds(state: PipelineState) -> float | None:
+        known = value(state)
+        return None if known is None else known.timestamp()
+
+    return _one(seconds)
+
+
 def _of_partitions(name: str) -> Rows:
     def rows(state: PipelineState, _: Clock) -> Iterable[Row]:
         for own in state.partitions():
@@ -138,8 +149,8 @@ _ROWS: Mapping[str, Rows] = {
     metrics.POSITION.name: _of_partitions("position"),
     metrics.LAG_RECORDS.name: _of_partitions("lag"),
     metrics.LAG_SECONDS.name: _of_partitions("lag_seconds"),
-    metrics.QUERYABLE_UNTIL.name: _one(lambda s: (t := s.queryable_until()) and t.timestamp()),
-    metrics.LAST_COMMIT.name: _one(lambda s: s.last_commit and s.last_commit.timestamp()),
+    metrics.QUERYABLE_UNTIL.name: _time(lambda s: s.queryable_until()),
+    metrics.LAST_COMMIT.name: _time(lambda s: s.last_commit),
     metrics.ASSIGNED.name: _one(lambda s: s.assigned_partitions),
     metrics.BUFFERED_BYTES.name: _one(lambda s: s.held),
     metrics.BUDGET_BYTES.name: _one(lambda s: s.budget),
@@ -147,6 +158,6 @@ _ROWS: Mapping[str, Rows] = {
     metrics.OUTAGE.name: lambda s, _: [((p,), t) for p, t in s.outage_seconds().items()],
     metrics.CONFLICTS.name: _one(lambda s: s.totals.conflicts),
     metrics.REBALANCES.name: _one(lambda s: s.totals.rebalances),
-    metrics.TURN.name: _one(lambda s: s.last_turn and s.last_turn.timestamp()),
+    metrics.TURN.name: _time(lambda s: s.last_turn),
     metrics.READY.name: _ready,
 }

@@ -4,20 +4,21 @@ import threading
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from math import inf
 
 import polars as pl
 
 from core.batch import Batch, Partition, Positions, Records
 from core.clock import Clock
 from core.errors import StalePosition
-from core.observer import Horizon
+from core.observer import FOREVER, Horizon
 from core.retry import Outage
 from monitor import health
 from monitor.health import Facts
 from monitor.progress import Progress
 from monitor.recent import Recent, Sample
 from monitor.rejects import RejectMemory
-from monitor.totals import OUTCOMES, Totals
+from monitor.totals import Totals
 from monitor.view import OutageView, PartitionView, PipelineView, State
 
 
@@ -91,10 +92,11 @@ class PipelineState:
         """Note where partitions end."""
         now = self._clock.monotonic()
         with self._lock:
-            was_behind = self._lag() != 0
+            was_behind = bool(self._lag())
             for partition in horizons.keys() & self._partitions.keys():
                 self._partitions[partition].reached(horizons[partition])
-                self._heard[partition] = now
+                ended = horizons[partition].until == FOREVER
+                self._heard[partition] = inf if ended else now
             if not was_behind:
                 self._committed = now  # what waits from now on is younger than this
 
@@ -176,7 +178,10 @@ class PipelineState:
                 reads=self.reads,
                 table=self.table,
                 state=self._dated(health.state(self.facts(), self._clock.now())),
-                **{outcome: outcomes[outcome] for outcome in OUTCOMES},
+                clean=outcomes["clean"],
+                quarantined=outcomes["quarantined"],
+                filtered=outcomes["filtered"],
+                expired=outcomes["expired"],
                 counted_since=self.started_at,
                 rate=self._recent.rate(sample),
                 lag=sample.lag,
@@ -202,7 +207,7 @@ class PipelineState:
                 return None
             untils = [self._partitions[p].queryable_until for p in self._assigned]
             known = [until for until in untils if until is not None]
-            return min(known) if len(known) == len(untils) else None
+            return min(*known, self._clock.now()) if len(known) == len(untils) else None
 
     @property
     def assigned_partitions(self) -> int:
@@ -229,7 +234,7 @@ class PipelineState:
 
     def _sample(self) -> Sample:
         now, until = self._clock.now(), self.queryable_until()
-        seconds = None if until is None else max(0.0, (now - until).total_seconds())
+        seconds = None if until is None else (now - until).total_seconds()
         quarantined = self.totals.outcomes["quarantined"]
         return Sample(now.timestamp(), self.totals.records, quarantined, self._lag(), seconds)
 
@@ -245,15 +250,16 @@ class PipelineState:
         return State(state.level, state.word, since, state.why, state.next)
 
     def _partition(self, partition: Partition, own: Progress) -> PartitionView:
-        until, end = own.queryable_until, own.newest and own.newest.position
-        seconds = None if until is None else (self._clock.now() - until).total_seconds()
+        now, end = self._clock.now(), own.newest and own.newest.position
+        until = None if own.queryable_until is None else min(own.queryable_until, now)
+        seconds = None if until is None else (now - until).total_seconds()
         return PartitionView(
             source=partition.source,
             id=partition.id,
             position=None if own.committed is None else str(own.committed.number),
             end=str(end.number) if end and own.lag is not None else None,
             lag=own.lag,
-            lag_seconds=None if seconds is None else max(0.0, seconds),
+            lag_seconds=seconds,
             queryable_until=until,
         )
 

@@ -65,7 +65,7 @@ class GatewayMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         own = metrics.GATEWAY_SECONDS
         self.requests = Counter(*metrics.GATEWAY_REQUESTS.arguments, registry=self.registry)
         self.seconds = Histogram(*own.arguments, registry=self.registry, buckets=own.buckets)

@@ -12,7 +12,7 @@ from core.observer import Horizon
 from monitor import health
 from monitor.state import PipelineState
 from monitor.view import PipelineView
-from tests.support.batches import RecordLog
+from tests.support.batches import FIRST_SEQUENCE, RecordLog
 from tests.support.clock import ManualClock
 
 LOG = RecordLog(KAFKA)
@@ -123,7 +123,7 @@ def test_a_shard_has_freshness_and_no_lag_in_records(consumer: Consumer) -> None
     log = RecordLog(KINESIS)
     shard = log.partition(0)
     consumer.starts(shard)
-    end = log.position(4)
+    end = Position(FIRST_SEQUENCE + 1, 1)
     consumer.state.reached({shard: Horizon(end, consumer.clock.now())})
     assert (consumer.view.lag, consumer.view.queryable_until) == (None, None)
     consumer.state.wrote(log.batch({0: (0, 4)}))

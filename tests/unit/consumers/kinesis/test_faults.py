@@ -1,7 +1,6 @@
 """Faults of Kinesis: those that pass cost time only, the others are said clearly."""
 
 from contextlib import closing
-from functools import partial
 
 import pytest
 from botocore.exceptions import (
@@ -10,12 +9,12 @@ from botocore.exceptions import (
     NoCredentialsError,
     ReadTimeoutError,
 )
-from pinpip.metrics import Metrics
 from structlog.testing import capture_logs
 
 from core.batch import Position
 from core.errors import RecordsExpired, SourceError
 from core.retry import NOTICE_AFTER_S, Outage
+from monitor.state import PipelineState
 from tests.contracts.source_contract import Recorder, opened
 from tests.support.fake_kinesis import STREAM, FakeClock, FakeKinesis, fault
 from tests.support.kinesis_reading import A, B, drain, everything, flat, of, source_of
@@ -85,18 +84,16 @@ def test_throttling_for_hours_is_waited_for_and_told_twice_with_its_cause(
 
 
 def test_25_seconds_of_throttling_are_told_twice_and_counted(kinesis: FakeKinesis) -> None:
-    metrics = Metrics()
-    outage = metrics.watch("clicks", kinesis.clock, "source")
-    labels = {"pipeline": "clicks", "part": "source"}
-    lasts = partial(metrics.registry.get_sample_value, "pinpip_outage_seconds", labels)
+    state = PipelineState("clicks", "", "", kinesis.clock, 0)
+    outage = state.outage("source")
     kinesis.faults["GetRecords", A] = [fault("ProvisionedThroughputExceededException")] * 11
     with opened(source_of(kinesis, outage=outage), Recorder()) as source, capture_logs() as logs:
         drain(source, 10)
-        assert lasts() == pytest.approx(10, abs=1)
+        assert state.outage_seconds()["source"] == pytest.approx(10, abs=1)
         drain(source, 60)
-        assert lasts() == 0
+        assert state.outages() == ()
     assert [log["event"] for log in logs] == ["outage", "outage_over"]
-    assert metrics.registry.get_sample_value("pinpip_retries_total", labels) == 11
+    assert state.totals.retries.total() == 11
 
 
 def test_a_fault_of_a_moment_is_not_worth_a_line(kinesis: FakeKinesis) -> None:
