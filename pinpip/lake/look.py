@@ -7,8 +7,10 @@ import polars as pl
 
 from core.clock import Clock
 from core.errors import PinpipError
+from monitor.view import VerdictView
 from pinpip.lake.side import CleanSide, QuarantineSide, Side
 from pinpip.lake.view import LakeView
+from pinpip.verify.last import last_verdict
 from sinks.delta.target import Tables
 
 # A panic of polars is no Exception.
@@ -42,14 +44,28 @@ class LakeLook:
         """
         clean, quarantine = (self._looked(side) for side in (self._clean, self._quarantine))
         times = [view.at for view in (clean, quarantine) if view.at is not None]
+        verdict, none = self._verdict()
         return replace(
             clean,
             at=min(times, default=None),
             quarantined=quarantine.quarantined,
             reasons=quarantine.reasons,
             files=clean.files + quarantine.files,
-            unknown={**clean.unknown, **quarantine.unknown},
+            verdict=verdict,
+            unknown={**clean.unknown, **quarantine.unknown, **none},
         )
+
+    def _verdict(self) -> tuple[VerdictView | None, dict[str, str]]:
+        """Return verify's last verdict on the tables, and why there is none."""
+        seen = [side.seen for side in (self._clean, self._quarantine) if side.seen]
+        if self._clean.seen is None:
+            return None, {}
+        try:
+            tables = self._tables or self._find()
+            verdict, why_none = last_verdict(tables, seen, self._clock.now())
+        except UNEXPECTED as error:
+            return None, {"verdict": why(error)}
+        return verdict, {"verdict": why_none} if why_none else {}
 
     def _looked(self, side: Side) -> LakeView:
         try:
@@ -59,6 +75,6 @@ class LakeLook:
             self._tables = None
             old = side.view
             since = f" (numbers of {old.at:%H:%M:%S} UTC)" if old.at else ""
-            told = {f"{side.name} table": f"{why(error)}{since}"}
+            told = dict.fromkeys(side.untold, f"{why(error)}{since}")
             return replace(old, unknown={**old.unknown, **told})
         return side.view

@@ -11,6 +11,7 @@ from monitor.view import FilesView
 from pinpip.lake.commits import Commits
 from pinpip.lake.reasons import Reasons
 from pinpip.lake.view import LakeView
+from pinpip.verify.verdict import TableSeen
 from sinks.delta.scan import TableReader
 from sinks.delta.table import find_own, sorted_errors
 from sinks.delta.target import Tables
@@ -21,9 +22,14 @@ _UNCOUNTED = 64  # files without statistics whose rows are counted in one look
 
 
 class Side(ABC):
-    """One of the two tables. `view`: what it said when it was last read, this table's part only."""
+    """One of the two tables.
+
+    `view`: what it said when it was last read, this table's part only. `seen`: the version of it
+    that is there. `concerns`: what a reason not to know something is filed under.
+    """
 
     name: Literal["clean", "quarantine"]
+    concerns: str
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -31,18 +37,28 @@ class Side(ABC):
         self._is_there = False
         self._told = ""  # that the table was replaced, or is gone
         self.view = LakeView()
+        self.seen: TableSeen | None = None
+
+    @property
+    def untold(self) -> list[str]:
+        """What is not known while the table cannot be read."""
+        return [self.concerns]
 
     def look(self, tables: Tables) -> None:
         """Read what the table says now; raise a PinpipError when that fails."""
         now, uri = self._clock.now(), self._uri(tables)
         table = find_own(uri, tables.options, tables.coordinates)
         self._note(table, uri)
-        view = LakeView(at=now, unknown={f"{self.name} table": self._told} if self._told else {})
+        view = LakeView(at=now, unknown={self.concerns: self._told} if self._told else {})
+        self.seen = None if table is None else self._version(table)
         if table is not None:
             with sorted_errors(uri):
                 reader = TableReader(table, tables.options)
                 view = self._read(reader, table, tables, self._counted(reader, view))
         self.view = view
+
+    @abstractmethod
+    def _version(self, table: DeltaTable) -> TableSeen: ...
 
     @abstractmethod
     def _uri(self, tables: Tables) -> str: ...
@@ -92,10 +108,19 @@ class CleanSide(Side):
     """The clean table: rows, files and the newest commits."""
 
     name = "clean"
+    concerns = "table"
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self._commits = Commits()
+
+    @property
+    def untold(self) -> list[str]:
+        """The commits as well, when none was seen."""
+        return [self.concerns, *([] if self.view.commits else ["commits"])]
+
+    def _version(self, table: DeltaTable) -> TableSeen:
+        return TableSeen(table="table", id=str(table.metadata().id), version=table.version())
 
     def _uri(self, tables: Tables) -> str:
         return tables.clean
@@ -121,10 +146,14 @@ class QuarantineSide(Side):
     """The quarantine: rows, files and the reasons."""
 
     name = "quarantine"
+    concerns = "quarantined"
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self._reasons = Reasons()
+
+    def _version(self, table: DeltaTable) -> TableSeen:
+        return TableSeen(table="quarantine", id=str(table.metadata().id), version=table.version())
 
     def _uri(self, tables: Tables) -> str:
         return tables.quarantine

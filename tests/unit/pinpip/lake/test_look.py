@@ -1,5 +1,6 @@
 """What the tables of a pipeline say of themselves, against the tables read by polars."""
 
+import json
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,8 @@ from core.batch import KAFKA, KINESIS, Coordinates
 from monitor.view import CommitView, FilesView
 from pinpip.lake import reasons, side
 from pinpip.lake.look import LakeLook
+from pinpip.verify.last import NEVER
+from pinpip.verify.record import KEY
 from tests.support.batches import FIRST_SEQUENCE
 from tests.support.clock import ManualClock
 from tests.support.pairs import A, B, Pair, Stage
@@ -55,7 +58,7 @@ def test_rows_and_files_are_those_of_the_tables(pair: Pair) -> None:
         FilesView("clean", 2, 2, sum(sizes[0])),
         FilesView("quarantine", 2, 2, sum(sizes[1])),
     )
-    assert view.unknown == {}
+    assert view.unknown == {"verdict": NEVER}
 
 
 def test_files_of_32_mib_are_not_small(kafka: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,9 +139,9 @@ def test_a_quarantine_is_followed_file_by_file(
     look = look_at(kafka)
     first = look.look()
     assert first.reasons[0].rows == 6
-    assert first.unknown == {"reasons": "counted in 1 of 2 files so far"}
+    assert first.unknown["reasons"] == "counted in 1 of 2 files so far"
     second = look.look()
-    assert (second.reasons[0].rows, second.unknown) == (11, {})
+    assert (second.reasons[0].rows, set(second.unknown)) == (11, {"verdict"})
     kafka.write(kafka.log.batch({A: (20, 22)}))
     assert look.look().reasons[0].samples[0].value == '{"ind": 21}'
 
@@ -185,7 +188,7 @@ def test_a_table_that_vanishes_is_told_until_it_is_back(kafka: Pair) -> None:
     for _ in range(2):
         view = look.look()
         assert (view.clean, view.commits, view.quarantined) == (None, (), before.quarantined)
-        assert "is gone: it was there before" in view.unknown["clean table"]
+        assert "is gone: it was there before" in view.unknown["table"]
     shutil.move(f"{kafka.root}/elsewhere", kafka.uri("clean"))
     assert look.look() == before
 
@@ -200,15 +203,15 @@ def test_a_table_that_is_replaced_is_told_and_read_afresh(kafka: Pair) -> None:
         view = look.look()
         assert (view.clean, view.quarantined, view.reasons[0].rows) == (2, 2, 2)
         assert [c.read for c in view.commits] == [4]
-        assert "was replaced" in view.unknown["clean table"]
-        assert "was replaced" in view.unknown["quarantine table"]
+        assert "was replaced" in view.unknown["table"]
+        assert "was replaced" in view.unknown["quarantined"]
 
 
 def test_a_table_of_another_program_is_named(kafka: Pair) -> None:
     shutil.rmtree(kafka.uri("clean"))
     pl.DataFrame({"a": [1]}).write_delta(kafka.uri("clean"))
     view = look_at(kafka).look()
-    assert "has no columns" in view.unknown["clean table"]
+    assert "has no columns" in view.unknown["table"]
     assert (view.clean, view.quarantined) == (None, 11)
 
 
@@ -220,16 +223,16 @@ def test_numbers_outlive_a_fault_and_say_their_age(kafka: Pair) -> None:
     entry.write_bytes(b"{")
     broken = look.look()
     assert (broken.clean, broken.commits) == (before.clean, before.commits)
-    assert "(numbers of 00:00:00 UTC)" in broken.unknown["clean table"]
+    assert "(numbers of 00:00:00 UTC)" in broken.unknown["table"]
     entry.write_bytes(whole)
-    assert look.look().unknown == {}
+    assert "table" not in look.look().unknown
 
 
 def test_a_panic_is_told_not_raised(kafka: Pair) -> None:
     for path in data_files(kafka, "rejected"):
         path.write_bytes(b"PAR1")
     view = look_at(kafka).look()
-    assert "quarantine table" in view.unknown
+    assert "quarantined" in view.unknown
     assert view.clean == kafka.rows("clean").height
 
 
@@ -249,3 +252,33 @@ def test_a_commit_of_many_partitions_names_a_few(tmp_path: Path) -> None:
     assert isinstance(commit, CommitView)
     assert len(commit.ranges) == 9
     assert commit.ranges[-1] == "and 2 more partitions"
+
+
+def test_the_last_verdict_says_what_it_does_not_cover(kafka: Pair) -> None:
+    clean, rejected = (kafka.table(stage) for stage in STAGES)
+    record = {
+        "pipeline": "pin",
+        "app": "pinpip/pin/1",
+        "at": "2026-01-01T00:00:00Z",
+        "exit_code": 0,
+        "verdict": "exactly once: 30 rows",
+        "rows": 30,
+        "options": {"offline": False, "grace": 60.0},
+        "pinpip_version": "0.1",
+        "tables": [
+            {"table": name, "id": str(table.metadata().id), "version": table.version()}
+            for name, table in (("table", clean), ("quarantine", rejected))
+        ],
+    }
+    path = Path(kafka.uri("clean"), KEY)
+    path.parent.mkdir()
+    path.write_text(json.dumps(record))
+    verdict = look_at(kafka).look().verdict
+    assert verdict is not None
+    assert (verdict.level, verdict.text) == ("ok", "exactly once: 30 rows")
+    kafka.write(kafka.log.batch({A: (20, 22)}))
+    verdict = look_at(kafka).look().verdict
+    assert verdict is not None
+    assert verdict.level == "unknown"
+    path.write_text("{")
+    assert "cannot be read" in look_at(kafka).look().unknown["verdict"]
