@@ -14,13 +14,14 @@ RULES = [
     for rule in group["rules"]
 ]
 LIMITS = {rule["record"]: set[str]() for rule in RULES if "record" in rule}
-TARGET = {"job", "instance", "pod"}
+TARGET = {"job", "instance", "namespace", "pod"}
 """Labels that the scrape adds."""
 OTHERS: dict[str, set[str]] = {  # of Prometheus, and of every process on Linux
     "up": set(),
     "process_start_time_seconds": set(),
     "process_resident_memory_bytes": set(),
     "process_cpu_seconds_total": set(),
+    "ALERTS": {"alertname", "alertstate", "severity", "pipeline", "part"},
 }
 
 
@@ -65,5 +66,6 @@ def strangers(expression: str) -> list[str]:
         elif isinstance(node, AggregateExpr) and node.modifier:
             found |= set(node.modifier.labels) - everywhere
         elif isinstance(node, BinaryExpr) and node.modifier and node.modifier.matching:
-            found |= set(node.modifier.matching.labels) - everywhere
+            own = {*node.modifier.matching.labels, *(node.modifier.group_labels or ())}
+            found |= own - everywhere
     return sorted(found)

@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +11,12 @@ import yaml
 from tests.support.commands import parsed
 from tests.support.places import ROOT
 from tests.support.promql import ALERTS, LIMITS, RULES, names, strangers
+from tests.support.promtool import promtool
 
 FOLDER = ROOT / "deploy/prometheus"
 SERIES = FOLDER / "alerts.test.yaml"
 OWN = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 each = pytest.mark.parametrize("name", OWN)
-
-
-def promtool(*arguments: str, folder: Path = FOLDER) -> tuple[int, str]:
-    """Return the exit code of Prometheus's own tool and what it says."""
-    program = shutil.which("promtool")
-    if program is None:
-        pytest.skip("needs promtool (Debian's package prometheus)")
-    command = [program, *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
 
 
 @each
@@ -82,14 +71,14 @@ def test_an_alert_has_its_chapter_in_the_documentation(name: str) -> None:
 @pytest.mark.process
 def test_prometheus_takes_rules_and_scrapes() -> None:
     for arguments in (("check", "rules", "alerts.yaml"), ("check", "config", "prometheus.yml")):
-        code, said = promtool(*arguments)
+        code, said = promtool(*arguments, folder=FOLDER)
         assert code == 0, said
 
 
 @pytest.mark.process
 @pytest.mark.slow
 def test_each_alert_fires_and_is_quiet_on_series_of_both_kinds() -> None:
-    code, said = promtool("test", "rules", SERIES.name)
+    code, said = promtool("test", "rules", SERIES.name, folder=FOLDER)
     assert code == 0, said
 
 
