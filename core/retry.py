@@ -7,6 +7,7 @@ the start stops the process; afterwards a consumer waits as long as it takes.
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeVar
 
 import structlog
@@ -21,6 +22,7 @@ LOOK_INTERVAL_S = (
 )
 MAX_DOUBT_S = 120.0  # seconds in which an UnknownFault must be over
 NOTICE_AFTER_S = 5.0  # seconds that faults last before they are worth a line of the log
+QUIET_S = 60.0  # seconds from one line that tells of an outage to the next of the same part
 SILENCE_AFTER_S = 30.0  # the same for a call that has not come back yet: it may only be slow
 
 T = TypeVar("T")
@@ -31,19 +33,28 @@ class Outage:
     """The transient faults of one part of a pipeline: of its source, or of one of its sinks.
 
     A part may fail in several places (the shards of a stream): it is one outage from the first of
-    them until none is left. `count` is called for each fault, with its kind. Another thread may
-    ask `seconds`, `fault` and `hint`.
+    them until none is left. Its begin and its end are logged, but not another one within QUIET_S:
+    those are counted. `count` is called for each fault, with its kind. `about`: what else the
+    lines name: the pipeline, the endpoint. Another thread may ask `seconds`, `fault` and `hint`.
     """
 
     def __init__(
-        self, part: str, clock: Clock, count: Callable[[str], None] = lambda _: None
+        self,
+        part: str,
+        clock: Clock,
+        count: Callable[[str], None] = lambda _: None,
+        about: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.part = part
         self._clock = clock
         self._count = count
+        self._about = {**about, "part": part}
         self._since: dict[str, float] = {}
         self._fault: dict[str, str] = {}
         self._noted: float | None = None
+        self._told: float | None = None
+        self._held_back = False
+        self._repeats = 0
 
     def called(self, where: str = "") -> None:
         """Note that a call begins."""
@@ -53,7 +64,7 @@ class Outage:
         """Note that a call failed and will be tried again; `kind`: of few, for metrics."""
         self.called(where)
         self._count(kind)
-        told = {"where": where, "fault": fault, "next": hint}
+        told = {"where": where, "error": fault, "next": hint}
         self._fault = {name: value for name, value in told.items() if value}
         if self._clock.monotonic() - self._since[where] >= NOTICE_AFTER_S:
             self._note(self._fault)
@@ -66,13 +77,15 @@ class Outage:
         self._fault = {}
         if self._noted is not None:
             seconds = round(self._clock.monotonic() - self._noted)
-            _log.warning("outage_over", part=self.part, seconds=seconds)
+            _log.warning("outage_over", **self._about, seconds=seconds)
             self._noted = None
+        self._repeats += self._held_back
+        self._held_back = False
 
     def look(self) -> None:
         """Note the last fault, or a call that does not come back, once it has lasted."""
         if self.seconds() >= (NOTICE_AFTER_S if self._fault else SILENCE_AFTER_S):
-            self._note(self._fault or {"fault": "no answer yet"})
+            self._note(self._fault or {"error": "no response yet"})
 
     def seconds(self) -> float:
         """How long there has been no good answer; 0.0 while no call is under way."""
@@ -82,7 +95,7 @@ class Outage:
     @property
     def fault(self) -> str:
         """The last fault; empty when none is left, or while a call is only slow."""
-        return self._fault.get("fault", "")
+        return self._fault.get("error", "")
 
     @property
     def hint(self) -> str:
@@ -90,9 +103,15 @@ class Outage:
         return self._fault.get("next", "")
 
     def _note(self, told: Mapping[str, str]) -> None:
-        if self._noted is None:
-            self._noted = self._clock.monotonic() - self.seconds()
-            _log.warning("outage", part=self.part, seconds=round(self.seconds()), **told)
+        if self._noted is not None:
+            return
+        now = self._clock.monotonic()
+        self._held_back = self._told is not None and now - self._told < QUIET_S
+        if not self._held_back:
+            self._told, self._noted = now, now - self.seconds()
+            own = {**self._about, "seconds": round(self.seconds()), **told}
+            _log.warning("outage", **own, **({"repeats": self._repeats} if self._repeats else {}))
+            self._repeats = 0
 
 
 @dataclass

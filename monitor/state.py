@@ -12,6 +12,7 @@ from core.batch import Batch, Partition, Positions, Records
 from core.clock import Clock
 from core.errors import StalePosition
 from core.observer import FOREVER, Horizon
+from core.pipeline import quarantine_of
 from core.retry import Outage
 from monitor import health
 from monitor.health import Facts
@@ -52,7 +53,13 @@ class PipelineState:
 
     def outage(self, part: str) -> Outage:
         """Make what hears of the faults of a part, and is told as long as the process runs."""
-        made = Outage(part, self._clock, partial(self._retried, part))
+        endpoints = {
+            "source": self.reads,
+            "clean": self.table,
+            "quarantine": quarantine_of(self.table),
+        }
+        about = {"pipeline": self.name, "endpoint": endpoints.get(part, "")}
+        made = Outage(part, self._clock, partial(self._retried, part), about)
         self._outages.append(made)
         return made
 

@@ -207,5 +207,5 @@ def test_a_consumer_tells_of_brokers_that_are_all_away_and_when_they_are_back(
         kafka.start()
         poll_until(source, lambda _: watch.seconds() == 0)
     [began, over] = [log for log in logs if "outage" in log["event"]]
-    assert "brokers are down" in began["fault"]
+    assert "brokers are down" in began["error"]
     assert (over["event"], over["part"]) == ("outage_over", "source")

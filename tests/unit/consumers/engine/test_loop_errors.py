@@ -177,7 +177,7 @@ def test_an_outage_of_a_store_is_waited_for_as_long_as_it_takes_and_told_twice(
         member.loop.finish()
     assert offsets(tables[0], P0) == [0, 1, 2]
     began, over = logs
-    assert (began["event"], began["part"], began["fault"]) == ("outage", "clean", "S3 answers 503")
+    assert (began["event"], began["part"], began["error"]) == ("outage", "clean", "S3 answers 503")
     # The log's seconds are rounded: the limit itself is possible.
     assert NOTICE_AFTER_S <= began["seconds"] <= NOTICE_AFTER_S + MAX_WAIT_S
     assert (over["event"], over["part"]) == ("outage_over", "clean")
