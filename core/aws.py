@@ -102,4 +102,5 @@ def _explained() -> Iterator[None]:
         raise ConfigError(f"AWS's own chain: {error}", "write it as https://host:port") from error
     except (exceptions.BotoCoreError, exceptions.ClientError) as error:
         advice = aws_faults.advice(error) or aws_faults.CREDENTIALS
-        raise TransientError(f"AWS gives no credentials: {error}", advice) from error
+        what = f"AWS gives no credentials: {error}"
+        raise TransientError(what, advice, aws_faults.kind(error)) from error

@@ -39,6 +39,26 @@ _KEYS = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
+_RETRIED = {  # codes of S3, Kinesis and DynamoDB that a later call may not meet
+    "ConditionalRequestConflict",
+    "ExpiredIteratorException",
+    "ExpiredNextTokenException",
+    "InternalError",
+    "InternalFailure",
+    "InternalFailureException",
+    "InternalServerError",
+    "KMSThrottlingException",
+    "LimitExceededException",
+    "OperationAborted",
+    "ProvisionedThroughputExceededException",
+    "RequestTimeout",
+    "ResourceInUseException",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
 _UNFETCHED = (exceptions.CredentialRetrievalError, exceptions.MetadataRetrievalError)
 _LOGINS = (
     exceptions.SSOError,
@@ -67,6 +87,19 @@ def advice(error: Exception) -> str | None:
     if isinstance(error, _LOGINS):
         return TOKEN
     return CREDENTIALS if isinstance(error, _NONE) else None
+
+
+def kind(error: Exception) -> str:
+    """Return the name of a fault that may pass: AWS's code for it, or botocore's class."""
+    if not isinstance(error, ClientError):
+        return type(error).__name__
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return kind_of(error.response["Error"].get("Code", ""), status)
+
+
+def kind_of(code: str, status: int | str) -> str:
+    """Return the code if it is known: an emulator or a proxy may answer with any text."""
+    return code if code in _RETRIED else f"HTTP_{status}"
 
 
 def is_untrusted(error: Exception) -> bool:

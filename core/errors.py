@@ -31,7 +31,14 @@ class PinpipError(Exception):
 
 
 class TransientError(PinpipError):
-    """A transient fault: the same step is tried again."""
+    """A transient fault: the same step is tried again.
+
+    `kind` is the library's own name of the fault, of a small closed set: it is a metric's label.
+    """
+
+    def __init__(self, message: str, hint: str = "", kind: str = "") -> None:
+        super().__init__(message, hint)
+        self.kind = kind or type(self).__name__
 
 
 class UnknownFault(TransientError):

@@ -61,7 +61,7 @@ class Outage:
         self._since.setdefault(where, self._clock.monotonic())
 
     def failed(self, where: str, fault: str, hint: str = "", kind: str = "TransientError") -> None:
-        """Note that a call failed and will be tried again; `kind`: of few, for metrics."""
+        """Note that a call failed and will be tried again; `kind` as that of TransientError."""
         self.called(where)
         self._count(kind)
         told = {"where": where, "error": fault, "next": hint}
@@ -160,7 +160,7 @@ def retry(
         try:
             answer = step()
         except TransientError as error:
-            outage.failed("", error.message, error.hint, type(error).__name__)
+            outage.failed("", error.message, error.hint, error.kind)
             _wait(backoff.wait(), clock, lambda e=error: is_spent(e))  # type: ignore[misc]
             if is_spent(error):
                 raise FatalError(

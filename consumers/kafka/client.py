@@ -124,7 +124,8 @@ def report(error: KafkaError, outage: Outage) -> None:
     if error.fatal() or error.code() in REFUSED:
         raise failure(error)
     if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
-        outage.failed("", error.str(), "see that the brokers run and the network to them")
+        hint = "see that the brokers run and the network to them"
+        outage.failed("", error.str(), hint, error.name())
     elif error.code() != KafkaError._TRANSPORT:  # noqa: SLF001  # one broker of many
         _log.warning("kafka_waits", error=error.str())
 

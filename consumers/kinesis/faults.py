@@ -8,7 +8,7 @@ from botocore.parsers import ResponseParserError
 
 from core import aws_faults
 from core.errors import RecordsExpired, SourceError
-from core.retry import Backoff
+from core.retry import Backoff, Outage
 
 EXPIRED_ITERATOR = "ExpiredIteratorException"
 NOT_FOUND = "ResourceNotFoundException"
@@ -109,6 +109,12 @@ def explain(error: Exception, where: str) -> SourceError:
     shared = _SHARED_HINT if code(error) in _THROTTLED else "see the message of Kinesis"
     hint = advice or _HINTS.get(code(error), shared)
     return SourceError(f"{where}: {said}", hint)
+
+
+def note(outage: Outage, error: Exception, where: str) -> None:
+    """Tell `outage` of a fault that is waited for."""
+    told = explain(error, where)
+    outage.failed(where, told.message, told.hint, aws_faults.kind(error))
 
 
 def is_unknown_position(error: Exception) -> bool:

@@ -254,8 +254,7 @@ class KinesisSource:
 
     def _next_try(self, backoff: Backoff, error: Exception, where: str) -> float:
         """Return when to call again after a fault, by the monotonic clock."""
-        told = faults.explain(error, where)
-        self._outage.failed(where, told.message, told.hint)
+        faults.note(self._outage, error, where)
         return self._clock.monotonic() + backoff.wait()
 
     def _accept(self, cursor: Cursor, answer: Response) -> Records | None:

@@ -170,7 +170,8 @@ def sorted_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except CommitFailedError as error:
-        raise TransientError(f"commit to {uri} failed: {_first(error)}") from error
+        what = f"commit to {uri} failed: {_first(error)}"
+        raise TransientError(what, kind=_kind(error)) from error
     except (SchemaMismatchError, DeltaProtocolError) as error:
         raise SinkError(f"table {uri} cannot be written: {_first(error)}", _ANOTHER) from error
     except TableNotFoundError as error:
@@ -193,7 +194,7 @@ def _damaged(uri: str, error: DeltaError) -> SinkError | TransientError:
     if _STORAGE.search(str(error)):
         return _unreachable(uri, error)
     if _KERNEL not in str(error):
-        return UnknownFault(f"table {uri}: {_first(error)}")
+        return UnknownFault(f"table {uri}: {_first(error)}", kind=_kind(error))
     if _BEYOND.search(str(error)):
         return SinkError(
             f"table {uri} asks more of a reader than this one can: {_first(error)}",
@@ -217,8 +218,16 @@ def _unreachable(uri: str, error: Exception) -> SinkError | TransientError:
             or "check that the bucket or folder exists and that the credentials may write there",
         )
     if _FULL.search(str(error)):
-        return TransientError(f"table {uri} cannot be written: {_first(error)}", DISK_FULL_HINT)
-    return TransientError(f"storage of {uri} does not answer: {_first(error)}", NO_RESPONSE_HINT)
+        what = f"table {uri} cannot be written: {_first(error)}"
+        return TransientError(what, DISK_FULL_HINT, "ENOSPC")
+    what = f"storage of {uri} does not answer: {_first(error)}"
+    return TransientError(what, NO_RESPONSE_HINT, _kind(error))
+
+
+def _kind(error: Exception) -> str:
+    """Return S3's code, or the name of delta-rs's exception."""
+    answer = _ANSWER.search(str(error))
+    return aws_faults.kind_of(answer[2], answer[1]) if answer else type(error).__name__
 
 
 def _first(error: Exception) -> str:

@@ -229,13 +229,11 @@ def explained(where: str, bucket: str) -> Iterator[None]:
     except _PASSING_ERRORS as error:
         if aws_faults.is_untrusted(error):
             raise SinkError(f"{where}: {error}", aws_faults.AUTHORITY) from error
-        raise TransientError(
-            f"storage of {where} does not answer: {error}", NO_RESPONSE_HINT
-        ) from error
+        what = f"storage of {where} does not answer: {error}"
+        raise TransientError(what, NO_RESPONSE_HINT, aws_faults.kind(error)) from error
     except BotoCoreError as error:
         advice = aws_faults.advice(error) or aws_faults.CREDENTIALS
-        reaction = TransientError if aws_faults.is_unfetched(error) else SinkError
-        raise reaction(f"{where}: {error}", advice) from error
+        raise _unidentified(f"{where}: {error}", advice, error) from error
 
 
 def missing(bucket: str) -> str:
@@ -248,13 +246,20 @@ def _refused(where: str, bucket: str, error: ClientError) -> PinpipError:
     status = _status(error)
     passing = status in _PASSING_STATUS or _code(error) in _PASSING_CODES
     if passing or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return TransientError(what)
+        return TransientError(what, kind=aws_faults.kind(error))
     advice = aws_faults.advice(error)
     if advice is not None:
-        return (TransientError if aws_faults.is_unfetched(error) else SinkError)(what, advice)
+        return _unidentified(what, advice, error)
     if _code(error) == "NoSuchBucket":
         return SinkError(what, missing(bucket))
     return SinkError(what, f"bucket {bucket}: check its name, its region and your rights to it")
+
+
+def _unidentified(what: str, advice: str, error: Exception) -> PinpipError:
+    """Return the error of a call for which there were no valid keys."""
+    if aws_faults.is_unfetched(error):
+        return TransientError(what, advice, aws_faults.kind(error))
+    return SinkError(what, advice)
 
 
 def _code(error: ClientError) -> str:

@@ -147,10 +147,12 @@ class FolderStore:
             yield
         except OSError as error:
             what = f"{self._root / key}: {error.strerror}"
+            kind = errno.errorcode.get(error.errno or 0, "")
             if error.errno in _FULL_ERRNO:
-                raise TransientError(what, DISK_FULL_HINT) from error
+                raise TransientError(what, DISK_FULL_HINT, kind) from error
             if error.errno in _PASSING_ERRNO:
-                raise TransientError(what, "look at that disk and at the system's log") from error
+                hint = "look at that disk and at the system's log"
+                raise TransientError(what, hint, kind) from error
             raise SinkError(what, f"let this user write below {self._root}") from error
 
 

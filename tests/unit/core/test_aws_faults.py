@@ -4,7 +4,7 @@ import pytest
 from botocore import exceptions
 from botocore.exceptions import ClientError
 
-from core.aws_faults import CLOCK, CREDENTIALS, TOKEN, advice
+from core.aws_faults import CLOCK, CREDENTIALS, TOKEN, advice, kind
 
 PAST = "Signature expired: 20261126T101500Z is now earlier than 20261126T102134Z (5 min.)"
 FUTURE = "Signature not yet current: 20261126T101500Z is still later than 20261126T100834Z"
@@ -47,3 +47,16 @@ def test_a_fault_of_this_side_s_identity_is_told_from_all_others(
     error: Exception, said: str | None
 ) -> None:
     assert advice(error) == said
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (refused("SlowDown"), "SlowDown"),
+        (refused("KMSThrottlingException"), "KMSThrottlingException"),
+        (exceptions.ReadTimeoutError(endpoint_url="https://kinesis"), "ReadTimeoutError"),
+        (refused("any <text> of a proxy"), "HTTP_0"),
+    ],
+)
+def test_a_kind_of_fault_is_a_name_that_is_known_before(error: Exception, name: str) -> None:
+    assert kind(error) == name

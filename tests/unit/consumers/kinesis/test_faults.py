@@ -113,13 +113,15 @@ def test_many_shards_that_fail_together_are_one_outage(clock: FakeClock) -> None
 
 
 def test_a_shard_that_another_process_takes_over_ends_its_outage(clock: FakeClock) -> None:
-    kinesis, outage = FakeKinesis(clock), Outage("source", clock)
+    kinds: set[str] = set()
+    kinesis, outage = FakeKinesis(clock), Outage("source", clock, kinds.add)
     kinesis.faults["GetRecords", A] = [fault("ProvisionedThroughputExceededException")] * 1000
     mine = {of(A)}
     ours = lambda shards: [p for p in shards if p in mine]  # noqa: E731
     with opened(source_of(kinesis, ours=ours, outage=outage), Recorder()) as source:
         drain(source, 60)
         assert outage.seconds() > 50
+        assert kinds == {"ProvisionedThroughputExceededException"}
         mine.clear()
         drain(source, 1)
         assert outage.seconds() == 0
