@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from consumers.window import Window
     from core.batch import Batch, Partition, Positions
     from core.config import Config
+    from core.observer import Observer
     from pinpip.connectors.protocol import Row
     from sinks.delta.target import Tables
 
@@ -123,7 +124,7 @@ def _label(window: "Window") -> str:
 
 
 def _fill(
-    loop_with: "Callable[[Executor, Callable[[Batch], None]], Loop]",
+    loop_with: "Callable[[Executor, Observer], Loop]",
     name: str,
     into: str,
     total: int | None,
@@ -132,6 +133,8 @@ def _fill(
 ) -> dict[str, int]:
     """Run the loop to its end or a signal; how many rows each table got."""
     from consumers.engine.loop import IN_FLIGHT
+    from core.clock import SystemClock
+    from core.observer import Unobserved
 
     written = {"clean": 0, "quarantined": 0}
     with (
@@ -146,7 +149,7 @@ def _fill(
             written["quarantined"] += batch.rejected.height
             bar.advance(task, sum(span.records for span in batch.spans.values()))
 
-        loop = loop_with(workers, count)
+        loop = loop_with(workers, Unobserved(SystemClock(), count))
         with stopping_on_signals(leave, loop.stop), tuned_interpreter():
             loop.run()
     return written

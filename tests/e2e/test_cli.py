@@ -232,7 +232,7 @@ def test_verify_proves_that_each_record_is_there_once(shop: Shop) -> None:
         counts = {"read", "clean", "quarantined", "filtered", "expired", "held_back", "waiting"}
         said = {"pipeline", "transform", "partitions", "findings", "unknown", "offline"}
         counts |= {"accepted_gaps", "left_out", "former_where"}
-        assert tree.keys() == counts | said | {"by_partition", "archives", "reread"}
+        assert tree.keys() == counts | said | {"by_partition", "archives", "reread", "tables"}
         assert tree["read"] == tree["clean"] + tree["quarantined"]
         assert [tree[key] for key in ("filtered", "expired", "held_back", "waiting")] == [0] * 4
         assert (tree["findings"], tree["unknown"], tree["offline"]) == ([], [], False)
