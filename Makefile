@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 TESTS ?= tests
-.PHONY: airflow help setup demo test test-fast coverage containers readers contract fuzz chaos lint types bench docs picture metrics lock
+.PHONY: airflow help setup demo test test-fast coverage containers readers contract fuzz chaos lint types bench docs picture metrics screenshots lock
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
@@ -79,6 +79,9 @@ picture: $(READY) ## Draw docs/house.svg from the imports between the packages
 
 metrics: $(READY) ## Write docs/metrics.md from core/metrics.py
 	$(BIN)/python docs/metrics.py > docs/metrics.md
+
+screenshots: $(READY) ## Take the pictures of docs/images (needs Debian's chromium and imagemagick)
+	$(BIN)/python -m tests.e2e.screenshots
 
 lock: ## Resolve the three lock files again
 	$(CHECK_PYTHON)

@@ -20,7 +20,7 @@ LINK = re.compile(r"\]\(([^)#:\s]+)[)#]")
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Replace the files of docs/ by those of the repository, and add the reference."""
-    theme = [file for file in files if not file.src_uri.endswith((".md", ".py", ".svg"))]
+    theme = [file for file in files if not file.src_uri.endswith((".md", ".py", ".svg", ".png"))]
     pages = sorted({path for pattern in PAGES for path in ROOT.glob(pattern)})
     linked = sorted({path for page in pages for path in _linked(page)} - {*pages})
     own = [

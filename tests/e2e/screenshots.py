@@ -17,7 +17,7 @@ from tests.support.views import VIEWS
 IMAGES = ROOT / "docs/images"
 SETTLED = 400  # ms after loading: the charts are drawn
 LARGEST = 150_000
-TALLEST = 2_400
+TALLEST = {1280: 1_340, 390: 1_700}
 
 
 def shot(browser: Browser, target: str | Path, name: str, width: int, scheme: Scheme) -> Path:
@@ -25,7 +25,7 @@ def shot(browser: Browser, target: str | Path, name: str, width: int, scheme: Sc
     url = target.resolve().as_uri() if isinstance(target, Path) else target
     page = opened(browser, url, width, scheme)
     page.wait_for_timeout(SETTLED)
-    height = min(page.evaluate("document.documentElement.scrollHeight"), TALLEST)
+    height = min(page.evaluate("document.documentElement.scrollHeight"), TALLEST[width])
     page.set_viewport_size({"width": width, "height": height})
     page.wait_for_timeout(SETTLED)
     made = IMAGES / f"{name}-{width}-{scheme}.png"
