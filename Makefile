@@ -4,6 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SITE := build/docs
 AIRFLOW := build/airflow
+NOTEBOOK := build/notebook
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --upgrade \
 	--generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host
@@ -12,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 TESTS ?= tests
-.PHONY: airflow help setup demo test test-fast coverage containers readers contract fuzz chaos lint types bench docs picture metrics screenshots lock
+.PHONY: airflow notebook notebook-results spark help setup demo test test-fast coverage containers readers contract fuzz chaos lint types bench docs picture metrics screenshots lock
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
@@ -50,6 +51,17 @@ readers: $(READY) ## Run docs/reading.md's snippets for pandas and Spark (needs 
 airflow: $(READY) $(AIRFLOW)/.ready ## Run the DAG of deploy/airflow in a real Airflow, and prove its tables
 	$(BIN)/python -m tests.e2e.airflow
 
+spark: $(READY) ## Run notebooks/databricks.py on local Spark, and compare its answers (needs Java and Maven)
+	$(BIN)/python -m tests.e2e.spark
+
+notebook: export JUPYTER_DATA_DIR := $(CURDIR)/$(NOTEBOOK)/data
+notebook: $(READY) $(NOTEBOOK)/.ready ## Open notebooks/explore.ipynb on the tables; LAB=--no-browser passes options
+	$(NOTEBOOK)/bin/jupyter trust notebooks/explore.ipynb
+	$(NOTEBOOK)/bin/jupyter lab $(LAB) notebooks/explore.ipynb
+
+notebook-results: $(READY) ## Run notebooks/explore.py on emulated records, and keep the results beside it
+	$(BIN)/python -m tests.e2e.notebook
+
 contract: $(READY) ## Compare the gateway with its OpenAPI document in 10,000 requests
 	$(BIN)/python -m tests.contracts.openapi_contract --examples 10000
 
@@ -83,7 +95,7 @@ metrics: $(READY) ## Write docs/metrics.md from core/metrics.py
 screenshots: $(READY) ## Take the pictures of docs/images (needs Debian's chromium and imagemagick)
 	$(BIN)/python -m tests.e2e.screenshots
 
-lock: ## Resolve the three lock files again
+lock: ## Resolve the four lock files again
 	$(CHECK_PYTHON)
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet pip-tools==7.6.2
@@ -92,6 +104,8 @@ lock: ## Resolve the three lock files again
 		| $(COMPILE) --output-file requirements-docs.lock -
 	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["airflow"], sep="\n")' \
 		| $(COMPILE) --output-file requirements-airflow.lock -
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["notebook"], sep="\n")' \
+		| $(COMPILE) --output-file requirements-notebook.lock -
 
 # One line in place of a traceback, before anything is made.
 define CHECK_PYTHON
@@ -117,4 +131,12 @@ $(AIRFLOW)/.ready: requirements-airflow.lock
 	$(CHECK_PYTHON)
 	@$(PYTHON) -m venv $(AIRFLOW)
 	@$(AIRFLOW)/bin/pip install --require-hashes --requirement requirements-airflow.lock
+	@touch $@
+
+# JupyterLab's own environment; its kernel is .venv, where pinpip is.
+$(NOTEBOOK)/.ready: requirements-notebook.lock $(READY)
+	$(CHECK_PYTHON)
+	@$(PYTHON) -m venv $(NOTEBOOK)
+	@$(NOTEBOOK)/bin/pip install --require-hashes --requirement requirements-notebook.lock
+	@$(BIN)/python -m ipykernel install --prefix $(NOTEBOOK) --display-name pinpip
 	@touch $@

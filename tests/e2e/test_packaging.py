@@ -115,7 +115,13 @@ def test_the_metadata_is_the_projects(distribution: Distribution) -> None:
 
 
 @pytest.mark.parametrize(
-    "lock", ["requirements.lock", "requirements-docs.lock", "requirements-airflow.lock"]
+    "lock",
+    [
+        "requirements.lock",
+        "requirements-docs.lock",
+        "requirements-airflow.lock",
+        "requirements-notebook.lock",
+    ],
 )
 def test_the_lock_pins_every_requirement_with_hashes_and_names_no_index(lock: str) -> None:
     lines = (ROOT / lock).read_text(encoding="utf-8").splitlines()
