@@ -17,8 +17,8 @@ from core.batch import Partition, Position, Positions
 from core.clock import Clock
 from core.errors import RecordsExpired, TopicRecreated, TransientError
 
-_FIRST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-_LAST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+FIRST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+LAST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _PAUSE_S = 0.1  # seconds between two requests for what no broker could tell
 Ends = tuple[int, int]  # the first offset, and the next one to be written
 
@@ -36,7 +36,8 @@ class Offsets:
         level = IsolationLevel.READ_UNCOMMITTED if everything else IsolationLevel.READ_COMMITTED
         self.partitions = frozenset(partitions)
         self._lows, self._highs = (
-            _requested(admin, self.partitions, spec, level) for spec in (_FIRST, _LAST)
+            requested(admin, self.partitions, spec, level, REQUEST_TIMEOUT_S)
+            for spec in (FIRST, LAST)
         )
         self.complaint = ""
 
@@ -65,13 +66,18 @@ class Offsets:
             return -1
 
 
-def _requested(
-    admin: AdminClient, partitions: Collection[Partition], spec: OffsetSpec, level: IsolationLevel
+def requested(
+    admin: AdminClient,
+    partitions: Collection[Partition],
+    spec: OffsetSpec,
+    level: IsolationLevel,
+    timeout: float,
 ) -> Mapping[Partition, "Future[Any]"]:
+    """Send a ListOffsets request to each leader; the leaders have `timeout` seconds to answer."""
     if not partitions:
         return {}
     wanted = {topic_partition(p): spec for p in partitions}
-    found = admin.list_offsets(wanted, isolation_level=level, request_timeout=REQUEST_TIMEOUT_S)
+    found = admin.list_offsets(wanted, isolation_level=level, request_timeout=timeout)
     return {Partition(own.topic, str(own.partition)): answer for own, answer in found.items()}
 
 

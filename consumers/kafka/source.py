@@ -11,9 +11,11 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from consumers.kafka.begins import starts
 from consumers.kafka.client import partition_of, settings, topic_partition
+from consumers.kafka.horizons import Horizons
 from consumers.kafka.protocol import refuse_old_broker
 from consumers.kafka.reader import Reader
 from core.batch import KAFKA, Partition, Position, Positions, Records
+from core.clock import Clock, SystemClock
 from core.errors import SourceError
 from core.observer import Horizon
 from core.origins import Start
@@ -32,8 +34,8 @@ class KafkaSource:
     `properties` are librdkafka's (ConfigError for one that exactly-once forbids), `budget` the
     bytes that a consumer may hold: a quarter of it, 16 MiB at most, is the client's queue.
     `start` is where a partition begins that is sought to None; `outage` hears when no broker
-    answers. What expired unread before the offsets `accepted`, and no more, is passed over and told
-    with the records.
+    answers, `clock` dates horizons. What expired unread before the offsets `accepted`, and no more,
+    is passed over and told with the records.
     """
 
     coordinates = KAFKA
@@ -52,11 +54,13 @@ class KafkaSource:
         want_headers: bool = False,
         chunk: int = CHUNK,
         outage: Outage | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._settings = settings(properties, group, budget)
         self._topics = list(topics)
         self._headers, self._chunk, self._from_end = want_headers, chunk, start == "latest"
         self._outage = outage
+        self._horizons = Horizons(clock or SystemClock())
         self.accepted: Mapping[Partition, int] = {}
         self._held: set[Partition] = set()
 
@@ -90,6 +94,7 @@ class KafkaSource:
         """
         begun = self._reader.begin(timeout)
         self.acknowledge({p: at for p, at in begun.items() if at})  # a word may have been lost
+        self._horizons.ask(self._reader.admin, self._reader.next)
         return self._reader.read(timeout)
 
     def starts(self, sources: Collection[str]) -> Mapping[str, Start]:
@@ -126,8 +131,8 @@ class KafkaSource:
             _log.debug("kafka_commit_failed", error=str(error))
 
     def horizons(self) -> Mapping[Partition, Horizon]:
-        """Nothing yet."""
-        return {}
+        """Return where the partitions end that are read, paused ones too."""
+        return self._horizons.taken()
 
     def close(self) -> None:
         """Leave the group."""

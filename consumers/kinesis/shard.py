@@ -55,6 +55,7 @@ class Response:
     """What one GetRecords gave; `gap`: the record already read, which should come first, is gone.
 
     That is said once an iterator, and also where no record was read before.
+    `asked`: no later than when Kinesis received the request.
     `digits`: how many digits each sequence number (64 digits) had that came with leading zeros.
     """
 
@@ -65,6 +66,7 @@ class Response:
     iterator: str | None
     children: Mapping[str, Shard]
     gap: bool
+    asked: datetime
 
 
 def get_records(client: "KinesisClient", stream: str, cursor: Cursor, now: datetime) -> Response:
@@ -81,6 +83,7 @@ def get_records(client: "KinesisClient", stream: str, cursor: Cursor, now: datet
         answer.get("NextShardIterator"),
         children(answer.get("ChildShards", [])),
         _begins_later(cursor, answer),
+        now,
     )
 
 

@@ -15,7 +15,6 @@ from core.batch import Partition
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
-RELIST = 30.0  # seconds between two listings
 Ownership = Callable[[Collection[Partition]], Collection[Partition]]
 
 

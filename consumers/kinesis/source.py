@@ -14,9 +14,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from consumers.kinesis import faults
 from consumers.kinesis.begins import Beginnings, From
 from consumers.kinesis.calls import IDLE_SPACING, SPACING, Calls
+from consumers.kinesis.horizons import Horizons
 from consumers.kinesis.life import FRESH, StreamLife
+from consumers.kinesis.listing import Listing
 from consumers.kinesis.shard import Cursor, Response, noted
-from consumers.kinesis.shards import RELIST, Ownership, Shard, every_shard, listed_at, readable
+from consumers.kinesis.shards import Ownership, Shard, every_shard, readable
 from consumers.kinesis.tips import Tips
 from consumers.window import Window
 from core.batch import KINESIS, Partition, Position, Positions, Records, Span, merge
@@ -75,8 +77,8 @@ class KinesisSource:
         self._cursors: dict[str, Cursor] = {}
         self._drained, self._held = set[str](), set[str]()
         self._paused = False
-        self._relist_at = 0.0
-        self._listing = faults.backoff()
+        self._listing = Listing(client, stream, clock, self._outage, self._where())
+        self._horizons = Horizons(stream, live=window is None)
         self._life = StreamLife(client, stream, clock)
         self._tips = Tips(stream, self._life, clock, accepting=accept_gap, live=window is None)
 
@@ -85,8 +87,7 @@ class KinesisSource:
 
         When the list is refused for the moment only, `poll` asks again.
         """
-        self._listener = listener
-        self._began = self._clock.now()
+        self._listener, self._listing.began = listener, self._clock.now()
         self._list()
 
     def poll(self, timeout: float) -> Records | None:
@@ -97,7 +98,7 @@ class KinesisSource:
             waits = self._admit()
             reading = [] if self._paused else self._reading()
             self._calls.ask(reading)
-            over = self._calls.finished(reading, min(deadline, self._relist_at))
+            over = self._calls.finished(reading, min(deadline, self._listing.due))
             taken = [self._take(cursor, answer) for cursor, answer in over]
             parts = [records for records in taken if records is not None]
             if parts:
@@ -107,7 +108,7 @@ class KinesisSource:
 
     def starts(self, sources: Collection[str]) -> Mapping[str, Start]:  # noqa: ARG002
         """Return the stream at a first start."""
-        return self._beginnings.starts(self._stream, [*self._shards.values()], self._began)
+        return self._beginnings.starts(self._stream, [*self._shards.values()], self._listing.began)
 
     def bind(self, known: Mapping[Partition, Known]) -> None:
         """Check the stream against what the sinks know, before these shards are read.
@@ -129,6 +130,7 @@ class KinesisSource:
             if name not in self._held:
                 continue
             self._drained.discard(name)
+            self._horizons.forget([partition])
             if (old := self._cursors.get(name)) is None:
                 self._begin(self._shards[name], position)
             else:
@@ -147,8 +149,8 @@ class KinesisSource:
         """Nothing yet: Kinesis stores no positions."""
 
     def horizons(self) -> Mapping[Partition, Horizon]:
-        """Nothing yet."""
-        return {}
+        """Return how far shards were read; see `consumers.kinesis.horizons`."""
+        return self._horizons.taken()
 
     @property
     def exhausted(self) -> bool:
@@ -164,21 +166,10 @@ class KinesisSource:
 
     def _list(self) -> Mapping[str, Shard]:
         """List the shards now; return those that are known when Kinesis cannot list them now."""
-        now = self._clock.monotonic()
-        try:
-            listed, at = listed_at(self._client, self._stream)
-        except (BotoCoreError, ClientError) as error:
-            unreachable = faults.is_network(error) and not self._shards
-            if unreachable or not faults.is_passing(error):
-                raise faults.explain(error, self._where()) from error
-            self._relist_at = self._next_try(self._listing, error, self._where())
+        listed = self._listing.now()
+        if listed is None:
             return self._shards
-        if at and not self._shards:
-            self._began = at  # by the clock of Kinesis: ours may be off
         self._life.confirmed(FRESH)
-        self._listing.reset()
-        self._outage.over(self._where())
-        self._relist_at = now + RELIST
         self._shards |= listed
         return listed
 
@@ -194,6 +185,7 @@ class KinesisSource:
         gone = set(held) - set(self._ours(held))
         if gone:
             self._listener.revoked(gone)
+            self._horizons.forget(gone)
         for partition in gone:
             self._held.remove(partition.id)
             self._cursors.pop(partition.id, None)
@@ -201,12 +193,13 @@ class KinesisSource:
 
     def _admit(self) -> bool:
         """Announce the shards whose turn has come; whether one of them waits for its seek."""
-        if self._clock.monotonic() >= self._relist_at:
+        if self._clock.monotonic() >= self._listing.due:
             self._list()
         fresh = {s.id: self._partition(s) for s in self._turn() if s.id not in self._held}
         self._held |= fresh.keys()
         if fresh:
             self._listener.assigned(list(fresh.values()))
+        self._horizons.end(self._drained & self._held, self._shards, self._cursors)
         return bool(fresh.keys() - self._cursors.keys() - self._drained)
 
     def _begin(self, shard: Shard, position: Position | None) -> None:
@@ -270,6 +263,7 @@ class KinesisSource:
             self._drained.add(cursor.shard.id)
             self._shards = {**answer.children, **self._shards, **self._list()}
         records = self._records(cursor, answer)
+        self._horizons.read(cursor, answer, self._shards[cursor.shard.id])
         notes = self._tips.notes(cursor, answer, self._shards, gaps)
         return replace(records, notes=notes) if records else noted(notes)
 
@@ -278,7 +272,7 @@ class KinesisSource:
         rows = answer.frame.filter(KINESIS.unread(cursor.position))
         if self._window is not None:
             behind = answer.behind or int(self._until_end and self._shards[cursor.shard.id].closed)
-            cursor.finished = self._window.passed_by(answer.frame, behind, self._began)
+            cursor.finished = self._window.passed_by(answer.frame, behind, self._listing.began)
             rows = self._window.head(rows)
         if rows.is_empty():
             return None

@@ -74,6 +74,7 @@ class KafkaConnector:
             budget=int(self.config.batching.memory),
             start=self.source.start,
             outage=outage,
+            clock=self.clock,
             want_headers=self._wants_headers
             or any(p.tests_headers for p in self.config.neighbours(self.name).values()),
         )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.contracts.horizon_contract import HorizonContract
 from tests.contracts.source_contract import NullsContract, SourceContract
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
@@ -10,7 +11,7 @@ from tests.support.kinesis_backend import KinesisBackend
 
 
 @pytest.mark.slow
-class TestMockKafka(SourceContract, NullsContract):
+class TestMockKafka(SourceContract, NullsContract, HorizonContract):
     """The embedded broker."""
 
     @pytest.fixture
@@ -20,7 +21,7 @@ class TestMockKafka(SourceContract, NullsContract):
 
 
 @pytest.mark.real_broker
-class TestRealKafka(SourceContract, NullsContract):
+class TestRealKafka(SourceContract, NullsContract, HorizonContract):
     """The best broker there is."""
 
     @pytest.fixture
@@ -29,7 +30,7 @@ class TestRealKafka(SourceContract, NullsContract):
         return KafkaBackend(broker)
 
 
-class TestKinesis(SourceContract):
+class TestKinesis(SourceContract, HorizonContract):
     """moto's server."""
 
     @pytest.fixture
