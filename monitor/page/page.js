@@ -164,7 +164,8 @@
   }
   function columns(group) {
     const raw = JSON.parse(document.getElementById(`series-${group.dataset.charts}`).textContent);
-    const at = raw.at.map((offset) => raw.first + offset);
+    const at = [raw.first];
+    for (const step of raw.steps) at.push(at[at.length - 1] + step);
     return (key) => [at, raw[key]];
   }
   function draw(group) {
@@ -217,8 +218,9 @@
     } catch { found.replaceChildren(element("p", "No response.")); }
   }
   function show(found, tree) {
-    const { outcome, error, places = [], ...facts } = tree;
-    found.replaceChildren(element("p", error || outcome, "outcome"));
+    const { status, reason, next, outcome, places = [], ...facts } = tree;
+    found.replaceChildren(element("p", status === "error" ? reason : outcome, "outcome"));
+    if (next) found.append(element("p", `What to do: ${next}`));
     const list = element("dl", undefined, "facts");
     const entries = [...Object.entries(facts), ...places.flatMap((place) => Object.entries(place))];
     for (const [name, fact] of entries) {

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,9 +18,9 @@ POLICY = (
 )
 """Content-Security-Policy under which the page works; format it with the page's nonce."""
 
-_HEAD_ROWS = 8
-_MOST_ROWS = 1000
-_LEAST_ROWS = 40
+_FIRST = 8  # rows of a table that are not folded
+# Rows of all pipelines together, so that twenty large ones stay below a megabyte.
+_PARTITIONS, _COMMITS, _RANGES = 500, 100, 40
 _ASSETS = {
     "chart_css": "vendor/uPlot.min.css",
     "chart_js": "vendor/uPlot.iife.min.js",
@@ -44,24 +45,23 @@ def render(view: PageView, nonce: str) -> str:
 def render_main(view: PageView) -> str:
     """Return the element <main> alone: the script takes it every two seconds, from /?part=main."""
     pipelines = max(len(view.pipelines), 1)
-    return (
-        _environment()
-        .get_template("main.html")
-        .render(
-            view=view,
-            head=summary.headline(view),
-            head_rows=_HEAD_ROWS,
-            most_rows=max(_MOST_ROWS // pipelines, _LEAST_ROWS),
-        )
+    main = _environment().get_template("main.html")
+    return main.render(
+        view=view,
+        head=summary.headline(view),
+        first=_FIRST,
+        most_partitions=max(_PARTITIONS // pipelines, 2 * _FIRST),
+        most_commits=max(_COMMITS // pipelines, _FIRST),
+        most_ranges=max(_RANGES // pipelines, _FIRST // 2),
     )
 
 
 def points(series: SeriesView) -> str:
-    """Return the series as JSON for the charts: seconds since the first point, and the values."""
+    """Return the series as JSON for the charts: first time, steps in seconds, values."""
     first = round(series.at[0]) if series.at else 0
     tree = {
         "first": first,
-        "at": [round(at) - first for at in series.at],
+        "steps": [round(b) - round(a) for a, b in pairwise(series.at)],
         "rate": [_short(value) for value in series.rate],
         "lag": [_short(value) for value in series.lag],
         "seconds": [_short(value) for value in series.lag_seconds],

@@ -15,6 +15,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
 _ONE_DECIMAL = 9.95  # below it a number keeps one decimal, and never reads "10.0"
 _TINY = 0.05
+_ALL = 100
 
 
 def count(n: int | None) -> str:
@@ -79,8 +80,9 @@ def size(value: float | None) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """Return "20 %" for the part of the whole; 0 % of nothing."""
-    return _with_unit(number(100 * part / whole if whole else 0), "%")
+    """Return "20 %" for the part of the whole; 0 % of nothing, 100 % of nothing but all."""
+    percent = 100 * part / whole if whole else 0
+    return _with_unit(">99" if part < whole and round(percent) == _ALL else number(percent), "%")
 
 
 def clock(at: datetime, now: datetime) -> str:

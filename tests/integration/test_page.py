@@ -217,7 +217,7 @@ def test_hostile_names_are_text(browser: Browser) -> None:
         page.close()
 
 
-@pytest.mark.parametrize("name", ["huge", "twenty"])
+@pytest.mark.parametrize("name", ["huge", "long", "twenty"])
 def test_five_hundred_partitions_make_a_small_page_fast(browser: Browser, name: str) -> None:
     render(VIEWS[name], NONCE)
     start = perf_counter()

@@ -22,7 +22,7 @@ from monitor.view import (
 
 NOW = datetime(2026, 11, 27, 12, 3, 4, tzinfo=UTC)
 HOUR = 3600
-STEP = 10
+STEP = 5
 HOSTILE = (
     "<script>alert(1)</script>",
     "\u202ereversed \"quoted\" 'names' & more",
@@ -238,6 +238,15 @@ STOPPED = replace(
 
 WAITING = replace(
     USER,
+    rate=0.0,
+    lag_seconds=98.6,
+    queryable_until=before(98.6),
+    last_commit=before(97),
+    series=series(
+        lambda x: noisy(120, 15)(x) if x < 1 - 97 / HOUR else 0.0,
+        lambda _: None,
+        lambda x: noisy(4, 1)(x) if x < 1 - 97 / HOUR else (x - 1) * HOUR + 98.6,
+    ),
     state=State(
         "bad",
         "waiting for the source",
@@ -326,13 +335,18 @@ def ui(*pipelines: PipelineView) -> PageView:
     return PageView("demo", "ui", "0.9.0", NOW, before(60), still)
 
 
-def many(n: int, each: int, name: str = "p") -> PageView:
-    """Return a page of n pipelines with that many partitions each."""
-    return page(
-        *(
-            replace(PIN, name=f"{name}{i}", partitions=partitions(f"demo.{name}{i}", each, 9_000))
-            for i in range(n)
-        )
+def many(n: int, each: int, topic: str = "demo") -> PageView:
+    """Return a page of n pipelines with that many partitions each, in every commit."""
+    return page(*(_large(f"p{i}", f"{topic}.p{i}", each) for i in range(n)))
+
+
+def _large(name: str, source: str, each: int) -> PipelineView:
+    ranges = tuple(f"{source}/{p} 1204511 .. 1205011" for p in range(each))
+    return replace(
+        PIN,
+        name=name,
+        partitions=partitions(source, each, 9_000),
+        commits=tuple(replace(c, ranges=ranges) for c in commits(source, 10_842, 20)),
     )
 
 
@@ -372,6 +386,7 @@ VIEWS: dict[str, PageView] = {
     "standing-by": page(UNASSIGNED),
     "ui": ui(PIN, GEO, USER),
     "huge": many(1, 500),
+    "long": many(1, 500, "t" * 246),
     "twenty": many(20, 500),
     "hostile": hostile(),
 }

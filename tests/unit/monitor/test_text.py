@@ -100,6 +100,8 @@ def test_a_size_is_read_back_within_its_rounding(value: int) -> None:
         (text.size(None), "—"),
         (text.share(1, 3), "33 %"),
         (text.share(0, 0), "0 %"),
+        (text.share(9_999, 10_000), ">99 %"),
+        (text.share(7, 7), "100 %"),
         (text.share(1, 100_000), "<0.1 %"),
     ],
 )
