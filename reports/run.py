@@ -23,12 +23,16 @@ from reports.latest import ORDER, newest
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+ColumnType = pl.DataType | type[pl.DataType]
 KEY = "ind"
-VIEWS = {
-    "pin": ("pin", ["category", "poster_name", "follower_count"]),
-    "geo": ("geo", ["country", "timestamp"]),
-    "users": ("user", ["user_name", "age", "date_joined"]),
+COVERAGE = 0  # the question that counts
+_TIME = pl.Datetime("us", "UTC")
+VIEWS: Mapping[str, tuple[str, Mapping[str, ColumnType]]] = {
+    "pin": ("pin", {"category": pl.String, "poster_name": pl.String, "follower_count": pl.Int64}),
+    "geo": ("geo", {"country": pl.String, "timestamp": _TIME}),
+    "users": ("user", {"user_name": pl.String, "age": pl.Int64, "date_joined": _TIME}),
 }
+"""Each view's kind of record, and its columns beside the key."""
 
 
 @dataclass(frozen=True)
@@ -76,23 +80,37 @@ def _question(name: str, sql: str) -> Question:
 
 
 def answers(
-    tables: Mapping[str, Sequence[pl.LazyFrame]], only: Collection[int] | None = None
+    tables: Mapping[str, Sequence[pl.LazyFrame]],
+    only: Collection[int] | None = None,
+    *,
+    partial: bool = False,
 ) -> list[Answer]:
     """Answer the questions numbered in `only` (all when None) from the clean tables.
 
     `tables`: the clean tables "pin", "geo" and "user" with their metadata columns, each as one or
-    more parts (Kafka, Kinesis). Raises ConfigError when one is missing.
+    more parts (Kafka, Kinesis). Raises ConfigError when one is missing, unless `partial` lets it be
+    empty, or all are.
     """
     chosen = [q for q in questions() if only is None or q.number in only]
     with _database() as database:
         for view, (table, columns) in VIEWS.items():
-            if not tables.get(table):
-                raise ConfigError(
-                    f"there is no table of {table} rows to report on",
-                    f"fill one first: pinpip consume {table}",
-                )
-            database.register(view, latest(tables[table], columns).to_arrow())
+            parts = tables.get(table) or _nothing(
+                table, columns, given=partial and any(tables.values())
+            )
+            database.register(view, latest(parts, list(columns)).to_arrow())
         return [Answer(q, database.sql(q.sql).pl()) for q in chosen]
+
+
+def _nothing(
+    table: str, columns: Mapping[str, ColumnType], *, given: bool
+) -> Sequence[pl.LazyFrame]:
+    """Return a table without rows if that is `given`; ConfigError otherwise."""
+    if not given:
+        raise ConfigError(
+            f"there is no table of {table} rows to report on",
+            f"fill one first: pinpip consume {table}",
+        )
+    return [pl.LazyFrame(schema={KEY: pl.Int64, **columns, ORDER[0]: _TIME})]
 
 
 def latest(parts: Sequence[pl.LazyFrame], columns: Sequence[str]) -> pl.DataFrame:

@@ -30,10 +30,10 @@ def print_json(tree: object, default: Callable[[object], str] = str) -> None:
     typer.echo(text)
 
 
-def refuse_address(out: Path | None) -> None:
+def refuse_address(out: Path | None, option: str = "--out") -> None:
     """Refuse `s3://…` where files are written; a path has one slash of it left."""
     if out is not None and out.parts and out.parts[0].endswith(":"):
-        raise typer.BadParameter("files are written only on this machine", param_hint="--out")
+        raise typer.BadParameter("files are written only on this machine", param_hint=option)
 
 
 def note(text: str) -> None:

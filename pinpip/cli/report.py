@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinpip.cli.output import note_guarded, print_json, refuse_address
+from core.clock import SystemClock
+from pinpip.cli.output import note, note_guarded, print_json, refuse_address
 from pinpip.cli.shared import settings_of, working
 from pinpip.cli.signals import tidying
 from pinpip.cli.tables import show
@@ -13,13 +14,11 @@ from pinpip.export.files import Files
 from pinpip.export.formats import Format
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from core.config import Config
     from reports.run import Answer
 
-SHOWN = 20  # rows of an answer in a terminal
 COVERAGE = 0  # the question that counts
+SHOWN = 20  # rows of an answer in a terminal
 _NEEDS_FOLDER = (Format.CSV, Format.PARQUET)
 
 
@@ -32,7 +31,8 @@ def report(
     limit: Annotated[
         int | None,
         typer.Option(
-            min=0, help=f"Rows of an answer, 0: all. Default: {SHOWN}; with a format all."
+            min=0,
+            help=f"Rows of an answer, 0: all. Default: {SHOWN}; with a format all; in HTML 1,000.",
         ),
     ] = None,
     form: Annotated[
@@ -41,16 +41,23 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Write a file per question to this folder.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write one HTML file with charts, tables and facts.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """Answer the nine questions over the clean tables of all pipelines.
 
-    With --out, a file that exists is replaced; other files of the folder stay.
+    With --out or --html, a file that exists is replaced; other files of the folder stay.
     Example: pinpip report 1 3
+    Example: pinpip report --html report.html
     """
-    _check(form, out, as_json=as_json)
+    _check(form, out, html, as_json=as_json)
     files = Files()
     with tidying(files.discard):
+        if html is not None:
+            _write_html(settings_of(context).config(), questions, html, limit, files)
+            return
         tables = form is None and not as_json
         beside = {COVERAGE} if tables else set()
         asked = {*questions, *beside} if questions else None
@@ -70,9 +77,32 @@ def report(
 
 def answers(config: "Config", questions: set[int] | None) -> "list[Answer]":
     """Answer the questions over every clean table that exists."""
+    from pinpip.reporting import rows_by_kind, sources
     from reports.run import answers as answered
 
-    return answered(_tables(config), questions)
+    return answered(rows_by_kind(sources(config)), questions)
+
+
+def _write_html(
+    config: "Config", questions: list[int] | None, path: Path, limit: int | None, files: Files
+) -> None:
+    """Write the page; the answers and what it says of the tables come from the same versions."""
+    from pinpip.reporting import facts, rows_by_kind, sources
+    from reports.page import render
+    from reports.run import answers as answered
+
+    with working("Answering", quiet=False):
+        opened = sources(config)
+        asked = {*questions, COVERAGE} if questions else None
+        found = answered(rows_by_kind(opened), asked, partial=True)
+        head = facts(config, opened, SystemClock.now())
+        page = render(head, found, limit).encode()
+        with files.new(path) as out:
+            out.write(page)
+    replaced = ", which was replaced" if files.replaced else ""
+    typer.echo(f"{len(found) - 1} answers in {path}{replaced}, {len(page) / 1000:,.0f} kB")
+    for kind in head.missing:
+        note(f"there is no table of {kind} records: answers that need it have no rows")
 
 
 def print_first(found: "list[Answer]", limit: int, hint: str = "") -> None:
@@ -106,7 +136,9 @@ def coverage(answer: "Answer") -> str:
     return f"{pins:,} pins, {geo:,} with a geo, {user:,} with a user, {outside:,} outside 2018-2022"
 
 
-def _check(form: Format | None, out: Path | None, *, as_json: bool) -> None:
+def _check(form: Format | None, out: Path | None, html: Path | None, *, as_json: bool) -> None:
+    if html is not None and (form or out or as_json):
+        raise typer.BadParameter("leave out --format, --out and --json", param_hint="--html")
     if as_json and (form or out):
         raise typer.BadParameter("leave out --format and --out", param_hint="--json")
     if out is not None and form is None:
@@ -114,6 +146,7 @@ def _check(form: Format | None, out: Path | None, *, as_json: bool) -> None:
     if out is None and form in _NEEDS_FOLDER:
         raise typer.BadParameter(f"{form} needs --out FOLDER", param_hint="--format")
     refuse_address(out)
+    refuse_address(html, "--html")
 
 
 def _print_markdown(found: "list[Answer]") -> None:
@@ -146,20 +179,3 @@ def _tree(answer: "Answer") -> dict[str, Any]:
         "definitions": question.definitions,
         "rows": answer.frame.to_dicts(),
     }
-
-
-def _tables(config: "Config") -> "dict[str, list[pl.LazyFrame]]":
-    """Return the clean tables by record type, which the pipeline's schema names."""
-    from pinpip.pipelines import tables_of
-    from sinks.delta.scan import TableReader
-    from sinks.delta.table import find_own
-    from transforms.load import load_schema
-
-    found: dict[str, list[pl.LazyFrame]] = {}
-    for name, pipeline in config.pipelines.items():
-        tables = tables_of(config, name)
-        table = find_own(tables.clean, tables.options, tables.coordinates)
-        if table is not None:
-            rows = TableReader(table, tables.options).rows()
-            found.setdefault(load_schema(pipeline.schema_).name, []).append(rows)
-    return found

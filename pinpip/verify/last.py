@@ -18,26 +18,34 @@ NEVER = "never verified; next: pinpip verify"
 
 
 def last_verdict(
-    tables: Tables, now: Sequence[TableSeen], at: datetime
+    tables: Tables, now: Sequence[TableSeen], at: datetime, rows: int | None = None
 ) -> tuple[VerdictView | None, str]:
     """Return verify's last verdict on a pipeline's `tables`, or None and why there is none.
 
-    `now`: the versions that the tables have at `at`; empty: not known.
+    `now`: the versions that the tables have at `at`; empty: not known. `rows`: how many rows both
+    have then, those of other incarnations included.
     """
     try:
         found = record.read(of_table(tables.clean, tables.options))
     except PinpipError as error:
         return None, f"{error.message}; next: {error.hint}"
-    return (None, NEVER) if found is None else (view(found, tables.app, now, at), "")
+    return (None, NEVER) if found is None else (view(found, tables.app, now, at, rows), "")
 
 
-def view(last: Record, app: str, now: Sequence[TableSeen], at: datetime) -> VerdictView:
+def view(
+    last: Record, app: str, now: Sequence[TableSeen], at: datetime, rows: int | None = None
+) -> VerdictView:
     """Return the verdict as the page and the report show it, with what it does not cover.
 
-    `app` and `now`: the pipeline's incarnation and its tables as they are at `at`; empty: not
-    known. It is "ok" only where it covers every commit of both tables and the source.
+    `app`: the pipeline's incarnation; `now`, `at` and `rows` as in `last_verdict`. It is "ok" only
+    where it covers every commit of both tables and the source.
     """
-    gaps = [*_uncovered(last, app, now), *_doubts(last, at)]
+    gaps = list(_uncovered(last, app, now))
+    if not gaps and None not in {rows, last.rows} and rows != last.rows:
+        gaps.append(
+            f"verify counted {last.rows:,} rows, the tables have {rows:,} with those of others"
+        )
+    gaps += _doubts(last, at)
     level: Level = _LEVELS.get(last.exit_code, "unknown")
     if level == "ok" and gaps:
         level = "unknown"
@@ -56,17 +64,19 @@ def _uncovered(last: Record, app: str, now: Sequence[TableSeen]) -> Iterator[str
     if last.app != app:
         yield f"this was {last.app}, and {app} was not verified yet"
         return
-    if not now:
-        yield "whether there were commits since is not known"
     before = {seen.table: seen for seen in last.tables}
+    for stage in sorted(before.keys() - {table.table for table in now}):
+        yield f"whether there were commits to the {stage} since is not known"
     for table in now:
         yield from _since(before.get(table.table), table)
 
 
 def _since(before: TableSeen | None, now: TableSeen) -> Iterator[str]:
     commits = now.version + 1 if before is None else now.version - before.version
-    if before is not None and (before.id != now.id or commits < 0):
+    if before is not None and before.id != now.id:
         yield f"the {now.table} was re-created since: it is not verified"
+    elif commits < 0:
+        yield f"verify read a later version of the {now.table} than this"
     elif commits:
         words = "1 commit" if commits == 1 else f"{commits:,} commits"
         yield f"not verified yet: the last {words} to the {now.table}"

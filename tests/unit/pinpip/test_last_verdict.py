@@ -150,7 +150,29 @@ def test_a_table_of_unknown_version_is_not_called_verified(lake: Lake) -> None:
     found, _ = last_verdict(tables_of(lake.config, "pin"), [], SystemClock.now())
     assert found is not None
     assert found.level == "unknown"
-    assert found.text.endswith("; whether there were commits since is not known")
+    for stage in ("table", "quarantine"):
+        assert f"; whether there were commits to the {stage} since is not known" in found.text
+
+
+def test_a_quarantine_that_is_gone_is_not_called_verified(lake: Lake) -> None:
+    invoke(lake, "verify", "--offline")
+    make_complete(lake)
+    clean = [seen for seen in lake.seen() if seen.table == "table"]
+    found, _ = last_verdict(tables_of(lake.config, "pin"), clean, SystemClock.now())
+    assert found is not None
+    assert found.level == "unknown"
+
+
+def test_rows_that_verify_did_not_count_are_not_verified(lake: Lake) -> None:
+    invoke(lake, "verify", "--offline")
+    make_complete(lake)
+    tables, now = tables_of(lake.config, "pin"), SystemClock.now()
+    levels = {}
+    for rows in (40, 41):
+        found, _ = last_verdict(tables, lake.seen(), now, rows)
+        assert found is not None
+        levels[rows] = found.level
+    assert levels == {40: "ok", 41: "unknown"}
 
 
 def test_findings_are_bad_whatever_came_after(lake: Lake) -> None:
