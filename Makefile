@@ -92,7 +92,7 @@ picture: $(READY) ## Draw docs/house.svg from the imports between the packages
 metrics: $(READY) ## Write docs/metrics.md from core/metrics.py
 	$(BIN)/python docs/metrics.py > docs/metrics.md
 
-screenshots: $(READY) ## Take the pictures of docs/images (needs Debian's chromium and imagemagick)
+screenshots: $(READY) $(NOTEBOOK)/.ready ## Take the pictures of docs/images (needs Debian's chromium and imagemagick)
 	$(BIN)/python -m tests.e2e.screenshots
 
 lock: ## Resolve the four lock files again

@@ -23,14 +23,17 @@
 # %%
 import os
 from datetime import timedelta
+from html import escape
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import polars as pl
 from IPython.display import Markdown, display
 from pandas.io.formats.style import Styler
 from polars import selectors as cs
+from vl_convert import vegalite_to_svg
 
 from pinpip import configfile
 from pinpip.cli.report import answers
@@ -56,12 +59,11 @@ tables = {name: tables_of(config, name) for name in config.pipelines}
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart
 
 # %% [markdown]
-# Three helpers draw tables, bars and lines. A chart is a picture: it needs no network, and GitHub
-# shows it too.
+# Helpers draw tables, bars and lines; their code is folded in JupyterLab. A chart is a picture with
+# a text: it needs no network, and GitHub shows it too.
 
-# %%
+# %% jupyter={"source_hidden": true}
 BLUE, RED, INK, GREY = "#3b6fb6", "#c4503c", "#1f2933", "#52606d"
-alt.renderers.enable("svg")
 alt.data_transformers.disable_max_rows()
 NUMBERS = count()  # tell the styles of tables apart
 
@@ -81,10 +83,28 @@ def table(frame: pl.DataFrame) -> Styler:
     )
 
 
-def finished(chart: Chart, title: str) -> Chart:
-    """Return the chart with its title, in the style of this notebook."""
+def picture(spec: dict[str, Any]) -> dict[str, str]:
+    """Draw a chart as SVG, with its description for those who do not see it."""
+    told = escape(spec["description"])
+    label = f'<svg role="img" aria-label="{told}" '
+    return {"image/svg+xml": vegalite_to_svg(spec).replace("<svg ", label, 1)}
+
+
+alt.renderers.register("picture", picture)
+alt.renderers.enable("picture")
+
+
+def spoken(value: object) -> str:
+    """Return a value as a description has it."""
+    return f"{value:,.0f}" if isinstance(value, float) else str(value)
+
+
+def finished(chart: Chart, title: str, frame: pl.DataFrame) -> Chart:
+    """Return the chart of the frame with its title, in the style of this notebook."""
+    told = "; ".join(" ".join(map(spoken, row)) for row in frame.rows())
     return (
         chart.properties(title=title, background="white", padding=12)
+        .properties(description=f"{title}: {told}")
         .configure_view(strokeWidth=0, continuousWidth=560, discreteWidth=560)
         .configure_title(anchor="start", fontSize=15, offset=14, color=INK)
         .configure_axis(
@@ -118,7 +138,7 @@ def bars(frame: pl.DataFrame, title: str, unit: str, color: str = BLUE) -> Chart
     )
     bar = base.mark_bar(color=color, cornerRadiusEnd=2, height={"band": 0.72})
     text = base.mark_text(align="left", dx=5, fontSize=12, color=INK)
-    return finished(bar + text.encode(alt.Text("number:Q", format=",")), title)
+    return finished(bar + text.encode(alt.Text("number:Q", format=",")), title, own)
 
 
 def lines(frame: pl.DataFrame, title: str, unit: str) -> Chart:
@@ -129,7 +149,8 @@ def lines(frame: pl.DataFrame, title: str, unit: str) -> Chart:
         alt.Y("number:Q", title=unit, axis=COUNTS),
         alt.Color("age_group:N", title="age group", scale=colors),
     )
-    return finished(chart.mark_line(strokeWidth=2.5, point={"size": 55, "filled": True}), title)
+    drawn = chart.mark_line(strokeWidth=2.5, point={"size": 55, "filled": True})
+    return finished(drawn, title, frame)
 
 
 COUNTS = alt.Axis(format=",d", tickCount=5, tickMinStep=1)
@@ -271,7 +292,7 @@ figures = cells.mark_text(fontSize=12).encode(
     alt.Text("category_count:Q", format=","), color=on_dark.otherwise(alt.value(INK))
 )
 squares = cells.mark_rect(stroke="white").encode(shades.scale(scheme="blues"))
-finished(squares + figures, "Posts by category and year")
+finished(squares + figures, "Posts by category and year", yearly)
 
 # %%
 leading = ask("2.2").select(pl.format("{}  {}", "post_year", "category"), "category_count")
@@ -388,7 +409,8 @@ growing = (
         alt.Facet("pipeline:N", columns=3, sort=list(tables)),
     )
 )
-finished(growing, "Rows that came into each table")
+rows = ledger.group_by("pipeline", maintain_order=True).agg(pl.col("clean").sum())
+finished(growing, "Rows that came into each table", rows)
 
 # %% [markdown]
 # How old was the newest record of a commit when readers could see it? In seconds, from the broker's
@@ -420,6 +442,6 @@ def rows_at(version: int) -> int:
 
 
 versions = sorted(commits["version"])
-some = versions[:: max(1, len(versions) // 4)]
+some = sorted(versions[:: -max(1, len(versions) // 4)])
 states = [{"version": f"version {version}", "rows": rows_at(version)} for version in some]
 bars(pl.DataFrame(states), "The table pin at some of its versions", "rows")

@@ -7,14 +7,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Browser
 
 from tests.support.browser import Scheme, chromium, opened, serving
+from tests.support.notebooks import RESULTS
 from tests.support.places import ROOT
 from tests.support.views import VIEWS
 
 IMAGES = ROOT / "docs/images"
+NBCONVERT = ROOT / "build/notebook/bin/jupyter-nbconvert"
 SETTLED = 400  # ms after loading: the charts are drawn
 LARGEST = 150_000
 TALLEST = {1280: 1_340, 390: 1_700}
@@ -55,7 +58,17 @@ def pages(browser: Browser) -> None:
                     shot(browser, served.url, f"page-{name}", width, scheme)
 
 
-GROUPS: dict[str, Callable[[Browser], None]] = {"pages": pages}
+def notebook(browser: Browser) -> None:
+    """Take notebooks/explore.ipynb as JupyterLab shows it, from its answers on."""
+    with TemporaryDirectory() as folder:
+        for scheme in ("light", "dark"):
+            page = Path(folder) / f"{scheme}.html"
+            options = ["--to", "html", "--theme", scheme, "--output", str(page)]
+            subprocess.run([str(NBCONVERT), *options, str(RESULTS)], check=True)
+            shot(browser, f"{page.as_uri()}#The-nine-answers", "notebook", 1280, scheme)
+
+
+GROUPS: dict[str, Callable[[Browser], None]] = {"pages": pages, "notebook": notebook}
 
 
 def main(names: list[str]) -> None:

@@ -62,10 +62,11 @@ def _without(config: Config, word: str) -> Config:
 def _run(python: str, folder: Path, **settings: str) -> Tree:
     out = folder / "answers.json"
     own = {f"PINPIP_NOTEBOOK_{name.upper()}": value for name, value in settings.items()}
+    own["PINPIP_NOTEBOOK_QUESTIONS"] = str(ROOT / "reports" / "questions")
     own |= {"PYTHONPATH": str(ROOT), "PINPIP_SPARK_JARS": str(spark_jars())}
     done = subprocess.run(
         [python, "-m", "tests.e2e.on_spark", str(out)],
-        cwd=ROOT / "notebooks",
+        cwd=folder,
         env=os.environ | own,
         capture_output=True,
         text=True,
