@@ -398,13 +398,14 @@ table(
 )
 
 # %%
-time = alt.X("utchoursminutesseconds(committed_at):T", title="time, UTC")
+time = alt.X("committed_at:T", title="time, UTC", scale=alt.Scale(type="utc"))
+LINE, DOT = {"color": BLUE}, {"color": BLUE, "size": 16, "opacity": 1}
 growing = (
     alt.Chart(ledger.select("pipeline", "version", "committed_at", "clean"), width=175, height=120)
     .transform_window(rows="sum(clean)", groupby=["pipeline"], sort=[alt.SortField("version")])
-    .mark_area(interpolate="step-after", color=BLUE, opacity=0.35, line={"color": BLUE})
+    .mark_area(interpolate="step-after", color=BLUE, opacity=0.3, line=LINE, point=DOT)
     .encode(
-        time.axis(format="%H:%M", tickCount=4),
+        time.axis(format="%H:%M:%S", tickCount=2),
         alt.Y("rows:Q", title="rows", axis=COUNTS),
         alt.Facet("pipeline:N", columns=3, sort=list(tables)),
     )
