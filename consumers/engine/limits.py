@@ -52,7 +52,6 @@ class ConflictLimit:
     def overtaken(self, stale: StalePosition) -> None:
         """Count a conflict; raise SinkError when there are too many."""
         self._conflicts += 1
-        _log.warning("overtaken", where=stale.message)
         if self._conflicts >= MAX_CONFLICTS:
             raise SinkError(
                 f"another consumer keeps writing what this one reads: {stale.message}",

@@ -25,6 +25,7 @@ from core.clock import Clock
 from core.errors import StalePosition, TransientError
 from core.observer import Observer, Unobserved
 from core.protocols import Sink, Source
+from core.repeats import Repeats
 from core.topic_id import Known
 
 MAX_WAIT_S = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
@@ -80,6 +81,7 @@ class Loop:
             limits.reject_ratio, limits.reject_window, accept=limits.accept_rejects
         )
         self._conflicts = ConflictLimit()
+        self._repeats = Repeats(clock)
 
     def stop(self) -> None:
         """Ask `run` to write what it holds and return; safe in a signal handler."""
@@ -170,7 +172,8 @@ class Loop:
             if self._sinks.pin_starts(self._source, found):
                 found = self._sinks.known(asked)
         except TransientError as error:
-            _log.warning("source_start_unknown", error=error.message)
+            if self._repeats.due("start") is not None:
+                _log.warning("source_start_unknown", error=error.message)
             return {}
         self._rejects.remember(self._sinks.rejects(asked))
         return found

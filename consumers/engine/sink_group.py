@@ -163,4 +163,4 @@ def _report_empty(found: Mapping[Partition, Known]) -> None:
     """Name a sink that holds nothing of partitions of which another holds records."""
     empty = Counter(name for one in found.values() for name in one.empty if name != QUARANTINE)
     for name, partitions in empty.items():
-        _log.warning("sink_is_empty", sink=name, partitions=partitions, next="it is filled again")
+        _log.warning("sink_is_empty", sink=name, partitions=partitions, next="it is refilled")

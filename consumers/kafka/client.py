@@ -12,6 +12,8 @@ from consumers.kafka.properties import INVALID, invalid
 from core import kafka_errors
 from core.batch import Partition
 from core.errors import ConfigError, SourceError
+from core.kafka import LOGGER
+from core.repeats import Repeats
 from core.retry import Outage
 from core.topics import INTERNAL
 
@@ -53,7 +55,7 @@ def settings(properties: Mapping[str, Any], group: str, budget: int) -> dict[str
         "fetch.max.bytes": queue,
         "topic.metadata.refresh.interval.ms": 2000,
         "topic.blacklist": INTERNAL,  # of those that match a pattern
-        "log_level": 2,
+        "log_level": 4,
     }
     if properties.get("group.protocol") != "consumer":  # KIP-848 assigns on the server
         defaults["partition.assignment.strategy"] = "cooperative-sticky"
@@ -89,7 +91,7 @@ def client(configuration: Mapping[str, Any], errors: list[KafkaError] | None = N
     """
     heard: list[KafkaError] = [] if errors is None else errors
     try:
-        consumer = Consumer({**configuration, "error_cb": heard.append})
+        consumer = Consumer({**configuration, "error_cb": heard.append, "logger": LOGGER})
     except INVALID as error:
         raise invalid(error) from error
     try:
@@ -103,9 +105,10 @@ def client(configuration: Mapping[str, Any], errors: list[KafkaError] | None = N
 def admin_client(configuration: Mapping[str, Any]) -> AdminClient:
     """Return a client for requests beside a consumer of the same `configuration`.
 
-    Drop it before the interpreter ends: one that is left to its end may hang there.
+    Drop it before the interpreter ends: one that is left to its end may hang there. Its log is the
+    consumer's over again.
     """
-    own: dict[str, Any] = {**configuration, "error_cb": lambda _: None}
+    own: dict[str, Any] = {**configuration, "error_cb": lambda _: None, "log_level": 2}
     return AdminClient(own)
 
 
@@ -119,7 +122,7 @@ def _unreached(error: KafkaError, servers: str) -> SourceError:
     )
 
 
-def report(error: KafkaError, outage: Outage) -> None:
+def report(error: KafkaError, outage: Outage, repeats: Repeats) -> None:
     """Raise SourceError when no waiting helps; note an outage that librdkafka recovers from."""
     if error.fatal() or error.code() in REFUSED:
         raise failure(error)
@@ -127,7 +130,9 @@ def report(error: KafkaError, outage: Outage) -> None:
         hint = "see that the brokers run and the network to them"
         outage.failed("", error.str(), hint, error.name())
     elif error.code() != KafkaError._TRANSPORT:  # noqa: SLF001  # one broker of many
-        _log.warning("kafka_waits", error=error.str())
+        before = repeats.due(error.code())
+        if before is not None:
+            _log.warning("kafka_error", error=error.str(), repeats=before or None)
 
 
 def await_brokers(consumer: Consumer, outage: Outage) -> None:

@@ -106,7 +106,10 @@ class Placement:
         """Log once of which partitions no broker tells the ends."""
         if waiting and self._waiting != waiting:
             _log.warning(
-                "kafka_waits", partitions=len(waiting), first=str(min(waiting)), error=complaint
+                "partition_ends_unknown",
+                partitions=len(waiting),
+                partition=str(min(waiting)),
+                error=complaint,
             )
         self._waiting = frozenset(waiting)
 

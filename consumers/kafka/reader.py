@@ -23,6 +23,7 @@ from core import kafka_errors
 from core.batch import KAFKA, Partition, Position, Positions, Records, Span
 from core.clock import SystemClock
 from core.errors import SourceError, TransientError
+from core.repeats import Repeats
 from core.retry import Outage
 
 MAX_WAIT_S = 1.0
@@ -53,6 +54,7 @@ class Reader:
     ) -> None:
         self._outage = outage or Outage("source", SystemClock())
         self._errors: list[KafkaError] = []
+        self._repeats = Repeats(SystemClock())
         self.consumer = client(configuration, self._errors)
         self.admin = admin_client(configuration)
         self.next: dict[Partition, int] = {}
@@ -216,7 +218,7 @@ class Reader:
 
     def _report(self, error: KafkaError) -> None:
         if error.code() not in self._tolerated:
-            report(error, self._outage)
+            report(error, self._outage, self._repeats)
 
     def _restart(self, partition: Partition) -> None:
         """Retention overtook the reader: an error, unless nothing of the partition was held yet."""
@@ -227,7 +229,7 @@ class Reader:
     def _await_topic(self, topic: str) -> None:
         if topic not in self._absent:
             self._absent.add(topic)
-            _log.warning("kafka_awaits_topic", topic=topic)
+            _log.warning("kafka_awaits_topic", topic=topic, next="create it: it is read then")
 
     def _take(self, messages: Sequence[Message], ends: Mapping[Partition, int]) -> Records | None:
         """Return what is new in `messages` and in the partition ends that were reached."""

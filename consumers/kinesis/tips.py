@@ -64,7 +64,7 @@ class Tips:
         tip = self._tips.get(name)
         if tip is None and cursor.position is not None:
             at = cursor.position.number
-            _log.warning("records may have expired unread", where=where, position=at)
+            _log.warning("records_may_have_expired", where=where, position=at)
         if tip is None or not may_have_expired(tip, self._life.retention, now):
             return 0
         accepted = self._accepted_at
@@ -90,7 +90,7 @@ class Tips:
         self, cursor: Cursor, shards: Mapping[str, Shard], where: str
     ) -> dict[Partition, Note]:
         """Return the same for a gone shard; RecordsExpired unless read to its end lately."""
-        _log.warning("shard expired before its end was read", where=where)
+        _log.warning("shard_expired_unread", where=where)
         return self.ended(cursor, shards, self.gaps(cursor, where))
 
     def ended(

@@ -85,7 +85,7 @@ def unexpected(error: Exception) -> Response:
         trace = trace.tb_next
     code = trace.tb_frame.f_code if trace else None
     where = f"{code.co_filename}:{trace.tb_lineno}" if code and trace else "unknown"
-    _log.error("unexpected error", error=type(error).__name__, where=where)
+    _log.error("unexpected_error", error=type(error).__name__, where=where)
     return reply({"error_code": KAFKA_FAILED, "message": "Internal Server Error"}, 500)
 
 

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from core import kafka_errors
 from core.errors import ConfigError
+from core.kafka import LOGGER
 from gateway.http.request_codec import KafkaRecord
 from gateway.http.responses import KAFKA_FAILED, RETRY_LATER, Refusal
 
@@ -31,7 +32,7 @@ _DEFAULTS = {
     "partitioner": "murmur2_random",  # that of Java producers: a key keeps its partition
     "queue.buffering.max.kbytes": 128 * 1024,
     "topic.metadata.propagation.max.ms": 5000,
-    "log_level": 2,  # _log_error gets the errors
+    "log_level": 4,
 }
 _REQUIRED = {
     "acks": "all",
@@ -122,7 +123,13 @@ class KafkaProducer:
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
         own = {name: value for name, value in properties.items() if name not in _ALIASES}
-        self._properties = {**_DEFAULTS, **own, **_REQUIRED, "error_cb": _log_error}
+        self._properties = {
+            **_DEFAULTS,
+            **own,
+            **_REQUIRED,
+            "error_cb": _log_error,
+            "logger": LOGGER,
+        }
         self._producer = _made(self._properties)
         self._progress = _Progress()
         self._denied: Failed | None = None  # why Kafka denied access; the outcome of purged records
@@ -238,7 +245,7 @@ class KafkaProducer:
 
     def _replace(self, why: str) -> None:
         """Create another producer; the old one only reports on the records that it holds."""
-        _log.error("kafka_producer_replaced", error=why)
+        _log.warning("kafka_producer_replaced", error=why)
         self._retired.append(self._producer)
         self._producer, self._progress = _made(self._properties), _Progress()
 
@@ -260,4 +267,4 @@ def _is_fatal(error: KafkaError) -> bool:
 def _log_error(error: KafkaError) -> None:
     """Log errors of the cluster, not those of a connection, which repeat several times a second."""
     if error.code() not in _PER_CONNECTION:
-        _log.warning("kafka", error=error.str(), fatal=error.fatal())
+        _log.warning("kafka_error", error=error.str(), fatal=error.fatal())

@@ -64,7 +64,7 @@ class Streams:
             except ClientError as error:
                 self._set_fault_of(error)  # any other refusal means that the credentials are valid
             except BotoCoreError as error:
-                _log.debug("kinesis", error=type(error).__name__)
+                _log.debug("kinesis_unreachable", error=type(error).__name__)
         return self._fault
 
     def _run(self, operation: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +79,10 @@ class Streams:
 
     def _set_fault(self, fault: str | None) -> None:
         if fault != self._fault:
-            _log.warning("kinesis_credentials", fault=fault or "none any more")
+            if fault:
+                _log.warning("kinesis_credentials_refused", error=fault)
+            else:
+                _log.warning("kinesis_credentials_accepted")
         self._fault = fault
 
     def _refusal(self, error: ClientError | BotoCoreError) -> Refusal:
@@ -92,7 +95,7 @@ class Streams:
             return _unavailable("Kinesis cannot be reached")
         if isinstance(error, ParamValidationError):
             return Refusal(400, "ValidationException", str(error))
-        _log.warning("kinesis", error=type(error).__name__)
+        _log.warning("kinesis_outcome_unknown", error=type(error).__name__)
         return Refusal(500, "InternalFailure", "Kinesis did not answer; outcome unknown")
 
 

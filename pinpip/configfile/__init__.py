@@ -56,7 +56,7 @@ def warn_of_moved_lake(config: Config) -> None:
         return
     before = root.relative_to(folder)
     if before.is_dir() and any(before.glob("*/_delta_log")):
-        _log.warning("lake_elsewhere", used=str(root), found=str(before.absolute()), hint=_MOVED)
+        _log.warning("lake_elsewhere", used=str(root), found=str(before.absolute()), next=_MOVED)
 
 
 def secrets(config: Config) -> set[str]:

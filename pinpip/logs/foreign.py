@@ -1,43 +1,16 @@
 """Log lines of libraries: Python's logging and librdkafka's lines, as lines of ours."""
 
 import logging
-from typing import NamedTuple
 
 import structlog
 
 from core.clock import Clock
 from core.kafka import LOGGER
+from core.repeats import Repeats
 
-AGAIN_AFTER_S = 60.0  # seconds until a line that repeats is written again
-MOST = 1000  # lines whose repeats are counted
 # librdkafka's facilities of which error_cb hears as well, and properties of another kind of client
 _TOLD_OTHERWISE = {"FAIL", "ERROR", "ALLBROKERSDOWN", "BRKDOWN", "CONFWARN"}
 _log = structlog.get_logger()
-
-
-class _Kept(NamedTuple):
-    until: float
-    repeats: int
-
-
-class Repeats:
-    """Holds lines back that were written less than AGAIN_AFTER_S ago, and counts them."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._kept: dict[object, _Kept] = {}
-
-    def due(self, line: object) -> int | None:
-        """Return how often the line was held back since it was last due; None: hold it back."""
-        now = self._clock.monotonic()
-        kept = self._kept.get(line)
-        if kept is not None and now < kept.until:
-            self._kept[line] = kept._replace(repeats=kept.repeats + 1)
-            return None
-        if len(self._kept) >= MOST:
-            self._kept.clear()
-        self._kept[line] = _Kept(now + AGAIN_AFTER_S, 0)
-        return kept.repeats if kept else 0
 
 
 class Forward(logging.Handler):

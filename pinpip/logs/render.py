@@ -38,14 +38,16 @@ class Hider:
 
 
 def cleaned(event: Mapping[str, Any], hide: Hider) -> dict[str, Any]:
-    """Return the fields as JSON types, each shortened and without secrets."""
+    """Return the fields that are known as JSON types, each shortened and without secrets."""
     return {
-        key: HIDDEN if SECRET.search(key) else _value(value, hide) for key, value in event.items()
+        key: HIDDEN if SECRET.search(key) else _value(value, hide)
+        for key, value in event.items()
+        if value is not None
     }
 
 
 def _value(value: object, hide: Hider) -> object:
-    if value is None or isinstance(value, bool | int):
+    if isinstance(value, bool | int):
         return value
     if isinstance(value, float) and value - value == 0:
         return round(value, 3)
@@ -86,9 +88,7 @@ def as_text(fields: Mapping[str, Any], now: datetime, *, terminal: bool, colours
         else now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     )
     colour = _painter(colours=colours)
-    pairs = [
-        f"{colour(_CYAN, key)}={_pair(value)}" for key, value in own.items() if value is not None
-    ]
+    pairs = [f"{colour(_CYAN, key)}={_pair(value)}" for key, value in own.items()]
     words = [
         colour(_DIM, stamp),
         colour(_LEVELS.get(level, ""), f"{level:<7}"),

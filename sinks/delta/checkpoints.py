@@ -55,15 +55,19 @@ class CheckpointWriter:
 
     def _renew(self) -> None:
         """Write a checkpoint and clean the log up; a fault of either stops nobody."""
-        step = "checkpoint_failed"
+        written = False
         try:
             retention = self._write()
-            step = "log_not_cleaned_up"
+            written = True
             if retention is not None:
                 cleanup.clean_up(self._store, retention, self._settle, lambda: self._closing)
         except (PinpipError, OSError, ValueError) as error:
-            if not self._closing:
-                _log.warning(step, table=self._uri, error=str(error))
+            if self._closing:
+                return
+            if written:
+                _log.warning("log_not_cleaned_up", table=self._uri, error=str(error))
+            else:
+                _log.warning("checkpoint_failed", table=self._uri, error=str(error))
 
     def _settle(self, base: int) -> None:
         settled.keep(self._store, base)

@@ -210,7 +210,7 @@ def test_an_unexpected_error_is_500_and_shows_no_record_to_anyone() -> None:
     assert answer.status_code == 500
     assert answer.json() == {"error_code": 50002, "message": "Internal Server Error"}
     errors = [(log["event"], log["error"]) for log in logs if log["log_level"] == "error"]
-    assert errors == [("unexpected error", "LookupError")]
+    assert errors == [("unexpected_error", "LookupError")]
     assert "secret" not in str(logs)
 
 

@@ -261,7 +261,7 @@ def test_a_wait_between_two_tries_is_cut_short_when_the_loop_is_asked_to_stop(
 
 
 def test_a_zombie_drops_its_buffer_and_goes_on_from_the_table(
-    broker: MemoryBroker, tables: list[MemoryTable]
+    broker: MemoryBroker, tables: list[MemoryTable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(broker, P0, 6)
     zombie, owner = Member(broker, tables), Member(broker, tables)
@@ -272,13 +272,12 @@ def test_a_zombie_drops_its_buffer_and_goes_on_from_the_table(
     owner.executor.run()
     zombie.executor.run()
     fill(broker, P0, 6)
-    with capture_logs() as logs:
-        zombie.turn(3)
+    told: list[StalePosition] = []
+    monkeypatch.setattr(zombie.loop._observer, "overtaken", told.append)
+    zombie.turn(3)
     zombie.loop.finish()
     assert offsets(tables[0], P0) == list(range(12))
-    assert [(log["event"], log["where"]) for log in logs] == [
-        ("overtaken", "clean: another writer moved pin/0 from None")
-    ]
+    assert [stale.message for stale in told] == ["clean: another writer moved pin/0 from None"]
 
 
 def test_a_write_that_landed_before_its_fault_is_not_repeated(

@@ -369,7 +369,9 @@ def test_an_unreachable_broker_is_503_with_a_time_to_come_back() -> None:
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json()["error_code"] == 50003
-    assert {log["error"] for log in logs if log["event"] == "kafka"} <= {"1/1 brokers are down"}
+    assert {log["error"] for log in logs if log["event"] == "kafka_error"} <= {
+        "1/1 brokers are down"
+    }
 
 
 class Refusing:
