@@ -1,7 +1,7 @@
 """How far the shards of one stream were read, and when: by GetRecords' MillisBehindLatest.
 
 Kinesis does not tell where a shard ends. Emulators measure MillisBehindLatest from the shard's last
-record, not from now, and round it: a response says no more than its records prove.
+record, not from now, and round it to 0: beside it, the records' own arrival times decide.
 """
 
 from collections.abc import Collection, Mapping
@@ -26,11 +26,13 @@ class Horizons:
         self._found: dict[Partition, Horizon] = {}
         self._ended: set[str] = set()
 
-    def read(self, cursor: Cursor, response: Response, shard: Shard) -> None:
-        """Note the response that moved the cursor of `shard`."""
-        until = until_of(response, closed=shard.closed)
+    def read(self, cursor: Cursor, response: Response) -> None:
+        """Note the response that moved the cursor."""
+        until = until_of(response)
         if self._live and until is not None:
-            self._found[self._of(shard.id)] = Horizon(cursor.position or _NOTHING_READ, until)
+            self._found[self._of(cursor.shard.id)] = Horizon(
+                cursor.position or _NOTHING_READ, until
+            )
 
     def end(
         self, drained: set[str], shards: Mapping[str, Shard], cursors: Mapping[str, Cursor]
@@ -60,14 +62,18 @@ class Horizons:
         return Partition(self._stream, shard)
 
 
-def until_of(response: Response, *, closed: bool) -> datetime | None:
-    """Return the moment until which nothing arrived that comes after the response.
+def until_of(response: Response) -> datetime | None:
+    """Return the moment until which nothing arrived that comes after the response; None: not told.
 
-    None where the response does not tell. What arrives after a shard was closed is its children's.
+    What arrives once the shard is closed is its children's, of which nobody may have told yet. It
+    was open when its last record arrived, or where it has no more records but goes on.
     """
-    if not response.behind:
-        is_open = response.iterator is not None and not closed
-        return response.asked - PROPAGATION if is_open and not response.full else None
-    until = response.asked - timedelta(milliseconds=response.behind)
-    last = None if response.frame.is_empty() else response.frame.item(-1, TIME)
-    return min(until, last or until) - SKEW
+    now = response.asked - PROPAGATION
+    if response.frame.is_empty():
+        return None if response.behind or response.iterator is None else now
+    last: datetime | None = response.frame.item(-1, TIME)
+    if last is None:
+        return None
+    if response.behind or response.full:
+        return min(now - timedelta(milliseconds=response.behind), last) - SKEW
+    return min(now, last)

@@ -263,7 +263,7 @@ class KinesisSource:
             self._drained.add(cursor.shard.id)
             self._shards = {**answer.children, **self._shards, **self._list()}
         records = self._records(cursor, answer)
-        self._horizons.read(cursor, answer, self._shards[cursor.shard.id])
+        self._horizons.read(cursor, answer)
         notes = self._tips.notes(cursor, answer, self._shards, gaps)
         return replace(records, notes=notes) if records else noted(notes)
 

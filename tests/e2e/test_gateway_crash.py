@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from pinpip.local.java import FAST_FENCING, KafkaProcess
 from producers.client import GatewayClient
 from producers.delivery import DeliveryStatus, ProducerRecord
 from tests.contracts.source_contract import Recorder, opened, poll_until
-from tests.support.brokers import Broker, own_kafka
+from tests.support.brokers import Broker, frozen, own_kafka
 from tests.support.gateway_process import GatewayProcess, free_port, gateway_process
 from tests.support.gateways import JSON_FORMAT, everything
 from tests.support.load import ClientLoad, assert_so, load
@@ -103,17 +102,6 @@ def test_a_broker_killed_under_load_has_what_the_gateway_said_and_nothing_twice(
 
 def post(url: str, topic: str) -> requests.Response:
     return requests.post(f"{url}/topics/{topic}", BODY, headers=JSON_FORMAT, timeout=60)
-
-
-@contextmanager
-def frozen(kafka: KafkaProcess) -> Iterator[None]:
-    """Stop the broker's process with SIGSTOP while the block runs."""
-    assert kafka.pid is not None
-    os.kill(kafka.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(kafka.pid, signal.SIGCONT)
 
 
 def test_a_stopped_gateway_gives_every_request_that_it_has_taken_its_answer(

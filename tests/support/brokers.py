@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -146,6 +147,17 @@ def own_kafka(folder: Path, **options: Any) -> Iterator[KafkaProcess]:
         pytest.skip("Apache Kafka before 3.5 makes no SCRAM users when it formats its storage")
     with real_kafka(folder, **options) as kafka:
         yield kafka
+
+
+@contextmanager
+def frozen(kafka: KafkaProcess) -> Iterator[None]:
+    """Stop the broker's process with SIGSTOP while the block runs."""
+    assert kafka.pid is not None
+    os.kill(kafka.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(kafka.pid, signal.SIGCONT)
 
 
 @contextmanager
