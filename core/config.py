@@ -28,6 +28,7 @@ from core.sections import (
     Located,
     Log,
     Model,
+    Monitor,
     Producer,
     Tls,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "Located",
     "Log",
     "Model",
+    "Monitor",
     "ParquetSection",
     "Pipeline",
     "Producer",
@@ -67,6 +69,7 @@ class Config(Located):
     aws: Aws = Aws()
     lake: Lake = Lake()
     gateway: Gateway = Gateway()
+    monitor: Monitor = Monitor()
     producer: Producer = Producer()
     batching: Batching = Batching()
     log: Log = Log()

@@ -187,6 +187,13 @@ class Gateway(Model):
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
 
+class Monitor(Model):
+    """Who may look at the status page and the metrics of a consumer or of `pinpip ui`."""
+
+    api_keys: dict[str, KeyHash] = Field(default_factory=dict)
+    hosts: Annotated[tuple[HostPattern, ...], OneOrMany()] = ()
+
+
 class Producer(Model):
     """How the emulator's records are sent."""
 

@@ -15,11 +15,11 @@ from starlette.routing import Route
 from core import metrics
 from core.clock import Clock, SystemClock
 from core.config import Gateway
+from core.web import API_KEY
 from gateway.http import health, openapi
 from gateway.http.endpoint import InFlight, RequestLimits, endpoint
 from gateway.http.idempotency import HEADER, REPLAYED, SCOPE, ResponseStore
 from gateway.http.middleware import (
-    API_KEY,
     GatewayMetrics,
     admitted,
     authenticated,

@@ -6,12 +6,8 @@ must be the gateway's or an allowed one, and without keys the Host must be a nam
 The routes add a third rule: they refuse the media types that an HTML form can send.
 """
 
-import hashlib
-import ipaddress
-import secrets
 from collections.abc import Callable, Collection, Mapping
-from fnmatch import fnmatchcase
-from functools import cache, lru_cache
+from functools import cache
 from urllib.parse import quote, unquote
 
 import structlog
@@ -31,16 +27,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core import metrics
 from core.clock import Clock
 from core.config import Gateway
+from core.web import API_KEY, hashed, is_same, named
 from gateway.http.responses import reply
 
-API_KEY = "x-api-key"
 CALLER = "pinpip.caller"
 """The key of the ASGI scope under which the name of the API key's holder stands."""
 ROUTE = "pinpip.route"
 """The key of the ASGI scope under which the route's path template stands."""
 MAX_LOGGED_PATH = 300
-_LOOPBACK = ("localhost", "*.localhost")
-_DEFAULT_PORTS = (":80", ":443")
 _log = structlog.get_logger("gateway.access")
 
 
@@ -146,7 +140,7 @@ def admitted(app: ASGIApp, settings: Gateway, public: Collection[str]) -> ASGIAp
 
     Requests to the paths in `public` are not checked.
     """
-    has_host = _named(settings)
+    has_host = named(settings.host, settings.hosts, keyed=bool(settings.api_keys))
 
     async def admit(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in public:
@@ -166,60 +160,9 @@ def _refusal(
     host, origin = headers.get("host", ""), headers.get("origin")
     if host and not has_host(host):
         return f"the host {host} is not this gateway's; add it to gateway.hosts"
-    if origin is None or origin in origins or "*" in origins or _is_same(origin, host):
+    if origin is None or origin in origins or "*" in origins or is_same(origin, host):
         return None
     return f"pages of {origin} may not send here; add it to gateway.cors_origins"
-
-
-def _is_same(origin: str, host: str) -> bool:
-    """Whether `origin` has the authority `host`; a reverse proxy may have changed the scheme."""
-    return _bare(origin.partition("://")[2]) == _bare(host) != ""
-
-
-def _bare(authority: str) -> str:
-    lower = authority.lower()
-    return next((lower.removesuffix(p) for p in _DEFAULT_PORTS if lower.endswith(p)), lower)
-
-
-def _named(settings: Gateway) -> Callable[[str], bool]:
-    """Return whether a Host names the gateway: an address, loopback, or one of `settings`.
-
-    DNS rebinding needs a name, so every address is accepted. With keys and without `hosts` every
-    name is.
-    """
-    patterns = [pattern.lower() for pattern in (settings.host, *settings.hosts, *_LOOPBACK)]
-    if settings.api_keys and not settings.hosts:
-        patterns = ["*"]
-
-    @lru_cache(1000)
-    def has(host: str) -> bool:
-        name = _without_port(host).lower().rstrip(".")
-        return _is_address(name) or any(fnmatchcase(name, pattern) for pattern in patterns)
-
-    return has
-
-
-def _without_port(host: str) -> str:
-    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def new_key() -> tuple[str, str]:
-    """Return an API key of 256 random bits, and its hash for the configuration."""
-    key = secrets.token_urlsafe(32)
-    return key, hashed(key.encode())
-
-
-def hashed(key: bytes) -> str:
-    """Return the hash of an API key; keys are random, so the hash needs no salt."""
-    return f"sha256:{hashlib.sha256(key).hexdigest()}"
 
 
 def authenticated(app: ASGIApp, keys: Mapping[str, str], public: Collection[str]) -> ASGIApp:

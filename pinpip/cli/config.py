@@ -92,15 +92,16 @@ def schema() -> None:
 def api_key(
     name: Annotated[str, typer.Argument(help="Who will hold the key: it appears in the log.")],
 ) -> None:
-    """Make a key for the gateway: hand the key out, and put its hash into config.yaml.
+    """Make a key for the gateway or the status page: hand it out, its hash is for config.yaml.
 
     Example: pinpip config api-key phone-app
     """
-    from gateway.http.middleware import new_key
+    from core.web import new_key
 
     key, digest = new_key()
+    line = f"api_keys: {{{json.dumps(name)}: {digest}}}"
     typer.echo(f"key, shown only now: {key}")
-    typer.echo(f"for config.yaml:     gateway: {{api_keys: {{{json.dumps(name)}: {digest}}}}}")
+    typer.echo(f"in the section gateway or monitor of config.yaml: {line}")
 
 
 def _show(config: "Config", name: str, found: "Checked") -> None:

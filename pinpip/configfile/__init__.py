@@ -16,7 +16,7 @@ from pinpip.configfile.words import SECRET, explained
 from transforms import code_file
 
 _MOVED = "lake.root is relative to the folder of config.yaml; an absolute path names the other lake"
-SECTIONS = ("aws", "lake", "gateway", "producer", "batching", "log")
+SECTIONS = ("aws", "lake", "gateway", "monitor", "producer", "batching", "log")
 _log = structlog.get_logger()
 
 

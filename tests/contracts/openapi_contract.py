@@ -25,8 +25,8 @@ from schemathesis.cli import schemathesis as command
 from schemathesis.core.parameters import ParameterLocation
 
 from core.config import Gateway
+from core.web import hashed
 from gateway.http import openapi
-from gateway.http.middleware import hashed
 from gateway.server import kinesis_client
 from pinpip.local.embedded import embedded_aws
 from tests.support import brokers

@@ -8,7 +8,7 @@ import requests
 from pydantic import ValidationError
 
 from core.config import Gateway
-from gateway.http.middleware import hashed
+from core.web import hashed
 from gateway.server import kinesis_client
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker

@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from core.config import Gateway
-from gateway.http.middleware import hashed
+from core.web import hashed
 from tests.support.brokers import Broker
 from tests.support.executed import executed_files
 from tests.support.gateways import JSON_FORMAT, running

@@ -182,7 +182,9 @@ def test_sizes_may_have_units(tmp_path: Path, size: str, value: int) -> None:
 
 
 def test_sections_whose_keys_are_all_comments_are_empty(tmp_path: Path) -> None:
-    empty = "".join(f"{name}:\n" for name in ("aws", "lake", "gateway", "producer", "batching"))
+    empty = "".join(
+        f"{name}:\n" for name in ("aws", "lake", "gateway", "monitor", "producer", "batching")
+    )
     assert read(tmp_path, START + PIN + empty) == read(tmp_path, START + PIN)
 
 

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from core.config import Config, Gateway
 from core.errors import ConfigError, FatalError
-from gateway.http.middleware import hashed
+from core.web import hashed
 from gateway.http.request_codec import KafkaRecord
 from gateway.kafka.producer import Outcome
 from gateway.server import kinesis_client, serve, served_topics

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from core.config import Gateway
-from gateway.http.middleware import hashed, new_key
+from core.web import hashed, new_key
 from pinpip.cli import app
 from tests.support.brokers import Broker
 from tests.support.gateway_process import gateway_process

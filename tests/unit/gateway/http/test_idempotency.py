@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.config import Gateway
+from core.web import hashed
 from gateway.http.idempotency import RETENTION_S, ResponseStore
-from gateway.http.middleware import hashed
 from gateway.http.responses import Refusal, reply
 from tests.support.brokers import Broker
 from tests.support.clock import ManualClock

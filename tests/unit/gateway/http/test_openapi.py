@@ -12,9 +12,9 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 from starlette.routing import Route
 
 from core.config import Gateway
+from core.web import hashed
 from gateway.app import create_app
 from gateway.http import openapi
-from gateway.http.middleware import hashed
 from gateway.kafka.cluster import KafkaCluster
 from gateway.kafka.producer import KafkaProducer
 from gateway.server import kinesis_client
