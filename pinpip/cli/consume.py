@@ -31,8 +31,22 @@ def consume(
         list[str] | None, typer.Argument(help="Pipelines of config.yaml; all when none is named.")
     ] = None,
     metrics_port: Annotated[
-        int | None, typer.Option(help="Serve Prometheus metrics on this port of loopback.")
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Serve the status page, metrics and health on this port (docs/monitoring.md).",
+        ),
     ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="The address to serve them on; by default loopback.")
+    ] = "127.0.0.1",
+    allow_remote: Annotated[
+        bool,
+        typer.Option(
+            "--allow-remote", help="Serve other machines without a key (monitor.api_keys), too."
+        ),
+    ] = False,
     new_incarnation: Annotated[
         bool,
         typer.Option(
@@ -74,6 +88,8 @@ def consume(
     code 1 when it was stopped before (docs/scheduling.md).
     Example: pinpip consume pin geo
     """
+    if metrics_port is None and (metrics_host != "127.0.0.1" or allow_remote):
+        raise typer.BadParameter("--metrics-host and --allow-remote need --metrics-port")
     if not until_end and (timeout is not None or as_json):
         raise typer.BadParameter("--timeout and --json need --until-end")
     tune_allocators()
@@ -86,9 +102,14 @@ def consume(
     from core.clock import SystemClock
     from pinpip.observed import said, states_of
 
-    states = states_of(config, pipelines or list(config.pipelines), SystemClock())
+    clock = SystemClock()
+    states = states_of(config, pipelines or list(config.pipelines), clock)
     if metrics_port is not None:
-        _serve(states, metrics_port)
+        from monitor.server import Address
+        from pinpip.monitoring import serving_consumer
+
+        address = Address(metrics_host, metrics_port, allow_remote)
+        context.with_resource(serving_consumer(config, states, address, clock))
     if until_end:
         from pinpip.cli.until_end import run as run_until_end
         from pinpip.until_end import Accepted
@@ -105,22 +126,6 @@ def consume(
     )
     for name, state in states.items():
         typer.echo(f"{name}: {said(state)}")
-
-
-def _serve(states: "States", port: int) -> None:
-    from prometheus_client import start_http_server
-
-    from core.clock import SystemClock
-    from monitor.exposition import registry
-
-    own = registry(list(states.values()), SystemClock())
-    try:
-        start_http_server(port, addr="127.0.0.1", registry=own)
-    except (OSError, OverflowError) as error:
-        raise FatalError(
-            f"metrics cannot be served on port {port}: {error}",
-            "stop what listens there, or name another --metrics-port",
-        ) from error
 
 
 def run(

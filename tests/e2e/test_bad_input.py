@@ -225,7 +225,7 @@ def test_a_port_in_use_is_named(home: Home) -> None:
         change(home, "gateway", {"port": port})
         assert f"cannot listen on 127.0.0.1:{port}" in the_error(home.run("gateway"))
         said = the_error(home.run("consume", "--metrics-port", str(port)))
-        assert f"metrics cannot be served on port {port}" in said
+        assert f"the status page cannot be served on 127.0.0.1:{port}" in said
 
 
 def test_a_gateway_that_is_not_there_is_named(home: Home) -> None:
