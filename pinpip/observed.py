@@ -1,9 +1,10 @@
 """The memories of the pipelines that a process runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from core.clock import Clock
 from core.config import Config
+from monitor import health
 from monitor.state import PipelineState
 from pinpip.connectors import connector_of
 
@@ -29,6 +30,21 @@ def said(state: PipelineState) -> str:
     counts, always = state.totals.outcomes, ("clean", "quarantined")
     named = {o: counts[o] for o in (*always, "filtered", "expired")}
     return ", ".join(f"{n:,} {o}" for o, n in named.items() if n or o in always)
+
+
+def unlive(states: States) -> str | None:
+    """Return which pipelines are not alive, and why; None: all are."""
+    return _joined((name, health.unlive(own.facts())) for name, own in states.items())
+
+
+def unready(states: States, clock: Clock) -> str | None:
+    """Return which pipelines are not ready, and why; None: all are."""
+    now = clock.now()
+    return _joined((name, health.unready(own.facts(), now)) for name, own in states.items())
+
+
+def _joined(reasons: Iterable[tuple[str, str | None]]) -> str | None:
+    return "; ".join(f"{name}: {reason}" for name, reason in reasons if reason) or None
 
 
 def waiting(states: States) -> list[str]:
