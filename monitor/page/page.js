@@ -217,6 +217,17 @@
       show(found, await response.json());
     } catch { found.replaceChildren(element("p", "No response.")); }
   }
+  function shape(fact) {
+    if (Array.isArray(fact)) return element("span", fact.join(", "));
+    if (typeof fact === "object") {
+      const lines = Object.entries(fact).map(([name, one]) => `${name}: ${JSON.stringify(one)}`);
+      return element("pre", lines.join("\n"));
+    }
+    if (!/^\d{4}-\d\d-\d\dT.*Z$/.test(fact)) return element("span", String(fact));
+    const time = element("time", told(new Date(fact), new Date()));
+    time.title = fact;
+    return time;
+  }
   function show(found, tree) {
     const { status, reason, next, outcome, places = [], ...facts } = tree;
     found.replaceChildren(element("p", status === "error" ? reason : outcome, "outcome"));
@@ -225,8 +236,9 @@
     const entries = [...Object.entries(facts), ...places.flatMap((place) => Object.entries(place))];
     for (const [name, fact] of entries) {
       if (fact === null || (Array.isArray(fact) && !fact.length)) continue;
-      const text = typeof fact === "object" ? JSON.stringify(fact, null, 1) : String(fact);
-      list.append(element("dt", name.replaceAll("_", " ")), element("dd", text));
+      const cell = element("dd");
+      cell.append(shape(fact));
+      list.append(element("dt", name.replaceAll("_", " ")), cell);
     }
     found.append(list);
   }

@@ -22,7 +22,7 @@ _LONGEST = 40
 
 @dataclass(frozen=True)
 class Headline:
-    """Is it well, in one sentence. `until`: everything that arrived until then is in the tables."""
+    """Is it well, in one sentence. `until`: every record that arrived until then is committed."""
 
     level: Level
     sentence: str

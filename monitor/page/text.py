@@ -105,7 +105,7 @@ def _two(whole: int, per: int, large: str, small: str) -> str:
     """Return "3 min 20 s" of 200 seconds; the small unit is left out when it is 0."""
     most, rest = divmod(whole, per)
     first = _with_unit(f"{most:,}", large)
-    return f"{first} {_with_unit(str(rest), small)}" if rest else first
+    return f"{first}{_TIGHT}{_with_unit(str(rest), small)}" if rest else first
 
 
 def _with_unit(value: str, unit: str) -> str:
