@@ -184,7 +184,7 @@ class PipelineState:
                 name=self.name,
                 reads=self.reads,
                 table=self.table,
-                state=self._dated(health.state(self.facts(), self._clock.now())),
+                state=self._dated_state(),
                 clean=outcomes["clean"],
                 quarantined=outcomes["quarantined"],
                 filtered=outcomes["filtered"],
@@ -248,9 +248,11 @@ class PipelineState:
     def _sample_if_due(self) -> None:
         if self._recent.is_due(self._clock.now().timestamp()):
             self._recent.add(self._sample())
+            self._dated_state()
 
-    def _dated(self, state: State) -> State:
-        """Return the state with the time since when it is so."""
+    def _dated_state(self) -> State:
+        """Return how the pipeline is, with the time since when; looked at with each sample."""
+        state = health.state(self.facts(), self._clock.now())
         if state.word != self._word[0]:
             self._word = state.word, state.since or self._clock.now()
         since = state.since or self._word[1]
