@@ -6,7 +6,7 @@ member's own partitions are at their ends: before that the answer is known.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 
 import structlog
 
@@ -16,6 +16,7 @@ from core.errors import TransientError
 from core.observer import Horizon
 from core.origins import Start
 from core.protocols import Listener, Source
+from core.threads import ContextPool
 from core.topic_id import Known
 
 LOOK_EVERY_S = 0.5  # seconds between two looks at least
@@ -57,7 +58,7 @@ class UntilEnd:
         self._at: dict[Partition, Position | None] = {}
         self._found: Positions = {}
         self._look: Future[Positions] | None = None
-        self._looks = looks or ThreadPoolExecutor(1, "look")
+        self._looks = looks or ContextPool(1, "look")
         self._due = self._asked = clock.monotonic()
         self._told = self._is_open = False
 

@@ -58,6 +58,7 @@ class Journal(Unobserved):
         summary: Callable[[], PipelineView],
     ) -> None:
         super().__init__(clock)
+        self.pipeline = pipeline
         self._log = _log.bind(pipeline=pipeline)
         self._source, self._table, self._summary = source, table, summary
         self._lock = threading.Lock()  # `wrote` is called from another thread
@@ -83,14 +84,17 @@ class Journal(Unobserved):
             deltalake=version("deltalake"),
         )
 
-    def end(self, error: PinpipError | None = None) -> None:
+    def end(self, error: BaseException | None = None) -> None:
         """Write the last line: totals, and the error that ended it, if one did."""
         seconds = round(self._clock.monotonic() - self._begun)
         fields = {**self._total.fields(), "seconds": seconds}
         if error is None:
             self._log.info("stopped", **fields)
-        else:
-            self._log.error("stopped", error=error.message, next=error.hint or None, **fields)
+            return
+        said, following = f"unexpected {type(error).__name__}: {error}", None
+        if isinstance(error, PinpipError):
+            said, following = error.message, error.hint or None
+        self._log.error("stopped", error=said, next=following, **fields)
 
     def turned(self, held: int = 0) -> None:
         """Write the lines that are due."""

@@ -1,6 +1,6 @@
 """`pinpip consume`: the daemon."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +12,9 @@ from pinpip.cli.shared import awaited, explained, leaving_in_time, settings_of, 
 from pinpip.runtime import tune_allocators, tuned_interpreter
 
 if TYPE_CHECKING:
-    from consumers.engine.loop import Loop
     from core.config import Config
     from core.protocols import FaultInjector
+    from pinpip.journals import Kept
     from pinpip.observed import States
 
 
@@ -93,7 +93,7 @@ def consume(
     if not until_end and (timeout is not None or as_json):
         raise typer.BadParameter("--timeout and --json need --until-end")
     tune_allocators()
-    config = settings_of(context).config()
+    config = settings_of(context).config(daemon=not until_end)
     given = dict(zip(_ONLY_NAMED, (new_incarnation, accept_rejects, accept_gap), strict=True))
     for option, why in _ONLY_NAMED.items():
         if given[option] and not pipelines:
@@ -145,30 +145,34 @@ def run(
     """
     from consumers.engine.loop import IN_FLIGHT
     from core.clock import SystemClock
+    from core.observer import Observers
+    from core.threads import ContextPool
     from pinpip.connectors import connector_of
+    from pinpip.journals import Kept, journal_of
     from pinpip.pipelines import loop_of
 
     clock = faults.clock(SystemClock()) if faults else SystemClock()
     running: list[Future[None]] = []
     with (
         leaving_in_time(partial(_left, states, running)) as leave,
-        ThreadPoolExecutor(IN_FLIGHT * len(states), "batch") as workers,
+        ContextPool(IN_FLIGHT * len(states), "batch") as workers,
     ):
-        loops = [
-            loop_of(
+        journals = {name: journal_of(state, clock) for name, state in states.items()}
+        loops = {
+            name: loop_of(
                 config,
                 name,
                 clock,
                 workers,
-                state,
+                Observers(state, journals[name]),
                 begins=begins,
                 accept_rejects=accept_rejects,
                 faults=faults,
                 accepted=connector_of(config, name).first_offsets() if accept_gap else None,
             )
             for name, state in states.items()
-        ]
-        _run_all(loops, running, leave)
+        }
+        _run_all([Kept(journals[name], loop) for name, loop in loops.items()], running, leave)
 
 
 def _left(states: "States", running: "list[Future[None]]") -> PinpipError:
@@ -186,7 +190,11 @@ def _left(states: "States", running: "list[Future[None]]") -> PinpipError:
     )
 
 
-def _run_all(loops: "list[Loop]", running: "list[Future[None]]", leave: Callable[[], None]) -> None:
+def _run_all(
+    loops: "Sequence[Kept]",
+    running: "list[Future[None]]",
+    leave: Callable[[], None],
+) -> None:
     def stop() -> None:
         leave()
         for loop in loops:

@@ -36,12 +36,22 @@ def run(
     """
     from consumers.engine.loop import IN_FLIGHT
     from core.clock import SystemClock
+    from core.observer import Observers
+    from core.threads import ContextPool
+    from pinpip.journals import journal_of
     from pinpip.until_end import UntilEndRun
 
     clock = SystemClock()
-    with ThreadPoolExecutor(IN_FLIGHT * len(states), "batch") as workers:
+    with ContextPool(IN_FLIGHT * len(states), "batch") as workers:
         runs = [
-            UntilEndRun(config, name, clock, workers, state, accepted)
+            UntilEndRun(
+                config,
+                name,
+                clock,
+                workers,
+                Observers(state, journal_of(state, clock)),
+                accepted,
+            )
             for name, state in states.items()
         ]
         why, errors = _run_all(runs, clock, timeout, quiet=as_json)
@@ -58,6 +68,8 @@ def _run_all(
     runs: "Sequence[UntilEndRun]", clock: "Clock", timeout: float | None, *, quiet: bool
 ) -> tuple[str, list[PinpipError]]:
     """Return why the runs were stopped, empty if they were not, and the errors that ended some."""
+    from pinpip.journals import named
+
     why: list[str] = []
 
     def stop(because: str) -> None:
@@ -74,7 +86,7 @@ def _run_all(
         progress_bar(quiet=quiet) as bar,
         tuned_interpreter(),
     ):
-        running = [threads.submit(one.run) for one in runs]
+        running = [threads.submit(named, one.name, one.run) for one in runs]
         tell = _telling(bar, runs)
 
         def over(seconds: float) -> bool:

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
 from datetime import timedelta
@@ -18,6 +18,7 @@ import structlog
 
 from core.errors import FatalError, PinpipError
 from core.protocols import Options
+from core.threads import ContextPool
 from sinks.delta import cleanup, listing, log, settled, table
 from sinks.storage.protocol import Store
 
@@ -33,7 +34,7 @@ class CheckpointWriter:
         self._uri = uri
         self._options = options
         self._store = store
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"checkpoint-{name}")
+        self._thread = ContextPool(1, thread_name_prefix=f"checkpoint-{name}")
         self._running: Future[None] | None = None
         self._child: subprocess.Popen[str] | None = None
         self._closing = False
