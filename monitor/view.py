@@ -123,7 +123,7 @@ class PipelineView:
 
     `clean`, `quarantined`, `filtered`, `expired`: records since `counted_since`, or rows of the
     tables when that is None. `rate`: records/s over the last ten seconds. `unknown`: why something
-    is not known, by what it concerns.
+    is not known, by what it concerns. `as_of`: when the numbers were read; None: at `PageView.at`.
     """
 
     name: str
@@ -148,6 +148,7 @@ class PipelineView:
     files: tuple[FilesView, ...] = ()
     verdict: VerdictView | None = None
     unknown: Mapping[str, str] = field(default_factory=dict)
+    as_of: datetime | None = None
 
 
 @dataclass(frozen=True)

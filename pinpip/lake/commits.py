@@ -23,10 +23,10 @@ _ACTIONS = (b'"commitInfo"', b'"add"')
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit of pinpip; `latest_event`: the newest broker timestamp in it."""
+    """One commit of pinpip; `first_event`: the first broker timestamp in it."""
 
     view: CommitView
-    latest_event: datetime | None
+    first_event: datetime | None
 
 
 class Commits:
@@ -79,7 +79,7 @@ def _commit(version: int, body: bytes, app: str) -> Commit | None:
     at = datetime.fromtimestamp(info["timestamp"] / 1000, UTC)
     view = _view(version, at, entries[0], files)
     event_time = entries[0].event_time
-    return Commit(view, None if event_time is None else event_time[1])
+    return Commit(view, None if event_time is None else event_time[0])
 
 
 def _view(version: int, at: datetime, entry: Entry, files: list[str]) -> CommitView:

@@ -137,9 +137,9 @@ class CleanSide(Side):
         del reader
         store = of_table(tables.clean, tables.options)
         found = self._commits.newest(store, table.version(), tables.app)
-        times = [commit.latest_event for commit in found if commit.latest_event is not None]
+        times = [commit.first_event for commit in found if commit.first_event is not None]
         commits = tuple(commit.view for commit in found)
-        return replace(view, commits=commits, latest_event=max(times, default=None))
+        return replace(view, commits=commits, first_event=times[0] if times else None)
 
 
 class QuarantineSide(Side):

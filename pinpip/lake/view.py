@@ -14,14 +14,14 @@ class LakeView:
     """What the tables of one pipeline say.
 
     `at`: when they were last read; None: not yet. `clean` and `quarantined`: rows.
-    `latest_event`: the newest broker timestamp of the newest commit that has one. `unknown`: why
+    `first_event`: the first broker timestamp of the newest commit with records. `unknown`: why
     something is not known, by what it concerns.
     """
 
     at: datetime | None = None
     clean: int | None = None
     quarantined: int | None = None
-    latest_event: datetime | None = None
+    first_event: datetime | None = None
     commits: tuple[CommitView, ...] = ()
     reasons: tuple[ReasonView, ...] = ()
     files: tuple[FilesView, ...] = ()

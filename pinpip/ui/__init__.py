@@ -1,0 +1,1 @@
+"""`pinpip ui`: the status page of all pipelines, from the tables and sources alone."""
