@@ -27,6 +27,7 @@ from pinpip.cli import (
     report,
     status,
     table,
+    ui,
     verify,
 )
 from pinpip.cli.options import DEFAULT, everywhere
@@ -74,6 +75,7 @@ for command in (
     inspect.inspect,
     report.report,
     table.table,
+    ui.ui,
     status.status,
     chaos.chaos,
 ):
