@@ -20,8 +20,9 @@ from core.clock import Clock
 from core.observer import Horizon
 
 INTERVAL_S = 1.0  # between two requests
+LONGEST_INTERVAL_S = 5.0  # the same of many partitions: health counts on it
 FIRSTS_INTERVAL_S = 10.0  # the same for first offsets: only retention moves them
-PARTITIONS_A_SECOND = 250  # beyond it requests are rarer, so that they take below 1 % of a core
+PARTITIONS_A_SECOND = 125  # beyond it requests are rarer: 500 partitions take 1 % of a core
 TIMEOUT_S = 5.0  # for a leader's answer; the next request waits for it
 _ALL, _STABLE = IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED
 T = TypeVar("T")
@@ -83,7 +84,8 @@ class Horizons:
         now = self._clock.monotonic()
         if self._round is not None or not reading or now < self._due:
             return
-        self._due = now + max(INTERVAL_S, len(reading) / PARTITIONS_A_SECOND)
+        interval = max(INTERVAL_S, len(reading) / PARTITIONS_A_SECOND)
+        self._due = now + min(interval, LONGEST_INTERVAL_S)
         unknown = [p for p in reading if p not in self._firsts]
         if now >= self._firsts_due:
             self._firsts_due, unknown = now + FIRSTS_INTERVAL_S, list(reading)
