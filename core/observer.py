@@ -10,6 +10,7 @@ from core.clock import Clock
 from core.errors import StalePosition
 from core.retry import Outage
 
+NEVER = datetime.min.replace(tzinfo=UTC)  # the source responded, and proved no moment yet
 FOREVER = datetime.max.replace(tzinfo=UTC)  # nothing can arrive any more
 
 
@@ -20,7 +21,7 @@ class Horizon:
     Kafka: `position` is the partition's end and `begin` its first offset. Kinesis does not tell
     the end: `position` is what a response reached, `until` its time less MillisBehindLatest;
     Position(0) where no record was there to be read, which a sink without a position has too. A
-    closed shard of which every record was read has `FOREVER`, once.
+    closed shard of which every record was read has `FOREVER`, once; `NEVER` claims nothing.
     """
 
     position: Position

@@ -4,7 +4,7 @@ from collections import deque
 from datetime import datetime
 
 from core.batch import Position
-from core.observer import Horizon
+from core.observer import NEVER, Horizon
 
 _KEPT = 64  # horizons that are not reached yet; beyond it every second one is dropped
 
@@ -27,7 +27,8 @@ class Progress:
     def reached(self, horizon: Horizon) -> None:
         """Hear where the partition ends now."""
         self.newest = horizon
-        self._ahead.append(horizon)
+        if horizon.until != NEVER:
+            self._ahead.append(horizon)
         if len(self._ahead) > _KEPT:
             self._ahead = deque([*self._ahead][::-2][::-1])
         self._prove()

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from consumers.kafka.offsets import FIRST, LAST, requested
 from core.batch import Partition, Position
 from core.clock import Clock
-from core.observer import Horizon
+from core.observer import NEVER, Horizon
 
 INTERVAL_S = 1.0  # between two requests
 LONGEST_INTERVAL_S = 5.0  # the same of many partitions: health counts on it
@@ -33,11 +33,13 @@ Answers = Mapping[Partition, "Future[Any]"]
 class Proof:
     """All that arrived until `until` lies before the partition's last stable offset.
 
+    NEVER: a transaction was open before the partition was looked at.
+
     `high` was the high watermark at `sent`: all that arrived until then is proven once the last
     stable offset has passed it, which an open transaction puts off.
     """
 
-    until: datetime | None = None
+    until: datetime = NEVER
     high: int = 0
     sent: datetime | None = None
 
@@ -109,12 +111,10 @@ class Horizons:
         for p in highs.keys() & stables.keys():
             self._proofs[p] = self._proofs.get(p, Proof()).after(asked.sent, highs[p], stables[p])
         return {
-            p: Horizon(Position(stable), until, self._firsts[p])
+            p: Horizon(Position(stable), self._proofs.get(p, Proof()).until, self._firsts[p])
             for p, stable in stables.items()
-            if p in self._firsts
-            and (until := self._proofs.get(p, Proof()).until)
             # A topic that ends before what was read of it is another one: the reader will say so.
-            and stable >= asked.reading[p]
+            if p in self._firsts and stable >= asked.reading[p]
         }
 
 

@@ -11,7 +11,7 @@ from consumers.kinesis.shard import Cursor, Response
 from consumers.kinesis.shards import Shard
 from consumers.window import SKEW, TIME
 from core.batch import Partition, Position
-from core.observer import FOREVER, Horizon
+from core.observer import FOREVER, NEVER, Horizon
 
 # AWS: a record can be read less than a second after its put was answered, typically.
 PROPAGATION = timedelta(seconds=1)
@@ -28,11 +28,14 @@ class Horizons:
 
     def read(self, cursor: Cursor, response: Response) -> None:
         """Note the response that moved the cursor."""
-        until = until_of(response)
-        if self._live and until is not None:
-            self._found[self._of(cursor.shard.id)] = Horizon(
-                cursor.position or _NOTHING_READ, until
-            )
+        if not self._live:
+            return
+        found = Horizon(cursor.position or _NOTHING_READ, until_of(response))
+        partition = self._of(cursor.shard.id)
+        if found.until == NEVER:
+            self._found.setdefault(partition, found)
+        else:
+            self._found[partition] = found
 
     def end(
         self, drained: set[str], shards: Mapping[str, Shard], cursors: Mapping[str, Cursor]
@@ -62,18 +65,19 @@ class Horizons:
         return Partition(self._stream, shard)
 
 
-def until_of(response: Response) -> datetime | None:
-    """Return the moment until which nothing arrived that comes after the response; None: not told.
+def until_of(response: Response) -> datetime:
+    """Return the moment until which nothing arrived that comes after the response; NEVER: not told.
 
     What arrives once the shard is closed is its children's, of which nobody may have told yet. It
     was open when its last record arrived, or where it has no more records but goes on.
     """
-    now = response.asked - PROPAGATION
-    if response.frame.is_empty():
-        return None if response.behind or response.iterator is None else now
-    last: datetime | None = response.frame.item(-1, TIME)
+    now, frame = response.asked - PROPAGATION, response.frame
+    last: datetime | None = None if frame.is_empty() else frame.item(-1, TIME)
+    if response.behind:
+        now -= timedelta(milliseconds=response.behind)
+        return (min(now, last) if last else now) - SKEW
+    if response.full:
+        return last - SKEW if last else NEVER
     if last is None:
-        return None
-    if response.behind or response.full:
-        return min(now - timedelta(milliseconds=response.behind), last) - SKEW
+        return NEVER if response.iterator is None else now
     return min(now, last)

@@ -12,7 +12,7 @@ from consumers.kafka import horizons as module
 from consumers.kafka.source import KafkaSource
 from core.batch import Partition, Position
 from core.errors import TopicRecreated
-from core.observer import Horizon
+from core.observer import NEVER, Horizon
 from core.protocols import Source
 from pinpip.local.java import FAST_FENCING, KafkaProcess
 from tests.contracts.horizon_contract import Told, horizons_when, now
@@ -72,6 +72,22 @@ def test_an_open_transaction_holds_freshness_back_and_the_end(backend: KafkaBack
         producer.commit_transaction(30)
         ended = horizons_when(source, since(now(), first))
         assert ended[first].position == Position(4 + 1 + 3 + 1)  # with the marker
+
+
+def test_a_transaction_that_is_open_at_the_start_proves_nothing_and_is_told(
+    backend: KafkaBackend,
+) -> None:
+    first = backend.partitions[0]
+    producer = Producer(backend.broker.properties | {"transactional.id": f"t-{backend.topic}"})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(backend.topic, b"open", partition=0)
+    producer.flush(30)
+    with opened(backend.source(), Recorder()) as source:
+        told = horizons_when(source, lambda told: first in told)
+        assert told[first] == Horizon(Position(0), NEVER, 0)
+        producer.abort_transaction(30)
+        horizons_when(source, since(now(), first))
 
 
 def test_retention_moves_the_first_offset(

@@ -78,6 +78,7 @@ class FakeKinesis:
         self.faults: defaultdict[tuple[str, str], list[Exception]] = defaultdict(list)
         self.calls: list[tuple[str, str, float]] = []
         self.asked: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.millis_behind_nothing = 0  # of a response that found no records yet
         self.open_gate = Event()
         self.open_gate.set()
         self.meta = SimpleNamespace(region_name="eu-north-1")
@@ -199,11 +200,14 @@ class FakeKinesis:
         rest = [r for r in shard.records if int(r["SequenceNumber"]) > int(after)]
         page = rest[: min(request["Limit"], self.limit)]
         self.open_gate.wait(10)
-        answer = {"Records": page, "MillisBehindLatest": 1000 * (len(rest) > len(page))}
+        answer = {"Records": page, "MillisBehindLatest": self._behind(rest, page)}
         if shard.closed and not page:
             return answer | {"NextShardIterator": None, "ChildShards": self._children(name)}
         last = int(page[-1]["SequenceNumber"]) if page else int(after)
         return answer | {"NextShardIterator": self._iterator(name, last)}
+
+    def _behind(self, rest: list[dict[str, Any]], page: list[dict[str, Any]]) -> int:
+        return 1000 * (len(rest) > len(page)) if rest else self.millis_behind_nothing
 
     def _children(self, name: str) -> list[dict[str, Any]]:
         found = {n: s.parents for n, s in self.shards.items() if name in s.parents}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.batch import Position
-from core.observer import Horizon
+from core.observer import NEVER, Horizon
 from monitor.progress import Progress
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -100,3 +100,10 @@ def test_a_record_that_arrived_before_the_queryable_time_is_always_committed(
         until = own.queryable_until
         if until is not None:
             assert sum(at(t) <= until for t in arrivals) <= committed
+
+
+def test_an_end_that_proves_no_moment_tells_the_lag_only() -> None:
+    own = Progress(Position(5))
+    own.reached(Horizon(Position(7), NEVER, 0))
+    own.wrote(Position(7), None)
+    assert (own.lag, own.queryable_until) == (0, None)

@@ -112,6 +112,18 @@ def test_a_replay_tells_no_horizons(kinesis: FakeKinesis) -> None:
         assert told(source, 10) == {}
 
 
+@pytest.mark.parametrize("behind", [0, 5000])
+def test_a_response_without_records_that_says_it_is_behind_claims_no_more(
+    kinesis: FakeKinesis, behind: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinesis, "millis_behind_nothing", behind)
+    with opened(source_of(kinesis), Recorder()) as source:
+        horizon = told(source, 3)[of(A)]
+    late = kinesis.clock.now() - horizon.until
+    assert horizon.position == Position(0)
+    assert late >= timedelta(milliseconds=behind) + timedelta(seconds=1)
+
+
 class Stream:
     """A stream with random producers and resharding, and what its reader has read."""
 
