@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Collection
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
+from pinpip.cli import watching
 from pinpip.cli.shared import settings_of
 from pinpip.cli.tables import show
 
@@ -19,6 +21,13 @@ def status(
         list[str] | None, typer.Argument(help="Pipelines of config.yaml; all when none is named.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Renew it until Ctrl-C, with rates and the lag's course."),
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.5, max=3600, help="Seconds between two looks of --watch.")
+    ] = 2.0,
 ) -> None:
     """Show each table's rows, and each partition's position, its end and the lag between.
 
@@ -31,12 +40,17 @@ def status(
     left_out: records that the pipeline's `where` does not take; unclaimed: of these, those that no
     other pipeline of the configuration took when they were read.
     recreated: another topic or stream has that name now; the consumer stops and says what to do.
+    --watch renews a row for each pipeline; with --json it prints one document a line.
     Example: pinpip status pin
     """
     from pinpip.status import statuses
 
     config = settings_of(context).config()
-    trees = [own.tree() for own in statuses(config, pipelines or list(config.pipelines))]
+    names = pipelines or list(config.pipelines)
+    if watch:
+        look = partial(statuses, config, names)
+        (watching.print_lines if as_json else watching.watch)(look, every)
+    trees = [own.tree() for own in statuses(config, names)]
     if as_json:
         typer.echo(json.dumps(trees))
         return

@@ -22,7 +22,6 @@ from pinpip.watch import Watch
 SHARE = 0.5  # of the time, for each side
 SILENT_S = 4.0  # a source that does not respond for so long is not known
 GONE = "is gone"
-_NOTHING = "nothing was read yet"
 
 
 class WatchedPipeline:
@@ -106,7 +105,7 @@ class WatchedPipeline:
             quarantined=status.quarantined if is_read else lake.quarantined,
             expired=sum(expired) if is_read else None,
             rate=_positive(memory.recent.rate(sample)) if sample else None,
-            lag=status.lag if known.source is None else None,
+            lag=status.lag,
             lag_seconds=sample.lag_seconds if sample and until else None,
             queryable_until=until and min(until, at),
             last_commit=commits[0].at if commits else None,
@@ -133,8 +132,9 @@ class WatchedPipeline:
         return Known(
             status=status,
             at=at,
-            tables=held.fault or (None if held.at else Fault(_NOTHING)),
-            source=source.fault or (None if source.at else Fault(_NOTHING)),
+            tables=held.fault,
+            source=source.fault,
+            begins=held.at is None or source.at is None,
             gone=told if GONE in told and lake.clean is None else "",
             behind=source.value.behind if source.value else (),
             unsure="; ".join(f"{what}: {why}" for what, why in unsure.items()),

@@ -18,14 +18,16 @@ _MINUTE = 60
 class Known:
     """What decides. `tables`, `source`: why they cannot be read.
 
-    `gone`: the table was there before. `behind`: what of a stream waits for too long. `unsure`: why
-    the lag is not known. `moves`: positions were seen to move; `idle`: for how long they were not.
+    `begins`: they were not read yet. `gone`: the table was there before. `behind`: what of a stream
+    waits for too long. `unsure`: why the lag is not known. `moves`: positions were seen to move;
+    `idle`: for how long they were not.
     """
 
     status: PipelineStatus
     at: datetime
     tables: Fault | None = None
     source: Fault | None = None
+    begins: bool = False
     gone: str = ""
     behind: tuple[str, ...] = ()
     unsure: str = ""
@@ -54,6 +56,8 @@ def _unread(known: Known) -> State | None:
         fault = known.tables
         level: Level = "bad" if fault.lasting else "unknown"
         return State(level, "table not readable", None, fault.message, fault.next)
+    if known.begins:
+        return State("unknown", "starting", None, "the tables and the source are being read")
     if known.source is not None:
         fault = known.source
         return State("unknown", "source not readable", None, fault.message, fault.next)
