@@ -33,7 +33,7 @@ def ui(
     from pinpip.ui.page import UiPage
     from pinpip.ui.served import served
 
-    config, clock = settings_of(context).config(), SystemClock()
+    config, clock = settings_of(context).config(daemon=True), SystemClock()
     page, stop = UiPage(config, clock), Event()
     address = Address(host, port, allow_remote, ("--host", "--port", "--allow-remote"))
     with page.started(), serving(config, served(config, page), address, clock) as url:

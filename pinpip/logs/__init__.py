@@ -18,7 +18,7 @@ from core.clock import Clock, SystemClock
 from core.config import LOG_FORMAT, LOG_LEVEL, Log
 from core.errors import PinpipError
 from core.kafka import LOGGER
-from pinpip.logs.foreign import Forward
+from pinpip.logs.foreign import Forward, raised
 from pinpip.logs.render import Form, Hider, as_json, as_text, cleaned
 
 ACCESS = "gateway.access"  # the name of the logger whose lines go to standard output
@@ -125,7 +125,7 @@ class Lines:
             return msgspec.json.encode({"timestamp": now, "level": method, **event}, enc_hook=str)
         if to.access or LEVELS.get(method, logging.ERROR) < self.level:
             raise structlog.DropEvent
-        name, own = event.pop("event"), {**get_contextvars(), **event}
+        name, own = event.pop("event"), {**get_contextvars(), **raised(event)}
         fields = {"level": method, "event": name, **cleaned(own, self.hide)}
         if self.form == "json":
             return as_json(fields, now).encode()

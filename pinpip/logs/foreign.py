@@ -1,6 +1,10 @@
 """Log lines of libraries: Python's logging and librdkafka's lines, as lines of ours."""
 
 import logging
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
@@ -43,6 +47,17 @@ class Forward(logging.Handler):
             return
         write = _log.error if level >= logging.ERROR else _log.warning
         write(event, **fields, **({"repeats": repeats} if repeats else {}))
+
+
+def raised(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields with the class and place of an exception; its text may hold a record."""
+    fields = dict(event)
+    if not fields.pop("exc_info", None):
+        return fields
+    error = sys.exc_info()[1]
+    frames = traceback.extract_tb(error.__traceback__) if error else []
+    place = {"where": f"{frames[-1].filename}:{frames[-1].lineno}"} if frames else {}
+    return {**fields, "error": type(error).__name__, **place}
 
 
 def _said(record: logging.LogRecord) -> str:

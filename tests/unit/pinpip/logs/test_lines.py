@@ -293,6 +293,19 @@ def test_a_library_s_exception_is_named_without_its_text(
     assert "somebody" not in str(line)
 
 
+def test_an_exception_of_ours_is_its_class_and_its_place(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    try:
+        int("a record of somebody")
+    except ValueError:
+        structlog.get_logger().exception("page_failed", path="/")
+    [line] = told()
+    assert (line["level"], line["event"], line["error"]) == ("error", "page_failed", "ValueError")
+    assert "test_lines.py:" in line["where"]
+    assert "somebody" not in str(line)
+
+
 def test_a_message_with_arguments_that_do_not_fit_is_still_told(
     told: Callable[[], list[dict[str, Any]]],
 ) -> None:
