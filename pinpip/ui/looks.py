@@ -7,7 +7,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from audit.verify import snapshots
-from core.batch import KAFKA, Partition
+from core.batch import KAFKA, Partition, Position
 from core.clock import Clock
 from core.config import Config, StreamSection
 from core.errors import FatalError, PinpipError
@@ -132,9 +132,9 @@ class _Shards:
         beyond = connector.beyond(positions, {}, GRACE_S, clean)
         late = {where for _, where, _ in beyond.findings}
         read = {
-            p: Horizon(position, at)
+            p: Horizon(position or Position(0), at)
             for p, position in positions.items()
-            if position and p in ends.partitions and p not in beyond.waiting and str(p) not in late
+            if p in ends.partitions and p not in beyond.waiting and str(p) not in late
         }
         known = read if not beyond.unknown else {}
         behind = tuple(f"{where}: {detail}" for _, where, detail in beyond.findings)

@@ -30,10 +30,15 @@ class Memory:
         known = {row.partition: row for row in status.partitions}
         self._progress = {p: own for p, own in self._progress.items() if p in known}
         for partition, row in known.items():
-            own = self._progress.setdefault(partition, Progress(row.position))
+            own = self._progress.get(partition)
+            if own is None or _is_another(own, row):
+                own = self._progress[partition] = Progress(row.position)
+            is_whole = not (
+                row.recreated or row.gone
+            )  # else neither end nor commit proves anything
             if row.position is not None:
-                own.wrote(row.position, lake.first_event)
-            if source is not None and partition in source.horizons:
+                own.wrote(row.position, _first_event(partition, lake) if is_whole else None)
+            if source is not None and partition in source.horizons and is_whole:
                 own.reached(source.horizons[partition])
         self._note_moves(known, at)
 
@@ -87,3 +92,17 @@ class Memory:
     def idle(self, at: datetime) -> timedelta:
         """Return for how long the positions were seen not to move."""
         return timedelta() if self.still is None else at - self.still
+
+
+def _is_another(own: Progress, row: PartitionStatus) -> bool:
+    """Return whether what was proven does not hold for this table and source."""
+    before, now = own.committed, row.position
+    went_back = before is not None and (now is None or now < before)
+    return went_back or bool(row.recreated or row.gone)
+
+
+def _first_event(partition: Partition, lake: LakeView) -> datetime | None:
+    """Return the first time in the newest commit, if that has records of the partition."""
+    ranges = lake.commits[0].ranges if lake.commits else ()
+    is_in = any(text.startswith(f"{partition} ") for text in ranges)
+    return lake.first_event if is_in else None

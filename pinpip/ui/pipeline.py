@@ -74,6 +74,8 @@ class WatchedPipeline:
         """Return what tables and source say together; what is new goes into the memory."""
         ends = source.value.ends if source.value else None
         status = joined(self._name, self._tables, held.value, ends, {})
+        if source.value is not None and not has_offsets(self._tables):
+            status = _with_shards(status, source.value)
         at = min((look.at for look in (held, source) if look.at), default=self._clock.now())
         if held.value is None:
             return status, at, None
@@ -169,6 +171,19 @@ def _in_order(status: PipelineStatus) -> list[PartitionStatus]:
         return source, int(id_) if id_.isdecimal() else -1, id_
 
     return sorted(status.partitions, key=key)
+
+
+def _with_shards(status: PipelineStatus, source: Source) -> PipelineStatus:
+    """Return the status with the lag of each shard that was read to its end, or nearly so."""
+    rows = [
+        replace(
+            row,
+            lag=source.waiting.get(row.partition, 0 if row.partition in source.horizons else None),
+        )
+        for row in status.partitions
+    ]
+    lags = [row.lag for row in rows if row.lag is not None]
+    return replace(status, partitions=rows, lag=sum(lags) if len(lags) == len(rows) else None)
 
 
 def _positive(rate: float | None) -> float | None:
