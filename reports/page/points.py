@@ -1,6 +1,5 @@
 """What a chart shows of an answer: the table's own values, fewer of them where there are many."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,17 +40,23 @@ class Points:
 
 def points(shape: Shape, frame: pl.DataFrame) -> Points:
     """Return what the chart of this shape shows; winners of a tie share a bar."""
-    found = _grid(shape, frame) if shape.kind == "grid" else _bars(shape, frame)
-    if shape.kind == "ranked":
-        found = sorted(found, key=lambda point: -point.value)  # else in the table's order
-    names = list(dict.fromkeys(point.by for point in found))
-    if shape.kind == "grid":
-        names = _highest_first(found) if not shape.rows else list(shape.rows)
-    elif shape.kind != "ranked":
-        names = list(shape.all)
+    names = _order(shape, frame)
     kept = names[:MOST]
-    shown = [point for point in found if point.by in set(kept)]
-    return Points(shown, kept, len(names))
+    rows = frame.filter(pl.col(shape.by).cast(pl.String).is_in(kept))
+    found = _grid(shape, rows) if shape.kind == "grid" else _bars(shape, rows)
+    return Points(found, kept, len(names))
+
+
+def _order(shape: Shape, frame: pl.DataFrame) -> list[str]:
+    """Return all places: those of the question, or the highest first, else in the table's order."""
+    fixed = shape.rows if shape.kind == "grid" else shape.all
+    if fixed:
+        return list(fixed)
+    amount = pl.col(shape.value).sum() if shape.kind == "grid" else pl.col(shape.value).first()
+    sums = frame.group_by(shape.by, maintain_order=True).agg(amount)
+    if shape.kind == "grid":
+        sums = sums.sort(shape.by)
+    return sums.sort(shape.value, descending=True, maintain_order=True)[shape.by].to_list()
 
 
 def _bars(shape: Shape, frame: pl.DataFrame) -> list[Point]:
@@ -68,10 +73,3 @@ def _grid(shape: Shape, frame: pl.DataFrame) -> list[Point]:
         Point(str(by), value, across=str(year))
         for by, year, value in frame.select(shape.by, shape.across, shape.value).iter_rows()
     ]
-
-
-def _highest_first(found: Sequence[Point]) -> list[str]:
-    sums: dict[str, float] = defaultdict(float)
-    for point in found:
-        sums[point.by] += point.value
-    return sorted(sums, key=lambda name: (-sums[name], name))
