@@ -26,11 +26,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Points:
-    """What a chart shows: the places in `order`, of `total` that the answer has."""
+    """What a chart shows: the places in `order`, of `total` that the answer has.
+
+    `as_high`: how many of the others have as much as the last one shown.
+    """
 
     points: Sequence[Point]
     order: Sequence[str]
     total: int
+    as_high: int = 0
 
     @property
     def is_cut(self) -> bool:
@@ -40,23 +44,25 @@ class Points:
 
 def points(shape: Shape, frame: pl.DataFrame) -> Points:
     """Return what the chart of this shape shows; winners of a tie share a bar."""
-    names = _order(shape, frame)
-    kept = names[:MOST]
+    ordered = _ordered(shape, frame)
+    names = ordered[shape.by].to_list()
+    kept, last = names[:MOST], ordered[shape.value][MOST - 1 : MOST]
+    as_high = ordered[MOST:].filter(pl.col(shape.value).is_in(last.implode())).height
     rows = frame.filter(pl.col(shape.by).cast(pl.String).is_in(kept))
     found = _grid(shape, rows) if shape.kind == "grid" else _bars(shape, rows)
-    return Points(found, kept, len(names))
+    return Points(found, kept, len(names), as_high)
 
 
-def _order(shape: Shape, frame: pl.DataFrame) -> list[str]:
+def _ordered(shape: Shape, frame: pl.DataFrame) -> pl.DataFrame:
     """Return all places: those of the question, or the highest first, else in the table's order."""
     fixed = shape.rows if shape.kind == "grid" else shape.all
     if fixed:
-        return list(fixed)
+        return pl.DataFrame({shape.by: fixed, shape.value: [0.0] * len(fixed)})
     amount = pl.col(shape.value).sum() if shape.kind == "grid" else pl.col(shape.value).first()
     sums = frame.group_by(shape.by, maintain_order=True).agg(amount)
     if shape.kind == "grid":
         sums = sums.sort(shape.by)
-    return sums.sort(shape.value, descending=True, maintain_order=True)[shape.by].to_list()
+    return sums.sort(shape.value, descending=True, maintain_order=True)
 
 
 def _bars(shape: Shape, frame: pl.DataFrame) -> list[Point]:

@@ -82,6 +82,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     made.filters |= {
         f.__name__: f for f in (text.age, text.counted, text.exact, text.plain, text.time)

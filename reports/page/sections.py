@@ -104,6 +104,8 @@ def _caption(shape: Shape, shown: Points) -> str:
     told = [f"{shape.unit.capitalize()} by {by}{across}"]
     if shown.is_cut:
         told[0] += f": the {len(shown.order):,} highest of {shown.total:,}"
+    if shown.as_high:
+        told.append(f"{shown.as_high:,} more have as many as the last")
     if shape.kind == "grid":
         told.append("stronger is more")
     if any(len(point.winners) > 1 for point in shown.points):

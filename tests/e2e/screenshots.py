@@ -14,6 +14,7 @@ from playwright.sync_api import Browser
 from tests.support.browser import Scheme, chromium, opened, serving
 from tests.support.notebooks import RESULTS
 from tests.support.places import ROOT
+from tests.support.report_pages import emulated_report
 from tests.support.views import VIEWS
 
 IMAGES = ROOT / "docs/images"
@@ -68,7 +69,27 @@ def notebook(browser: Browser) -> None:
             shot(browser, f"{page.as_uri()}#The-nine-answers", "notebook", 1280, scheme)
 
 
-GROUPS: dict[str, Callable[[Browser], None]] = {"pages": pages, "notebook": notebook}
+def report(browser: Browser) -> None:
+    """Take the report of an emulated lake, and two of its answers."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "report.html")
+        path.write_text(emulated_report(Path(folder)), encoding="utf-8")
+        for width in (1280, 390):
+            for scheme in ("light", "dark"):
+                shot(browser, path, "report", width, scheme)
+        page = opened(browser, path.as_uri(), 1280, "light")
+        for question in ("q1", "q8"):
+            made = IMAGES / f"report-{question}.png"
+            page.locator(f"section[aria-labelledby={question}]").screenshot(path=made)
+            _reduce(made)
+        page.close()
+
+
+GROUPS: dict[str, Callable[[Browser], None]] = {
+    "pages": pages,
+    "notebook": notebook,
+    "report": report,
+}
 
 
 def main(names: list[str]) -> None:

@@ -4,11 +4,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 
 import polars as pl
 
+from pinpip.reporting import facts as reporting_facts
+from pinpip.reporting import rows_by_kind, sources
 from reports.page import Facts, TableFacts, render
 from reports.run import Answer, answers
+from tests.support import emulated_lake
 from tests.support.report_tables import GEOS, PINS, USERS, Row, on_kafka
 
 MADE = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -54,6 +58,23 @@ def answered(
 def page(found: Sequence[Answer] | None = None, facts: Facts = GOOD, **own: int) -> str:
     """Return the page of these answers."""
     return render(facts, answered() if found is None else found, **own)
+
+
+def emulated_report(folder: Path, keys: int = 3_000) -> str:
+    """Return the report of a lake of emulated records, made two hours after verify was content."""
+    config = emulated_lake.fill(folder, keys)
+    opened = sources(config)
+    facts = reporting_facts(config, opened, MADE)
+    newest = max(table.committed for table in facts.tables if table.committed)
+    made = newest + timedelta(hours=2, minutes=10)
+    told = {"level": "ok", "verified": newest + timedelta(minutes=10), "unknown": {}}
+    tables = []
+    for found in facts.tables:
+        rows = (found.rows or 0) + (found.quarantined or 0)
+        verdict = f"exactly once: {rows:,} rows, none missing, none twice"
+        tables.append(replace(found, **told, verdict=verdict))  # type: ignore[arg-type]
+    head = replace(facts, made=made, tables=tables)
+    return render(head, answers(rows_by_kind(opened)))
 
 
 class Parsed(HTMLParser):
@@ -106,7 +127,8 @@ class Parsed(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         """Collect the texts of cells and of charts."""
-        if self._open and self._open[-1] in {"th", "td"}:
-            self.tables[self._section][-1][-1] += data
+        if {"th", "td"} & {*self._open}:
+            inner = self._open[-1] not in {"th", "td"}
+            self.tables[self._section][-1][-1] += f"|{data}" if inner else data
         if self._open and self._open[-1] == "text":
             self.charts[self._chart].append(data)
