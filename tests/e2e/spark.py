@@ -42,7 +42,7 @@ def main() -> None:
             sys.exit(f"the stream read old rows again: {first['read']}, then {second['read']}")
         of_kafka = _without(config, "streaming")
         for stage in ("clean", "raw"):
-            found = _run(python, folder, stage=stage, place=str(folder / stage))
+            found = _run(python, folder, "--widgets", stage=stage, place=str(folder / stage))
             _compare(stage, of_kafka, found["answers"])
 
 
@@ -59,13 +59,14 @@ def _without(config: Config, word: str) -> Config:
     return config.model_copy(update={"pipelines": kept})
 
 
-def _run(python: str, folder: Path, **settings: str) -> Tree:
+def _run(python: str, folder: Path, *options: str, **settings: str) -> Tree:
     out = folder / "answers.json"
     own = {f"PINPIP_NOTEBOOK_{name.upper()}": value for name, value in settings.items()}
+    own["TZ"] = "Pacific/Auckland"  # no year depends on where Spark runs
     own["PINPIP_NOTEBOOK_QUESTIONS"] = str(ROOT / "reports" / "questions")
     own |= {"PYTHONPATH": str(ROOT), "PINPIP_SPARK_JARS": str(spark_jars())}
     done = subprocess.run(
-        [python, "-m", "tests.e2e.on_spark", str(out)],
+        [python, "-m", "tests.e2e.on_spark", str(out), *options],
         cwd=folder,
         env=os.environ | own,
         capture_output=True,
