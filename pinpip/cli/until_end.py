@@ -36,9 +36,7 @@ def run(
     """
     from consumers.engine.loop import IN_FLIGHT
     from core.clock import SystemClock
-    from core.observer import Observers
     from core.threads import ContextPool
-    from pinpip.journals import journal_of
     from pinpip.until_end import UntilEndRun
 
     clock = SystemClock()
@@ -49,7 +47,7 @@ def run(
                 name,
                 clock,
                 workers,
-                Observers(state, journal_of(state, clock)),
+                state,
                 accepted,
             )
             for name, state in states.items()
