@@ -1,11 +1,15 @@
 """The memories of the pipelines that a process runs."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 
 from core.clock import Clock
 from core.config import Config
 from monitor import health
 from monitor.state import PipelineState
+from monitor.systemd import Manager, notifying
 from pinpip.connectors import connector_of
 
 States = Mapping[str, PipelineState]
@@ -45,6 +49,24 @@ def unready(states: States, clock: Clock) -> str | None:
 
 def _joined(reasons: Iterable[tuple[str, str | None]]) -> str | None:
     return "; ".join(f"{name}: {reason}" for name, reason in reasons if reason) or None
+
+
+def telling_systemd(states: States, clock: Clock) -> AbstractContextManager[None]:
+    """Return what tells the service manager, if there is one, how the pipelines are."""
+    return notifying(
+        Manager.of(os.environ),
+        partial(unlive, states),
+        partial(unready, states, clock),
+        partial(in_a_line, states, clock),
+        clock,
+    )
+
+
+def in_a_line(states: States, clock: Clock) -> str:
+    """Return how each pipeline is, in words."""
+    now = clock.now()
+    found = [(name, health.state(own.facts(), now)) for name, own in states.items()]
+    return "; ".join(f"{n}: {own.word}{f' ({own.why})' * bool(own.why)}" for n, own in found)
 
 
 def waiting(states: States) -> list[str]:

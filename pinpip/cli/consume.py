@@ -100,10 +100,11 @@ def consume(
             hint = f"name the pipelines: pinpip consume pin {option}"
             raise ConfigError(f"{option} {why}", hint)
     from core.clock import SystemClock
-    from pinpip.observed import said, states_of
+    from pinpip.observed import said, states_of, telling_systemd
 
     clock = SystemClock()
     states = states_of(config, pipelines or list(config.pipelines), clock)
+    context.with_resource(telling_systemd(states, clock))
     if metrics_port is not None:
         from monitor.server import Address
         from pinpip.monitoring import serving_consumer

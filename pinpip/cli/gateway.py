@@ -1,5 +1,6 @@
 """`pinpip gateway`: the HTTP front."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -21,12 +22,20 @@ def gateway(
     import structlog
 
     from gateway.server import serve
+    from monitor.systemd import Manager
     from pinpip.runtime import tuned_interpreter
 
     config = settings_of(context).config(daemon=True, access=access_log)
     own = config.gateway
+    manager = Manager.of(os.environ)
     url = f"{own.url}/{own.stage}"
     log = structlog.get_logger("gateway")
+
+    def ready() -> None:
+        log.info("listening", url=url)
+        if manager:
+            manager.tell(READY="1", STATUS=f"listening on {url}")
+
     with tuned_interpreter(), minding_hangup():
-        serve(config, lambda: log.info("listening", url=url))
+        serve(config, ready)
     log.info("stopped")
