@@ -71,13 +71,14 @@ def test_other_machines_need_a_key(home: Home) -> None:
         until(lambda: is_up(site), "the server")
         assert site.get("/page.json").status_code == 401
         assert site.get("/page.json", x_api_key="k").status_code == 200
+        until(lambda: home.rows() == RECORDS, "the rows")
         assert stop(consumer) == 0
 
 
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--metrics-port", "70000"], 2, "70000 is not in the range"),
+        (["--metrics-port", "70000"], 2, "not in the range 0<=x<=65535"),
         (["--metrics-host", "::1"], 2, "need --metrics-port"),
         (["--allow-remote"], 2, "need --metrics-port"),
         (["--metrics-port", "0", "--metrics-host", "no.such.invalid"], 1, "cannot be resolved"),
