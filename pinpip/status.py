@@ -169,16 +169,17 @@ def joined(
     known = ends.partitions if ends else held.partitions if held else ()
     rows = [_partition(tables, held, ends, p) for p in sorted(known)]
     lags = [row.lag for row in rows if row.lag is not None]
+    untold = ends.asked.unknown if ends else {}  # a topic that is absent may have had records
     return PipelineStatus(
         pipeline=name,
         table=tables.clean,
         clean=None if held is None else held.clean,
         quarantined=None if held is None else held.quarantined,
-        lag=sum(lags) if ends and len(lags) == len(rows) else None,
+        lag=sum(lags) if ends and not untold and len(lags) == len(rows) else None,
         left_out=None if held is None else sum(row.left_out or 0 for row in rows),
         unclaimed=None if held is None else sum(row.unclaimed or 0 for row in rows),
         partitions=rows,
-        unknown=unknown,
+        unknown={**unknown, **untold},
     )
 
 
