@@ -146,7 +146,7 @@ class PipelineState:
         return tuple(
             OutageView(one.part, now - timedelta(seconds=seconds), one.fault, one.hint)
             for one, seconds in sorted(found, key=lambda pair: -pair[1])
-            if seconds
+            if one.fault or seconds >= health.OUTAGE_S  # a call that just began is none
         )
 
     def outage_seconds(self) -> dict[str, float]:

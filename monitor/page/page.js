@@ -3,6 +3,7 @@
 // changed, tells times in the viewer's zone, draws the charts, and says when nobody answers.
 (() => {
   const EVERY = 2000, PATIENCE = 4000;
+  const LEAST = 300; // seconds that a chart spans
   const root = document.documentElement;
   const main = () => document.getElementById("main");
   const element = (name, text, kind) => {
@@ -148,14 +149,17 @@
     const widest = Math.max(0, ...(values || []).map((text) => u.ctx.measureText(text).width));
     return Math.ceil(widest / devicePixelRatio) + 12;
   }
+  function moments(_, values, _axis, _space, step) {
+    return values.map((s) => (step < 60 ? told : hours)(new Date(s * 1000), new Date(s * 1000)));
+  }
   function plot(place, data, unit, group) {
     const top = unit === "s" ? 1 : 10;
     return new uPlot({
       width: place.clientWidth, height: place.clientHeight, padding: [8, 8, 0, 0],
       legend: { show: false }, cursor: { y: false, sync: { key: group }, drag: { x: false, y: false }, points: { size: 7 } },
-      scales: { x: { time: true }, y: { range: (_, low, high) => [0, Math.max(high * 1.08, top)] } },
+      scales: { x: { time: true, range: (_, from, to) => [Math.min(from, to - LEAST), to] }, y: { range: (_, low, high) => [0, Math.max(high * 1.08, top)] } },
       axes: [
-        axis({ space: 60, size: 24, grid: { show: false }, values: (_, all) => all.map((s) => hours(new Date(s * 1000))) }),
+        axis({ space: 70, size: 24, grid: { show: false }, values: moments }),
         axis({ space: 34, gap: 6, size: width, incrs: unit === "s" ? TIMES : COUNTS, values: ticks(unit) }),
       ],
       series: [{}, { stroke: () => colour("--chart"), fill: () => colour("--fill"), width: 1.75, points: { show: false } }],

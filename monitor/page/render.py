@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import pairwise
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monitor.page import summary, text
+from monitor.page.summary import SERIES
 from monitor.view import PageView, SeriesView
 
 POLICY = (
@@ -56,6 +57,7 @@ def render_main(view: PageView) -> str:
     )
 
 
+@lru_cache(SERIES)
 def points(series: SeriesView) -> str:
     """Return the series as JSON for the charts: first time, steps in seconds, values."""
     first = round(series.at[0]) if series.at else 0

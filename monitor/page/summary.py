@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import groupby
 
 from monitor.page import text
@@ -16,6 +17,7 @@ _NEEDS: dict[Level, tuple[str, str]] = {
     "unknown": ("has an unknown state", "have an unknown state"),
 }
 _SPAN = 300
+SERIES = 20  # that are kept formatted: they change every five seconds, a page is made every two
 _NAMED = 3
 _LONGEST = 40
 
@@ -74,11 +76,12 @@ def groups(partitions: Iterable[PartitionView]) -> list[Group]:
     return sorted(found, key=lambda g: (-_weight(g.lag), -_weight(g.lag_seconds)))
 
 
-def last_hour(series: SeriesView) -> list[Minutes]:
+@lru_cache(SERIES)
+def last_hour(series: SeriesView) -> tuple[Minutes, ...]:
     """Return the points by five minutes, the newest first."""
     rows = list(zip(series.at, series.rate, series.lag, series.lag_seconds, strict=True))
     spans = groupby(rows, lambda row: row[0] // _SPAN)
-    return [_minutes(span * _SPAN, list(own)) for span, own in spans][::-1]
+    return tuple(_minutes(span * _SPAN, list(own)) for span, own in spans)[::-1]
 
 
 def described(values: Sequence[float | None], unit: str) -> str:
