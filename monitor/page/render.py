@@ -94,5 +94,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {f.__name__: f for f in (*_FILTERS, points)}
+    made.filters |= {f.__name__: f for f in _FILTERS}
+    made.filters["points"] = points
     return made
