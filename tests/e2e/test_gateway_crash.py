@@ -178,7 +178,7 @@ def test_a_gateway_whose_producer_fails_for_good_goes_on_with_another(
 
 def has_begun_anew(home: Home, times: int) -> bool:
     log = (home.folder / "gateway.log").read_text("utf-8")
-    return log.count("kafka_producer_replaced") >= times
+    return log.count("kafka producer replaced") >= times
 
 
 def test_a_consumer_tells_of_brokers_that_are_all_away_and_when_they_are_back(

@@ -463,7 +463,7 @@ def test_a_running_consumer_stops_when_its_topic_was_away_for_a_while(
     with home.running("consume", "user") as consumer:
         until(lambda: home.rows() == 100, "all rows")
         delete(admin, topic)
-        until(lambda: "kafka_awaits_topic" in log.read_text(encoding="utf-8"), "word of it")
+        until(lambda: "kafka awaits topic" in log.read_text(encoding="utf-8"), "word of it")
         assert consumer.poll() is None
         create(admin, topic)
         replace(broker, _producers={}).produce(topic, payloads(150, since=1000))
