@@ -26,7 +26,9 @@ ENV PATH=/opt/pinpip/bin:$PATH \
     PYTHONUNBUFFERED=1
 USER 10001:10001
 WORKDIR /var/lib/pinpip
-EXPOSE 8082
+# 8082: the gateway; 9108: a consumer's page, with --metrics-port 9108; 8090: `pinpip ui`.
+EXPOSE 8082 9108 8090
+# The gateway's; compose file, Kubernetes and ECS give consumers their own, /live or /ready on 9108.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8082/health', timeout=4)"]
 ENTRYPOINT ["pinpip"]

@@ -16,6 +16,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -59,6 +60,7 @@ class GatewayMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         disable_created_metrics()  # type: ignore[no-untyped-call]
         own = metrics.GATEWAY_SECONDS
         self.requests = Counter(*metrics.GATEWAY_REQUESTS.arguments, registry=self.registry)

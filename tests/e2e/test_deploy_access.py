@@ -114,7 +114,8 @@ def test_consumers_may_do_what_they_do_and_nothing_else(
     producer.flush(30)
     cloud.actions.clear()
     settings = {"PINPIP_ID": own_id, "KAFKA_SERVERS": broker.bootstrap, "PINPIP_LAKE": lake}
-    with pinpip(tmp_path, cloud, settings, "consume", "user", "streaming_user") as process:
+    page = ("--metrics-port", str(free_port()))  # it looks at the tables' files
+    with pinpip(tmp_path, cloud, settings, "consume", "user", "streaming_user", *page) as process:
         for name in ("user", "streaming_user"):
             until(partial(holds, aws, f"{lake}/{name}", 98), f"rows in {name}")
         assert stop(process) == 0

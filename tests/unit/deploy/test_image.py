@@ -1,4 +1,4 @@
-"""The image, its configuration and the compose file."""
+"""The image and its configuration."""
 
 import json
 import os
@@ -9,14 +9,11 @@ import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from core.config import Config, TopicsSection
+from core.config import Config
 from pinpip import configfile
-from pinpip.local.java import VERSION
 from pinpip.pipelines import process_of
 from tests.support.places import ROOT
 
@@ -27,14 +24,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 def shipped(**environment: str) -> Config:
     return configfile.load(CONFIG, {"KAFKA_SERVERS": "b:9092", **environment})
-
-
-@pytest.fixture(scope="module")
-def compose() -> dict[str, Any]:
-    """docker-compose.yaml, its anchors and merges resolved."""
-    text = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
-    tree: dict[str, Any] = yaml.safe_load(text)
-    return tree
 
 
 def instructions(name: str) -> list[str]:
@@ -73,6 +62,7 @@ def test_the_image_runs_pinpip_itself_as_another_user_than_root() -> None:
     assert [json.loads(e) for e in instructions("CMD")] == [["gateway"]]
     assert instructions("USER") == ["10001:10001"]
     assert "/health" in instructions("HEALTHCHECK")[0]
+    assert instructions("EXPOSE") == ["8082 9108 8090"]
 
 
 def test_everything_in_the_image_is_locked_by_its_hash() -> None:
@@ -95,36 +85,6 @@ def test_the_context_is_what_the_wheel_is_made_of_and_no_more() -> None:
     assert not any(fnmatch(".git", pattern) for pattern in kept)
 
 
-def test_compose_starts_a_consumer_for_each_pipeline(compose: dict[str, Any]) -> None:
-    services = compose["services"].values()
-    started = {s["command"][1]: s.get("profiles") for s in services if consumes(s)}
-    pipelines = shipped().pipelines.items()
-    kafka = {n for n, p in pipelines if isinstance(p.source, TopicsSection)}
-    assert started == {n: None if n in kafka else ["kinesis"] for n, _ in pipelines}
-
-
-def consumes(service: dict[str, Any]) -> bool:
-    return bool(service.get("command", [""])[0] == "consume")
-
-
-def test_without_the_profile_of_kinesis_compose_starts_kafka_gateway_and_consumers(
-    compose: dict[str, Any],
-) -> None:
-    services = compose["services"].items()
-    always = {name for name, service in services if "profiles" not in service}
-    assert always == {"kafka", "gateway", "pin", "geo", "user"}
-
-
-def test_compose_opens_its_ports_on_loopback_only(compose: dict[str, Any]) -> None:
-    ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
-    assert ports
-    assert all(port.startswith("127.0.0.1:") for port in ports)
-
-
-def test_compose_takes_the_kafka_that_the_tests_run_on(compose: dict[str, Any]) -> None:
-    assert compose["services"]["kafka"]["image"] == f"apache/kafka:{VERSION}"
-
-
 def test_hadolint_finds_nothing() -> None:
     beside = Path(sys.executable).parent  # where the environment has its programs
     hadolint = shutil.which("hadolint", path=f"{beside}{os.pathsep}{os.environ['PATH']}")
@@ -134,15 +94,3 @@ def test_hadolint_finds_nothing() -> None:
         [hadolint, "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.returncode) == ("", 0)
-
-
-def test_docker_compose_reads_the_file() -> None:
-    docker = shutil.which("docker")
-    plugin = docker and subprocess.run(
-        [docker, "compose", "version"], capture_output=True, check=False
-    )
-    if not plugin or plugin.returncode != 0:
-        pytest.skip("needs docker compose")
-    command = [str(docker), "compose", "config", "--quiet"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.stderr, done.returncode) == ("", 0)

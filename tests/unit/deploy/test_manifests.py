@@ -1,12 +1,9 @@
-"""Kubernetes manifests and systemd units: valid, hardened, and patient when they stop."""
+"""The Kubernetes manifests: valid, hardened, probed, and patient when they stop."""
 
-import json
 import shutil
 import subprocess
-from configparser import RawConfigParser
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +12,12 @@ import yaml
 from core.config import Config, TopicsSection
 from gateway.server import DRAIN_TIMEOUT_S
 from pinpip import configfile
+from tests.support.commands import parsed
 from tests.support.places import ROOT
-from tests.support.templates import loops, template
+from tests.support.templates import template
 
 KUBERNETES = ROOT / "deploy/kubernetes"
-SYSTEMD = ROOT / "deploy/systemd"
 FLUSH_SECONDS = 10  # what a consumer takes at most to end
-UNITS = ["pinpip-gateway.service", "pinpip-consumer@.service"]
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +110,42 @@ def test_no_pod_is_root_or_writes_to_its_image(manifests: list[dict[str, Any]]) 
         assert container["resources"]["limits"]["memory"]
 
 
+def test_a_consumer_is_restarted_when_its_loop_hangs_and_for_no_other_reason(
+    manifests: list[dict[str, Any]],
+) -> None:
+    for name, deployment in deployments(manifests).items():
+        if name != "gateway":
+            [container] = deployment["template"]["spec"]["containers"]
+            port = str(parsed(["consume", *container["args"][1:]])["metrics_port"])
+            assert container["ports"] == [{"name": "metrics", "containerPort": int(port)}]
+            for probe, path in (
+                ("startup", "/live"),
+                ("liveness", "/live"),
+                ("readiness", "/ready"),
+            ):
+                assert container[f"{probe}Probe"]["httpGet"] == {"path": path, "port": "metrics"}
+            liveness = container["livenessProbe"]
+            assert liveness["timeoutSeconds"] < liveness.get("periodSeconds", 10)
+            annotations = deployment["template"]["metadata"]["annotations"]
+            assert annotations["prometheus.io/port"] == port
+
+
+def test_a_rollout_of_a_group_does_not_wait_for_a_member_that_gets_no_partition(
+    manifests: list[dict[str, Any]],
+) -> None:
+    strategies = [d["strategy"] for n, d in deployments(manifests).items() if n == "consumer-pin"]
+    rolling = {"maxSurge": 1, "maxUnavailable": 1}
+    assert strategies == [{"type": "RollingUpdate", "rollingUpdate": rolling}]
+
+
+def test_only_prometheus_reaches_the_consumers(manifests: list[dict[str, Any]]) -> None:
+    policies = {m["metadata"]["name"]: m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"}
+    [rule] = policies["consumers"]["ingress"]
+    assert rule["ports"] == [{"port": 9108, "protocol": "TCP"}]
+    [peer] = rule["from"]
+    assert peer.keys() == {"namespaceSelector", "podSelector"}, "both, not either"
+
+
 def test_whatever_stops_a_daemon_waits_until_it_has_drained(
     manifests: list[dict[str, Any]],
 ) -> None:
@@ -124,74 +156,6 @@ def test_whatever_stops_a_daemon_waits_until_it_has_drained(
         if name != "gateway":
             patience = deployment["template"]["spec"]["terminationGracePeriodSeconds"]
             assert patience > FLUSH_SECONDS
-
-
-def test_the_other_ways_to_run_wait_as_long() -> None:
-    services = yaml.safe_load((ROOT / "docker-compose.yaml").read_text(encoding="utf-8"))[
-        "services"
-    ]
-    gateway, consumer = (read_unit(SYSTEMD / name) for name in UNITS)
-    task = template("services.yaml")["Resources"]["GatewayTask"]["Properties"]
-    tasks = [body[next(iter(body))]["Properties"] for _, _, body in loops("consumers.yaml")]
-    stops = {
-        DRAIN_TIMEOUT_S: [
-            int(services["gateway"]["stop_grace_period"].removesuffix("s")),
-            int(gateway["Service"]["TimeoutStopSec"]),
-            task["ContainerDefinitions"][0]["StopTimeout"],
-        ],
-        FLUSH_SECONDS: [
-            int(services["pin"]["stop_grace_period"].removesuffix("s")),
-            int(consumer["Service"]["TimeoutStopSec"]),
-            *(task["ContainerDefinitions"][0]["StopTimeout"] for task in tasks),
-        ],
-    }
-    assert all(stop > needed for needed, found in stops.items() for stop in found)
-
-
-def read_unit(path: Path) -> RawConfigParser:
-    """Parse a unit or drop-in; of a repeated key the last value counts."""
-    parser = RawConfigParser(strict=False)
-    parser.optionxform = str  # type: ignore[method-assign,assignment]  # systemd's keys have capitals
-    parser.read_string(path.read_text(encoding="utf-8"))
-    return parser
-
-
-def test_the_units_run_the_commands_with_the_configuration_that_only_they_may_read() -> None:
-    gateway, consumer = (read_unit(SYSTEMD / name)["Service"] for name in UNITS)
-    assert gateway["ExecStart"] == "/opt/pinpip/bin/pinpip --config %d/config.yaml gateway"
-    assert consumer["ExecStart"] == "/opt/pinpip/bin/pinpip --config %d/config.yaml consume %i"
-    common = read_unit(SYSTEMD / "pinpip.conf")["Service"]
-    assert common["LoadCredential"] == "config.yaml:/etc/pinpip/config.yaml"
-    assert (common["DynamicUser"], common["ProtectSystem"]) == ("yes", "strict")
-    assert (common["Restart"], common["RestartPreventExitStatus"]) == ("on-failure", "2")
-
-
-@pytest.fixture
-def installed_units(tmp_path: Path) -> Path:
-    """Install units and drop-ins as deploy/README.md says, with `true` as the program."""
-    for name in UNITS:
-        text = (SYSTEMD / name).read_text(encoding="utf-8")
-        true = text.replace("/opt/pinpip/bin/pinpip", shutil.which("true") or "")
-        (tmp_path / name).write_text(true, encoding="utf-8")
-        drop_in = tmp_path / f"{name}.d"
-        drop_in.mkdir()
-        shutil.copy(SYSTEMD / "pinpip.conf", drop_in)
-    return tmp_path
-
-
-@pytest.mark.parametrize("unit", ["pinpip-gateway.service", "pinpip-consumer@pin.service"])
-def test_systemd_takes_the_units_and_finds_little_exposed(installed_units: Path, unit: str) -> None:
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        pytest.skip("needs systemd-analyze")
-    paths = {"SYSTEMD_UNIT_PATH": f"{installed_units}:"}
-    verify = [analyze, "verify", "--man=no", unit]
-    done = subprocess.run(verify, env=paths, capture_output=True, text=True, check=False)
-    assert (done.stderr, done.returncode) == ("", 0)
-    judge = [analyze, "security", "--offline=true", "--threshold=20", "--json=short", unit]
-    done = subprocess.run(judge, env=paths, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert json.loads(done.stdout)
 
 
 def test_a_clients_repeats_reach_the_gateway_that_remembers_its_keys(

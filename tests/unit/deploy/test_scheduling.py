@@ -212,8 +212,9 @@ def test_the_stack_has_services_or_schedules_and_by_default_services() -> None:
         found = [resource["Condition"] for _, resource in resources(kind)]
         assert found
         assert set(found) == {condition}
-    alarms = {resource["Condition"] for _, resource in resources("AWS::CloudWatch::Alarm")}
-    assert alarms == {"IsMskDaemon", "IsDaemon"}
+    main = template("main.yaml")
+    assert main["Resources"]["Alarms"]["Condition"] == "IsDaemon"
+    assert main["Conditions"]["IsDaemon"] == conditions["IsDaemon"]
 
 
 def test_the_scheduler_may_run_the_tasks_with_their_roles_and_nothing_else() -> None:

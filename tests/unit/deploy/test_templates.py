@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from core.config import Config, StreamSection, TopicsSection
+from core.config import Config, StreamSection
 from pinpip import configfile
 from tests.support.aws import TestAws
 from tests.support.places import ROOT
@@ -125,22 +125,10 @@ def test_there_is_a_service_for_each_shipped_pipeline(shipped: Config) -> None:
         for _, values, body in loops("consumers.yaml")
         for command in commands(body)
         for value in values
-        for verb, text in [command]
+        for verb, text, *_ in [command]
         if verb == "consume"
     ]
     assert sorted(run) == sorted(shipped.pipelines)
-
-
-def test_the_alarm_on_lag_watches_the_groups_and_topics_of_the_pipelines(shipped: Config) -> None:
-    _, names, body = template("consumers.yaml")["Resources"]["Fn::ForEach::Kafka"]
-    dimensions = body["${Pipeline}Lag"]["Properties"]["Dimensions"]
-    watched = {d["Name"]: d["Value"]["Fn::Sub"].replace("${Id}", "demo") for d in dimensions}
-    for name in names:
-        source = shipped.pipelines[name].source
-        assert isinstance(source, TopicsSection)
-        group = watched["Consumer Group"].replace("${Pipeline}", name)
-        assert group == shipped.group(name)
-        assert (watched["Topic"].replace("${Pipeline}", name),) == source.topics
 
 
 def test_a_stream_is_never_read_by_two_tasks() -> None:

@@ -55,6 +55,7 @@ def test_metrics_count_requests_by_route_and_status(url: str) -> None:
     assert 'pinpip_gateway_requests_total{method="any",route="none",status="404"}' in text
     assert 'pinpip_gateway_request_seconds_count{route="/topics/{topic}"}' in text
     assert "pinpip_gateway_in_flight_bytes 0.0" in text
+    assert "\nprocess_start_time_seconds " in text
 
 
 def test_the_access_log_has_no_bodies_queries_or_keys(mock_broker: Broker) -> None:
