@@ -14,7 +14,6 @@ from starlette.concurrency import run_in_threadpool
 
 from core import kafka_errors
 from core.errors import ConfigError
-from core.kafka import LOGGER
 from gateway.http.request_codec import KafkaRecord
 from gateway.http.responses import KAFKA_FAILED, RETRY_LATER, Refusal
 
@@ -32,7 +31,8 @@ _DEFAULTS = {
     "partitioner": "murmur2_random",  # that of Java producers: a key keeps its partition
     "queue.buffering.max.kbytes": 128 * 1024,
     "topic.metadata.propagation.max.ms": 5000,
-    "log_level": 4,
+    # No "logger": its line about a fatal error takes the place of the exception that `poll` raises.
+    "log_level": 2,  # _log_error gets the errors
 }
 _REQUIRED = {
     "acks": "all",
@@ -123,13 +123,7 @@ class KafkaProducer:
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
         own = {name: value for name, value in properties.items() if name not in _ALIASES}
-        self._properties = {
-            **_DEFAULTS,
-            **own,
-            **_REQUIRED,
-            "error_cb": _log_error,
-            "logger": LOGGER,
-        }
+        self._properties = {**_DEFAULTS, **own, **_REQUIRED, "error_cb": _log_error}
         self._producer = _made(self._properties)
         self._progress = _Progress()
         self._denied: Failed | None = None  # why Kafka denied access; the outcome of purged records
