@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from core.config import LOG_FORMAT
-from tests.support.brokers import Broker
+from tests.support.brokers import Broker, own_kafka
 from tests.support.processes import Home, environment, kafka_home, payloads, until
 
 pytestmark = pytest.mark.process
@@ -103,3 +103,31 @@ def _all_of(terminal: int) -> str:
         pass
     os.close(terminal)
     return found.decode()
+
+
+@pytest.mark.real_broker
+@pytest.mark.slow
+def test_an_outage_of_the_broker_begins_and_ends_once_with_pipeline_and_broker_named(
+    tmp_path: Path,
+) -> None:
+    with own_kafka(tmp_path / "kafka") as kafka:
+        home = filled(Broker(kafka.bootstrap, "its own", real=True), tmp_path / "home")
+        log = tmp_path / "err.log"
+        with log.open("wb") as err, consumer(home, err) as process:
+            until(lambda: home.rows() == 100, "the rows")
+            for _ in range(2):  # the second one within a minute is only counted
+                kafka.kill()
+                until(lambda: "outage" in log.read_text("utf-8"), "the outage")
+                kafka.start()
+                until(lambda: "outage_over" in log.read_text("utf-8"), "its end")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    began, over = [line for line in lines if line["event"].startswith("outage")]
+    assert [began["event"], over["event"]] == ["outage", "outage_over"]
+    for line in (began, over):
+        assert (line["pipeline"], line["part"]) == ("user", "source")
+        assert kafka.bootstrap in line["endpoint"]
+    assert "brokers are down" in began["error"]
+    assert began["next"]
+    assert not [line for line in lines if line["event"] == "kafka_client" and "FAIL" in str(line)]
