@@ -1,5 +1,6 @@
 """The rights in the templates against the calls that the shipped configuration makes."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -121,6 +122,22 @@ def test_consumers_may_do_what_they_do_and_nothing_else(
         assert stop(process) == 0
     table.checkpoint(f"{lake}/user", cloud.storage_options)
     assert actions("LakePolicy") | actions("KinesisReadPolicy") == cloud.actions | NOT_PROVOKED
+    cloud.actions.clear()
+    port = free_port()
+    with pinpip(tmp_path, cloud, settings, "ui", "--port", str(port)):
+        until(lambda: shows(port, "user", "streaming_user"), "the page of all pipelines")
+    readme = (ROOT / "deploy/README.md").read_text(encoding="utf-8")
+    [told] = re.findall(r"`pinpip ui` needs ([^.]*)\.", readme)
+    assert set(re.findall(r"`((?:s3|kinesis):\w+)`", told)) == cloud.actions
+
+
+def shows(port: int, *names: str) -> bool:
+    """Whether the page knows the rows of these pipelines' tables."""
+    if not answers(f"http://127.0.0.1:{port}/live"):
+        return False
+    page = requests.get(f"http://127.0.0.1:{port}/page.json", timeout=30).json()
+    known = {own["name"]: own["clean"] for own in page["pipelines"]}
+    return all(known[name] for name in names)
 
 
 def test_api_gateway_may_call_kinesis_as_the_gateways_routes_do(
