@@ -55,11 +55,11 @@ class WatchedPipeline:
         self._source.stop()
 
     def sample(self) -> None:
-        """Keep what was found last for the charts; nothing is renewed for it."""
+        """Keep what was found last, for charts and for the time of a state; renew nothing."""
         n = self._name
         held, source, lake = self._held.latest(n), self._source.latest(n), self._lake.latest(n)
         with self._lock:
-            self._followed_up(held, source, lake)
+            self._view(held, source, lake)
 
     def view(self) -> PipelineView:
         """Return the pipeline as it was last seen, and let it be looked at again soon."""
