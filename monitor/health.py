@@ -30,6 +30,7 @@ class Facts:
     `error`: why the pipeline ended.
     """
 
+    name: str
     begun: bool
     turned: float
     assigned: int
@@ -140,6 +141,6 @@ def _pace(facts: Facts) -> State:
             None,
             f"{share:.0%} of the last minute's records were quarantined, most of them: "
             f"{facts.top_reason}",
-            "look at them: pinpip quarantine list; then correct the producer or the schema",
+            f"look at them: pinpip quarantine list {facts.name}; then correct producer or schema",
         )
     return State("ok", "up to date")

@@ -160,6 +160,7 @@ class PipelineState:
             sample = self._sample()
             rejected, recent = self._recent.rejected(sample)
             return Facts(
+                name=self.name,
                 begun=self._turned is not None,
                 turned=now - (self._born if self._turned is None else self._turned),
                 assigned=len(self._assigned),
