@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from confluent_kafka.admin import AdminClient
 
 from consumers.kafka.client import REFUSED, REQUEST_TIMEOUT_S, failure
-from consumers.kafka.offsets import Ends, Offsets, PlacementRequest
+from consumers.kafka.offsets import Ends, PlacementRequest
 from consumers.kafka.topic_identity import TopicIds
 from core.batch import Partition, Position
 from core.errors import TransientError
@@ -19,7 +19,7 @@ def starts(
 ) -> dict[str, Start]:
     """Return the topics' starts now; raise TransientError while the brokers do not tell all."""
     partitions = _partitions(admin, topics)
-    request = PlacementRequest(Offsets(admin, partitions), ids.ask(topics))
+    request = PlacementRequest(admin, partitions, ids.ask(topics))
     answered = request.is_answered(START_TIMEOUT_S)
     ends = request.offsets.answers() if answered else {}
     if len(ends) < len(partitions) or ids.late(request.ids):

@@ -6,15 +6,14 @@ leader answers ListOffsets after the request was sent, so its answer has a date 
 """
 
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from confluent_kafka import IsolationLevel
 from confluent_kafka.admin import AdminClient
 
-from consumers.kafka.offsets import FIRST, LAST, requested
+from consumers.kafka.offsets import FIRST, LAST, Answers, InTurn, Question
 from core.batch import Partition, Position
 from core.clock import Clock
 from core.observer import NEVER, Horizon
@@ -23,10 +22,10 @@ INTERVAL_S = 1.0  # between two requests
 LONGEST_INTERVAL_S = 5.0  # the same of many partitions: health counts on it
 FIRSTS_INTERVAL_S = 10.0  # the same for first offsets: only retention moves them
 PARTITIONS_A_SECOND = 125  # beyond it requests are rarer: 500 partitions take 1 % of a core
+QUICK_S = 0.01  # most leaders have answered by then: the next request need not wait for a turn
 TIMEOUT_S = 5.0  # for a leader's answer; the next request waits for it
 _ALL, _STABLE = IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED
 T = TypeVar("T")
-Answers = Mapping[Partition, "Future[Any]"]
 
 
 @dataclass(frozen=True)
@@ -53,18 +52,14 @@ class Proof:
 
 
 class _Round(NamedTuple):
-    """Requests that were sent together, and the offsets that were read next then."""
+    """Requests for high watermarks, last stable and first offsets.
+
+    `sent`: when the first one was sent; `reading`: the offsets that were read next then.
+    """
 
     sent: datetime
     reading: Mapping[Partition, int]
-    highs: Answers
-    stables: Answers
-    firsts: Answers
-
-    @property
-    def is_answered(self) -> bool:
-        answers = (self.highs, self.stables, self.firsts)
-        return all(answer.done() for own in answers for answer in own.values())
+    requests: InTurn
 
 
 class Horizons:
@@ -91,22 +86,27 @@ class Horizons:
         unknown = [p for p in reading if p not in self._firsts]
         if now >= self._firsts_due:
             self._firsts_due, unknown = now + FIRSTS_INTERVAL_S, list(reading)
-        self._round = _Round(
-            self._clock.now(),
-            dict(reading),
-            requested(admin, reading, LAST, _ALL, TIMEOUT_S),  # first: producers go on meanwhile
-            requested(admin, reading, LAST, _STABLE, TIMEOUT_S),
-            requested(admin, unknown, FIRST, _STABLE, TIMEOUT_S),
-        )
+        questions = [
+            Question(list(reading), LAST, _ALL),  # first: producers go on meanwhile
+            Question(list(reading), LAST, _STABLE),
+            Question(unknown, FIRST, _STABLE),
+        ]
+        sent = self._clock.now()
+        self._round = _Round(sent, dict(reading), InTurn(admin, questions, TIMEOUT_S))
+        self._round.requests.is_answered(QUICK_S)
+
+    def close(self) -> None:
+        """Take no answer any more: a request holds its client."""
+        self._round = None
 
     def taken(self) -> dict[Partition, Horizon]:
         """Return what the last request told, once; without what no leader told."""
         asked = self._round
-        if asked is None or not asked.is_answered:
+        if asked is None or not asked.requests.is_answered():
             return {}
         self._round = None
-        self._firsts = _kept(self._firsts, asked.reading) | _told(asked.firsts)
-        highs, stables = _told(asked.highs), _told(asked.stables)
+        highs, stables, firsts = map(_told, asked.requests.answers)
+        self._firsts = _kept(self._firsts, asked.reading) | firsts
         self._proofs = _kept(self._proofs, asked.reading)
         for p in highs.keys() & stables.keys():
             self._proofs[p] = self._proofs.get(p, Proof()).after(asked.sent, highs[p], stables[p])

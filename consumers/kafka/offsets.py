@@ -21,37 +21,91 @@ FIRST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LAST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _PAUSE_S = 0.1  # seconds between two requests for what no broker could tell
 Ends = tuple[int, int]  # the first offset, and the next one to be written
+Answers = Mapping[Partition, "Future[Any]"]
+
+
+class Question(NamedTuple):
+    """One ListOffsets request: of which partitions, which end, and as of which isolation."""
+
+    partitions: Collection[Partition]
+    spec: OffsetSpec
+    level: IsolationLevel
+
+
+class InTurn:
+    """ListOffsets requests through one client, each sent once the one before is answered.
+
+    The first one makes the client learn the leaders, and must be alone: librdkafka 2.16 crashes the
+    process when topic metadata arrives while a request looks for leaders that it does not know
+    (rdkafka_partition.c, rd_kafka_topic_partition_list_query_leaders_async). So `after`, requests
+    for metadata that are under way, is awaited, too. The leaders have `timeout` seconds each time.
+    """
+
+    def __init__(
+        self,
+        admin: AdminClient,
+        questions: Sequence[Question],
+        timeout: float,
+        after: Collection["Future[Any]"] = (),
+    ) -> None:
+        self._admin, self._timeout = admin, timeout
+        self._left = list(questions)
+        self._open = after
+        self.answers: list[Answers] = []
+        self.is_answered()
+
+    def is_answered(self, timeout: float | None = 0.0) -> bool:
+        """Send what is due; return whether all is answered, each within `timeout` seconds."""
+        while not wait(self._open, timeout).not_done:
+            if not self._left:
+                return True
+            asked = _requested(self._admin, self._left.pop(0), self._timeout)
+            self._open = asked.values()
+            self.answers.append(asked)
+        return False
+
+
+def _requested(admin: AdminClient, question: Question, timeout: float) -> Answers:
+    if not question.partitions:
+        return {}
+    wanted = {topic_partition(p): question.spec for p in question.partitions}
+    found = admin.list_offsets(wanted, isolation_level=question.level, request_timeout=timeout)
+    return {Partition(own.topic, str(own.partition)): answer for own, answer in found.items()}
 
 
 class Offsets:
-    """The ends of `partitions`, requested but not awaited.
+    """The ends of `partitions`, requested but not awaited; `after` as in `InTurn`.
 
     The upper end is the last stable offset; with `everything` the high watermark, which lies beyond
     open transactions. Source: Kafka protocol guide, ListOffsets.
     """
 
     def __init__(
-        self, admin: AdminClient, partitions: Collection[Partition], *, everything: bool = False
+        self,
+        admin: AdminClient,
+        partitions: Collection[Partition],
+        after: Collection["Future[Any]"] = (),
+        *,
+        everything: bool = False,
     ) -> None:
         level = IsolationLevel.READ_UNCOMMITTED if everything else IsolationLevel.READ_COMMITTED
         self.partitions = frozenset(partitions)
-        self._lows, self._highs = (
-            requested(admin, self.partitions, spec, level, REQUEST_TIMEOUT_S)
-            for spec in (FIRST, LAST)
-        )
+        questions = [Question(self.partitions, spec, level) for spec in (FIRST, LAST)]
+        self._requests = InTurn(admin, questions, REQUEST_TIMEOUT_S, after)
         self.complaint = ""
 
-    @property
-    def futures(self) -> list["Future[Any]"]:
-        """What to wait for."""
-        return [*self._lows.values(), *self._highs.values()]
+    def is_answered(self, timeout: float) -> bool:
+        """As `InTurn.is_answered`."""
+        return self._requests.is_answered(timeout)
 
     def answers(self) -> dict[Partition, Ends]:
         """Wait for all answers; return the ends of the partitions that a broker told.
 
         `complaint` says why one is left out. Raises SourceError when a broker refuses to tell.
         """
-        found = {p: (self._offset(self._lows[p]), self._offset(self._highs[p])) for p in self._lows}
+        self._requests.is_answered(None)
+        lows, highs = self._requests.answers
+        found = {p: (self._offset(lows[p]), self._offset(highs[p])) for p in lows}
         return {p: (low, high) for p, (low, high) in found.items() if low >= 0 and high >= 0}
 
     def _offset(self, answer: "Future[Any]") -> int:
@@ -66,30 +120,16 @@ class Offsets:
             return -1
 
 
-def requested(
-    admin: AdminClient,
-    partitions: Collection[Partition],
-    spec: OffsetSpec,
-    level: IsolationLevel,
-    timeout: float,
-) -> Mapping[Partition, "Future[Any]"]:
-    """Send a ListOffsets request to each leader; the leaders have `timeout` seconds to answer."""
-    if not partitions:
-        return {}
-    wanted = {topic_partition(p): spec for p in partitions}
-    found = admin.list_offsets(wanted, isolation_level=level, request_timeout=timeout)
-    return {Partition(own.topic, str(own.partition)): answer for own, answer in found.items()}
+class PlacementRequest:
+    """What must be known of partitions before they are read: their topics' `ids`, their ends."""
 
-
-class PlacementRequest(NamedTuple):
-    """What must be known of partitions before they are read: their ends and their topics' ids."""
-
-    offsets: Offsets
-    ids: Asked
+    def __init__(self, admin: AdminClient, partitions: Collection[Partition], ids: Asked) -> None:
+        self.ids = ids
+        self.offsets = Offsets(admin, partitions, after=ids.values())
 
     def is_answered(self, timeout: float) -> bool:
-        """Whether all answers are there within `timeout` seconds."""
-        return not wait([*self.offsets.futures, *self.ids.values()], timeout).not_done
+        """As `InTurn.is_answered`."""
+        return self.offsets.is_answered(timeout)
 
     @property
     def complaint(self) -> str:

@@ -16,7 +16,7 @@ from consumers.kafka.client import (
     topic_partition,
 )
 from consumers.kafka.messages import OffsetRange, as_many_as, frame_of, ranges
-from consumers.kafka.offsets import Offsets, PlacementRequest
+from consumers.kafka.offsets import PlacementRequest
 from consumers.kafka.placement import Placement
 from consumers.kafka.topic_identity import TopicIdentity, TopicIds
 from core import kafka_errors
@@ -72,6 +72,7 @@ class Reader:
     def close(self) -> None:
         """Leave the group and end the clients; nothing is left of them for a second call."""
         self.consumer.close()
+        self._request = None
         for owner, name in ((self, "admin"), (self.identity, "ids")):
             vars(owner).pop(name, None)
 
@@ -126,7 +127,7 @@ class Reader:
     def _ask(self, partitions: Collection[Partition]) -> PlacementRequest:
         """Request the ends of the partitions and the ids of their topics."""
         topics = {partition.source for partition in partitions}
-        return PlacementRequest(Offsets(self.admin, partitions), self.identity.ids.ask(topics))
+        return PlacementRequest(self.admin, partitions, self.identity.ids.ask(topics))
 
     def _place(self, positions: Positions, request: PlacementRequest) -> list[TopicPartition]:
         offsets = self.placement.offsets(positions, request, self.next)

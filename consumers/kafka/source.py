@@ -136,6 +136,7 @@ class KafkaSource:
 
     def close(self) -> None:
         """Leave the group."""
+        self._horizons.close()
         self._reader.close()
 
     def _on_assign(self, consumer: Consumer, found: list[TopicPartition]) -> None:

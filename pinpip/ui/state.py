@@ -112,6 +112,7 @@ def _unconsumed(known: Known) -> State | None:
 def _facts(known: Known, recent: Recent, sample: Sample | None) -> Facts:
     rejected, some = recent.rejected(sample) if sample else (0, 0)
     return Facts(
+        name=known.status.pipeline,
         begun=True,
         turned=0.0,
         assigned=1,
