@@ -103,6 +103,8 @@ def _parsed(
     kafka = coordinates.sub is None
     if not whole.isdecimal() or not (sub.isdecimal() or not sub) or (kafka and not id_.isdecimal()):
         raise ValueError(f"{offset!r} is no PARTITION:OFFSET")
+    if int(sub or 0) > _LAST_SUB or (kafka and int(whole) >= 2**63 - 1):
+        raise ValueError(f"{offset!r} is beyond what any source numbers")
     partition = Partition(source or _only_source(config, name), id_)
     if kafka:
         return partition, Stretch(Position(int(whole)), Position(int(whole) + 1))

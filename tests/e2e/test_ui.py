@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 
 from pinpip.local.java import free_port
 from tests.support.aws import TestAws
-from tests.support.brokers import Broker
+from tests.support.brokers import Broker, frozen, own_kafka
 from tests.support.commands import change, the_error
 from tests.support.processes import (
     Home,
@@ -27,6 +27,7 @@ from tests.support.processes import (
     until,
 )
 
+pytestmark = pytest.mark.process
 RECORDS = 500
 AT_ONCE = 1.0  # seconds in which the page responds, whatever hangs
 
@@ -145,6 +146,8 @@ def check_search(page: Page, row: dict[str, Any], bad: dict[str, Any]) -> None:
         {"pipeline": "user", "partition": where, "offset": "one"},
         {"pipeline": "user", "partition": "99", "offset": 1},
         {"pipeline": "user", "partition": where, "offset": "9" * 400},
+        {"pipeline": "user", "partition": where, "offset": 2**63},
+        {"pipeline": "user", "partition": f"{where}0000000000", "offset": 1},
     ]
     for query in refusals:
         refused = page.search(**query)
@@ -183,6 +186,23 @@ def test_a_dead_broker_is_unknown_and_the_page_responds_at_once(home: Home, brok
         assert (own["state"]["level"], own["lag"]) == ("unknown", None)
         assert own["state"]["next"]
         assert page.pipeline()["clean"] == count(home.uri("user"))
+
+
+def test_a_frozen_broker_is_told_soon_and_the_page_responds_at_once(tmp_path: Path) -> None:
+    with own_kafka(tmp_path / "kafka") as kafka:
+        own = Broker(kafka.bootstrap, "own", real=True)
+        home = kafka_home(tmp_path / "home", own, own.create_topic(partitions=1))
+        own.produce(topic(home), payloads(RECORDS))
+        with consuming(home, RECORDS):
+            pass
+        with showing(home) as page:
+            page.until("up to date")
+            with frozen(kafka):
+                page.until("source not readable")
+                began = time.monotonic()
+                assert page.pipeline()["lag"] is None
+                assert time.monotonic() - began < AT_ONCE
+            page.until("up to date")
 
 
 def test_a_stream_is_up_to_date_or_waits(tmp_path: Path, aws: TestAws) -> None:
