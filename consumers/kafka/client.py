@@ -91,6 +91,7 @@ def client(configuration: Mapping[str, Any], errors: list[KafkaError] | None = N
     """
     heard: list[KafkaError] = [] if errors is None else errors
     try:
+        # A consumer hears of a fatal error by a message: no line of its log can hide it.
         consumer = Consumer({**configuration, "error_cb": heard.append, "logger": LOGGER})
     except INVALID as error:
         raise invalid(error) from error
