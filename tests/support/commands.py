@@ -15,7 +15,7 @@ from pinpip.cli import app
 from tests.support import logs
 from tests.support.processes import Home
 
-LOGGED = re.compile(r"\d{4}-\d\d-\d\dT\S+Z (debug|info|warning|error) ")
+LOGGED = re.compile(r"\d{4}-\d\d-\d\dT\S+Z (debug|info|warning|error) |%\d\|.*rdkafka#")
 
 
 def the_error(done: "CompletedProcess[str]") -> str:
