@@ -14,7 +14,8 @@ STARTS_S = 300.0  # the same before its first turn
 FROZEN_S = 6.0  # seconds without a turn after which it is not ready
 OUTAGE_S = 5.0  # seconds that calls on a part have had no success
 SILENT_S = 8.0  # seconds without a response that tells where a partition ends
-STUCK_S = 30.0  # seconds without a commit while records wait
+LOST_S = 5.5  # the same when partitions are taken away: more is no rebalance
+STUCK_S = 6.0  # seconds without a commit while records wait, beside batching.max_wait
 BEHIND_S = 60.0  # seconds of lag: beyond it the pipeline is catching up or falling behind
 REJECTED = 0.05  # share of the last minute's records
 MANY = 20  # rejects in the last minute that are worth a warning
@@ -27,7 +28,7 @@ class Facts:
     `turned`: since the loop's last turn, or since the start when it has not `begun`. `silent`:
     since the source last told the end of the partition that it told of longest ago. `stuck`: since
     the last commit while records wait, else 0. `rejected` of `recent` records: in the last minute.
-    `error`: why the pipeline ended.
+    `error`: why the pipeline ended. `max_wait`: how long a record may wait for others.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Facts:
     recent: int
     top_reason: str
     error: str | None
+    max_wait: float = 0.0
 
 
 def unlive(facts: Facts) -> str | None:
@@ -97,14 +99,6 @@ def _outage(facts: Facts, now: datetime) -> State | None:
 
 
 def _idle(facts: Facts, now: datetime) -> State | None:
-    if not facts.assigned:
-        return State(
-            "warn",
-            "standby",
-            None,
-            "no partition is assigned",
-            "there may be more consumers than partitions, or the topic does not exist yet",
-        )
     if facts.silent > SILENT_S:
         return State(
             "bad",
@@ -113,7 +107,15 @@ def _idle(facts: Facts, now: datetime) -> State | None:
             f"the source has not responded for {facts.silent:.0f} s",
             "look at the brokers or at Kinesis: the pipeline goes on by itself once it responds",
         )
-    if facts.stuck > STUCK_S:
+    if not facts.assigned:
+        return State(
+            "warn",
+            "standby",
+            None,
+            "no partition is assigned",
+            "there may be more consumers than partitions, or the topic does not exist yet",
+        )
+    if facts.stuck > STUCK_S + facts.max_wait:
         return State(
             "bad",
             "stuck",

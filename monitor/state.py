@@ -27,10 +27,19 @@ class PipelineState:
     """An `Observer` of one pipeline that any thread may ask.
 
     `reads` and `table`: the source and the clean table, for people; `budget`: bytes that the
-    pipeline may hold.
+    pipeline may hold; `max_wait`: seconds that a record may wait for others.
     """
 
-    def __init__(self, name: str, reads: str, table: str, clock: Clock, budget: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        reads: str,
+        table: str,
+        clock: Clock,
+        budget: int,
+        max_wait: float = 0.0,
+    ) -> None:
+        self._max_wait = max_wait
         self.name, self.reads, self.table, self.budget = name, reads, table, budget
         self.totals = Totals()
         self.held = 0
@@ -44,6 +53,7 @@ class PipelineState:
         self._turned: float | None = None
         self._committed = self._born
         self._heard: dict[Partition, float] = {}
+        self._lost: float | None = None  # when a source that fell silent last responded
         self._partitions: dict[Partition, Progress] = {}
         self._assigned: set[Partition] = set()
         self._outages: list[Outage] = []
@@ -77,6 +87,7 @@ class PipelineState:
         """Note the partitions; they are shown once their position is known."""
         with self._lock:
             self._assigned |= set(partitions)
+            self._lost = None
             self.totals.rebalances += bool(partitions)
 
     def revoked(self, partitions: Collection[Partition]) -> None:
@@ -84,9 +95,11 @@ class PipelineState:
         with self._lock:
             self._assigned -= set(partitions)
             self.totals.rebalances += bool(partitions)
+            heard = [self._heard.pop(p) for p in partitions if p in self._heard]
+            if heard and self._clock.monotonic() - max(heard) > health.LOST_S:
+                self._lost = max(heard)  # the session has expired: brokers do not respond
             for partition in partitions:
                 self._partitions.pop(partition, None)
-                self._heard.pop(partition, None)
 
     def started(self, positions: Positions) -> None:
         """Note where the sinks are."""
@@ -165,8 +178,9 @@ class PipelineState:
                 turned=now - (self._born if self._turned is None else self._turned),
                 assigned=len(self._assigned),
                 outages=self.outages(),
-                silent=max((now - at for at in self._heard.values()), default=0.0),
+                silent=self._silent(now),
                 stuck=now - self._committed if sample.lag else 0.0,
+                max_wait=self._max_wait,
                 lag=sample.lag,
                 lag_seconds=sample.lag_seconds,
                 growing=self._recent.is_growing(sample),
@@ -234,6 +248,10 @@ class PipelineState:
         names = batch.coordinates
         first = batch.raw.group_by(names.source, names.partition).agg(pl.col("_timestamp").min())
         return {Partition(source, str(part)): at for source, part, at in first.iter_rows()}
+
+    def _silent(self, now: float) -> float:
+        lost = [] if self._assigned or self._lost is None else [self._lost]
+        return max((now - at for at in [*self._heard.values(), *lost]), default=0.0)
 
     def _lag(self) -> int | None:
         lags = [progress.lag for progress in self._partitions.values()]

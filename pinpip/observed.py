@@ -24,6 +24,7 @@ def states_of(config: Config, names: Sequence[str], clock: Clock) -> States:
             config.lake.uri(config.pipeline(name).table),
             clock,
             int(config.batching.memory),
+            config.batching.max_wait,
         )
         for name in names
     }

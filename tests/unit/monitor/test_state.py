@@ -198,10 +198,42 @@ def test_an_outage_is_shown_with_part_and_time_until_it_is_over(consumer: Consum
 def test_records_that_wait_without_a_commit_are_stuck(consumer: Consumer) -> None:
     consumer.starts(P0, at=0)
     consumer.waits(100)
-    for _ in range(31):
+    for _ in range(7):
         consumer.hears({P0: 9})
         consumer.waits(1)
-    assert consumer.unready == "nothing was committed for 31 s while records wait"
+    assert consumer.unready == "nothing was committed for 7 s while records wait"
+
+
+def test_records_that_wait_for_others_as_configured_are_not_stuck(consumer: Consumer) -> None:
+    consumer.state = PipelineState("pin", "", "", consumer.clock, 1_000, max_wait=60)
+    consumer.starts(P0, at=0)
+    for _ in range(66):
+        consumer.hears({P0: 9})
+        consumer.waits(1)
+    assert consumer.unready is None
+    consumer.waits(1)
+    assert consumer.unready == "nothing was committed for 67 s while records wait"
+
+
+def test_a_session_that_expires_at_silent_brokers_is_no_standby(consumer: Consumer) -> None:
+    consumer.starts(P0, at=0)
+    consumer.hears({P0: 0})
+    consumer.waits(6)
+    consumer.state.revoked([P0])
+    consumer.waits(3)
+    assert consumer.word == "waiting"
+    assert consumer.unready == "the source has not responded for 9 s"
+    consumer.state.assigned([])  # the group has a place for it again, and no partition
+    assert consumer.word == "standby"
+
+
+def test_a_rebalance_makes_a_standby_at_once(consumer: Consumer) -> None:
+    consumer.starts(P0, at=0)
+    consumer.hears({P0: 0})
+    consumer.waits(5)
+    consumer.state.revoked([P0])
+    consumer.waits(60)
+    assert consumer.word == "standby"
 
 
 def test_a_pipeline_that_rejects_a_fifth_says_so(consumer: Consumer) -> None:
