@@ -31,7 +31,7 @@ _ASSETS = {
 }
 _FILTERS: tuple[Callable[..., Any], ...] = (
     *(text.ago, text.clock, text.count, text.counted, text.duration, text.elapsed, text.full),
-    *(text.machine, text.number, text.rate, text.share, text.size),
+    *(text.machine, text.number, text.rate, text.sentence, text.share, text.size),
     *(summary.described, summary.groups, summary.known, summary.last_hour, summary.worst_first),
 )
 

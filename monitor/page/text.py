@@ -101,6 +101,13 @@ def machine(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def sentence(words: str) -> str:
+    """Return the words with a capital and a full stop; a URI or a name in front stays as it is."""
+    first = words.split(" ", 1)[0]
+    whole = words[:1].upper() + words[1:] if first.isalpha() else words
+    return whole if whole.endswith((".", "!", "?", "`")) else f"{whole}."
+
+
 def _two(whole: int, per: int, large: str, small: str) -> str:
     """Return "3 min 20 s" of 200 seconds; the small unit is left out when it is 0."""
     most, rest = divmod(whole, per)

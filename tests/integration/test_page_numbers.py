@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from monitor.page.text import sentence
 from monitor.view import PageView, PipelineView
 from tests.support.browser import (
     CHROMIUM,
@@ -49,6 +50,11 @@ def page(browser: Browser, served: Served) -> Iterator[Page]:
     found = opened(browser, served.url, 1280, "light")
     yield found
     found.close()
+
+
+def said(words: str) -> str:
+    """Return the words as the page shows them, if there are any."""
+    return sentence(words).replace("`", "") if words else ""
 
 
 def check_tiles(shown: Section, view: PipelineView) -> None:
@@ -103,8 +109,8 @@ def check_rejected(shown: Section, view: PipelineView) -> None:
 def check_rest(shown: Section, view: PipelineView) -> None:
     assert (shown.name, shown.state) == (view.name, view.state.word)
     assert same_moment(shown.since, view.state.since)
-    assert (shown.why or "") == view.state.why.replace("`", "")
-    assert (shown.next or "").removeprefix("What to do: ") == view.state.next.replace("`", "")
+    assert (shown.why or "") == said(view.state.why)
+    assert (shown.next or "").removeprefix("What to do: ") == said(view.state.next)
     assert view.reads in shown.route
     assert view.table in shown.route
     for text, outage in zip(shown.outages, view.outages, strict=True):

@@ -118,3 +118,17 @@ def test_an_age_is_told_in_whole_seconds_and_never_lies_in_the_future() -> None:
     assert text.ago(NOW - timedelta(seconds=3.4), NOW) == "3\N{NO-BREAK SPACE}s ago"
     assert text.ago(NOW + timedelta(seconds=3), NOW) == "0\N{NO-BREAK SPACE}s ago"
     assert text.elapsed(NOW - timedelta(seconds=200), NOW).split() == ["3", "min", "20", "s"]
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("the source has not responded", "The source has not responded."),
+        ("Nothing to do.", "Nothing to do."),
+        ("run `pinpip verify`", "Run `pinpip verify`"),
+        ("42 records wait", "42 records wait."),
+        ("s3://lake/pin has no log", "s3://lake/pin has no log."),
+    ],
+)
+def test_words_are_shown_as_a_sentence(words: str, shown: str) -> None:
+    assert text.sentence(words) == shown
