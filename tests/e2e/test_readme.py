@@ -50,6 +50,8 @@ class Reader:
                 return self._start(words)
             case ["pinpip", "consume", *_]:
                 return self._start(words)
+            case ["pinpip", "ui"]:
+                self._look([*words, "--port", str(free_port())])
             case ["pinpip", *arguments]:
                 self._run([sys.executable, "-m", "pinpip", *map(self._own, arguments)])
             case _:
@@ -60,10 +62,7 @@ class Reader:
         """Whether the embedded stack and its gateway answer."""
         if not (self.folder / STATE_FILE).exists():
             return False
-        try:
-            return requests.get(f"http://127.0.0.1:{self.port}/health", timeout=2).ok
-        except requests.RequestException:
-            return False
+        return responds(f"http://127.0.0.1:{self.port}/health")
 
     def rows(self, table: str) -> int:
         """Rows of a clean table."""
@@ -72,6 +71,13 @@ class Reader:
     def log(self) -> str:
         """Return the log of the commands in the other terminals."""
         return (self.folder / "terminals.log").read_text(encoding="utf-8")
+
+    def _look(self, words: Sequence[str]) -> None:
+        """Serve the status page until it was seen."""
+        process, url = self._start(words), f"http://127.0.0.1:{words[-1]}/"
+        until(lambda: responds(url), "the status page")
+        assert "streaming_pin" in requests.get(url, timeout=10).text
+        assert stop(process) == 0, self.log()
 
     def _own(self, text: str) -> str:
         return text.replace(PORT, self.port)
@@ -101,6 +107,14 @@ class Reader:
         self._terminals.enter_context(process)
         self._terminals.callback(process.kill)
         return process
+
+
+def responds(url: str) -> bool:
+    """Whether a GET of `url` succeeds."""
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
 
 
 def _targets() -> list[str]:
