@@ -1,8 +1,10 @@
 """What a process has quarantined since its start: counts by reason, and the newest few records."""
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 
@@ -55,16 +57,25 @@ class RejectMemory:
 
 
 def samples(rows: pl.DataFrame, coordinates: Coordinates) -> list[Sample]:
-    """Return rejected rows (coordinates, `_value`, `detail`) as the page shows them."""
-    return [
-        Sample(_where(row, coordinates), str(row["detail"] or ""), printable(row[VALUE]))
-        for row in rows.iter_rows(named=True)
-    ]
+    """Return rejected rows (coordinates, `detail`, `_value` or its start) for the page."""
+    return [sample(row, coordinates) for row in rows.iter_rows(named=True)]
 
 
-def _where(row: dict[str, object], coordinates: Coordinates) -> str:
-    number = f"{row[coordinates.source]}/{row[coordinates.partition]} @ {row[coordinates.number]}"
-    return number if coordinates.sub is None else f"{number}.{row[coordinates.sub]}"
+def sample(row: Mapping[str, Any], coordinates: Coordinates) -> Sample:
+    """Return one rejected row; its place is written as `pinpip inspect --offset` takes it.
+
+    Neither detail nor value: they were not read.
+    """
+    detail, value = row["detail"], row[VALUE]
+    shown = "" if detail is None and value is None else printable(value)
+    return Sample(_where(row, coordinates), printable((detail or "").encode()), shown)
+
+
+def _where(row: Mapping[str, Any], coordinates: Coordinates) -> str:
+    number = str(row[coordinates.number])
+    if coordinates.sub is not None:
+        number = f"{number.lstrip('0') or '0'}.{row[coordinates.sub]}"
+    return f"{row[coordinates.source]}/{row[coordinates.partition]}:{number}"
 
 
 def printable(value: bytes | None) -> str:

@@ -6,19 +6,17 @@ start of the value.
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import polars as pl
 
 from core.batch import VALUE, Coordinates
+from monitor.rejects import SAMPLES, SHOWN_BYTES, printable, sample
 from monitor.view import ReasonView, Sample
 from sinks.delta.scan import TableReader
 
-SAMPLES = 3
 FILES_A_LOOK = 200
 _ROWS_A_LOOK = 500_000
 _MAX_REASONS = 50
-_VALUE_BYTES = 120
 _TEXT = 300  # characters of a detail
 _SAMPLED_BYTES = 64 * 2**20  # of a larger file no value is read: that takes memory
 _FILE, _REASON, _DETAIL, _TIME = "__file", "reason", "detail", "_timestamp"
@@ -78,7 +76,7 @@ class Reasons:
         newest = self._newest(rows, c)
         shown = newest.join(_texts(reader, newest, sizes, c), on=c.identity, how="left")
         for row in shown.iter_rows(named=True):
-            self._tallies[row[_REASON] or ""].show(row[_TIME], _sample(row, c))
+            self._tallies[row[_REASON] or ""].show(row[_TIME], sample(row, c))
 
     def _newest(self, rows: pl.LazyFrame, c: Coordinates) -> pl.DataFrame:
         """Return where the newest records of each reason are."""
@@ -98,7 +96,7 @@ class Reasons:
     def _views(self) -> tuple[ReasonView, ...]:
         return tuple(
             ReasonView(
-                reason=_printable(reason)[:_TEXT],
+                reason=printable(reason.encode()),
                 rows=tally.rows,
                 last=None if tally.last == _NO_TIME else tally.last,
                 samples=tuple(sample for _, sample in tally.newest),
@@ -124,24 +122,11 @@ def _texts(
 ) -> pl.DataFrame:
     """Return detail and start of the value of these records, but of those in large files."""
     paths = [p for p, size in sizes.items() if size <= _SAMPLED_BYTES and _is_in(p, newest)]
-    start = pl.col(VALUE).bin.slice(0, _VALUE_BYTES)
+    start = pl.col(VALUE).bin.slice(0, SHOWN_BYTES + 1)
     detail = pl.col(_DETAIL).str.slice(0, _TEXT)
     rows = reader.scan(paths).join(newest.lazy(), on=c.identity, how="semi")
     return rows.select(*c.identity, detail, start).collect().unique(c.identity)
 
 
-def _sample(row: dict[str, Any], c: Coordinates) -> Sample:
-    number = str(row[c.number])
-    if c.sub is not None:
-        number = f"{number.lstrip('0') or '0'}.{row[c.sub]}"
-    where = f"{row[c.source]}/{row[c.partition]}:{number}"
-    value = (row[VALUE] or b"").decode(errors="replace")
-    return Sample(where, _printable(row[_DETAIL] or ""), _printable(value))
-
-
 def _is_in(path: str, newest: pl.DataFrame) -> bool:
     return any(uri.endswith(path) for uri in newest[_FILE].unique())
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

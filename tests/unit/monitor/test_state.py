@@ -138,7 +138,7 @@ def test_rejects_are_counted_by_reason_with_the_newest_records(consumer: Consume
     assert (second.reason, second.rows, second.samples[0].where) == (
         "bad_key",
         1,
-        f"demo.pin/0 @ {LOG.batch({0: (30, 33)}).rejected['_offset'][0]}",
+        f"demo.pin/0:{LOG.batch({0: (30, 33)}).rejected['_offset'][0]}",
     )
 
 
