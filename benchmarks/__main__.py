@@ -13,6 +13,7 @@ from benchmarks import cloud, contest, peers
 from benchmarks import compare as comparison
 from benchmarks import gateway as front
 from benchmarks import latency as freshness
+from benchmarks import monitor as watching
 from benchmarks import scaling as scales
 from benchmarks import starts as beginnings
 from benchmarks.plot import drawn
@@ -110,6 +111,19 @@ def starts(
     with _setup() as setup:
         found = beginnings.starts(setup, partitions=wanted)
     publish(found, "seconds by the number of partitions", as_json=as_json, keep=keep)
+
+
+@app.command()
+def monitor(
+    records: Records = 2_000_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 5,
+    as_json: Json = False,
+    keep: Keep = True,
+) -> None:
+    """Measure what an open status page and a scraper cost a consumer at full speed."""
+    with _setup() as setup:
+        found = watching.monitor(setup, records=records, rounds=rounds)
+    publish(found, f"{records:,} pins, medians of {rounds}", as_json=as_json, keep=keep)
 
 
 @app.command()
