@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -100,6 +101,7 @@ def _family(metric: metrics.Metric, rows: Iterable[Row]) -> Metric:
     return made
 
 
+@cache  # reading them takes as long as all other metrics
 def _libraries() -> list[str]:
     return [version("polars"), version("deltalake")]
 

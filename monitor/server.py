@@ -1,12 +1,13 @@
 """Serve the routes in a daemon thread, beside the loops: it neither delays nor outlives them."""
 
+import asyncio
 import errno
 import ipaddress
 import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import uvicorn
@@ -44,14 +45,39 @@ def serving(served: Served, address: Address, access: Access, clock: Clock) -> I
     """
     listeners = listen(address, keyed=bool(access.api_keys))
     own = Access(address.host, access.hosts, access.api_keys)
-    server = uvicorn.Server(_config(served, own, clock))
+    server = Server(_config(served, own, clock))
     thread = threading.Thread(target=server.run, args=(listeners,), name="monitor", daemon=True)
     thread.start()
     try:
         yield _url(listeners[0])
     finally:
-        server.should_exit = True
+        server.stop()
         thread.join(ENDS_S)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which wakes up once a second, not ten times: the loops need the CPU."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ends = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Renew the header Date each second until the end."""
+        self._loop = asyncio.get_running_loop()
+        while not self.should_exit:
+            await self.on_tick(0)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._ends.wait()
+
+    def stop(self) -> None:
+        """End soon; may be called from any thread."""
+        self.should_exit = True
+        with suppress(RuntimeError):  # it has ended
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._ends.set)
 
 
 def _config(served: Served, access: Access, clock: Clock) -> uvicorn.Config:
