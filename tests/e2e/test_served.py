@@ -1,5 +1,6 @@
 """A consumer's port as its user meets it: page, metrics, health, refusals; what systemd hears."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,23 @@ def test_a_consumer_shows_what_it_committed(home: Home) -> None:
         assert clean in site.get("/metrics").text
         assert site.get("/config.yaml").status_code == 404
         assert stop(consumer) == 0
+
+
+def test_a_table_that_vanishes_under_an_open_page_is_told(home: Home) -> None:
+    port = free_port()
+    site = Site(f"http://127.0.0.1:{port}")
+
+    def unknown() -> dict[str, str]:
+        [pipeline] = site.get("/page.json").json()["pipelines"]
+        return dict(pipeline["unknown"])
+
+    with home.running("consume", "--metrics-port", str(port)):
+        until(lambda: home.rows() == RECORDS, "the rows")
+        until(lambda: bool(site.get("/page.json").json()["pipelines"][0]["commits"]), "commits")
+        shutil.rmtree(home.uri("user"))
+        until(lambda: "table" in unknown(), "the page to tell")
+        assert "is gone: it was there before" in unknown()["table"]
+        assert "is gone: it was there before" in site.get("/").text
 
 
 def test_other_machines_need_a_key(home: Home) -> None:
