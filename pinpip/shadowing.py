@@ -20,6 +20,7 @@ PACKAGES = (
     "consumers",
     "transforms",
     "sinks",
+    "monitor",
     "reports",
     "chaos",
 )

@@ -33,7 +33,7 @@ from pinpip.cli import (
 from pinpip.cli.options import DEFAULT, everywhere
 from pinpip.cli.output import tolerate
 from pinpip.cli.shared import FAILED, Settings, complain, explained
-from pinpip.cli.signals import leave_on_interrupt
+from pinpip.cli.signals import end, leave_on_interrupt
 
 app = typer.Typer(
     help="Records from Kafka and Kinesis into clean Delta tables, each exactly once.",
@@ -95,10 +95,12 @@ def main() -> None:
     tolerate(sys.stdout, sys.stderr)
     try:
         app()
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         raise
+    except SystemExit as ended:
+        end(ended.code)
     except BaseException as error:  # noqa: BLE001  # a panic of polars is no Exception
         if "--debug" in sys.argv:
             traceback.print_exception(error)
         complain(explained(error))
-        sys.exit(FAILED)
+        end(FAILED)

@@ -1,11 +1,13 @@
 """SIGHUP and Ctrl-C: what a closed terminal and an impatient user mean."""
 
+import atexit
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from pinpip.child import Held
 
@@ -135,3 +137,18 @@ def _watch(seen: int) -> None:
             if sys.stderr.isatty():
                 os.write(sys.stderr.fileno(), _SHOW_CURSOR)
             os._exit(INTERRUPTED)
+
+
+def end(code: str | int | None) -> NoReturn:
+    """End the process with this exit code, also beside daemon threads.
+
+    Such a thread looks at a table or a broker. Python would take its interpreter away while it is
+    inside a library, which may crash the process at its end.
+    """
+    others = [one for one in threading.enumerate() if one is not threading.current_thread()]
+    if not any(one.daemon for one in others):
+        sys.exit(code)
+    atexit._run_exitfuncs()  # noqa: SLF001  # what Python would do, too
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(bool(code)))

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.real_broker
 DOCS = ROOT / "docs" / "kafka.md"
 LEAST = {
     "consume": "member",
-    "status": "viewer",
+    "status`, `ui": "viewer",
     "verify": "reader",
     "verify --reread": "reader",
     "replay": "reader",
@@ -58,7 +58,7 @@ def test_every_command_needs_only_its_least_rights_and_each_record_arrives_once(
     with home.running("consume", "user") as consumer:
         until(lambda: home.rows() == events + 1, "all rows")
         assert stop(consumer) == 0
-    become(home, LEAST["status"])
+    become(home, LEAST["status`, `ui"])
     [tree] = json.loads(home.run("status", "--json").stdout)
     assert tree["lag"] == 0
     become(home, LEAST["verify --reread"])

@@ -29,7 +29,7 @@ def consumed(folder: Path, broker: Broker, tombstones: str | None) -> tuple[Home
     with home.running("consume", "user") as consumer:
         until(lambda: archived(home).height == len(VALUES), "the archive to hold every record")
         assert stop(consumer) == 0
-    return home, (folder / "process.log").read_text(encoding="utf-8").strip()
+    return home, (folder / "process.log").read_text(encoding="utf-8").splitlines()[-1]
 
 
 def archived(home: Home) -> pl.DataFrame:

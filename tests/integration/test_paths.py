@@ -16,8 +16,8 @@ from tests.support.consuming import consumed, consuming
 from tests.support.executed import executed_files
 from tests.support.processes import Home, kafka_home, payloads, until
 
-MAX_FILES_OF_A_BATCH = 18
-MAX_FILES_OF_A_PROOF = 19
+MAX_FILES_OF_A_BATCH = 20  # two of them tell the observer
+MAX_FILES_OF_A_PROOF = 20
 T = TypeVar("T")
 
 
