@@ -62,7 +62,9 @@ class LakeLook:
             return None, {}
         try:
             tables = self._tables or self._find()
-            verdict, why_none = last_verdict(tables, seen, self._clock.now())
+            counts = (self._clean.view.clean, self._quarantine.view.quarantined)
+            rows = None if None in counts else sum(filter(None, counts))
+            verdict, why_none = last_verdict(tables, seen, self._clock.now(), rows)
         except UNEXPECTED as error:
             return None, {"verdict": why(error)}
         return verdict, {"verdict": why_none} if why_none else {}

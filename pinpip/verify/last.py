@@ -18,12 +18,12 @@ NEVER = "never verified; next: pinpip verify"
 
 
 def last_verdict(
-    tables: Tables, now: Sequence[TableSeen], at: datetime, rows: int | None = None
+    tables: Tables, now: Sequence[TableSeen], at: datetime, rows: int | None
 ) -> tuple[VerdictView | None, str]:
     """Return verify's last verdict on a pipeline's `tables`, or None and why there is none.
 
     `now`: the versions that the tables have at `at`; empty: not known. `rows`: how many rows both
-    have then, those of other incarnations included.
+    have then, those of other incarnations included; None: not known.
     """
     try:
         found = record.read(of_table(tables.clean, tables.options))
@@ -33,7 +33,7 @@ def last_verdict(
 
 
 def view(
-    last: Record, app: str, now: Sequence[TableSeen], at: datetime, rows: int | None = None
+    last: Record, app: str, now: Sequence[TableSeen], at: datetime, rows: int | None
 ) -> VerdictView:
     """Return the verdict as the page and the report show it, with what it does not cover.
 

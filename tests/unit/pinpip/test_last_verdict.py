@@ -65,7 +65,7 @@ class Lake(Home):
     def last(self, later: timedelta = timedelta(0)) -> tuple[VerdictView | None, str]:
         """Return what a reader is told."""
         now = SystemClock.now() + later
-        return last_verdict(tables_of(self.config, "pin"), self.seen(), now)
+        return last_verdict(tables_of(self.config, "pin"), self.seen(), now, None)
 
 
 class Beside(Pair):
@@ -147,7 +147,7 @@ def test_commits_since_then_are_not_verified(lake: Lake) -> None:
 def test_a_table_of_unknown_version_is_not_called_verified(lake: Lake) -> None:
     invoke(lake, "verify", "--offline")
     make_complete(lake)
-    found, _ = last_verdict(tables_of(lake.config, "pin"), [], SystemClock.now())
+    found, _ = last_verdict(tables_of(lake.config, "pin"), [], SystemClock.now(), None)
     assert found is not None
     assert found.level == "unknown"
     for stage in ("table", "quarantine"):
@@ -158,7 +158,7 @@ def test_a_quarantine_that_is_gone_is_not_called_verified(lake: Lake) -> None:
     invoke(lake, "verify", "--offline")
     make_complete(lake)
     clean = [seen for seen in lake.seen() if seen.table == "table"]
-    found, _ = last_verdict(tables_of(lake.config, "pin"), clean, SystemClock.now())
+    found, _ = last_verdict(tables_of(lake.config, "pin"), clean, SystemClock.now(), None)
     assert found is not None
     assert found.level == "unknown"
 
