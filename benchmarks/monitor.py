@@ -18,7 +18,7 @@ from benchmarks.topic import Topic, fill, pins
 from pinpip.local.java import free_port
 
 PARTITIONS = 4
-VISITS = (("/metrics", 1.0), ("/?part=main", 2.0))  # Prometheus, and an open page
+VISITS = (("/metrics", 15.0), ("/?part=main", 2.0))  # Prometheus, and an open page
 RESTS_S = 5.0  # after the work, before memory is measured
 TIMEOUT_S = 300.0
 
