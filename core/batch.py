@@ -218,7 +218,7 @@ class Records:
     coordinates: Coordinates
     notes: Mapping[Partition, Note] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes the frame holds."""
         return int(self.frame.estimated_size())
