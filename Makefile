@@ -8,7 +8,8 @@ NOTEBOOK := build/notebook
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --upgrade \
 	--generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host
-SPREAD := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# After a crash of a worker the rest of its files would be waited for without end.
+SPREAD := --numprocesses 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help

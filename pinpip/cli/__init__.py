@@ -90,7 +90,15 @@ everywhere(app)
 
 
 def main() -> None:
-    """Run the command line; any exception becomes one `error:` line, a hint and exit code 1."""
+    """Run the command line, and end the process with its exit code."""
+    end(run())
+
+
+def run() -> str | int | None:
+    """Run the command line and return its exit code: the interpreter may be the caller's.
+
+    Any exception but Ctrl-C's becomes one `error:` line, a hint and exit code 1.
+    """
     leave_on_interrupt()
     tolerate(sys.stdout, sys.stderr)
     try:
@@ -98,9 +106,10 @@ def main() -> None:
     except KeyboardInterrupt:
         raise
     except SystemExit as ended:
-        end(ended.code)
+        return ended.code
     except BaseException as error:  # noqa: BLE001  # a panic of polars is no Exception
         if "--debug" in sys.argv:
             traceback.print_exception(error)
         complain(explained(error))
-        end(FAILED)
+        return FAILED
+    return None

@@ -41,9 +41,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         loops: list[Any] = [Failing(error)]
         monkeypatch.setattr("sys.argv", ["pinpip", *options, "consume"])
         monkeypatch.setattr(cli, "app", lambda: consume._run_all(loops, [], lambda: None))
-        with pytest.raises(SystemExit) as raised:
-            cli.main()
-        assert raised.value.code == 1
+        assert cli.run() == 1
         return capsys.readouterr().err.splitlines()
 
     return end  # type: ignore[return-value]
