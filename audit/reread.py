@@ -10,7 +10,7 @@ from audit.earlier import as_stored
 from audit.invariants import Finding, FindingKind
 from audit.row_diff import MAX_EXAMPLES, RowDifference, compare
 from core.batch import Batch, Coordinates, Partition, Position, Span, Stretch
-from core.protocols import WithoutHistory
+from core.sinks import AtOnce, WithoutHistory
 
 
 class StoredRows(Protocol):
@@ -38,7 +38,7 @@ class StoredRows(Protocol):
 Held = tuple[StoredRows, dict[Partition, Stretch], pl.DataFrame]
 
 
-class Comparison(WithoutHistory):
+class Comparison(AtOnce, WithoutHistory):
     """A core.protocols.Sink that compares each batch with the stored rows instead of writing it.
 
     `starts`: from where each partition is compared; None: from the source's first record. `skips`:

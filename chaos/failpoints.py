@@ -78,10 +78,13 @@ _LISTENER: Mapping[str, BeforeAfter] = {
 _SOURCE: Mapping[str, BeforeAfter] = {
     "acknowledge": (Failpoint.BEFORE_ACKNOWLEDGE, Failpoint.AFTER_ACKNOWLEDGE),
 }
-_WRITES: Mapping[str, BeforeAfter] = {
-    "clean": (Failpoint.BEFORE_WRITE, Failpoint.AFTER_CLEAN),
-    "quarantine": (None, Failpoint.AFTER_QUARANTINE),
-    "archive": (None, Failpoint.AFTER_ARCHIVE),
+_WRITES: Mapping[str, Mapping[str, BeforeAfter]] = {
+    "clean": {
+        "prepare": (Failpoint.BEFORE_WRITE, None),
+        "commit": (None, Failpoint.AFTER_CLEAN),
+    },
+    "quarantine": {"commit": (None, Failpoint.AFTER_QUARANTINE)},
+    "archive": {"commit": (None, Failpoint.AFTER_ARCHIVE)},
 }
 _PUTS: Mapping[str, Failpoint] = {
     "clean": Failpoint.CLEAN_FILE,
@@ -110,7 +113,7 @@ class Failpoints:
     def sink(self, sink: Sink) -> Sink:
         """Wrap the sink `clean`, `quarantine` or `archive …`."""
         points = _WRITES[sink.name.split()[0]]
-        return cast(Sink, _Wrapped(sink, {"write": points}, self._counter.passed))
+        return cast(Sink, _Wrapped(sink, points, self._counter.passed))
 
     def store(self, name: str, store: T) -> T:
         """Wrap the store of the sink `name`."""

@@ -3,8 +3,8 @@
 A position travels with the rows it belongs to; "+1" is decided in `Coordinates` and nowhere else.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, NamedTuple
 
@@ -232,34 +232,6 @@ class Records:
         return Records(frame, spans, self.coordinates, notes)
 
 
-def _follow(before: Span | None, after: Span) -> Span:
-    if before is None:
-        return after
-    if after.start != before.end or not before.end.agrees(after.end.epoch):
-        raise ValueError(f"{after} does not start where {before} ends")
-    return Span(before.start, after.end, before.records + after.records, before.first)
-
-
-def _noted(before: Note | None, after: Note) -> Note:
-    if before is None:
-        return after
-    tips = [note.tip for note in (before, after) if note.tip is not None]
-    gaps = before.accepted_gaps + after.accepted_gaps
-    return Note(after.position, max(tips, default=None), gaps)
-
-
-def merge(parts: Iterable[Records]) -> Records:
-    """Consecutive reads of the same source as one; at least one is needed."""
-    held = list(parts)
-    frame = pl.concat([part.frame for part in held], rechunk=False)
-    spans: dict[Partition, Span] = {}
-    notes: dict[Partition, Note] = {}
-    for part in held:
-        spans |= {p: _follow(spans.get(p), span) for p, span in part.spans.items()}
-        notes |= {p: _noted(notes.get(p), note) for p, note in part.notes.items()}
-    return Records(frame, spans, held[0].coordinates, notes)
-
-
 class Rejects(NamedTuple):
     """How many of the last records, those in the window of the reject limit, were rejected."""
 
@@ -289,6 +261,11 @@ class Batch:
     notes: Mapping[Partition, Note] = field(default_factory=dict)
     left_out: pl.DataFrame | None = None
     transform_version: str = ""
+
+    def outline(self) -> "Batch":
+        """Return the batch with the metadata columns alone of what was read and cleaned."""
+        names = list(self.coordinates.metadata)
+        return replace(self, raw=self.raw.select(names), clean=self.clean.select(names))
 
     @cached_property
     def counts(self) -> tuple[Mapping[Partition, int], ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from core.batch import Batch, Coordinates, Partition, Position, Positions, Records, Rejects
 from core.clock import Clock
@@ -104,8 +104,23 @@ class Source(Protocol):
         ...
 
 
+class Prepared(Protocol):
+    """What one batch brings to one sink, which nobody can see before it is committed."""
+
+    def upload(self) -> None:
+        """Make it durable. Any thread may do that, beside other uploads of the sink.
+
+        Raises TransientError when the same call may be tried again, FatalError otherwise.
+        """
+        ...
+
+
 class Sink(Protocol):
-    """Where batches go. Each sink is exactly once by its own positions."""
+    """Where batches go. Each sink is exactly once by its own positions.
+
+    `prepare` may run beside the other calls. Of these one runs at a time, and `positions` only
+    while nothing is prepared that is neither committed nor given up.
+    """
 
     name: str
 
@@ -159,12 +174,28 @@ class Sink(Protocol):
         """
         ...
 
-    def write(self, batch: Batch) -> None:
-        """Make the batch's rows beyond the own positions durable, and the positions with them.
+    def prepare(self, batch: Batch) -> Prepared:
+        """Take the batch's rows beyond what was prepared before; called in the batches' order.
 
-        Raises StalePosition when another writer has moved a position since `positions` or the
-        last `write`, TransientError when the same call may be tried again, FatalError otherwise.
+        It sends no request. Raises StalePosition when the batch does not follow.
         """
+        ...
+
+    def commit(self, prepared: Sequence[Any]) -> None:
+        """Make uploaded batches visible, and their positions with them; in order, all or none.
+
+        Raises StalePosition when another writer has moved a position since `positions` or the last
+        commit, or when a batch before these was not committed; TransientError when the same call
+        may be tried again, FatalError otherwise.
+        """
+        ...
+
+    def write(self, batch: Batch) -> None:
+        """Prepare, upload and commit one batch; after an error the same call may be tried again."""
+        ...
+
+    def release(self, partitions: Collection[Partition]) -> None:
+        """Forget what was deferred of partitions that another member may write from now on."""
         ...
 
     @property
@@ -173,53 +204,12 @@ class Sink(Protocol):
         ...
 
     def settle(self) -> None:
-        """Commit what was deferred. Raises as `write`."""
+        """Commit what was deferred. Raises as `commit`."""
         ...
 
     def close(self) -> None:
         """Commit what was deferred, except for partitions that another writer has moved."""
         ...
-
-
-class WithoutHistory:
-    """What a `Sink` answers that keeps its rows and positions, and nothing of the pipeline's past.
-
-    The clean table keeps that for all.
-    """
-
-    def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:  # noqa: ARG002
-        """No windows are kept."""
-        return ()
-
-    def origins(self, partitions: Collection[Partition]) -> Mapping[Partition, Position]:  # noqa: ARG002
-        """No beginnings are kept."""
-        return {}
-
-    def tips(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:  # noqa: ARG002
-        """No notes are kept."""
-        return {}
-
-    def gaps(self, partitions: Collection[Partition]) -> Mapping[Partition, range]:  # noqa: ARG002
-        """No accepted gaps are kept."""
-        return {}
-
-    def pin(self, starts: Mapping[str, Start]) -> None:
-        """No beginnings are kept."""
-
-    def arrivals(
-        self,
-        partitions: Collection[Partition],  # noqa: ARG002
-    ) -> Mapping[Partition, datetime]:
-        """No arrivals stand for an epoch here."""
-        return {}
-
-    @property
-    def is_overdue(self) -> bool:
-        """No commit is deferred."""
-        return False
-
-    def settle(self) -> None:
-        """No commit is deferred."""
 
 
 class FaultInjector(Protocol):

@@ -7,6 +7,7 @@ the start stops the process; afterwards a consumer waits as long as it takes.
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from threading import RLock
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -32,10 +33,11 @@ _log = structlog.get_logger()
 class Outage:
     """The transient faults of one part of a pipeline: of its source, or of one of its sinks.
 
-    A part may fail in several places (the shards of a stream): it is one outage from the first of
-    them until none is left. Its begin and its end are logged, but not another one within QUIET_S:
-    those are counted. `count` is called for each fault, with its kind. `about`: what else the
-    lines name: the pipeline, the endpoint. Another thread may ask `seconds`, `fault` and `hint`.
+    A part may fail in several places (the shards of a stream, the uploads of a sink), from several
+    threads: it is one outage from the first of them until none fails any more. Its begin and its
+    end are logged, but not another one within QUIET_S: those are counted. `count` is called for
+    each fault, with its kind. `about`: what else the lines name: the pipeline, the endpoint.
+    Another thread may ask `seconds`, `fault` and `hint`.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Outage:
         self._count = count
         self._about = {**about, "part": part}
         self._since: dict[str, float] = {}
+        self._failing: set[str] = set()
+        self._lock = RLock()
         self._fault: dict[str, str] = {}
         self._noted: float | None = None
         self._told: float | None = None
@@ -62,18 +66,24 @@ class Outage:
 
     def failed(self, where: str, fault: str, hint: str = "", kind: str = "TransientError") -> None:
         """Note that a call failed and will be tried again; `kind` as that of TransientError."""
-        self.called(where)
         self._count(kind)
         told = {"where": where, "error": fault, "next": hint}
-        self._fault = {name: value for name, value in told.items() if value}
-        if self._clock.monotonic() - self._since[where] >= NOTICE_AFTER_S:
-            self._note(self._fault)
+        with self._lock:
+            self.called(where)
+            self._failing.add(where)
+            self._fault = {name: value for name, value in told.items() if value}
+            if self._clock.monotonic() - self._since[where] >= NOTICE_AFTER_S:
+                self._note(self._fault)
 
     def over(self, where: str = "") -> None:
         """Note that a call succeeded, or that the place is no longer called."""
-        self._since.pop(where, None)
-        if self._since:
-            return
+        with self._lock:
+            self._since.pop(where, None)
+            self._failing.discard(where)
+            if not self._failing:
+                self._end()
+
+    def _end(self) -> None:
         self._fault = {}
         if self._noted is not None:
             seconds = round(self._clock.monotonic() - self._noted)
@@ -84,8 +94,9 @@ class Outage:
 
     def look(self) -> None:
         """Note the last fault, or a call that does not come back, once it has lasted."""
-        if self.seconds() >= (NOTICE_AFTER_S if self._fault else SILENCE_AFTER_S):
-            self._note(self._fault or {"error": "no response yet"})
+        with self._lock:
+            if self.seconds() >= (NOTICE_AFTER_S if self._fault else SILENCE_AFTER_S):
+                self._note(self._fault or {"error": "no response yet"})
 
     def seconds(self) -> float:
         """How long there has been no good answer; 0.0 while no call is under way."""
@@ -143,10 +154,12 @@ def retry(
     rng: random.Random,
     budget: Callable[[], float],
     outage: Outage,
+    where: str = "",
 ) -> T:
     """Call `step` and return its answer; on TransientError call it again for `budget()` seconds.
 
-    `budget` is asked again and again: it may shrink. `outage` hears of each fault and of the end.
+    `budget` is asked again and again: it may shrink. `outage` hears of each fault and of the end;
+    `where` keeps calls apart that run at once.
     Raises FatalError when the budget is spent; every other error at once.
     """
     began, backoff = clock.monotonic(), Backoff(rng)
@@ -156,11 +169,11 @@ def retry(
         return clock.monotonic() - began >= limit
 
     while True:
-        outage.called()
+        outage.called(where)
         try:
             answer = step()
         except TransientError as error:
-            outage.failed("", error.message, error.hint, error.kind)
+            outage.failed(where, error.message, error.hint, error.kind)
             _wait(backoff.wait(), clock, lambda e=error: is_spent(e))  # type: ignore[misc]
             if is_spent(error):
                 raise FatalError(
@@ -168,10 +181,10 @@ def retry(
                     error.hint or "remove the cause and start again: nothing is lost or doubled",
                 ) from error
         except StalePosition:
-            outage.over()  # the store answered
+            outage.over(where)  # the store answered
             raise
         else:
-            outage.over()
+            outage.over(where)
             return answer
 
 

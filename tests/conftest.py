@@ -1,6 +1,7 @@
 """Brokers and clouds for the tests, started once per run."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,7 +28,11 @@ _SHARED = pytest.StashKey[ExitStack]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the broker once for all processes of a run that is spread over several."""
+    """Start the broker once for all processes of a run that is spread over several.
+
+    What the tests start hears of a closed terminal, also where this run does not (nohup).
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     spreads = bool(config.getoption("numprocesses", None))
     given = os.environ.get(brokers.GIVEN)
     if not spreads or ":" in (given or "") or config.getoption("collectonly"):

@@ -20,6 +20,8 @@ class Limits:
     """When a batch is due (records, bytes, seconds), and how many rejects are too many.
 
     `accept_rejects` accepts any number of rejects until a whole window is within the limit again.
+    `max_in_flight`: bytes of records that were handed over and are not written yet; one batch
+    always may be.
     """
 
     max_records: int
@@ -28,6 +30,7 @@ class Limits:
     reject_ratio: float
     reject_window: int
     accept_rejects: bool = False
+    max_in_flight: int = 64 * 1024 * 1024
 
 
 class ConflictLimit:

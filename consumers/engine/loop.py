@@ -4,23 +4,23 @@ The tables are the truth. An assigned partition starts at the minimum over the s
 drops what it already has, and a sink that another writer has overtaken makes the loop drop its
 buffer, read the positions again and seek.
 
-The loop's own thread polls. Two batches at most are in flight in the executor: the younger one is
-decoded while the older one is written, so every call on a sink still comes in its order, one at a
-time. While such a call takes long, the source is paused and polled on, so that the group is served.
+The loop's own thread polls. Batches in flight are in the threads of the executor: the younger ones
+are decoded and uploaded while older ones are committed (see `consumers.engine.lane`). While the
+loop waits long for one of them, the source is paused and polled on, so that the group is served.
 """
 
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from math import inf
-from typing import NamedTuple, TypeVar
+from typing import ParamSpec, TypeVar
 
 import structlog
 
+from consumers.engine.flights import Flights
 from consumers.engine.limits import ConflictLimit, Limits, RejectLimit
 from consumers.engine.sink_group import SinkGroup
-from core.batch import Batch, Partition, Records, Span, merge
+from core.batch import Batch, Partition, Records
 from core.clock import Clock
 from core.errors import StalePosition, TransientError
 from core.observer import Observer, Unobserved
@@ -30,23 +30,16 @@ from core.topic_id import Known
 
 MAX_WAIT_S = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
 IDLE_WAIT_S = 0.1  # the same while nothing is assigned: what comes is started this soon
-IN_FLIGHT = 2  # batches: one is decoded while one is written
+THREADS = 16  # that one loop can make use of: most of them wait for a store
 PAUSE_AFTER_S = 2.0  # for a call on a sink; beyond it the source is paused, which drops its queue
 START_BUDGET_S = (
     120.0  # for a failing call on a sink that has not answered yet; later there is none
 )
 STOP_BUDGET_S = 5.0  # the same once the loop is asked to stop
 
+P = ParamSpec("P")
 T = TypeVar("T")
-Spans = Mapping[Partition, Span]
 _log = structlog.get_logger()
-
-
-class _Flight(NamedTuple):
-    """A batch in the executor, and the bytes that it had when it was handed over."""
-
-    call: Future[Spans]
-    nbytes: int
 
 
 class Loop:
@@ -63,23 +56,21 @@ class Loop:
         observer: Observer | None = None,
     ) -> None:
         self._source = source
-        self._process = process
         self._observer = observer or Unobserved(clock)
         self._sinks = SinkGroup(
-            sinks, clock, self._retry_budget, self._observer, source.coordinates
+            sinks, clock, self._retry_budget, self._observer, executor, source.coordinates
         )
         self._limits = limits
         self._clock = clock
-        self._executor = executor
         self._stopping = self._caught_up = False
         self._assigned: set[Partition] = set()
         self._arrived: set[Partition] = set()
         self._buffer: list[Records] = []
         self._buffered_at = 0.0
-        self._flying: deque[_Flight] = deque()
         self._rejects = RejectLimit(
             limits.reject_ratio, limits.reject_window, accept=limits.accept_rejects
         )
+        self._flights = Flights(process, self._rejects, self._sinks, self._observer, executor)
         self._conflicts = ConflictLimit()
         self._repeats = Repeats(clock)
 
@@ -105,14 +96,14 @@ class Loop:
         try:
             self._start_arrived()
             self._poll(self._patience())
-            while self._flying and self._flying[0].call.done():
+            while self._flights.is_oldest_over:
                 self._settle()
             if self._caught_up:
                 self._catch_up()
             elif self._is_due():
                 self._hand_over()
-            elif not (self._buffer or self._flying) and self._sinks.is_overdue:
-                self._wait_for(self._executor.submit(self._sinks.settle))
+            elif not (self._buffer or self._flights) and self._sinks.is_overdue:
+                self._wait_for(self._wait_for(self._flights.call(self._sinks.settle)))
         except StalePosition as stale:
             self._rewind(stale)
 
@@ -120,7 +111,7 @@ class Loop:
         """Write what is buffered and what the sinks put off, unless it is another's by now."""
         with suppress(StalePosition):
             self._write_all()
-        self._wait_for(self._executor.submit(self._sinks.close))
+        self._wait_for(self._wait_for(self._flights.call(self._sinks.close)))
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """Take note of partitions to take over."""
@@ -134,6 +125,7 @@ class Loop:
         self._assigned -= set(partitions)
         self._arrived -= set(partitions)
         self._rebalanced(partitions)
+        self._flights.release(partitions)
         self._observer.revoked(partitions)
 
     def caught_up(self) -> None:
@@ -154,7 +146,7 @@ class Loop:
         """Read from where the sinks are, but for what is taken away or comes anew meanwhile."""
         asked = sorted(partitions)
         self._arrived.difference_update(asked)
-        found = self._wait_for(self._executor.submit(self._look, asked))
+        found = self._wait_for(self._flights.call(self._look, asked))
         if not found:
             self._arrived |= self._assigned & set(asked)
         ours = self._assigned - self._arrived
@@ -199,7 +191,7 @@ class Loop:
     def _held(self) -> int:
         """Bytes of the records that were read and are not acknowledged yet."""
         buffered = sum(records.nbytes for records in self._buffer)
-        return buffered + sum(flight.nbytes for flight in self._flying)
+        return buffered + self._flights.nbytes
 
     def _patience(self) -> float:
         if not self._buffer:
@@ -217,36 +209,25 @@ class Loop:
         )
 
     def _hand_over(self) -> None:
-        if len(self._flying) == IN_FLIGHT:
-            self._settle()
         parts, self._buffer = self._buffer, []
-        before = self._flying[-1].call if self._flying else None
         nbytes = sum(records.nbytes for records in parts)
-        call = self._executor.submit(self._work, parts, before)
-        self._flying.append(_Flight(call, nbytes))
-
-    def _work(self, parts: list[Records], before: Future[Spans] | None) -> Spans:
-        """Decode beside the write of the batch `before`; write after it, if it was written."""
-        records = merge(parts)
-        parts.clear()  # payloads are not needed any more once they are decoded
-        batch = self._process(records)
-        del records
-        if before is not None:
-            before.result()
-        batch = self._rejects.check(batch)
-        self._sinks.write(batch)
-        self._observer.wrote(batch)
-        return batch.spans
+        while self._flights and self._flights.nbytes + nbytes > self._limits.max_in_flight:
+            self._settle()
+        if (decoding := self._flights.decoding) is not None:
+            self._wait_for(decoding)
+        self._flights.put(parts, nbytes)
 
     def _settle(self) -> None:
         """Wait for the oldest batch in flight, and acknowledge it."""
-        spans = self._wait_for(self._flying.popleft().call)
-        self._conflicts.wrote()
-        ends = {p: span.end for p, span in spans.items() if p in self._assigned}
-        self._source.acknowledge(ends)
+        taken = self._wait_for(self._flights.pop().call)
+        self._wait_for(taken.written)
+        if taken.spans:
+            self._conflicts.wrote()
+            ends = {p: span.end for p, span in taken.spans.items() if p in self._assigned}
+            self._source.acknowledge(ends)
 
     def _settle_all(self) -> None:
-        while self._flying:
+        while self._flights:
             self._settle()
 
     def _write_all(self) -> None:
@@ -258,7 +239,7 @@ class Loop:
         """Write what is buffered, and commit what the sinks deferred."""
         self._caught_up = False
         self._write_all()
-        self._wait_for(self._executor.submit(self._sinks.settle))
+        self._wait_for(self._wait_for(self._flights.call(self._sinks.settle)))
 
     def _drain(self) -> None:
         """Write the last batch of a bounded source; overtaken, the source goes back to give it."""
@@ -271,7 +252,7 @@ class Loop:
         """Another writer was faster: the table wins. What followed in flight was not written."""
         self._observer.overtaken(stale)
         self._conflicts.overtaken(stale)
-        while self._flying:
+        while self._flights:
             with suppress(StalePosition):
                 self._settle()
         self._rejects.forget()

@@ -3,13 +3,17 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from itertools import count
 from typing import TypeVar
 
 import structlog
 
+from consumers.engine.lane import Lane, end
 from core.batch import KAFKA, Batch, Coordinates, Partition, Rejects
 from core.clock import Clock
 from core.errors import StalePosition
@@ -36,6 +40,7 @@ class SinkGroup:
         clock: Clock,
         budget: Callable[[bool], float],
         observer: Observer,
+        executor: Executor,
         coordinates: Coordinates = KAFKA,
     ) -> None:
         self._sinks = sinks
@@ -46,6 +51,14 @@ class SinkGroup:
         self._observer = observer
         self._outages = {sink.name: observer.outage(sink.name) for sink in sinks}
         self._answered: set[str] = set()
+        self._lanes = [self._lane(sink, executor) for sink in sinks]
+
+    def _lane(self, sink: Sink, executor: Executor) -> Lane:
+        def call(where: str, step: Callable[[], object]) -> object:
+            return self._retried(sink, step, where)
+
+        committed = partial(self._observer.committed, sink.name)
+        return Lane(sink, executor, call, self._clock, committed)
 
     def known(self, partitions: Collection[Partition]) -> dict[Partition, Known]:
         """Read again what the sinks know together of each partition.
@@ -113,41 +126,65 @@ class SinkGroup:
         found = [self._retried(sink, lambda s=sink: s.rejects(partitions)) for sink in self._sinks]  # type: ignore[misc]
         return [window for windows in found for window in windows]
 
-    def write(self, batch: Batch) -> None:
-        """Write to every sink."""
-        for sink in self._sinks:
-            began = self._clock.monotonic()
-            self._retried(sink, lambda s=sink: s.write(batch))  # type: ignore[misc]
-            self._observer.committed(sink.name, self._clock.monotonic() - began)
+    def put(self, batch: Batch) -> Future[None]:
+        """Begin to write to every sink; the future ends when none has it on its way any more.
+
+        It has the first error that is no StalePosition, if any, else StalePosition.
+        """
+        return _joined([lane.put(batch) for lane in self._lanes])
+
+    def release(self, partitions: Collection[Partition]) -> Future[None]:
+        """Make the sinks forget what they deferred of these, after the batches before it."""
+        return _joined([lane.run(partial(lane.sink.release, partitions)) for lane in self._lanes])
 
     @property
     def is_overdue(self) -> bool:
         """Whether a sink has deferred a commit for too long; to be asked while no call runs."""
         return any(sink.is_overdue for sink in self._sinks)
 
-    def settle(self) -> None:
+    def settle(self) -> Future[None]:
         """Commit what the sinks deferred."""
-        for sink in self._sinks:
-            self._retried(sink, sink.settle)
+        return _joined([lane.run(lane.sink.settle) for lane in self._lanes])
 
-    def close(self) -> None:
+    def close(self) -> Future[None]:
         """Commit what the sinks deferred, except for partitions that another writer has moved."""
-        for sink in self._sinks:
-            with suppress(StalePosition):
-                self._retried(sink, sink.close)
+        return _joined([lane.run(partial(_close, lane.sink)) for lane in self._lanes])
 
     def look(self) -> None:
         """Tell of a call that does not come back; to be called beside it, now and then."""
         for outage in self._outages.values():
             outage.look()
 
-    def _retried(self, sink: Sink, step: Callable[[], T]) -> T:
+    def _retried(self, sink: Sink, step: Callable[[], T], where: str = "") -> T:
         def budget() -> float:
             return self._budget(sink.name in self._answered)
 
-        answer = retry(step, self._clock, self._rng, budget, self._outages[sink.name])
+        answer = retry(step, self._clock, self._rng, budget, self._outages[sink.name], where)
         self._answered.add(sink.name)
         return answer
+
+
+def _close(sink: Sink) -> None:
+    with suppress(StalePosition):
+        sink.close()
+
+
+def _joined(calls: Sequence[Future[None]]) -> Future[None]:
+    """Return a future that ends with the last of `calls`."""
+    whole: Future[None] = Future()
+    left = count(len(calls) - 1, -1)
+
+    def ended(_: object) -> None:
+        if next(left) > 0:
+            return
+        errors = [error for call in calls if (error := call.exception())]
+        end(whole, min(errors, key=lambda e: isinstance(e, StalePosition), default=None))
+
+    for call in calls:
+        call.add_done_callback(ended)
+    if not calls:
+        ended(None)
+    return whole
 
 
 def _is_theirs(name: str, start: Start, found: Mapping[Partition, Known]) -> bool:

@@ -21,8 +21,9 @@ from consumers.kinesis.shard import Cursor, Response, noted
 from consumers.kinesis.shards import Ownership, Shard, every_shard, readable
 from consumers.kinesis.tips import Tips
 from consumers.window import Window
-from core.batch import KINESIS, Partition, Position, Positions, Records, Span, merge
+from core.batch import KINESIS, Partition, Position, Positions, Records, Span
 from core.clock import Clock
+from core.merge import merge
 from core.observer import Horizon
 from core.origins import Start
 from core.protocols import Listener

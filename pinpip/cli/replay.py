@@ -132,14 +132,14 @@ def _fill(
     quiet: bool,
 ) -> dict[str, int]:
     """Run the loop to its end or a signal; how many rows each table got."""
-    from consumers.engine.loop import IN_FLIGHT
+    from consumers.engine.loop import THREADS
     from core.clock import SystemClock
     from core.observer import Unobserved
 
     written = {"clean": 0, "quarantined": 0}
     with (
         leaving_in_time(partial(_stopped, into)) as leave,
-        ThreadPoolExecutor(IN_FLIGHT, "batch") as workers,
+        ThreadPoolExecutor(THREADS, "batch") as workers,
         progress_bar(quiet=quiet) as bar,
     ):
         task = bar.add_task(f"{name} into {into}", total=total)

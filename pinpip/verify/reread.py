@@ -12,7 +12,7 @@ from audit.invariants import Finding
 from audit.reread import Comparison
 from audit.snapshot import Snapshot
 from audit.verify import Report, Watch
-from consumers.engine.loop import IN_FLIGHT, Loop
+from consumers.engine.loop import THREADS, Loop
 from core.batch import Batch, Partition, Position, Stretch
 from core.clock import SystemClock
 from core.config import Config, Pipeline, Where
@@ -231,7 +231,7 @@ def _read(
             loop.stop()
 
     clock = SystemClock()
-    with ThreadPoolExecutor(IN_FLIGHT, "compare") as workers:
+    with ThreadPoolExecutor(THREADS, "compare") as workers:
         loop = Loop(
             held.connector.bounded(headers=headers),
             pipelines.process_of(pipeline, keep_values=True, former=held.former),

@@ -10,7 +10,6 @@ import polars as pl
 from deltalake.transaction import AddAction
 
 from core.batch import Coordinates
-from sinks.storage.protocol import Store
 
 _LEVEL = 1  # half of snappy's bytes; takes a sixth of the time of decoding
 
@@ -86,11 +85,9 @@ def _text(name: str, dtype: pl.DataType) -> pl.Expr:
     return pl.when(moment.dt.year().is_between(1, 9999)).then(moment.dt.strftime(format_))
 
 
-def put(
-    store: Store, rows: pl.DataFrame, bounded: Collection[str], folder: str, now_ms: int
-) -> AddAction:
-    """Write the rows to a data file that nothing refers to yet."""
+def made(
+    rows: pl.DataFrame, bounded: Collection[str], folder: str, now_ms: int
+) -> tuple[AddAction, bytes]:
+    """Encode the rows; return the action that adds their file, and the file's body."""
     body = encode(rows)
-    action = add_action(rows, len(body), bounded, folder, now_ms)
-    store.put_new(action.path, body, {})  # a UUID name: "exists" means our own retry
-    return action
+    return add_action(rows, len(body), bounded, folder, now_ms), body

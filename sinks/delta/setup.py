@@ -88,6 +88,16 @@ class Setup:
             _log.warning("columns_written_as_null", table=target.uri, columns=names)
         self._added |= added
 
+    @property
+    def form(self) -> object:
+        """What decides how rows are written; a file of another form is not for this table."""
+        return (
+            tuple(self.bounded),
+            tuple(sorted(self.absent)),
+            self.casts.copy(),
+            self.column is None,
+        )
+
     def fitted(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the rows as the table holds them; SinkError for a number that it cannot hold."""
         held = rows.drop(self.absent)

@@ -2,26 +2,25 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
 import polars as pl
 from deltalake import DeltaTable, Transaction
-from deltalake.transaction import AddAction
 
 from core import __version__
-from core.batch import Batch, Note, Partition, Position, Positions, Rejects, Span
+from core.batch import Batch, Note, Partition, Position, Rejects
 from core.clock import Clock
 from core.errors import StalePosition, TransientError
 from core.origins import Start
-from core.topic_id import refuse_another
-from sinks.delta import data_file, history, ledger, origins, position_checks, positions, table, txns
+from sinks.delta import history, ledger, origins, position_checks, positions, table, txns
 from sinks.delta.checkpoints import CheckpointWriter
 from sinks.delta.commit_log import CommitLog, Committed, Conflict, Hint, Version
-from sinks.delta.ledger import CommitRange
 from sinks.delta.log import DeltaLog, is_checkpoint_due
 from sinks.delta.positions import Lookup
+from sinks.delta.prepared import Due, Prepared, Upload, groups
+from sinks.delta.progress import Progress, beyond
 from sinks.delta.setup import Setup
 from sinks.delta.target import DeltaTarget
 from sinks.storage.protocol import Store
@@ -30,34 +29,19 @@ _MAX_TRIES = 20  # of one commit, after conflicts
 _MAX_FOLLOWED = 10  # conflicts in a row, then the table is opened again: that is faster
 
 
-@dataclass
-class _PartitionState:
-    """How far one partition is: `held` in the table, `seen` with what was deferred."""
-
-    held: Position | None
-    seen: Position | None
-    deferred: list[CommitRange] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Due:
-    """What one commit moves and stores; `gaps` are those that `ranges` tell of, for all sinks."""
-
-    ranges: list[CommitRange]
-    notes: Mapping[Partition, Note]
-    now_ms: int
-    gaps: Mapping[Partition, range] = field(default_factory=dict)
-
-
 class DeltaSink:
-    """A `Sink` on one Delta table, exactly once by compare-and-set on its `txn` actions."""
+    """A `Sink` on one Delta table, exactly once by compare-and-set on its `txn` actions.
+
+    `prepare` moves what was `seen` of a partition, the other calls what is `held`: they may run
+    beside each other.
+    """
 
     def __init__(self, name: str, target: DeltaTarget, store: Store, clock: Clock) -> None:
         self.name = name
         self._target = target
         self._store = store
         self._clock = clock
-        self._progress: dict[Partition, _PartitionState] = {}
+        self._progress = Progress(name, target.coordinates)
         self._log: CommitLog | None = None
         self._setup = Setup(target)
         self._read: Lookup = lambda _: None
@@ -91,7 +75,7 @@ class DeltaSink:
                 position_checks.check(newest, target, found, self._read)
                 position_checks.refuse_another_pipeline(self._store, target, log, found)
         self._log = log
-        self._progress |= {p: _PartitionState(held, held) for p, held in found.items()}
+        self._progress.read(found)
         return found
 
     def rejects(self, partitions: Collection[Partition]) -> Sequence[Rejects]:
@@ -122,84 +106,95 @@ class DeltaSink:
         """Commit where these sources begin to the clean table (see `sinks.delta.origins`)."""
         origins.pin(self._target, self._store, self._setup, self._table, starts, self._now_ms())
 
-    def write(self, batch: Batch) -> None:
-        """Commit the batch's rows that the table does not have, with their positions.
-
-        1. Keep the spans and rows beyond the own positions; TopicRecreated if another epoch's.
-        2. Write the rows to a data file that nothing refers to yet.
-        3. Compare every stored position with the one this sink knows.
-        4. Commit file and positions as the next version; after a conflict, compare with that one.
-        """
-        self._made_by = batch.transform_version, batch.window if self._target.rules else None
-        seen = {p: self._progress[p].seen for p, s in batch.spans.items() if self._is_news(p, s)}
-        new = _beyond(batch, seen)
+    def prepare(self, batch: Batch) -> Prepared:
+        """Take what the table will not have by then; raises TopicRecreated for another epoch's."""
+        seen = self._progress.unseen(batch)
+        new = beyond(batch, seen)
         ranges = ledger.ranges(new, seen)
         rows: pl.DataFrame = getattr(new, self._target.stage)
-        gaps = {r.of: new.spans[r.of].gap(r.start) for r in ranges if r.expired}
-        if rows.is_empty() and not (self._has_waited() or batch.notes or gaps):
-            for r in ranges:
-                self._progress[r.of].deferred.append(r)
-                self._progress[r.of].seen = r.end
-        else:
-            told = self._notes(batch) if self._target.stage == "clean" else {}
-            self._commit(rows, _Due([*self._deferred(), *ranges], told, self._now_ms(), gaps))
+        prepared = Prepared(
+            ranges,
+            None if rows.is_empty() else self._upload(rows),
+            self._notes(batch),
+            self._now_ms(),
+            waits=not batch.notes,
+            gaps={r.of: new.spans[r.of].gap(r.start) for r in ranges if r.expired},
+            event_time=ledger.event_time(rows),
+            made_by=(batch.transform_version, batch.window if self._target.rules else None),
+            form=self._setup.form,
+        )
+        self._progress.see(ranges)
+        return prepared
+
+    def commit(self, prepared: Sequence[Prepared]) -> None:
+        """Commit consecutive batches in one entry; what has no rows may wait for `defer` seconds.
+
+        1. Compare every stored position with the one this sink knows.
+        2. Commit files and positions as the next version; after a conflict, compare with that one.
+        """
+        for parts in groups(prepared):
+            self._made_by = parts[-1].made_by
+            ranges = [r for part in parts for r in part.ranges]
+            if self._has_waited() or any(part.is_news for part in parts):
+                self._commit(Due([*self._progress.deferred, *ranges], parts, parts[-1].now_ms))
+            else:
+                self._progress.defer(ranges)
+
+    def write(self, batch: Batch) -> None:
+        """Prepare, upload and commit one batch; after an error the same call may be tried again."""
+        prepared = self.prepare(batch)
+        try:
+            prepared.upload()
+            self.commit([prepared])
+        except BaseException:
+            self._progress.unsee()
+            raise
+
+    def release(self, partitions: Collection[Partition]) -> None:
+        """Forget what was deferred of them: their next owner reads it again."""
+        self._progress.release(partitions)
 
     @property
     def is_overdue(self) -> bool:
         """Whether a deferred commit has waited for `defer` seconds."""
-        return bool(self._deferred()) and self._has_waited()
+        return bool(self._progress.deferred) and self._has_waited()
 
     def settle(self) -> None:
         """Commit what was deferred; after StalePosition nothing of the moved partitions is left."""
-        nothing = pl.DataFrame(schema=self._target.schema)
-        self._commit(nothing, _Due(self._deferred(), {}, self._now_ms()))
+        self._commit(Due(self._progress.deferred, (), self._now_ms()))
 
     def close(self) -> None:
         """Commit what was deferred and is still ours; let a running checkpoint finish."""
-        while self._deferred():
+        while self._progress.deferred:
             with suppress(StalePosition):
                 self.settle()
         self._checkpoints.close()
 
-    def _is_news(self, partition: Partition, span: Span) -> bool:
-        if partition not in self._progress:
-            raise StalePosition(f"{self.name}: the position of {partition} was not read yet")
-        held = self._progress[partition].held
-        if held is not None and not held.agrees(span.end.epoch):
-            refuse_another(partition, held, span.end.epoch, self._target.coordinates)
-        seen = self._progress[partition].seen
-        if span.start is not None and (seen is None or span.start > seen):
-            raise StalePosition(
-                f"{self.name}: {partition} was read from {span.start}, held: {seen}"
-            )
-        return seen is None or span.end > seen
-
     def _has_waited(self) -> bool:
         return self._clock.monotonic() - self._committed_at >= self._target.defer
 
-    def _deferred(self) -> list[CommitRange]:
-        return [r for progress in self._progress.values() for r in progress.deferred]
-
     def _notes(self, batch: Batch) -> Mapping[Partition, Note]:
-        return positions.kept(batch.notes, {p: own.seen for p, own in self._progress.items()})
+        """Return the notes to keep; the clean table keeps them for all."""
+        told = batch.notes if self._target.stage == "clean" else {}
+        return positions.kept(told, self._progress.seen)
 
-    def _commit(self, rows: pl.DataFrame, due: _Due) -> None:
+    def _commit(self, due: Due) -> None:
         if not due.ranges and not due.notes:
             return
-        files = [] if rows.is_empty() else [self._put(rows, due.now_ms)]
-        moves = self._append(due, Version(self._told(rows, due), due.now_ms, files=files))
-        self._progress |= {p: _PartitionState(end, end) for p, end in moves.items()}
+        moves = self._append(due, Version(self._told(due), due.now_ms, files=due.files))
+        self._progress.move(moves)
         self._committed_at = self._clock.monotonic()
 
-    def _put(self, rows: pl.DataFrame, now_ms: int) -> AddAction:
+    def _upload(self, rows: pl.DataFrame) -> Upload:
         setup, folder = self._setup, self._target.folder
         named = rows if setup.column is None and not setup.differs else setup.fitted(rows)
-        return data_file.put(self._store, named, setup.bounded, folder, now_ms)
+        return Upload(self._store, named, setup.bounded, folder, self._now_ms())
 
-    def _append(self, due: _Due, entry: Version) -> Mapping[Partition, Position]:
+    def _append(self, due: Due, entry: Version) -> Mapping[Partition, Position]:
         """Compare and commit, retrying conflicts; return the new positions."""
         for tried in range(1, _MAX_TRIES + 1):
             log = self._newest()
+            self._refuse_another_form(due)
             moves = self._compare(log, due)
             self._refuse_another_pipeline(log, moves)
             txn_actions = list(self._transactions(log, moves, due))
@@ -213,34 +208,39 @@ class DeltaSink:
                         self._log = None
         raise TransientError(f"{self._target.uri}: other writers were faster {_MAX_TRIES} times")
 
-    def _compare(self, log: CommitLog, due: _Due) -> Mapping[Partition, Position]:
+    def _compare(self, log: CommitLog, due: Due) -> Mapping[Partition, Position]:
         """Return where each partition goes; StalePosition unless each is where this sink left it.
 
         With the position its epoch is what this sink knows: it is only ever written beside one.
         """
-        target, moved = self._target, []
+        target, moved = self._target, dict[Partition, str]()
         moves = {r.of: r.end for r in due.ranges}
-        for partition in sorted({*moves, *due.notes} & self._progress.keys()):
+        for partition, held in sorted(self._progress.held({*moves, *due.notes}).items()):
             stored = positions.read(log.txn_version, target.app, partition, target.coordinates)
-            held = self._progress[partition].held
             if stored != held:
-                moved.append(f"{partition} from {held} to {stored}")
-                del self._progress[partition]  # fenced: its position must be read again
+                moved[partition] = f"{partition} from {held} to {stored}"
             elif partition in moves and held is not None and held.epoch is not None:
                 moves[partition] = replace(moves[partition], epoch=held.epoch)
         if moved:
-            raise StalePosition(f"{self.name}: another writer moved {', '.join(moved)}")
+            self._progress.fence(moved)
+            raise StalePosition(f"{self.name}: another writer moved {', '.join(moved.values())}")
+        self._progress.follow(due.ranges, self._progress.held(moves))
         return moves
+
+    def _refuse_another_form(self, due: Due) -> None:
+        """Raise StalePosition for rows that were made before the table was changed."""
+        if any(part.rows and part.form != self._setup.form for part in due.parts):
+            raise StalePosition(f"{self._target.uri} has changed: its records are read again")
 
     def _refuse_another_pipeline(self, log: CommitLog, own: Mapping[Partition, Position]) -> None:
         if not positions.is_owned(log.txn_version, self._target.app):
             position_checks.refuse_another_pipeline(self._store, self._target, log, own)
 
-    def _told(self, rows: pl.DataFrame, due: _Due) -> str:
+    def _told(self, due: Due) -> str:
         entry = ledger.Entry(
             app=self._target.app,
             version=__version__,
-            event_time=ledger.event_time(rows),
+            event_time=due.event_time,
             ranges=ledger.joined(due.ranges),
             rules=self._target.rules or None,
             window=self._made_by[1],
@@ -250,12 +250,12 @@ class DeltaSink:
         return ledger.encode(entry)
 
     def _transactions(
-        self, log: CommitLog, moves: Mapping[Partition, Position], due: _Due
+        self, log: CommitLog, moves: Mapping[Partition, Position], due: Due
     ) -> Iterator[Transaction]:
         """Yield the positions, and the actions that are written once: epochs, owner, begun."""
         target, lookup = self._target, log.txn_version
         app, now_ms = target.app, due.now_ms
-        held = {p: self._progress[p].held for p in moves}
+        held = self._progress.held(moves)
         yield from positions.moved(lookup, app, held, moves, target.coordinates, now_ms)
         yield from positions.expired(lookup, app, due.ranges, due.gaps, now_ms)
         yield from positions.left_out(lookup, target, due.ranges, now_ms)
@@ -287,14 +287,3 @@ class DeltaSink:
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)
-
-
-def _beyond(batch: Batch, seen: Positions) -> Batch:
-    """Return the rows and spans of `batch` that are beyond `seen`, of the partitions in it."""
-    if {p: span.start for p, span in batch.spans.items()} == seen:
-        return batch
-    rows = batch.coordinates.beyond(seen)
-    raw, clean, rejected = (f.filter(rows) for f in (batch.raw, batch.clean, batch.rejected))
-    out = None if batch.left_out is None else batch.left_out.filter(rows)
-    spans = {p: span for p, span in batch.spans.items() if p in seen}
-    return replace(batch, raw=raw, clean=clean, rejected=rejected, spans=spans, left_out=out)

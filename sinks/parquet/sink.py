@@ -17,7 +17,7 @@ import polars as pl
 
 from core.batch import Batch, Coordinates, Partition, Position, Span
 from core.errors import SinkError, StalePosition, TransientError
-from core.protocols import WithoutHistory
+from core.sinks import AtOnce, WithoutHistory
 from core.topic_id import refuse_another
 from core.topics import HIDDEN
 from sinks.parquet import chain
@@ -27,7 +27,7 @@ _WRITERS = 8
 _Stage = Literal["raw", "clean"]
 
 
-class ParquetSink(WithoutHistory):
+class ParquetSink(AtOnce, WithoutHistory):
     """Exactly once into `<source>/partition=<id>/<source>+<id>+<start>.parquet` below the store.
 
     `stage` says which frame of a batch is kept: `raw` is an archive to replay from. A batch

@@ -14,8 +14,8 @@ from polars.testing import assert_frame_equal
 from core.errors import StalePosition
 from sinks.delta import history, txns
 from sinks.delta.commit_log import Action, CommitLog, Committed, Conflict, Version
-from sinks.delta.data_file import put
 from sinks.delta.positions import Lookup
+from sinks.delta.prepared import Upload
 from sinks.storage.protocol import Store
 from sinks.storage.store import FolderStore
 
@@ -78,8 +78,10 @@ class CommitLogContract:
         self, opened: Callable[[], CommitLog], folder: Path
     ) -> None:
         log = opened()
-        file = put(FolderStore(folder), ROWS, ["a"], "incarnation=2/", 17)
-        told = Version('{"of": "pin"}', 17, [Transaction(NEW, 6, 17)], [file])
+        rows = Upload(FolderStore(folder), ROWS, ["a"], "incarnation=2/", 17)
+        rows.run()
+        assert rows.file is not None
+        told = Version('{"of": "pin"}', 17, [Transaction(NEW, 6, 17)], [rows.file])
         assert isinstance(log.append(told), Committed)
         assert log.version == 2
         table = DeltaTable(folder)

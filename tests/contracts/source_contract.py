@@ -11,7 +11,8 @@ from typing import Protocol, TypeVar
 import polars as pl
 import pytest
 
-from core.batch import VALUE, Coordinates, Partition, Position, Positions, Records, merge
+from core.batch import VALUE, Coordinates, Partition, Position, Positions, Records
+from core.merge import merge
 from core.protocols import Source
 from tests.support.waiting import PATIENCE
 

@@ -14,8 +14,9 @@ from consumers.kafka.replay import BoundedKafkaSource
 from consumers.kafka.watermarks import unread_since
 from consumers.window import Window
 from core import kafka
-from core.batch import KAFKA, Partition, Position, Records, merge
+from core.batch import KAFKA, Partition, Position, Records
 from core.errors import RecordsExpired, SourceError
+from core.merge import merge
 from tests.contracts.source_contract import (
     Recorder,
     ends,

@@ -19,9 +19,10 @@ from consumers.kafka.client import settings
 from consumers.kafka.reader import Reader
 from consumers.kafka.topic_identity import TopicIds, epoch_of
 from consumers.kafka.watermarks import stable_watermarks
-from core.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position, Records, merge
+from core.batch import KAFKA, KINESIS, Batch, Coordinates, Partition, Position, Records
 from core.clock import SystemClock
 from core.errors import PositionLost, StalePosition, TopicRecreated
+from core.merge import merge
 from core.protocols import Options
 from core.topic_id import refuse_another, spelled
 from sinks.delta import incarnation as incarnations

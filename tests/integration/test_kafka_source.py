@@ -22,8 +22,9 @@ from consumers.kafka.messages import frame_of
 from consumers.kafka.protocol import HEARTBEAT, requests_of
 from consumers.kafka.reader import Reader
 from consumers.kafka.source import KafkaSource
-from core.batch import HEADERS, HEADERS_DTYPE, KAFKA, Partition, Position, Span, merge
+from core.batch import HEADERS, HEADERS_DTYPE, KAFKA, Partition, Position, Span
 from core.errors import ConfigError, RecordsExpired, SourceError, TopicRecreated
+from core.merge import merge
 from core.protocols import Source
 from pinpip.local.java import free_port
 from tests.contracts.source_contract import (

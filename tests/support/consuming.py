@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from consumers.engine.loop import IN_FLIGHT
+from consumers.engine.loop import THREADS
 from core.batch import Batch
 from core.clock import SystemClock
 from core.observer import Unobserved
@@ -19,7 +19,7 @@ def consuming(home: Home, name: str = "user", **options: Any) -> Iterator[Callab
 
     Yields a function that says whether the pipeline has ended.
     """
-    with ThreadPoolExecutor(IN_FLIGHT + 1) as threads:
+    with ThreadPoolExecutor(THREADS) as threads:
         loop = loop_of(home.config, name, SystemClock(), threads, **options)
         running = threads.submit(loop.run)
         try:

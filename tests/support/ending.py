@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from consumers.engine.loop import IN_FLIGHT
+from consumers.engine.loop import THREADS
 from core.clock import SystemClock
 from core.observer import Unobserved
 from pinpip.until_end import UntilEndRun
@@ -16,7 +16,7 @@ from tests.support.waiting import PATIENCE
 def ending(home: Home) -> Iterator[tuple[UntilEndRun, "Future[None]"]]:
     """Run the home's pipeline until its end while the block runs; stop it after the block."""
     clock = SystemClock()
-    with ThreadPoolExecutor(IN_FLIGHT + 1) as threads:
+    with ThreadPoolExecutor(THREADS) as threads:
         run = UntilEndRun(home.config, "user", clock, threads, Unobserved(clock))
         running = threads.submit(run.run)
         try:

@@ -14,7 +14,8 @@ from core.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Reco
 from core.errors import StalePosition
 from core.observer import Horizon
 from core.origins import Begin, Start, pinned
-from core.protocols import Listener, WithoutHistory
+from core.protocols import Listener
+from core.sinks import AtOnce, WithoutHistory
 from core.topic_id import Known
 
 _TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -148,7 +149,7 @@ class MemoryTable:
     windows: dict[Partition, Rejects] = field(default_factory=dict)
 
 
-class MemorySink(WithoutHistory):
+class MemorySink(AtOnce, WithoutHistory):
     """The sink contract, with faults on demand.
 
     `reading` runs before positions are read, `before` and `after` around the commit.
@@ -306,24 +307,35 @@ class LazyFuture(Future[Any]):
 class LazyExecutor(Executor):
     """Calls that the test starts, in their order, or a wait for one of them.
 
-    The next call takes `waits` waits in vain first; `meanwhile` runs in each of them.
+    What such a call submits runs within it. The next call takes `waits` waits in vain first;
+    `meanwhile` runs in each of them.
     """
 
     def __init__(self) -> None:
         self.pending: list[LazyFuture] = []
         self.waits = 0
         self.meanwhile: Callable[[], None] = lambda: None
+        self._running = 0
 
     @property
     def busy(self) -> bool:
         """Whether a call is in flight."""
         return not all(call.done() for call in self.pending)
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> LazyFuture:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        if self._running:
+            return DirectExecutor().submit(fn, *args, **kwargs)
         waits, self.waits = self.waits, 0
-        call = LazyFuture(lambda: fn(*args, **kwargs), waits, self.meanwhile)
+        call = LazyFuture(lambda: self._run(fn, *args, **kwargs), waits, self.meanwhile)
         self.pending = [call for call in self.pending if not call.done()] + [call]
         return call
+
+    def _run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        self._running += 1
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            self._running -= 1
 
     def run(self) -> None:
         """Finish the calls in flight."""

@@ -17,11 +17,12 @@ import polars as pl
 import pytest
 
 from consumers.engine.limits import Limits
-from consumers.engine.loop import IN_FLIGHT, Loop
+from consumers.engine.loop import THREADS, Loop
 from core.batch import KAFKA, VALUE, Batch, Partition, Position, Positions, Records, Span
 from core.observer import Horizon
 from core.origins import Start
-from core.protocols import Listener, WithoutHistory
+from core.protocols import Listener
+from core.sinks import AtOnce, WithoutHistory
 from core.topic_id import Known
 from pinpip.runtime import tuned_interpreter
 from producers import emulator
@@ -98,7 +99,7 @@ def stream() -> None:
     """Run `POLLS` polls through a loop whose source, process and sink do nothing."""
     source = Idle()
     limits = Limits(2 * ROWS, 1 << 40, 3600.0, 1.0, 1)
-    with ThreadPoolExecutor(IN_FLIGHT) as workers:
+    with ThreadPoolExecutor(THREADS) as workers:
         Loop(source, made, [Nowhere()], limits, ManualClock(), workers).run()
     assert source.acknowledged == {P0: Position(POLLS * ROWS)}
 
@@ -151,7 +152,7 @@ class Idle:
         """Nothing is open."""
 
 
-class Nowhere(WithoutHistory):
+class Nowhere(AtOnce, WithoutHistory):
     """A sink that keeps nothing."""
 
     name = "nowhere"

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,11 +85,12 @@ def consume(root: Path, life: Life, batches: Sequence[Batch]) -> list[int]:
     """Start, write and stop as the loop does; how many records of each partition were held."""
     clock = SystemClock()
     with ExitStack() as ends:
-        group = SinkGroup(sinks(root, life), clock, lambda _: 0.0, Unobserved(clock))
-        ends.callback(group.close)
+        threads = ends.enter_context(ThreadPoolExecutor(8))
+        group = SinkGroup(sinks(root, life), clock, lambda _: 0.0, Unobserved(clock), threads)
+        ends.callback(lambda: group.close().result())
         found = group.known(life.partitions)
         for batch in batches:
-            group.write(batch)
+            group.put(batch).result()
     log = RecordLog(life.coordinates)
     return [log.count(found[partition].start) for partition in life.partitions]
 

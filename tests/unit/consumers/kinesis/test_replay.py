@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from consumers.window import Window
-from core.batch import merge
+from core.merge import merge
 from tests.contracts.source_contract import Recorder, ends, opened
 from tests.support.fake_kinesis import FakeClock, FakeKinesis
 from tests.support.kinesis_reading import A, B, drain, everything, flat, source_of

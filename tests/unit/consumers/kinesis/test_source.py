@@ -6,7 +6,8 @@ from itertools import pairwise
 import pytest
 
 from consumers.kinesis.kpl import UserRecord
-from core.batch import KINESIS, VALUE, Position, Span, merge
+from core.batch import KINESIS, VALUE, Position, Span
+from core.merge import merge
 from tests.contracts.source_contract import Recorder, opened, rows, values
 from tests.support.aggregates import aggregate, chunk, sealed
 from tests.support.fake_kinesis import FakeClock, FakeKinesis, fault
