@@ -5,7 +5,7 @@ class TestParquetInAFolder(SinkContract):
     def fresh(self, tmp_path): return lambda: ParquetBackend(...)
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -98,6 +98,34 @@ class Consumer:
         else:
             self._next = ends
 
+    def overlap(self, indices: Collection[int], sizes: Sequence[int], committed: int) -> None:
+        """Prepare several batches, upload the last one first; commit some, then the others.
+
+        With `committed` beyond their number it crashes before the first commit.
+        """
+        try:
+            reached = self._overlap(indices, sizes, committed)
+        except StalePosition:
+            self.resume()
+        else:
+            self._next = reached
+        if committed > len(sizes):
+            self.restart()
+
+    def _overlap(self, indices: Collection[int], sizes: Sequence[int], committed: int) -> list[int]:
+        starts, prepared = self._next, []
+        for more in sizes:
+            ends = [n + more if i in indices else n for i, n in enumerate(starts)]
+            batch = self._log.batch({i: (starts[i], ends[i]) for i in indices})
+            prepared.append(self._sink.prepare(batch))
+            starts = ends
+        for one in reversed(prepared):
+            one.upload()
+        for group in (prepared[:committed], prepared[committed:]):
+            if group and committed <= len(sizes):
+                self._sink.commit(group)
+        return starts
+
     def finish(self, end: int) -> None:
         """All that is left."""
         self._sink.write(self._log.batch({i: (n, end) for i, n in enumerate(self._next)}))
@@ -109,9 +137,17 @@ _WRITES = st.builds(
     st.sampled_from([(A,), (A,), (B,), (A, B)]),
     st.integers(1, 5),
 )
+_OVERLAPS = st.builds(
+    lambda indices, sizes, committed: lambda consumer: consumer.overlap(indices, sizes, committed),
+    st.sampled_from([(A,), (B,), (A, B)]),
+    st.lists(st.integers(1, 2), min_size=2, max_size=3),
+    st.integers(0, 4),
+)
 _MOVES = st.sampled_from([Consumer.restart, Consumer.resume, Consumer.rewind])
-_STEPS = st.lists(st.tuples(st.integers(0, 1), _WRITES | _WRITES | _MOVES), min_size=4, max_size=16)
-_END = 5 * 16
+_STEPS = st.lists(
+    st.tuples(st.integers(0, 1), _WRITES | _OVERLAPS | _MOVES), min_size=4, max_size=16
+)
+_END = 6 * 16
 
 
 class SinkContract:
@@ -193,6 +229,86 @@ class SinkContract:
         with pytest.raises(StalePosition):
             sink.write(log.batch({A: (6, 9)}))
         assert_holds(backend, log.batch({A: (0, 5)}))
+
+    def test_uploads_may_end_in_any_order_and_are_committed_together(
+        self, backend: SinkBackend, log: RecordLog
+    ) -> None:
+        sink = opened(backend)
+        parts = [{A: (0, 10), B: (0, 3)}, {A: (10, 12), B: (3, 9)}, {A: (12, 20)}]
+        batches = [log.batch(part) for part in parts]
+        prepared = [sink.prepare(batch) for batch in batches]
+        for one in reversed(prepared):
+            one.upload()
+        sink.commit(prepared)
+        everything = log.batch({A: (0, 20), B: (0, 9)})
+        assert_holds(backend, everything)
+        assert backend.sink().positions(partitions(backend)) == ends(everything)
+
+    def test_what_is_uploaded_and_not_committed_is_not_there(
+        self, backend: SinkBackend, log: RecordLog
+    ) -> None:
+        crashed = opened(backend)
+        crashed.prepare(log.batch({A: (0, 10)})).upload()
+        crashed.prepare(log.batch({A: (10, 20)})).upload()
+        wanted = partitions(backend)
+        assert backend.sink().positions(wanted) == dict.fromkeys(wanted)
+        opened(backend).write(everything := log.batch({A: (0, 25)}))
+        assert_holds(backend, everything)
+
+    def test_a_batch_whose_predecessor_was_not_committed_is_stale(
+        self, backend: SinkBackend, log: RecordLog
+    ) -> None:
+        sink = opened(backend)
+        sink.write(log.batch({A: (0, 5), B: (0, 5)}))
+        prepared = [sink.prepare(log.batch({A: (n, n + 5), B: (n, n + 5)})) for n in (5, 10)]
+        for one in prepared:
+            one.upload()
+        with pytest.raises(StalePosition):
+            sink.commit(prepared[1:])
+        assert_holds(backend, log.batch({A: (0, 5), B: (0, 5)}))
+        sink.positions(partitions(backend))
+        sink.write(everything := log.batch({A: (0, 15), B: (0, 15)}))
+        assert_holds(backend, everything)
+
+    def test_a_batch_is_prepared_while_those_before_it_are_on_their_way(
+        self, backend: SinkBackend, log: RecordLog
+    ) -> None:
+        sink = opened(backend)
+        first = sink.prepare(log.batch({A: (0, 5), B: (0, 2)}))
+        first.upload()
+        second = sink.prepare(log.batch({A: (5, 9), B: (2, 7)}))
+        sink.commit([first])
+        third = sink.prepare(log.batch({A: (9, 11)}))
+        for one in (third, second):
+            one.upload()
+        sink.commit([second, third])
+        assert_holds(backend, log.batch({A: (0, 11), B: (0, 7)}))
+
+    def test_a_zombie_loses_all_that_it_has_uploaded(
+        self, backend: SinkBackend, log: RecordLog
+    ) -> None:
+        zombie, owner = opened(backend), opened(backend)
+        late = [zombie.prepare(log.batch({A: (n, n + 5), B: (n, n + 5)})) for n in (0, 5)]
+        for one in late:
+            one.upload()
+        owner.write(theirs := log.batch({A: (0, 7), B: (0, 7)}))
+        with pytest.raises(StalePosition):
+            zombie.commit(late)
+        assert_holds(backend, theirs)
+        assert backend.sink().positions(partitions(backend)) == ends(theirs)
+
+    def test_a_release_leaves_nothing_of_these_partitions_to_settle(
+        self, backend: SinkBackend, log: RecordLog
+    ) -> None:
+        old, new = opened(backend), opened(backend)
+        old.write(log.batch({A: (0, 5), B: (0, 5)}))
+        old.settle()
+        old.release(partitions(backend, [A]))
+        new.positions(partitions(backend))
+        new.write(log.batch({A: (5, 9)}))
+        old.settle()
+        old.write(log.batch({B: (5, 9)}))
+        assert_holds(backend, log.batch({A: (0, 9), B: (0, 9)}))
 
     def test_a_zombie_is_stale_and_leaves_no_rows(
         self, backend: SinkBackend, log: RecordLog

@@ -23,6 +23,7 @@ PROCESSES = 2
 CONTRACT = "tests/contracts/test_sink_contract.py"
 DELTA = f"{CONTRACT}::TestDeltaInAFolder::"
 LOG = "tests/unit/sinks/delta/test_log.py::"
+LANE = "tests/unit/consumers/engine/test_lane.py::"
 LOOP = "tests/unit/consumers/engine/test_loop.py::"
 STORE = "tests/unit/sinks/storage/test_store.py::"
 COMMITS = "tests/unit/sinks/delta/test_sink.py::"
@@ -53,6 +54,18 @@ MUTATIONS = [
         "if stored != held:",
         "if False:",
         (DELTA + ZOMBIE, DELTA + RETURNED_ZOMBIE),
+    ),
+    Mutation(
+        "a batch committed whose predecessor was not",
+        "        self._progress.follow(due.ranges, self._progress.held(moves))\n",
+        "",
+        (DELTA + "test_a_batch_whose_predecessor_was_not_committed_is_stale",),
+    ),
+    Mutation(
+        "two commits of one sink at once",
+        "self._busy = self._busy or bool(due)",
+        "pass",
+        (LANE + "test_commits_never_run_at_once_and_keep_their_order_in_real_threads",),
     ),
     Mutation(
         "positions committed before the rows",

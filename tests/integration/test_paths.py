@@ -1,13 +1,13 @@
 """How many files one has to read to follow the work from its beginning to its end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from audit.verify import verify
-from core.batch import Batch, Partition, Position
+from core.batch import Partition, Position
 from core.clock import Clock
 from core.protocols import Sink, Source
 from pinpip.pipelines import tables_of
@@ -16,7 +16,7 @@ from tests.support.consuming import consumed, consuming
 from tests.support.executed import executed_files
 from tests.support.processes import Home, kafka_home, payloads, until
 
-MAX_FILES_OF_A_BATCH = 20  # two of them tell the observer
+MAX_FILES_OF_A_BATCH = 26  # two tell the observer, four carry what overlaps
 MAX_FILES_OF_A_PROOF = 20
 T = TypeVar("T")
 
@@ -50,13 +50,13 @@ class Watcher:
         return source
 
     def sink(self, sink: Sink) -> Sink:
-        write = sink.write
+        commit = sink.commit
 
-        def watched(batch: Batch) -> None:
-            write(batch)
+        def watched(prepared: Sequence[Any]) -> None:
+            commit(prepared)
             self.written[sink.name] = frozenset(self._files)
 
-        sink.write = watched  # type: ignore[method-assign]
+        sink.commit = watched  # type: ignore[method-assign]
         return sink
 
 
