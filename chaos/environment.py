@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from chaos.cluster import Cluster
 from chaos.content import Content
 from chaos.fleet import FleetSetup
 from chaos.storage import Storage
@@ -53,6 +54,7 @@ class Environment:
 
     `tables`: the clean table and its quarantine. `archives`: Parquet chains of every record.
     `rate`: records per second. `fault_rate`: the share of storage requests that meet a fault.
+    `broker` or `cluster`: what the round may break.
     """
 
     launch: FleetSetup
@@ -68,6 +70,7 @@ class Environment:
     options: Options
     progress: Callable[[], SinkProgress]
     broker: BrokerControl | None
+    cluster: Cluster | None
     storage: Storage | None
     disk: Disk | None
     clock: Clock

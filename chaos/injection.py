@@ -2,16 +2,20 @@
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Lock
 
+from confluent_kafka import TopicPartition
+
+from chaos.cluster import Cluster
 from chaos.environment import BrokerControl, Disk, Environment
 from chaos.fleet import ConsumerProcess, Fleet
-from chaos.schedule import FaultKind, ScheduledFault
+from chaos.schedule import CLUSTER, FaultKind, ScheduledFault
 from chaos.storage import Storage
+from chaos.topic import PARTITIONS
 from core.clock import Clock
 
 OUTAGE_GRACE_S = 20.0  # an outage still explains a consumer's error for so long after its end
@@ -44,12 +48,13 @@ class Outages:
 class Injection:
     """Applies faults; counts those applied, and those that could not be applied, in `fleet`.
 
-    Faults of broker, storage and disk run on threads. Call `collect` until `running` is false.
+    Faults of brokers, storage and disk run on threads. Call `collect` until `running` is false.
     """
 
     def __init__(self, fleet: Fleet, environment: Environment, outages: Outages) -> None:
         self._fleet, self._environment, self._outages = fleet, environment, outages
         self._threads = ThreadPoolExecutor(4, "fault")
+        self._cluster_thread = ThreadPoolExecutor(1, "cluster fault")
         self._running: dict[Future[None], FaultKind] = {}
         self._broker_lock = Lock()
         self._joined = count()
@@ -62,14 +67,15 @@ class Injection:
             FaultKind.LEAVE: self._leave,
             FaultKind.BROKER_RESTART: self._break_broker,
             FaultKind.BROKER_KILL: self._break_broker,
+            **dict.fromkeys(CLUSTER, self._break_cluster),
             FaultKind.OUTAGE: self._break_storage,
             FaultKind.FULL_DISK: self._fill_disk,
         }
 
     @property
-    def running(self) -> bool:
-        """Whether a fault that runs on a thread has not been collected yet."""
-        return bool(self._running)
+    def running(self) -> int:
+        """How many faults that run on a thread have not been collected yet."""
+        return len(self._running)
 
     def apply(self, fault: ScheduledFault) -> None:
         """Apply `fault`, or count it as skipped when it cannot be applied now."""
@@ -91,6 +97,7 @@ class Injection:
     def close(self) -> None:
         """Wait for the threads."""
         self._threads.shutdown()
+        self._cluster_thread.shutdown(cancel_futures=True)
 
     def _kill(self, fault: ScheduledFault) -> bool:
         self._fleet.kill(_victim(self.targets(), fault))
@@ -134,6 +141,12 @@ class Injection:
         broker = self._environment.broker
         return broker is not None and self._begin(fault, lambda: self._restart(broker, fault.kind))
 
+    def _break_cluster(self, fault: ScheduledFault) -> bool:
+        cluster = self._environment.cluster
+        return cluster is not None and self._begin(
+            fault, lambda: self._disturb(cluster, fault), self._cluster_thread
+        )
+
     def _break_storage(self, fault: ScheduledFault) -> bool:
         storage = self._environment.storage
         return storage is not None and self._begin(fault, lambda: self._interrupt(storage, fault))
@@ -142,8 +155,10 @@ class Injection:
         disk = self._environment.disk
         return disk is not None and self._begin(fault, lambda: self._fill(disk, fault.seconds))
 
-    def _begin(self, fault: ScheduledFault, action: Callable[[], None]) -> bool:
-        self._running[self._threads.submit(action)] = fault.kind
+    def _begin(
+        self, fault: ScheduledFault, action: Callable[[], None], on: Executor | None = None
+    ) -> bool:
+        self._running[(on or self._threads).submit(action)] = fault.kind
         return True
 
     def _restart(self, broker: BrokerControl, kind: FaultKind) -> None:
@@ -153,6 +168,20 @@ class Injection:
             else:
                 broker.stop()
             broker.start()
+
+    def _disturb(self, cluster: Cluster, fault: ScheduledFault) -> None:
+        """Break the cluster at one place; one fault after the other, so that a majority stays."""
+        partition = TopicPartition(self._environment.topic, fault.victim % PARTITIONS)
+        with self._outages.recorded():
+            match fault.kind:
+                case FaultKind.LEADER_KILL:
+                    cluster.kill_leader(partition)
+                case FaultKind.LEADER_FREEZE:
+                    cluster.freeze_leader(partition, fault.seconds)
+                case FaultKind.CUT:
+                    cluster.cut(fault.victim, fault.seconds)
+                case _:
+                    cluster.roll()
 
     def _interrupt(self, storage: Storage, fault: ScheduledFault) -> None:
         with self._outages.recorded():

@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from chaos.environment import Environment, SinkProgress
 from chaos.fleet import Fleet
@@ -134,7 +135,11 @@ class Round:
         self.fleet.disarm()
         if self._environment.storage:
             self._environment.storage.rate(0.0)
-        self._until(lambda: not self._injection.running, "an outage does not end")
+        while running := self._injection.running:
+            self._until(partial(self._fewer, running), "an outage does not end")
+
+    def _fewer(self, running: int) -> bool:
+        return self._injection.running < running
 
     def _sent(self) -> tuple[SentRecords, int]:
         sent = self._steady.finish()

@@ -8,6 +8,7 @@ from typing import Literal
 
 from chaos.failpoints import ClockJump, Failpoint
 
+BROKER_SESSION_S = 4.0  # a broker that is silent for so long is fenced by its cluster
 QUIET_S = 3.0  # at the start, without a fault from outside the consumers
 _HOUR_S = 3600.0
 
@@ -23,20 +24,28 @@ class FaultKind(StrEnum):
     LEAVE = "leave"
     BROKER_RESTART = "broker restart"
     BROKER_KILL = "broker kill"
+    LEADER_KILL = "leader kill"
+    LEADER_FREEZE = "leader freeze"
+    ROLL = "broker roll"
+    CUT = "network cut"
     OUTAGE = "storage outage"
     FULL_DISK = "full disk"
+
+
+ONE_BROKER = (FaultKind.BROKER_RESTART, FaultKind.BROKER_KILL)
+CLUSTER = (FaultKind.LEADER_KILL, FaultKind.LEADER_FREEZE, FaultKind.ROLL, FaultKind.CUT)
 
 
 @dataclass(frozen=True)
 class RoundSettings:
     """How long a round lasts, and which faults it can have.
 
-    `session`: the group's session timeout in seconds.
+    `session`: the group's session timeout in seconds. `brokers`: how many chaos may break.
     """
 
     seconds: float
     session: float
-    broker: bool
+    brokers: int
     storage: bool
     disk: bool
 
@@ -131,8 +140,10 @@ def _kinds(settings: RoundSettings, rng: random.Random) -> list[FaultKind]:
         FaultKind.JOIN,
         FaultKind.LEAVE,
     ]
-    if settings.broker:
-        kinds += seldom * [rng.choice([FaultKind.BROKER_RESTART, FaultKind.BROKER_KILL])]
+    if settings.brokers == 1:
+        kinds += seldom * [rng.choice(ONE_BROKER)]
+    elif settings.brokers:  # one at a time, each with the wait for its replicas
+        kinds += max(1, round(settings.seconds / 60)) * CLUSTER
     if settings.storage:
         kinds += seldom * [FaultKind.OUTAGE]
     if settings.disk:
@@ -153,6 +164,8 @@ def _fault(kind: FaultKind, settings: RoundSettings, rng: random.Random) -> Sche
 def _length(kind: FaultKind, settings: RoundSettings, rng: random.Random) -> float:
     if kind in {FaultKind.ZOMBIE, FaultKind.REPLACED}:
         return _beyond(settings.session, rng)
+    if kind in {FaultKind.LEADER_FREEZE, FaultKind.CUT}:
+        return _beyond(BROKER_SESSION_S, rng)
     if kind in {FaultKind.OUTAGE, FaultKind.FULL_DISK}:
         return round(rng.uniform(1, 4), 2)
     return 0.0

@@ -11,7 +11,8 @@ from pathlib import Path
 import requests
 from botocore.config import Config as BotoConfig
 
-from core import aws, interpreter
+from chaos.child import child
+from core import aws
 from core.clock import Clock
 from core.config import Aws
 from core.errors import FatalError
@@ -55,28 +56,15 @@ def faulty_s3(folder: Path, seed: int, bucket: str, clock: Clock) -> Iterator[St
     direct = f"http://127.0.0.1:{port}"
     moto = ["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     proxy = ["-m", "chaos.proxy", "--upstream", direct, "--port", "0"]
-    with _process(moto, folder / "moto.log") as server:
+    with child(moto, folder / "moto.log") as server:
         _await(direct, server, clock)
         own = Aws.model_validate({"endpoint_url": direct, **KEYS})
         aws.client(own, "s3", BotoConfig()).create_bucket(Bucket=bucket)
-        with _process([*proxy, "--seed", str(seed), "--rate", "0"], folder / "proxy.log") as front:
+        with child([*proxy, "--seed", str(seed), "--rate", "0"], folder / "proxy.log") as front:
             line = front.stdout.readline() if front.stdout else b""
             if not line:
                 raise FatalError("the fault proxy did not start", f"see {folder / 'proxy.log'}")
             yield Storage(direct, f"http://127.0.0.1:{json.loads(line)['port']}")
-
-
-@contextmanager
-def _process(arguments: list[str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    with log.open("wb") as out:
-        process = subprocess.Popen(  # noqa: S603  # our own command
-            [*interpreter.command(), *arguments], stdout=subprocess.PIPE, stderr=out
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.communicate()
 
 
 def _await(url: str, server: "subprocess.Popen[bytes]", clock: Clock) -> None:

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import yaml
 
+from chaos.cluster import Cluster
 from chaos.content import Content
 from chaos.disk import TmpfsDisk, release, tmpfs_disk
 from chaos.environment import BrokerControl, Environment, SinkProgress
@@ -43,6 +44,7 @@ class ChaosSettings:
     kafka: Mapping[str, Any]
     session: float
     broker: BrokerControl | None
+    cluster: Cluster | None
     mock: bool
     consumers: int
     rate: int
@@ -137,6 +139,7 @@ def _environment(
         options=tables.options,
         progress=_progress(config, settings.pipeline, clock),
         broker=settings.broker,
+        cluster=settings.cluster,
         storage=storage if isinstance(storage, Storage) else None,
         disk=storage if isinstance(storage, TmpfsDisk) else None,
         clock=clock,

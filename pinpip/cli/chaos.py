@@ -2,14 +2,13 @@
 
 import json
 import random
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,7 +17,7 @@ from pinpip.cli.shared import settings_of, stopping_on_signals
 from pinpip.cli.tables import show
 
 if TYPE_CHECKING:
-    from chaos.environment import BrokerControl
+    from chaos.environment import Environment
     from chaos.round import RoundStatus
     from core.config import Config
     from pinpip.chaos.environment import ChaosSettings
@@ -27,7 +26,6 @@ EXIT_DIFFERENCE = 3
 FAULT_RATE = 0.12  # of the requests to S3
 SESSION_TIMEOUT_S = {"real": 3.0, "mock": 4.5, "config": 6.0}  # each broker's minimum
 KIP848_SESSION_TIMEOUT_S = 45.0
-_LOW_SESSIONS = {"group.min.session.timeout.ms": "1000"}
 
 
 class BrokerChoice(StrEnum):
@@ -63,6 +61,10 @@ def chaos(
         BrokerChoice,
         typer.Option(help="real: a new Apache Kafka (Java); config: your broker."),
     ] = BrokerChoice.REAL,
+    brokers: Annotated[
+        Literal["1", "3"],
+        typer.Option(help="3: a cluster whose leaders, brokers and network are broken."),
+    ] = "1",
     lake: Annotated[
         LakeChoice, typer.Option(help="Where the tables are; both: alternating.")
     ] = LakeChoice.BOTH,
@@ -74,7 +76,8 @@ def chaos(
     """Break consumers, broker and storage under load, then verify that each record is stored once.
 
     Uses your pipeline's schema, transform and batching, with separate topics and tables.
-    Exit code 3 when a difference is found. Example: pinpip chaos pin --rounds 3
+    Exit code 3 when a difference is found. Examples: pinpip chaos pin --rounds 3, and
+    pinpip chaos pin --brokers 3 --seconds 120
     """
     from pinpip import logs
 
@@ -84,11 +87,12 @@ def chaos(
     name = pipeline or _first(config)
     first = random.randrange(10**6) if seed is None else seed
     given = f"--seconds {seconds:g} --rate {rate} --consumers {consumers} --kafka {kafka}"
+    given += f" --brokers {brokers}" if brokers != "1" else ""
     given += f" --payloads {payloads}" if payloads else ""
     rows = []
     with (
         stopping_on_signals(_interrupt),
-        _chaos_settings(config, name, kafka, payloads, consumers, rate) as shared,
+        _chaos_settings(config, name, kafka, int(brokers), payloads, consumers, rate) as shared,
     ):
         for number in range(rounds):
             place = list(LakeChoice)[number % 2] if lake is LakeChoice.BOTH else lake
@@ -122,51 +126,33 @@ def _chaos_settings(
     config: "Config",
     name: str,
     kafka: BrokerChoice,
+    brokers: int,
     payloads: Path | None,
     consumers: int,
     rate: int,
 ) -> "Iterator[ChaosSettings]":
-    """Build what the rounds share; starts a broker unless config.yaml's is chosen."""
+    """Build what the rounds share; starts brokers unless config.yaml's is chosen."""
+    from pinpip.chaos.brokers import brokers_of
     from pinpip.chaos.content import content_of
     from pinpip.chaos.environment import ChaosSettings
 
     if not config.pipeline(name).source.topics:
         raise ConfigError(f"pipeline {name} reads no Kafka", "name one that does")
     content = content_of(config, name, payloads)
-    with _broker(config, kafka) as (properties, broker):
+    with brokers_of(config, kafka.value, brokers) as found:
         yield ChaosSettings(
             config=config,
             pipeline=name,
             content=content,
-            kafka=properties,
-            session=_session(kafka, properties),
-            broker=broker,
+            kafka=found.properties,
+            session=_session(kafka, found.properties),
+            broker=found.broker,
+            cluster=found.cluster,
             mock=kafka is BrokerChoice.MOCK,
             consumers=consumers,
             rate=rate,
             fault_rate=FAULT_RATE,
         )
-
-
-@contextmanager
-def _broker(
-    config: "Config", kafka: BrokerChoice
-) -> "Iterator[tuple[dict[str, Any], BrokerControl | None]]":
-    """Yield the broker's client properties, and the broker if chaos may break it."""
-    from core.kafka import properties
-    from pinpip.chaos.environment import FOLDER
-    from pinpip.local.embedded import embedded_kafka
-    from pinpip.local.java import FAST_FENCING, real_kafka
-
-    if kafka is BrokerChoice.CONFIG:
-        yield properties(config), None
-    elif kafka is BrokerChoice.MOCK:
-        with embedded_kafka() as bootstrap:
-            yield {"bootstrap.servers": bootstrap}, None
-    else:
-        shutil.rmtree(FOLDER / "kafka", ignore_errors=True)
-        with real_kafka(FOLDER / "kafka", properties=FAST_FENCING | _LOW_SESSIONS) as broker:
-            yield {"bootstrap.servers": broker.bootstrap}, broker
 
 
 def _session(kafka: BrokerChoice, properties: "Mapping[str, Any]") -> float:
@@ -192,7 +178,7 @@ def _round(
             settings = RoundSettings(
                 seconds,
                 shared.session,
-                broker=environment.broker is not None,
+                brokers=_breakable(environment),
                 storage=environment.storage is not None,
                 disk=environment.disk is not None,
             )
@@ -200,6 +186,13 @@ def _round(
     except FatalError as error:
         raise FatalError(error.message, f"{error.hint}\nrun it again: {again}") from error
     return {"lake": str(lake), "again": again, **asdict(result)}
+
+
+def _breakable(environment: "Environment") -> int:
+    """Return how many brokers the round may break."""
+    if environment.cluster is not None:
+        return len(environment.cluster.nodes)
+    return int(environment.broker is not None)
 
 
 @contextmanager
@@ -241,13 +234,15 @@ def _tell(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def _line(row: dict[str, Any]) -> dict[str, Any]:
+    from chaos.schedule import CLUSTER, ONE_BROKER
+
     counts = Counter(row["counts"])
     return {
         "seed": row["seed"],
         "lake": row["lake"],
         "records": row["records"],
         **{what: counts[what] for what in ("kills", "zombies")},
-        "broker": counts["broker restarts"] + counts["broker kills"],
+        "broker": sum(counts[f"{kind}s"] for kind in (*ONE_BROKER, *CLUSTER)),
         "S3": sum(row["storage"].values()),
         "lost": row["lost"],
         "twice": row["doubled"],

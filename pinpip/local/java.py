@@ -3,13 +3,9 @@
 One KRaft node (broker and controller) on free ports of 127.0.0.1, without Docker.
 """
 
-import fcntl
-import os
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -23,23 +19,13 @@ from core.clock import Clock, SystemClock
 from core.errors import FatalError
 from pinpip.child import Held
 from pinpip.folders import writing
+from pinpip.local.jars import jars, last_lines, run, tool
 
-VERSION = "4.1.0"
 START_TIMEOUT_S = 180.0  # a busy machine is slow; an early exit is noticed immediately
 STOP_TIMEOUT_S = 20.0
 # For a broker that is killed and restarted: the controller must first fence the old one. Not a
 # default: on a busy machine the controller would fence a running broker too.
 FAST_FENCING = {"broker.heartbeat.interval.ms": "500", "broker.session.timeout.ms": "3000"}
-_ARTIFACTS = ("kafka_2.13", "kafka-tools")
-_DEPENDENCY = (
-    "<dependency><groupId>org.apache.kafka</groupId>"
-    "<artifactId>{}</artifactId><version>{}</version></dependency>"
-)
-_POM = (
-    '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
-    "<groupId>pinpip</groupId><artifactId>kafka</artifactId><version>1</version>"
-    "<dependencies>%s</dependencies></project>"
-)
 
 
 @dataclass(frozen=True)
@@ -51,6 +37,19 @@ class SecuredListener:
 
     protocol: str
     users: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What makes a broker one node of a cluster, beside its properties.
+
+    `bootstrap`: the address of its listener for clients. `cluster`: the id that all nodes share.
+    `java`: options of its JVM, the heap's size too.
+    """
+
+    bootstrap: str
+    cluster: str
+    java: tuple[str, ...]
 
 
 class KafkaProcess:
@@ -66,11 +65,15 @@ class KafkaProcess:
         clock: Clock,
         guard: SecuredListener | None = None,
         held: Held = nullcontext,
+        *,
+        node: Membership | None = None,
     ) -> None:
         self.folder = folder.absolute()
         self._held = held
         ports = (free_port(), free_port(), free_port())
         self.bootstrap, self._controller, self.guarded = (f"127.0.0.1:{port}" for port in ports)
+        self._node = node or Membership(self.bootstrap, uuid4().hex[:22], ("-Xmx768m",))
+        self.bootstrap = self._node.bootstrap
         self._guard = guard
         self._clock = clock
         self._classpath = f"{jars()}/*"
@@ -89,7 +92,7 @@ class KafkaProcess:
         """Start on the same ports and log folder; return when the broker responds."""
         with (self.folder / "kafka.log").open("ab") as log, self._held():
             self._process = subprocess.Popen(  # noqa: S603  # the broker itself
-                self._java("kafka.Kafka", str(self._settings), heap="-Xmx768m"),
+                self._java(*self._node.java, "kafka.Kafka", str(self._settings)),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -143,10 +146,10 @@ class KafkaProcess:
                 )
 
     def _last_log_lines(self) -> str:
-        return _last_lines((self.folder / "kafka.log").read_text("utf-8", "replace"))
+        return last_lines((self.folder / "kafka.log").read_text("utf-8", "replace"))
 
-    def _java(self, main: str, *arguments: str, heap: str = "-Xmx256m") -> list[str]:
-        return [_tool("java"), heap, "-cp", self._classpath, main, *arguments]
+    def _java(self, *arguments: str) -> list[str]:
+        return [tool("java"), "-cp", self._classpath, *arguments]
 
     @property
     def _settings(self) -> Path:
@@ -183,15 +186,14 @@ class KafkaProcess:
     def _format(self) -> None:
         if (self.folder / "logs" / "meta.properties").exists():
             return
-        cluster = uuid4().hex[:22]
         users = self._guard.users if self._guard else {}
         scram = [f"SCRAM-SHA-512=[name={u},password={secret}]" for u, secret in users.items()]
         command = self._java(
-            "kafka.tools.StorageTool",
-            *("format", "-t", cluster, "-c", str(self._settings)),
+            *("-Xmx256m", "kafka.tools.StorageTool"),
+            *("format", "-t", self._node.cluster, "-c", str(self._settings)),
             *(word for user in scram for word in ("--add-scram", user)),
         )
-        _run(command, "Apache Kafka's storage could not be formatted")
+        run(command, "Apache Kafka's storage could not be formatted")
 
 
 @contextmanager
@@ -214,63 +216,6 @@ def real_kafka(
         yield kafka
     finally:
         kafka.stop()
-
-
-def version() -> str:
-    """Return the Apache Kafka version: $PINPIP_KAFKA_VERSION, or the default."""
-    return os.environ.get("PINPIP_KAFKA_VERSION") or VERSION
-
-
-def jars() -> Path:
-    """Return the folder of Kafka's jars; Maven downloads them ($PINPIP_KAFKA_HOME moves it)."""
-    default = Path.home() / ".cache" / "pinpip" / f"kafka-{version()}"
-    home = Path(os.environ.get("PINPIP_KAFKA_HOME") or default)
-    libs = home / "libs"
-    with writing(home):
-        home.mkdir(parents=True, exist_ok=True)
-        opened = (home / ".lock").open("w")
-    with opened as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two processes may start at the same time
-        if not libs.exists():
-            _fetch(libs)
-    return libs
-
-
-def _fetch(libs: Path) -> None:
-    maven = _tool("mvn")
-    dependencies = "".join(_DEPENDENCY.format(name, version()) for name in _ARTIFACTS)
-    with tempfile.TemporaryDirectory(dir=libs.parent) as scratch:
-        Path(scratch, "pom.xml").write_text(_POM % dependencies, encoding="utf-8")
-        arrived = Path(scratch, "libs")
-        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={arrived}"]
-        _run(
-            [maven, "-q", "-B", "-f", f"{scratch}/pom.xml", *goal],
-            f"Maven could not fetch Apache Kafka {version()}",
-        )
-        arrived.rename(libs)
-
-
-def _tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise FatalError(
-            f"a real Kafka needs {name}, which is not on the PATH",
-            "install a Java 17 runtime and Maven, or use the embedded broker: --kafka mock",
-        )
-    return found
-
-
-def _run(command: list[str], complaint: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        words = _last_lines(done.stdout + done.stderr)
-        raise FatalError(f"{complaint}: {words}", f"the command was: {' '.join(command)}")
-
-
-def _last_lines(text: str) -> str:
-    """Return the last lines of a Java program's output, without stack traces."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("\tat ")]
-    return " | ".join(lines[-5:]) or "it wrote no output"
 
 
 def _responds(admin: AdminClient) -> bool:

@@ -1,13 +1,15 @@
-"""The short run of `pinpip chaos`: a round on S3, proved afterwards."""
+"""Short rounds of `pinpip chaos`, proved afterwards: on one broker and on a cluster of them."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from chaos.schedule import CLUSTER
 from tests.support.places import ROOT
 from tests.support.processes import environment
 
@@ -34,15 +36,30 @@ def output(command: list[str], folder: Path) -> str:
     return said
 
 
-def test_nothing_is_lost_doubled_or_changed_whatever_breaks(tmp_path: Path) -> None:
+def played(folder: Path, seed: int, seconds: int, *options: str) -> dict[str, Any]:
+    """Play a round of two consumers on S3 and return its row; nothing is lost, doubled, changed."""
     tree = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     tree["batching"] |= {"max_wait": 0.3}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-    command = [sys.executable, "-m", "pinpip", "chaos", "pin", "--seed", "11", "--lake", "s3"]
-    command += ["--seconds", str(SECONDS), "--rate", str(RATE), "--consumers", "2", "--json"]
-    [played] = json.loads(output(command, tmp_path))
-    assert (played["lost"], played["doubled"], played["differences"]) == (0, 0, [])
-    assert played["records"] >= SECONDS * RATE
-    assert played["counts"]["kills"] >= 2
-    assert played["counts"].get("broker restarts", 0) + played["counts"].get("broker kills", 0)
-    assert sum(played["storage"].values()) > 0
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    command = [sys.executable, "-m", "pinpip", "chaos", "pin", "--seed", str(seed), "--lake", "s3"]
+    command += ["--seconds", str(seconds), "--rate", str(RATE), "--consumers", "2", "--json"]
+    row: dict[str, Any]
+    [row] = json.loads(output([*command, *options], folder))
+    assert (row["lost"], row["doubled"], row["differences"]) == (0, 0, [])
+    assert row["records"] >= seconds * RATE
+    return row
+
+
+def test_nothing_is_lost_doubled_or_changed_whatever_breaks(tmp_path: Path) -> None:
+    row = played(tmp_path, 11, SECONDS)
+    assert row["counts"]["kills"] >= 2
+    assert row["counts"].get("broker restarts", 0) + row["counts"].get("broker kills", 0)
+    assert sum(row["storage"].values()) > 0
+
+
+def test_nothing_is_lost_doubled_or_changed_while_a_cluster_of_brokers_is_broken(
+    tmp_path: Path,
+) -> None:
+    row = played(tmp_path, 7, 40, "--brokers", "3")
+    assert {f"{kind}s" for kind in CLUSTER} <= set(row["counts"])
+    assert row["counts"]["kills"] >= 2

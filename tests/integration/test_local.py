@@ -28,7 +28,8 @@ from core.config import Config
 from core.errors import ConfigError, FatalError
 from pinpip import configfile
 from pinpip.local import embedded
-from pinpip.local.java import FAST_FENCING, KafkaProcess, free_port, jars, real_kafka
+from pinpip.local.jars import jars
+from pinpip.local.java import FAST_FENCING, KafkaProcess, free_port, real_kafka
 from pinpip.local.stack import gateway_process, local_stack
 from tests.contracts.source_contract import (
     Recorder,

@@ -17,7 +17,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pinpip.local.embedded import embedded_kafka
-from pinpip.local.java import KafkaProcess, SecuredListener, real_kafka, version
+from pinpip.local.jars import version
+from pinpip.local.java import KafkaProcess, SecuredListener, real_kafka
 from tests.support.containers import IMAGE, NoContainer, docker_answers, kafka_container
 
 GIVEN = "PINPIP_TEST_KAFKA"

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from pinpip.local.java import START_TIMEOUT_S, free_port, version
+from pinpip.local.jars import version
+from pinpip.local.java import START_TIMEOUT_S, free_port
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer

@@ -13,7 +13,7 @@ from core.clock import SystemClock
 from core.errors import FatalError
 from tests.support.processes import environment, until
 
-QUIET = draw(1, RoundSettings(seconds=60, session=3, broker=False, storage=False, disk=False))
+QUIET = draw(1, RoundSettings(seconds=60, session=3, brokers=0, storage=False, disk=False))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any, cast
 
 import pytest
@@ -11,15 +12,15 @@ import pytest
 from chaos.environment import Environment
 from chaos.fleet import ConsumerProcess, Fleet, FleetSetup
 from chaos.injection import MAX_CONSUMERS, MIN_CONSUMERS, Injection, Outages
-from chaos.schedule import FaultKind, RoundSettings, ScheduledFault, draw
+from chaos.schedule import CLUSTER, FaultKind, RoundSettings, ScheduledFault, draw
 from core.clock import SystemClock
 from tests.support.processes import environment, until
 
-SETTINGS = RoundSettings(seconds=60, session=3, broker=True, storage=True, disk=True)
+SETTINGS = RoundSettings(seconds=60, session=3, brokers=1, storage=True, disk=True)
 
 
 class Breakable:
-    """A broker and a disk that note what is done to them."""
+    """A broker, a cluster, a storage and a disk that note what is done to them."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -35,7 +36,8 @@ def injection(
     """Working consumers, and an environment of which only the parts in `broken` exist."""
     clock = SystemClock()
     launch = FleetSetup(folder, folder / "missing.yaml", "user", environment(), {})
-    parts = {"broker": None, "storage": None, "disk": None, "clock": clock} | broken
+    absent = dict.fromkeys(("broker", "cluster", "storage", "disk"))
+    parts = absent | {"clock": clock, "topic": "chaos"} | broken
     surroundings = cast(Environment, type("Environment", (), parts))
     fleet = Fleet(launch, draw(1, SETTINGS), clock, lambda *_: True)
     made = Injection(fleet, surroundings, Outages(clock))
@@ -64,6 +66,7 @@ def fault(kind: FaultKind) -> ScheduledFault:
         (FaultKind.LEAVE, MIN_CONSUMERS),
         (FaultKind.BROKER_RESTART, 0),
         (FaultKind.BROKER_KILL, 0),
+        *((kind, 0) for kind in CLUSTER),
         (FaultKind.OUTAGE, 0),
         (FaultKind.FULL_DISK, 0),
     ],
@@ -92,6 +95,10 @@ def test_without_a_static_member_one_is_frozen_instead_of_replaced_and_that_is_c
     [
         (FaultKind.BROKER_RESTART, ["stop", "start"]),
         (FaultKind.BROKER_KILL, ["kill", "start"]),
+        (FaultKind.LEADER_KILL, ["kill_leader"]),
+        (FaultKind.LEADER_FREEZE, ["freeze_leader"]),
+        (FaultKind.ROLL, ["roll"]),
+        (FaultKind.CUT, ["cut"]),
         (FaultKind.OUTAGE, ["outage", "outage"]),
         (FaultKind.FULL_DISK, ["fill", "free"]),
     ],
@@ -100,7 +107,7 @@ def test_a_fault_on_a_thread_is_counted_when_it_is_over(
     tmp_path: Path, kind: FaultKind, calls: list[str]
 ) -> None:
     part = Breakable()
-    with injection(tmp_path, broker=part, storage=part, disk=part) as (made, fleet):
+    with injection(tmp_path, broker=part, cluster=part, storage=part, disk=part) as (made, fleet):
         made.apply(fault(kind))
 
         def collected() -> bool:
@@ -110,6 +117,33 @@ def test_a_fault_on_a_thread_is_counted_when_it_is_over(
         until(collected, "the fault to end")
         assert part.calls == calls
         assert fleet.counts == {f"{kind}s": 1}
+
+
+def test_a_cluster_meets_one_fault_at_a_time(tmp_path: Path) -> None:
+    first, part = Event(), Breakable()
+    began: list[str] = []
+
+    def roll() -> None:
+        began.append("roll")
+        first.wait(60)
+
+    part.roll = roll  # type: ignore[attr-defined]
+    part.kill_leader = lambda _: began.append("kill")  # type: ignore[attr-defined]
+    with injection(tmp_path, cluster=part) as (made, fleet):
+        made.apply(fault(FaultKind.ROLL))
+        made.apply(fault(FaultKind.LEADER_KILL))
+        until(lambda: bool(began), "the first fault to begin")
+        made.collect()
+        assert (began, made.running) == (["roll"], 2)
+        first.set()
+
+        def collected() -> bool:
+            made.collect()
+            return not made.running
+
+        until(collected, "both faults to end")
+        assert began == ["roll", "kill"]
+        assert fleet.counts == {"broker rolls": 1, "leader kills": 1}
 
 
 def test_an_error_of_a_fault_on_a_thread_is_raised(tmp_path: Path) -> None:
@@ -129,9 +163,7 @@ def test_an_error_of_a_fault_on_a_thread_is_raised(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [k for k in FaultKind if k is not FaultKind.REPLACED])
 def test_every_kind_of_fault_is_applied_where_it_can_be(tmp_path: Path, kind: FaultKind) -> None:
     part = Breakable()
-    with injection(tmp_path, static=1, dynamic=2, broker=part, storage=part, disk=part) as (
-        made,
-        fleet,
-    ):
+    parts = dict.fromkeys(("broker", "cluster", "storage", "disk"), part)
+    with injection(tmp_path, static=1, dynamic=2, **parts) as (made, fleet):
         made.apply(fault(kind))
         assert not any(name.endswith("skipped") for name in fleet.counts)

@@ -4,18 +4,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.failpoints import Failpoint
-from chaos.schedule import FaultKind, RoundSettings, Schedule, draw
+from chaos.schedule import (
+    BROKER_SESSION_S,
+    CLUSTER,
+    ONE_BROKER,
+    FaultKind,
+    RoundSettings,
+    Schedule,
+    draw,
+)
 
 settings_of_rounds = st.builds(
     RoundSettings,
     seconds=st.floats(5, 600),
     session=st.floats(1, 45),
-    broker=st.booleans(),
+    brokers=st.sampled_from([0, 1, 3]),
     storage=st.booleans(),
     disk=st.booleans(),
 )
 schedules = st.builds(draw, st.integers(0, 10**6), settings_of_rounds)
-LONG = RoundSettings(seconds=42, session=3, broker=True, storage=True, disk=False)
+LONG = RoundSettings(seconds=42, session=3, brokers=1, storage=True, disk=False)
 
 
 @settings(deadline=None)
@@ -53,9 +61,27 @@ def test_a_zombie_sleeps_longer_than_the_group_waits_for_it(schedule: Schedule) 
 
 @settings(deadline=None)
 @given(schedules)
+def test_a_silent_broker_is_fenced_by_its_cluster(schedule: Schedule) -> None:
+    for fault in schedule.faults:
+        if fault.kind in {FaultKind.LEADER_FREEZE, FaultKind.CUT}:
+            assert fault.seconds > BROKER_SESSION_S
+
+
+def test_a_seed_that_was_told_once_repeats_its_faults_on_one_broker() -> None:
+    faults = [(fault.at, fault.kind) for fault in draw(31, LONG).faults]
+    assert faults[3:6] == [
+        (17.04, FaultKind.REPLACED),
+        (17.7, FaultKind.BROKER_KILL),
+        (19.08, FaultKind.KILL),
+    ]
+
+
+@settings(deadline=None)
+@given(schedules)
 def test_only_what_the_round_owns_is_broken(schedule: Schedule) -> None:
     setting, kinds = schedule.settings, {fault.kind for fault in schedule.faults}
-    assert setting.broker == bool(kinds & {FaultKind.BROKER_RESTART, FaultKind.BROKER_KILL})
+    assert (setting.brokers == 1) == bool(kinds & set(ONE_BROKER))
+    assert kinds & set(CLUSTER) == (set(CLUSTER) if setting.brokers == 3 else set())
     assert setting.storage == (FaultKind.OUTAGE in kinds)
     assert setting.disk == (FaultKind.FULL_DISK in kinds)
     assert {FaultKind.KILL, FaultKind.TERM, FaultKind.JOIN, FaultKind.LEAVE} <= kinds

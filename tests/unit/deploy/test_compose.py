@@ -10,7 +10,7 @@ import yaml
 
 from core.config import TopicsSection
 from pinpip import configfile
-from pinpip.local.java import VERSION
+from pinpip.local.jars import VERSION
 from tests.support.commands import parsed
 from tests.support.places import ROOT
 
