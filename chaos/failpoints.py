@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -19,6 +18,7 @@ from typing import Any, Literal, TypeVar, cast
 import structlog
 from pydantic import BaseModel, ConfigDict
 
+from chaos.points import SINKS, Failpoint, SinkPassages, WrappedSink, WrappedStore
 from core.clock import Clock, SystemClock
 from core.protocols import Listener, Sink, Source
 
@@ -27,22 +27,6 @@ INTERRUPTED = "interrupted"
 _log = structlog.get_logger()
 
 T = TypeVar("T")
-
-
-class Failpoint(StrEnum):
-    """Where a consumer can be interrupted."""
-
-    ASSIGNED = "assigned"
-    REVOKED = "revoked"
-    BEFORE_WRITE = "before clean write"
-    CLEAN_FILE = "clean file written"
-    AFTER_CLEAN = "after clean write"
-    QUARANTINE_FILE = "quarantine file written"
-    AFTER_QUARANTINE = "after quarantine write"
-    ARCHIVE_OBJECT = "archive object written"
-    AFTER_ARCHIVE = "after archive write"
-    BEFORE_ACKNOWLEDGE = "before acknowledge"
-    AFTER_ACKNOWLEDGE = "after acknowledge"
 
 
 class ClockJump(BaseModel):
@@ -78,19 +62,6 @@ _LISTENER: Mapping[str, BeforeAfter] = {
 _SOURCE: Mapping[str, BeforeAfter] = {
     "acknowledge": (Failpoint.BEFORE_ACKNOWLEDGE, Failpoint.AFTER_ACKNOWLEDGE),
 }
-_WRITES: Mapping[str, Mapping[str, BeforeAfter]] = {
-    "clean": {
-        "prepare": (Failpoint.BEFORE_WRITE, None),
-        "commit": (None, Failpoint.AFTER_CLEAN),
-    },
-    "quarantine": {"commit": (None, Failpoint.AFTER_QUARANTINE)},
-    "archive": {"commit": (None, Failpoint.AFTER_ARCHIVE)},
-}
-_PUTS: Mapping[str, Failpoint] = {
-    "clean": Failpoint.CLEAN_FILE,
-    "quarantine": Failpoint.QUARANTINE_FILE,
-    "archive": Failpoint.ARCHIVE_OBJECT,
-}
 
 
 class Failpoints:
@@ -99,6 +70,7 @@ class Failpoints:
     def __init__(self, plan: FailpointPlan) -> None:
         self._plan = plan
         self._counter = _PassageCounter(plan, SystemClock())
+        self._of: dict[str, SinkPassages] = {}
         armed = f"{plan.signal} at {plan.point}" if plan.point else "no failpoint"
         _log.warning("chaos", pid=os.getpid(), armed=armed, passages=plan.passages)
 
@@ -112,13 +84,18 @@ class Failpoints:
 
     def sink(self, sink: Sink) -> Sink:
         """Wrap the sink `clean`, `quarantine` or `archive …`."""
-        points = _WRITES[sink.name.split()[0]]
-        return cast(Sink, _Wrapped(sink, points, self._counter.passed))
+        return cast(Sink, WrappedSink(sink, self._passages(sink.name)))
 
     def store(self, name: str, store: T) -> T:
         """Wrap the store of the sink `name`."""
-        point = _PUTS[name.split(maxsplit=1)[0]]
-        return cast(T, _Wrapped(store, {"put_new": (None, point)}, self._counter.passed))
+        return cast(T, WrappedStore(store, self._passages(name)))
+
+    def _passages(self, name: str) -> "SinkPassages":
+        """Return those of a sink; its store shares them."""
+        if name not in self._of:
+            points = SINKS[name.split(maxsplit=1)[0]]
+            self._of[name] = SinkPassages(points, self._counter.passed)
+        return self._of[name]
 
 
 class JumpingClock:

@@ -19,6 +19,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from chaos.latency import Latency
 from chaos.messages import BUFFER, Message, is_framed, message, read_head, read_request
 
 STALL_S = 4.0  # longer than a response takes, shorter than the clients' timeouts
@@ -89,10 +90,20 @@ def fitting(request: Message) -> list[StorageFault]:
 
 
 class Proxy:
-    """Forwards requests to `upstream` with the faults of `plan`; counts the injected faults."""
+    """Forwards requests to `upstream` with the faults of `plan`; counts the injected faults.
 
-    def __init__(self, upstream: str, plan: FaultPlan, stall: float = STALL_S) -> None:
+    A request is forwarded whatever becomes of its client meanwhile, as a bucket does it.
+    """
+
+    def __init__(
+        self,
+        upstream: str,
+        plan: FaultPlan,
+        stall: float = STALL_S,
+        latency: Latency | None = None,
+    ) -> None:
         self.plan = plan
+        self._latency = latency or Latency(0.0)
         self.counts: Counter[StorageFault] = Counter()
         self._upstream = urlsplit(upstream)
         self._stall = stall
@@ -124,7 +135,10 @@ class Proxy:
             return self._refused(request, fault).encoded(), True
         if fault is StorageFault.RESET:
             return self._cut(fault, b"")
+        before, after = self._latency.draw()
+        await asyncio.sleep(before)
         response = await self._forward(request)
+        await asyncio.sleep(after)
         if fault is not None and response.ok:
             return await self._damaged(request, response, fault)
         return response.encoded(), is_framed(request, response)
@@ -202,9 +216,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--stall", type=float, default=STALL_S, help="seconds of a late response")
+    parser.add_argument("--latency", type=float, default=0.0, help="median seconds of a response")
     given = parser.parse_args()
     plan = FaultPlan(random.Random(given.seed), given.rate)
-    asyncio.run(_run(Proxy(given.upstream, plan, given.stall), given.port))
+    latency = Latency(given.latency, random.Random(f"{given.seed} latency"))
+    asyncio.run(_run(Proxy(given.upstream, plan, given.stall, latency), given.port))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Literal
 
-from chaos.failpoints import ClockJump, Failpoint
+from chaos.failpoints import ClockJump
+from chaos.points import Failpoint
 
 BROKER_SESSION_S = 4.0  # a broker that is silent for so long is fenced by its cluster
 QUIET_S = 3.0  # at the start, without a fault from outside the consumers
@@ -78,6 +79,10 @@ class ArmedFailpoint:
 # The interval between the rows and the acknowledgement is drawn most often.
 _FAILPOINT_WEIGHTS = {
     Failpoint.CLEAN_FILE: 4,
+    Failpoint.HALF_UPLOADED: 3,
+    Failpoint.BEFORE_COMMIT: 3,
+    Failpoint.CLEAN_ENTRY: 4,
+    Failpoint.GROUP_ENTRY: 4,
     Failpoint.AFTER_CLEAN: 4,
     Failpoint.AFTER_QUARANTINE: 3,
     Failpoint.ARCHIVE_OBJECT: 3,

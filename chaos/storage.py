@@ -50,12 +50,18 @@ class Storage:
 
 
 @contextmanager
-def faulty_s3(folder: Path, seed: int, bucket: str, clock: Clock) -> Iterator[Storage]:
-    """Run an empty S3 with one bucket while the block runs; its fault rate starts at 0."""
+def faulty_s3(
+    folder: Path, seed: int, bucket: str, clock: Clock, latency: float = 0.0
+) -> Iterator[Storage]:
+    """Run an empty S3 with one bucket while the block runs; its fault rate starts at 0.
+
+    `latency`: the median of the seconds that a request to `faulty` takes.
+    """
     port = _free_port()
     direct = f"http://127.0.0.1:{port}"
     moto = ["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     proxy = ["-m", "chaos.proxy", "--upstream", direct, "--port", "0"]
+    proxy += ["--latency", str(latency)]
     with child(moto, folder / "moto.log") as server:
         _await(direct, server, clock)
         own = Aws.model_validate({"endpoint_url": direct, **KEYS})

@@ -36,6 +36,7 @@ class ChaosSettings:
     """What all rounds of a run share.
 
     `kafka`: the client properties of the broker. `session`: the session timeout in seconds.
+    `latency`: the median of the seconds that S3 takes for a request.
     """
 
     config: Config
@@ -49,6 +50,7 @@ class ChaosSettings:
     consumers: int
     rate: int
     fault_rate: float
+    latency: float = 0.0
 
 
 @contextmanager
@@ -65,7 +67,7 @@ def round_environment(settings: ChaosSettings, seed: int, lake: str) -> Iterator
         parts.enter_context(fresh_topic(settings.kafka, topic, clock, mock=settings.mock))
         storage: Storage | TmpfsDisk | None
         if lake == "s3":
-            storage = parts.enter_context(faulty_s3(folder, seed, BUCKET, clock))
+            storage = parts.enter_context(faulty_s3(folder, seed, BUCKET, clock, settings.latency))
             root = f"s3://{BUCKET}"
         else:
             storage = parts.enter_context(tmpfs_disk(folder / "disk"))

@@ -2,10 +2,11 @@
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -68,6 +69,9 @@ def chaos(
     lake: Annotated[
         LakeChoice, typer.Option(help="Where the tables are; both: alternating.")
     ] = LakeChoice.BOTH,
+    s3_latency: Annotated[
+        str, typer.Option(help="Median time of an S3 request, like 40ms; log-normal, p99 5 times.")
+    ] = "0ms",
     payloads: Annotated[
         Path | None, typer.Option(help="Send the lines of this file instead of emulated records.")
     ] = None,
@@ -88,12 +92,15 @@ def chaos(
     first = random.randrange(10**6) if seed is None else seed
     given = f"--seconds {seconds:g} --rate {rate} --consumers {consumers} --kafka {kafka}"
     given += f" --brokers {brokers}" if brokers != "1" else ""
+    latency = _seconds(s3_latency, lake)
+    given += f" --s3-latency {s3_latency}" if latency else ""
     given += f" --payloads {payloads}" if payloads else ""
     rows = []
     with (
         stopping_on_signals(_interrupt),
-        _chaos_settings(config, name, kafka, int(brokers), payloads, consumers, rate) as shared,
+        _chaos_settings(config, name, kafka, int(brokers), payloads, consumers, rate) as made,
     ):
+        shared = replace(made, latency=latency)
         for number in range(rounds):
             place = list(LakeChoice)[number % 2] if lake is LakeChoice.BOTH else lake
             again = f"pinpip chaos {name} --seed {first + number} --lake {place} {given}"
@@ -101,6 +108,17 @@ def chaos(
     _tell(rows, as_json=as_json)
     if any(row["differences"] for row in rows):
         raise typer.Exit(EXIT_DIFFERENCE)
+
+
+def _seconds(text: str, lake: LakeChoice) -> float:
+    """Return the seconds of a time like 40ms."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", text)
+    if found is None:
+        raise ConfigError(f"--s3-latency {text} is not a time", "write it like 40ms")
+    seconds = float(found[1]) / (1000 if found[2] == "ms" else 1)
+    if seconds and lake is LakeChoice.FOLDER:
+        raise ConfigError("--s3-latency is for tables on S3", "write --lake s3, or leave it out")
+    return seconds
 
 
 def _interrupt() -> None:

@@ -7,16 +7,18 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
 
 import pytest
 
+from chaos.latency import Latency
 from chaos.messages import Message
 from chaos.proxy import FaultPlan, Proxy, StorageFault, fitting
 from tests.support.aws import TestAws
-from tests.support.processes import environment
+from tests.support.processes import environment, until
 from tests.support.proxies import Rough, rough
 
 BODY = bytes(range(256)) * 1000
@@ -162,6 +164,34 @@ def test_a_cut_answer_promises_more_than_it_brings(aws: TestAws, proxy: Rough, b
         with pytest.raises(http.client.IncompleteRead) as cut:
             client.getresponse().read()
     assert cut.value.partial == BODY[: len(BODY) // 2]
+
+
+class Slow(Latency):
+    """All the time passes on one side of what the bucket does."""
+
+    def __init__(self, before: float, after: float) -> None:
+        super().__init__(before + after)
+        self._sides = before, after
+
+    def draw(self) -> tuple[float, float]:
+        return self._sides
+
+
+def test_a_write_is_done_though_its_client_has_gone_meanwhile(aws: TestAws, bucket: str) -> None:
+    with rough(aws.endpoint, latency=Slow(0.3, 0)) as proxy, connected(proxy.endpoint) as client:
+        client.request("PUT", f"/{bucket}/late", BODY, CREATE)
+        client.close()
+        assert stored(aws, bucket, "late") is None
+        until(lambda: stored(aws, bucket, "late") == BODY, "the write to be done")
+
+
+def test_a_write_is_done_before_its_client_hears_of_it(aws: TestAws, bucket: str) -> None:
+    with rough(aws.endpoint, latency=Slow(0, 2.0)) as proxy, connected(proxy.endpoint) as client:
+        began = time.monotonic()
+        client.request("PUT", f"/{bucket}/early", BODY, CREATE)
+        until(lambda: stored(aws, bucket, "early") == BODY, "the write to be done")
+        assert client.getresponse().status == 200
+        assert time.monotonic() - began > 2.0
 
 
 def request(method: str, *lines: str) -> Message:

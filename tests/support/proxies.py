@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from chaos.latency import Latency
 from chaos.messages import Message
 from chaos.proxy import FaultPlan, PlannedFault, Proxy, StorageFault
 
@@ -46,9 +47,9 @@ class Nth(FaultPlan):
 
 
 @contextmanager
-def rough(upstream: str, stall: float = 0.2) -> Iterator[Rough]:
+def rough(upstream: str, stall: float = 0.2, latency: Latency | None = None) -> Iterator[Rough]:
     """Start a proxy before `upstream` on its own thread while the block runs."""
-    proxy = Proxy(upstream, FaultPlan(), stall)
+    proxy = Proxy(upstream, FaultPlan(), stall, latency)
     with on_a_thread(lambda: proxy.listen(0)) as port:
         yield Rough(f"http://127.0.0.1:{port}", proxy)
 

@@ -4,7 +4,10 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -12,15 +15,16 @@ from chaos.failpoints import (
     COMMITTED,
     INTERRUPTED,
     ClockJump,
-    Failpoint,
     FailpointPlan,
     Failpoints,
     JumpingClock,
 )
+from chaos.points import Failpoint
 from consumers.engine.limits import Limits
 from consumers.engine.loop import Loop
 from core.batch import Partition
 from core.config import Config
+from core.protocols import Sink
 from pinpip.pipelines import process_of, sinks_of
 from tests.support.clock import ManualClock
 from tests.support.memory import LazyExecutor, MemoryBroker, MemorySource
@@ -80,6 +84,8 @@ def test_a_pipeline_of_real_parts_passes_every_point_in_the_order_of_its_work(
         Failpoint.ASSIGNED,
         Failpoint.BEFORE_WRITE,
         Failpoint.CLEAN_FILE,
+        Failpoint.BEFORE_COMMIT,
+        Failpoint.CLEAN_ENTRY,
         Failpoint.AFTER_CLEAN,
         COMMITTED,
         Failpoint.QUARANTINE_FILE,
@@ -92,16 +98,84 @@ def test_a_pipeline_of_real_parts_passes_every_point_in_the_order_of_its_work(
     ]
 
 
+class Steps:
+    """A sink and its store; `uploading` runs in the upload of a batch, `committing` in a commit."""
+
+    name = "clean"
+
+    def __init__(self) -> None:
+        self.uploading: dict[object, Callable[[], None]] = {}
+        self.committing: Callable[[], object] = lambda: None
+
+    def prepare(self, batch: object) -> "Step":
+        return Step(self.uploading.pop(batch, lambda: None))
+
+    def commit(self, prepared: Sequence[object]) -> None:
+        assert all(isinstance(one, Step) for one in prepared)
+        self.committing()
+
+    def put_new(self, key: str) -> bool:
+        return bool(key)
+
+
+@dataclass
+class Step:
+    """What a batch brings to the sink."""
+
+    upload: Callable[[], None]
+
+
+def steps(folder: Path) -> tuple[Steps, Any, Any]:
+    """Return a sink, and both of its faces with failpoints."""
+    faults, own = Failpoints(plan(folder)), Steps()
+    return own, faults.sink(cast(Sink, own)), faults.store("clean", own)
+
+
+def test_an_upload_that_ends_while_another_runs_is_half_of_a_group(tmp_path: Path) -> None:
+    own, sink, _ = steps(tmp_path)
+    second = sink.prepare("second")
+    own.uploading["first"] = second.upload
+    first = sink.prepare("first")
+    first.upload()
+    assert noted(tmp_path).count(Failpoint.HALF_UPLOADED) == 1
+
+
+def test_uploads_one_after_the_other_are_no_halves(tmp_path: Path) -> None:
+    _, sink, _ = steps(tmp_path)
+    for batch in ("first", "second"):
+        sink.prepare(batch).upload()
+    assert Failpoint.HALF_UPLOADED not in noted(tmp_path)
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_an_entry_of_several_batches_is_passed_between_its_put_and_the_end_of_the_commit(
+    tmp_path: Path, batches: int
+) -> None:
+    own, sink, store = steps(tmp_path)
+    own.committing = lambda: store.put_new("_delta_log/7.json")
+    sink.commit([sink.prepare(n) for n in range(batches)])
+    points = [Failpoint.BEFORE_WRITE, Failpoint.BEFORE_COMMIT, Failpoint.CLEAN_ENTRY]
+    points += [Failpoint.GROUP_ENTRY] if batches > 1 else []
+    assert noted(tmp_path) == [*points, Failpoint.AFTER_CLEAN]
+
+
+def test_what_is_stored_beside_the_table_is_no_file_of_it(tmp_path: Path) -> None:
+    _, sink, store = steps(tmp_path)
+    sink.prepare("any")
+    assert store.put_new("_pinpip/ledger/7.json")
+    assert noted(tmp_path) == [Failpoint.BEFORE_WRITE]
+
+
 # A process that passes a point three times and says so each time.
 PASSING = """
 import sys
 from chaos.failpoints import FailpointPlan, Failpoints
 class Store:
-    def put_new(self):
+    def put_new(self, key):
         print("put", flush=True)
 store = Failpoints(FailpointPlan.model_validate_json(sys.argv[1])).store("clean", Store())
 for _ in range(3):
-    store.put_new()
+    store.put_new("part.parquet")
 """
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaos.failpoints import Failpoint
+from chaos.points import Failpoint
 from chaos.schedule import (
     BROKER_SESSION_S,
     CLUSTER,
