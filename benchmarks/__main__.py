@@ -14,6 +14,7 @@ from benchmarks import compare as comparison
 from benchmarks import gateway as front
 from benchmarks import latency as freshness
 from benchmarks import monitor as watching
+from benchmarks import s3 as buckets
 from benchmarks import scaling as scales
 from benchmarks import starts as beginnings
 from benchmarks.plot import drawn
@@ -155,11 +156,28 @@ def kinesis(records: Records = 100_000, as_json: Json = False, keep: Keep = True
 
 
 @app.command()
-def s3(records: Records = 500_000, as_json: Json = False, keep: Keep = True) -> None:
-    """Measure writing a table on S3 (moto)."""
+def s3(
+    records: Records = 2_000_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    delays: Annotated[
+        str, typer.Option(help="Medians of the store's small requests, in ms; 0: no delay.")
+    ] = "0,40,100",
+    slow_down: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of requests that get a 503.")
+    ] = 0.0,
+    archive: Annotated[bool, typer.Option(help="Write the raw archive, too.")] = True,
+    only: Annotated[str, typer.Option(help="Run only these: disk,0,40.")] = "",
+    as_json: Json = False,
+    keep: Keep = True,
+) -> None:
+    """Measure a table on S3, modelled with latencies, beside a table on this disk."""
+    chosen = buckets.places([float(delay) for delay in delays.split(",")], slow_down)
+    if only:
+        chosen = buckets.chosen(chosen, only.split(","))
     with _setup() as setup:
-        found = cloud.s3(setup, records=records)
-    publish(found, "Kafka to S3 (moto)", as_json=as_json, keep=keep)
+        found = buckets.s3(setup, chosen, records=records, rounds=rounds, archive=archive)
+    title = f"{records:,} pins, medians of {rounds}"
+    publish(found, title, as_json=as_json, keep=keep)
 
 
 @app.command()

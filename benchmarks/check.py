@@ -11,17 +11,17 @@ SAMPLE = 997  # a prime: the sample covers every partition
 _COORDINATES = ["_partition", "_offset"]
 
 
-def faults(table: str, topic: Topic) -> list[str]:
+def faults(table: str, topic: Topic, options: dict[str, str] | None = None) -> list[str]:
     """Return the faults of the table as sentences; none when it holds the topic's pins once."""
-    return [*misplaced(table, topic), *miscleaned(table, topic)]
+    rows = pl.scan_delta(table, storage_options=options)
+    return [*misplaced(rows, topic), *miscleaned(rows, topic)]
 
 
-def misplaced(table: str, topic: Topic) -> list[str]:
+def misplaced(table: pl.LazyFrame, topic: Topic) -> list[str]:
     """Return the partitions whose offsets are not 0 to the end, each once."""
     offset = pl.col("_offset")
     found = (
-        pl.scan_delta(table)
-        .group_by(pl.col("_partition").cast(pl.Int32))
+        table.group_by(pl.col("_partition").cast(pl.Int32))
         .agg(pl.len(), offset.n_unique().alias("distinct"), offset.min(), offset.max().alias("max"))
         .collect()
     )
@@ -36,12 +36,12 @@ def misplaced(table: str, topic: Topic) -> list[str]:
     return faulty + [f"partition {number} does not exist" for number in held]
 
 
-def miscleaned(table: str, topic: Topic) -> list[str]:
+def miscleaned(table: pl.LazyFrame, topic: Topic) -> list[str]:
     """Return the columns of sampled rows that differ from the result of pinpip's transform."""
     wanted = expected(topic)
     names = [name for name in wanted.columns if name not in _COORDINATES]
     coordinates = [pl.col("_partition").cast(pl.Int32), pl.col("_offset").cast(pl.Int64)]
-    rows = pl.scan_delta(table).select(*coordinates, *names)
+    rows = table.select(*coordinates, *names)
     found = (
         wanted.lazy().select(_COORDINATES).join(rows, on=_COORDINATES).collect().sort(_COORDINATES)
     )

@@ -1,4 +1,4 @@
-"""Measure the AWS paths on moto's server: Kinesis into a folder, Kafka into S3.
+"""Measure Kinesis into a folder on moto's server.
 
 moto is slow and shares the cores with pinpip: the figures show changes, not the speed of AWS.
 """
@@ -11,9 +11,8 @@ from typing import Any
 from botocore.config import Config as BotoConfig
 
 from benchmarks import commits, config, measure
-from benchmarks.contest import BenchmarkSetup
 from benchmarks.results import BenchmarkResult, result
-from benchmarks.topic import fill, pins
+from benchmarks.topic import pins
 from core import aws
 from core.config import Aws
 from pinpip.cli.shared import progress_bar
@@ -34,19 +33,6 @@ def kinesis(folder: Path, *, records: int) -> BenchmarkResult:
         path = config.write(folder / "kinesis", "none.invalid:9092", source, aws=section)
         row = _consume(path, commits.local(folder / "kinesis" / "pin"), records)
     return result("kinesis", {"records": records, "shards": SHARDS}, [row])
-
-
-def s3(setup: BenchmarkSetup, *, records: int) -> BenchmarkResult:
-    """Consume a topic of pins into a table on S3."""
-    topic = fill(setup.bootstrap, "pin", 4, records, pins())
-    with embedded_aws() as endpoint:
-        client, section = _client("s3", endpoint)
-        client.create_bucket(Bucket="lake")
-        path = config.of_topic(
-            setup.folder / "s3", topic.bootstrap, topic.name, root="s3://lake", aws=section
-        )
-        row = _consume(path, commits.on_s3(client, "lake", "pin"), records)
-    return result("s3", {"records": records, "partitions": topic.partitions}, [row])
 
 
 def _client(service: str, endpoint: str) -> tuple[Any, dict[str, str]]:

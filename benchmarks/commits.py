@@ -5,11 +5,9 @@ distort the measurement. Times are those of the commit files, not of the observe
 """
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 Read = Callable[[str], tuple[float, bytes] | None]
 
@@ -65,18 +63,5 @@ def local(table: Path) -> Read:
             return path.stat().st_mtime, path.read_bytes()
         except FileNotFoundError:
             return None
-
-    return read
-
-
-def on_s3(client: Any, bucket: str, table: str) -> Read:
-    """Return a reader of a log on S3; times are the observer's: S3 stores whole seconds."""
-
-    def read(name: str) -> tuple[float, bytes] | None:
-        try:
-            response = client.get_object(Bucket=bucket, Key=f"{table}/_delta_log/{name}")
-        except client.exceptions.NoSuchKey:
-            return None
-        return time.time(), response["Body"].read()
 
     return read

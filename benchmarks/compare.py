@@ -57,17 +57,20 @@ def _row(contestant: Contestant, found: Rounds) -> dict[str, object]:
     """Return medians of the rounds; ratios are taken per round, under the same load."""
     runs, own = found[contestant.name], found.get("pinpip", [])
     rate = [p.rate / r.rate for p, r in zip(own, runs, strict=False)]
+    steady = [p.steady_rate / r.steady_rate for p, r in zip(own, runs, strict=False)]
     whole = [p.whole_rate / r.whole_rate for p, r in zip(own, runs, strict=False)]
     return {
         "contestant": contestant.name,
         "records/s": round(median(run.rate for run in runs)),
-        "with start": round(median(run.whole_rate for run in runs)),
+        "steady/s": round(median(run.steady_rate for run in runs)),
+        "whole/s": round(median(run.whole_rate for run in runs)),
         "CPU s/M": median(run.cpu for run in runs),
         "broker s/M": median(run.broker_cpu for run in runs),
         "peak MB": median(run.peak_mb for run in runs),
         "first row s": _median_or_none([run.first_row for run in runs]),
         "pinpip is x": median(rate) if rate else None,
-        "with start x": median(whole) if whole else None,
+        "steady x": median(steady) if steady else None,
+        "whole x": median(whole) if whole else None,
         "target x": contestant.target,
         "runs": [asdict(run) for run in runs],
     }

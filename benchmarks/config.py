@@ -12,14 +12,19 @@ def write(
     source: Mapping[str, object],
     *,
     root: str | None = None,
+    archive: str | None = None,
     **sections: object,
 ) -> Path:
-    """Write config.yaml into `folder`; the tables are below `root`, by default in the folder."""
+    """Write config.yaml into `folder`; the tables are below `root`, by default in the folder.
+
+    `archive`: where the raw records go, too.
+    """
+    raw = [{"parquet": archive, "stage": "raw"}] if archive else []
     pipeline = {
         "source": dict(source),
         "schema": "transforms.pin:SCHEMA",
         "transform": "transforms.pin:clean",
-        "sinks": [{"delta": "pin"}],
+        "sinks": [{"delta": "pin"}, *raw],
     }
     tree = {
         "id": "bench",
@@ -35,8 +40,14 @@ def write(
 
 
 def of_topic(
-    folder: Path, bootstrap: str, topic: str, *, root: str | None = None, **sections: object
+    folder: Path,
+    bootstrap: str,
+    topic: str,
+    *,
+    root: str | None = None,
+    archive: str | None = None,
+    **sections: object,
 ) -> Path:
     """Write the configuration for a topic of pins; the group is named after the folder."""
     source = {"topics": [topic], "group": f"pinpip-{folder.name}"}
-    return write(folder, bootstrap, source, root=root, **sections)
+    return write(folder, bootstrap, source, root=root, archive=archive, **sections)
