@@ -30,6 +30,7 @@ from core.topic_id import Known
 
 MAX_WAIT_S = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
 IDLE_WAIT_S = 0.1  # the same while nothing is assigned: what comes is started this soon
+RUSH_WAIT_S = 0.05  # the same after a full batch; nothing within it: the backlog is at its end
 THREADS = 16  # that one loop can make use of: most of them wait for a store
 PAUSE_AFTER_S = 2.0  # for a call on a sink; beyond it the source is paused, which drops its queue
 START_BUDGET_S = (
@@ -62,7 +63,7 @@ class Loop:
         )
         self._limits = limits
         self._clock = clock
-        self._stopping = self._caught_up = False
+        self._stopping = self._caught_up = self._rushing = False
         self._assigned: set[Partition] = set()
         self._arrived: set[Partition] = set()
         self._buffer: list[Records] = []
@@ -95,12 +96,12 @@ class Loop:
         """Start new partitions, poll, buffer, and hand a due batch over to the sinks."""
         try:
             self._start_arrived()
-            self._poll(self._patience())
+            came = self._poll(self._patience())
             while self._flights.is_oldest_over:
                 self._settle()
             if self._caught_up:
                 self._catch_up()
-            elif self._is_due():
+            elif self._buffer and (self._is_due() or (self._rushing and not came)):
                 self._hand_over()
             elif not (self._buffer or self._flights) and self._sinks.is_overdue:
                 self._wait_for(self._wait_for(self._flights.call(self._sinks.settle)))
@@ -174,19 +175,23 @@ class Loop:
         kept = [records.without(partitions) for records in self._buffer]
         self._buffer = [records for records in kept if records.spans or records.notes]
 
-    def _poll(self, patience: float) -> None:
-        """Poll once; the oldest record may be as old as the moment before the call."""
+    def _poll(self, patience: float) -> bool:
+        """Poll once, and return whether records came.
+
+        The oldest record may be as old as the moment before the call.
+        """
         self._observer.turned(self._held())
         asked = self._clock.monotonic()
         records = self._source.poll(patience)
         if horizons := self._source.horizons():
             self._observer.reached(horizons)
         if records is None:
-            return
+            return False
         self._observer.read(records)
         if not self._buffer:
             self._buffered_at = asked
         self._buffer.append(records)
+        return True
 
     def _held(self) -> int:
         """Bytes of the records that were read and are not acknowledged yet."""
@@ -196,19 +201,21 @@ class Loop:
     def _patience(self) -> float:
         if not self._buffer:
             return min(self._limits.max_wait, MAX_WAIT_S if self._assigned else IDLE_WAIT_S)
-        age = self._clock.monotonic() - self._buffered_at
-        return min(max(self._limits.max_wait - age, 0.0), MAX_WAIT_S)
+        left = self._limits.max_wait - (self._clock.monotonic() - self._buffered_at)
+        return min(max(left, 0.0), RUSH_WAIT_S if self._rushing else MAX_WAIT_S)
 
     def _is_due(self) -> bool:
-        if not self._buffer:
-            return False
+        is_old = self._clock.monotonic() - self._buffered_at >= self._limits.max_wait
+        return is_old or self._is_full()
+
+    def _is_full(self) -> bool:
         return (
             sum(r.frame.height for r in self._buffer) >= self._limits.max_records
             or sum(r.nbytes for r in self._buffer) >= self._limits.max_bytes
-            or self._clock.monotonic() - self._buffered_at >= self._limits.max_wait
         )
 
     def _hand_over(self) -> None:
+        self._rushing = self._is_full()  # the rest of a backlog need not wait for more records
         parts, self._buffer = self._buffer, []
         nbytes = sum(records.nbytes for records in parts)
         while self._flights and self._flights.nbytes + nbytes > self._limits.max_in_flight:

@@ -69,6 +69,32 @@ def test_no_batch_waits_longer_than_it_may_though_its_first_records_were_awaited
     assert member.clock.monotonic() - began <= LIMITS.max_wait
 
 
+def test_the_rest_of_a_backlog_does_not_wait_for_more_records(
+    broker: MemoryBroker, member: Member, tables: list[MemoryTable]
+) -> None:
+    fill(broker, P0, 7)  # a batch is full with the second poll, and one record is left
+    member.takes(P0)
+    member.turn(4)
+    member.executor.run()
+    assert (offsets(tables[0], P0), member.clock.monotonic()) == ([*range(7)], 0.0)
+
+
+def test_records_that_follow_no_full_batch_wait_for_others(
+    broker: MemoryBroker, member: Member, tables: list[MemoryTable]
+) -> None:
+    fill(broker, P0, 7)
+    member.takes(P0)
+    member.turn(4)
+    fill(broker, P0, 1)
+    member.turn(5)
+    member.executor.run()
+    assert offsets(tables[0], P0) == [*range(7)]
+    member.clock.advance(LIMITS.max_wait)
+    member.turn()
+    member.executor.run()
+    assert offsets(tables[0], P0) == [*range(8)]
+
+
 def test_the_source_hears_of_a_batch_only_after_every_sink_has_it(
     broker: MemoryBroker, member: Member
 ) -> None:
