@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from chaos.cluster import Cluster
 from chaos.content import Content
 from chaos.fleet import FleetSetup
+from chaos.gateway_producer import Send
 from chaos.storage import Storage
 from core.clock import Clock
 from core.protocols import Options
@@ -55,6 +56,7 @@ class Environment:
     `tables`: the clean table and its quarantine. `archives`: Parquet chains of every record.
     `rate`: records per second. `fault_rate`: the share of storage requests that meet a fault.
     `broker` or `cluster`: what the round may break.
+    `gateway`: sends records through a gateway.
     """
 
     launch: FleetSetup
@@ -71,6 +73,7 @@ class Environment:
     progress: Callable[[], SinkProgress]
     broker: BrokerControl | None
     cluster: Cluster | None
+    gateway: Send | None
     storage: Storage | None
     disk: Disk | None
     clock: Clock

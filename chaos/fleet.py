@@ -14,6 +14,7 @@ from pathlib import Path
 
 from chaos.failpoints import FailpointPlan
 from chaos.schedule import ArmedFailpoint, Schedule
+from chaos.signals import STACKS
 from core import interpreter
 from core.clock import Clock
 from core.config import LOG_FORMAT
@@ -22,6 +23,8 @@ from core.errors import FatalError
 CONSUMER_MODULE = "pinpip.cli.chaos_consumer"
 STOP_TIMEOUT_S = 30.0
 _LOG_TAIL_LINES = 15
+LATE_S = 7.0  # after SIGTERM; a consumer that hangs leaves after nine
+_LEFT = "stopped without the answers of"  # a consumer's message, nine seconds after SIGTERM
 _FENCED = "Static consumer fenced"  # the broker's message
 
 
@@ -44,7 +47,8 @@ class ConsumerProcess:
     """One consumer process.
 
     `signals`: the signals sent to it. `wakes_at`: when a frozen process is continued. `restarts`:
-    whether a successor replaces it when it ends.
+    whether a successor replaces it when it ends. `stacks_at`: when it is told to write its stacks
+    into its log, because it ends late.
     """
 
     name: str
@@ -57,6 +61,7 @@ class ConsumerProcess:
     after_kill: bool = False
     signals: set[signal.Signals] = field(default_factory=set)
     wakes_at: float | None = None
+    stacks_at: float | None = None
     frozen: bool = False
     fenced: bool = False
     restarts: bool = True
@@ -134,6 +139,8 @@ class Fleet:
         """Send SIGTERM; `restarts`: whether a successor replaces the process."""
         member.restarts = restarts
         self._send(member, signal.SIGTERM)
+        if member.journal.exists():  # before that the signal may end it
+            member.stacks_at = self._clock.monotonic() + LATE_S
 
     def freeze(self, member: ConsumerProcess, seconds: float) -> None:
         """Send SIGSTOP, and SIGCONT `seconds` later."""
@@ -160,6 +167,9 @@ class Fleet:
                 self._frozen(member, member.armed.seconds)
             elif member.wakes_at is not None and now >= member.wakes_at:
                 self._wake(member)
+            elif member.stacks_at is not None and now >= member.stacks_at:
+                member.stacks_at = None
+                member.process.send_signal(STACKS)
 
     def stop(self) -> None:
         """Stop every consumer with SIGTERM; raises FatalError unless each exits with code 0."""
@@ -235,6 +245,8 @@ class Fleet:
             return "terms" if signal.SIGTERM in expected else None
         if member.fenced or (member.static and _FENCED in member.tail()):
             return "fenced"  # or a late request of its predecessor fenced it
+        if code > 0 and signal.SIGTERM in expected and _LEFT in member.tail():
+            return "left late"
         return "gave up" if code > 0 and self._excused(since, now) else None
 
     def _failed(self, member: ConsumerProcess, what: str) -> FatalError:

@@ -8,6 +8,7 @@ from functools import partial
 
 from chaos.environment import Environment, SinkProgress
 from chaos.fleet import Fleet
+from chaos.gateway_producer import GatewayProducer
 from chaos.injection import Injection, Outages
 from chaos.producer import SentRecords, SteadyProducer, TransactionalProducer
 from chaos.schedule import Schedule
@@ -46,6 +47,10 @@ class Round:
         seconds = schedule.settings.seconds
         self._steady = SteadyProducer(*target, environment.rate, seconds, environment.clock)
         self._transactional = TransactionalProducer(*target) if environment.transactions else None
+        send, content = environment.gateway, environment.content
+        self._gateway = GatewayProducer(send, content) if send else None
+        chosen = (self._steady, self._transactional, self._gateway)
+        self._producers = [producer for producer in chosen if producer is not None]
 
     def run_faults(self) -> tuple[SentRecords, int]:
         """Produce and apply the schedule; return the numbers sent and the count of aborted records.
@@ -89,12 +94,16 @@ class Round:
         except (SourceError, TransientError):
             return SinkProgress(sys.maxsize, 0)
 
+    @property
+    def by_gateway(self) -> dict[str, int]:
+        """How many records the gateway called stored, not stored or unknown, after the faults."""
+        return dict(self._gateway.counts) if self._gateway else {}
+
     def close(self) -> None:
         """Stop every process and thread of the round."""
         self.fleet.close()
-        self._steady.close()
-        if self._transactional:
-            self._transactional.close()
+        for producer in self._producers:
+            producer.close()
         self._injection.close()
 
     def _start(self) -> None:
@@ -103,9 +112,8 @@ class Round:
         for number in range(self._environment.consumers):
             self.fleet.start(f"c{number}", static=number % 2 == 0)
         self._until(self._complete, "not every consumer was given partitions")
-        self._steady.start()
-        if self._transactional:
-            self._transactional.start()
+        for producer in self._producers:
+            producer.start()
 
     def _tick(self) -> None:
         self.fleet.tick()
@@ -142,12 +150,12 @@ class Round:
         return self._injection.running < running
 
     def _sent(self) -> tuple[SentRecords, int]:
-        sent = self._steady.finish()
-        if self._transactional is None:
-            return sent, 0
-        also = self._transactional.finish()
-        every = SentRecords(sent.acknowledged | also.acknowledged, sent.unknown | also.unknown)
-        return every, self._transactional.aborted
+        sent = [producer.finish() for producer in self._producers]
+        every = SentRecords(
+            frozenset().union(*(own.acknowledged for own in sent)),
+            frozenset().union(*(own.unknown for own in sent)),
+        )
+        return every, self._transactional.aborted if self._transactional else 0
 
     def _stuck(self, found: SinkProgress, wanted: int) -> FatalError:
         return FatalError(

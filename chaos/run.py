@@ -27,15 +27,17 @@ _EXIT_DIFFERENCE = 3
 class ChaosResult:
     """The result of a round; without `differences` it passed.
 
-    `records`: the records that the broker acknowledged, without the `aborted` ones. `counts`:
-    faults and process ends by cause, and the faults that could not be applied ("… skipped").
-    `points`: processes that signalled themselves, by failpoint. `storage`: S3 requests that met a
-    fault. `gave_up`: the last log lines of consumers that an outage ended.
+    `records`: the records that the broker acknowledged, without the `aborted` ones. `gateway`: what
+    it said of how many records. `counts`: faults and process ends by cause, and the faults that
+    could not be applied ("… skipped"). `points`: processes that signalled themselves, by failpoint.
+    `storage`: S3 requests that met a fault. `gave_up`: the last log lines of consumers that an
+    outage ended.
     """
 
     seed: int
     records: int
     aborted: int
+    gateway: Mapping[str, int]
     counts: Mapping[str, int]
     points: Mapping[str, int]
     storage: Mapping[str, int]
@@ -64,6 +66,7 @@ def run(schedule: Schedule, environment: Environment, watch: Watch) -> ChaosResu
         seed=schedule.seed,
         records=len(sent.acknowledged),
         aborted=aborted,
+        gateway=played.by_gateway,
         counts=dict(played.fleet.counts),
         points=dict(crash_points(played.fleet.all)),
         storage=environment.storage.faults() if environment.storage else {},

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,13 +22,16 @@ from core.batch import Position
 from core.clock import Clock, SystemClock
 from core.config import Config
 from pinpip import configfile
+from pinpip.chaos.gateway import gateway_of
 from pinpip.connectors import connector_of
 from pinpip.folders import writing
+from pinpip.local.java import free_port
 from pinpip.pipelines import process_of, sinks_of, tables_of
 from sinks.delta.table import find
 
 FOLDER = Path(".pinpip/chaos")
 BUCKET = "chaos"
+KEEP = "keep"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,10 @@ class ChaosSettings:
 
 @contextmanager
 def round_environment(settings: ChaosSettings, seed: int, lake: str) -> Iterator[Environment]:
-    """Build the environment of one round; its folder stays when the round ends with an error."""
+    """Build the environment of one round.
+
+    Its folder stays when the round ends with an error, or has a file KEEP.
+    """
     folder, clock = (FOLDER / str(seed)).absolute(), SystemClock()
     release(folder / "disk")
     with writing(folder):
@@ -74,8 +80,15 @@ def round_environment(settings: ChaosSettings, seed: int, lake: str) -> Iterator
             root = str(folder / "disk")
         path = folder / "config.yaml"
         _write(path, _tree(settings, topic, root, storage))
-        yield _environment(settings, topic, path, storage, clock)
-    shutil.rmtree(folder)
+        found = _environment(settings, topic, path, storage, clock)
+        if settings.cluster is None:
+            yield found
+        else:
+            config, variables = configfile.load(path, {}), found.launch.environment
+            send = parts.enter_context(gateway_of(config, path, topic, variables, clock))
+            yield replace(found, gateway=send)
+    if not (folder / KEEP).exists():
+        shutil.rmtree(folder)
 
 
 def _tree(settings: ChaosSettings, topic: str, root: str, storage: Any) -> dict[str, Any]:
@@ -90,6 +103,7 @@ def _tree(settings: ChaosSettings, topic: str, root: str, storage: Any) -> dict[
         "kafka": _consumer_properties(settings),
         "aws": {"endpoint_url": storage.direct, **KEYS} if isinstance(storage, Storage) else {},
         "lake": {"root": f"{root}/lake"},
+        "gateway": {"port": free_port()},
         "batching": tree["batching"],
         "pipelines": {settings.pipeline: pipeline | {"source": own, "sinks": sinks}},
     }
@@ -140,6 +154,7 @@ def _environment(
         archives=tuple(chain.parquet for chain in chains if chain.stage == "raw"),
         options=tables.options,
         progress=_progress(config, settings.pipeline, clock),
+        gateway=None,
         broker=settings.broker,
         cluster=settings.cluster,
         storage=storage if isinstance(storage, Storage) else None,

@@ -185,7 +185,7 @@ def _round(
     """Run one round and return its row; prints the seed first, for the case of an error."""
     from chaos.run import run
     from chaos.schedule import RoundSettings, draw
-    from pinpip.chaos.environment import round_environment
+    from pinpip.chaos.environment import KEEP, round_environment
 
     typer.echo(f"seed {seed} on {lake}", err=True)
     try:
@@ -201,8 +201,12 @@ def _round(
                 disk=environment.disk is not None,
             )
             result = run(draw(seed, settings), environment, watch)
+            if result.differences:
+                (environment.launch.folder / KEEP).touch()
     except FatalError as error:
         raise FatalError(error.message, f"{error.hint}\nrun it again: {again}") from error
+    told = f"{result.records:,} records, {len(result.differences)} differences"
+    typer.echo(f"seed {seed}: {told}", err=True)
     return {"lake": str(lake), "again": again, **asdict(result)}
 
 
@@ -272,7 +276,8 @@ def _happened(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     counts = sum((Counter(row["counts"]) for row in rows), Counter[str]())
     points = sum((Counter(row["points"]) for row in rows), Counter[str]())
     faults = sum((Counter(row["storage"]) for row in rows), Counter[str]())
-    kinds = {"": counts, "at crash point: ": points, "S3: ": faults}
+    gateway = sum((Counter(row["gateway"]) for row in rows), Counter[str]())
+    kinds = {"": counts, "by the gateway: ": gateway, "at crash point: ": points, "S3: ": faults}
     found = {f"{kind}{what}": n for kind, own in kinds.items() for what, n in own.most_common()}
     aborted = sum(row["aborted"] for row in rows)
     return [{"what": k, "times": n} for k, n in (found | {"records aborted": aborted}).items()]

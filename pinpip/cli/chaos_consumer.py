@@ -4,11 +4,13 @@
 `chaos.failpoints.FailpointPlan` as JSON. `pinpip consume` does not import it.
 """
 
+import faulthandler
 import sys
 from pathlib import Path
 
 import typer
 
+from chaos.signals import STACKS
 from core.errors import PinpipError
 from core.network import spare_loopback
 from pinpip.cli.consume import run
@@ -31,6 +33,7 @@ def consume(path: Path, name: str, plan: str) -> None:
 
 def main() -> None:
     """Run the consumer; a PinpipError becomes one or two lines and exit code 1."""
+    faulthandler.register(STACKS, all_threads=True)
     spare_loopback()
     path, name, plan = sys.argv[1:]
     try:

@@ -62,4 +62,5 @@ def test_nothing_is_lost_doubled_or_changed_while_a_cluster_of_brokers_is_broken
 ) -> None:
     row = played(tmp_path, 7, 40, "--brokers", "3")
     assert {f"{kind}s" for kind in CLUSTER} <= set(row["counts"])
+    assert row["gateway"]["acknowledged"] > 1000
     assert row["counts"]["kills"] >= 2

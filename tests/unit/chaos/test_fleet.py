@@ -1,5 +1,7 @@
 """Consumer processes that end: what a fault explains is counted, anything else fails the round."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from chaos.fleet import Fleet, FleetSetup
+import chaos.fleet
+from chaos.fleet import ConsumerProcess, Fleet, FleetSetup
 from chaos.schedule import RoundSettings, draw
 from core.clock import SystemClock
 from core.errors import FatalError
@@ -78,6 +81,49 @@ def test_a_killed_consumer_has_a_successor_and_one_that_left_has_none(tmp_path: 
         own.term(successor, restarts=False)
         tick_until(own, lambda: own.counts["terms"] == 1)
         assert own.members == []
+
+
+def stand_in(member: ConsumerProcess, code: str) -> None:
+    """Run other code in the place of the consumer; return when it has a journal."""
+    member.process.kill()
+    member.process.wait()
+    ready = f"open({str(member.journal)!r}, 'w').close()"
+    whole = f"import faulthandler, signal, sys, time\n{code}\n{ready}\ntime.sleep(60)"
+    with member.log.open("wb") as log:
+        member.process = subprocess.Popen([sys.executable, "-c", whole], stderr=log)
+    until(member.journal.exists, "the other code to run")
+
+
+LEAVES = "signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped without the answers of: {}'))"
+
+
+def test_a_consumer_that_leaves_late_after_sigterm_is_counted(tmp_path: Path) -> None:
+    with fleet(tmp_path, lambda *_: False) as own:
+        member = own.start("c0", static=False)
+        stand_in(member, LEAVES.format("clean"))
+        own.term(member, restarts=False)
+        tick_until(own, lambda: own.counts["left late"] == 1)
+
+
+def test_a_consumer_that_leaves_so_without_sigterm_fails_the_round(tmp_path: Path) -> None:
+    with fleet(tmp_path, lambda *_: False) as own:
+        member = own.start("c0", static=False)
+        left = "sys.exit('stopped without the answers of: clean')"
+        stand_in(member, f"open({str(member.journal)!r}, 'w').close()\n{left}")
+        with pytest.raises(FatalError, match="ended with code 1"):
+            tick_until(own, lambda: False)
+
+
+def test_a_consumer_that_ends_late_writes_its_stacks_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chaos.fleet, "LATE_S", 0.1)
+    with fleet(tmp_path, lambda *_: False) as own:
+        member = own.start("c0", static=False)
+        hangs = "signal.signal(signal.SIGTERM, lambda *_: None)"
+        stand_in(member, f"{hangs}\nfaulthandler.register(signal.SIGUSR1)")
+        own.term(member, restarts=False)
+        tick_until(own, lambda: "most recent call first" in member.tail())
 
 
 @pytest.mark.slow
