@@ -80,8 +80,10 @@ class Uploads:
             error = raised
         with self._lock:
             self._running -= 1
-        end(done, error)
-        self._start()
+        try:
+            self._start()  # the commit that may follow here takes its time
+        finally:
+            end(done, error)
 
 
 @dataclass(frozen=True)

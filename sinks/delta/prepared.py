@@ -51,7 +51,6 @@ class Prepared:
     ranges: Sequence[CommitRange]
     rows: Upload | None
     notes: Mapping[Partition, Note]
-    now_ms: int
     waits: bool
     gaps: Mapping[Partition, range] = field(default_factory=dict)
     event_time: tuple[datetime, datetime] | None = None

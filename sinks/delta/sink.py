@@ -116,7 +116,6 @@ class DeltaSink:
             ranges,
             None if rows.is_empty() else self._upload(rows),
             self._notes(batch),
-            self._now_ms(),
             waits=not batch.notes,
             gaps={r.of: new.spans[r.of].gap(r.start) for r in ranges if r.expired},
             event_time=ledger.event_time(rows),
@@ -136,7 +135,7 @@ class DeltaSink:
             self._made_by = parts[-1].made_by
             ranges = [r for part in parts for r in part.ranges]
             if self._has_waited() or any(part.is_news for part in parts):
-                self._commit(Due([*self._progress.deferred, *ranges], parts, parts[-1].now_ms))
+                self._commit(Due([*self._progress.deferred, *ranges], parts, self._now_ms()))
             else:
                 self._progress.defer(ranges)
 
