@@ -35,12 +35,14 @@ class Retry(Protocol):
 class Uploads:
     """Runs steps in the threads of `executor`, so many at once as the store takes.
 
-    One more after as many good ones, half as many after a fault. What has to wait needs no thread.
+    One more after each good one, from the first fault on after as many good ones; half as many
+    after a fault. What has to wait needs no thread.
     """
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._limit = float(FIRST_UPLOADS)
+        self._faulted = False
         self._running = 0
         self._waiting: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._lock = Lock()
@@ -56,11 +58,13 @@ class Uploads:
     def succeeded(self) -> None:
         """Count a good upload."""
         with self._lock:
-            self._limit = min(self._limit + 1 / self._limit, MOST_UPLOADS)
+            more = 1 / self._limit if self._faulted else 1.0
+            self._limit = min(self._limit + more, MOST_UPLOADS)
 
     def failed(self) -> None:
         """Count a fault: the store may have too much to do."""
         with self._lock:
+            self._faulted = True
             self._limit = max(self._limit / 2, 1.0)
 
     def _start(self) -> None:

@@ -221,6 +221,20 @@ def test_two_uploads_run_at_first_and_more_while_they_go_well() -> None:
     assert all(call.done() for call in calls)
 
 
+def test_after_a_fault_the_uploads_grow_slowly() -> None:
+    uploads = Uploads(chosen := Chosen())
+    outcomes = [uploads.succeeded] * 6 + [uploads.failed] + [uploads.succeeded] * 60
+    for outcome in outcomes:
+        uploads.submit(outcome)
+    running = []
+    while len(chosen.calls) > 1:
+        chosen.run(0)
+        running.append(len(chosen.calls))
+    assert running[5] == MOST_UPLOADS
+    assert running[6 + 4] < MOST_UPLOADS
+    assert max(running[7:]) == MOST_UPLOADS
+
+
 def test_a_fault_halves_the_uploads_but_one_always_runs() -> None:
     uploads = Uploads(chosen := Chosen())
     for _ in range(50):
