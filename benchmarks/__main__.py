@@ -13,10 +13,12 @@ from benchmarks import cloud, contest, peers
 from benchmarks import compare as comparison
 from benchmarks import gateway as front
 from benchmarks import latency as freshness
+from benchmarks import memory as peaks
 from benchmarks import monitor as watching
 from benchmarks import s3 as buckets
 from benchmarks import scaling as scales
 from benchmarks import starts as beginnings
+from benchmarks.memory import Case, grid
 from benchmarks.plot import drawn
 from benchmarks.results import FOLDER, BenchmarkResult, publish
 from core.errors import PinpipError
@@ -125,6 +127,23 @@ def monitor(
     with _setup() as setup:
         found = watching.monitor(setup, records=records, rounds=rounds)
     publish(found, f"{records:,} pins, medians of {rounds}", as_json=as_json, keep=keep)
+
+
+@app.command()
+def memory(
+    megabytes: Annotated[int, typer.Option(min=1, help="Of records, for each case.")] = 1000,
+    budget: Annotated[str, typer.Option(help="batching.memory.")] = "256MiB",
+    only: Annotated[
+        str, typer.Option(help="Cases like 1000000x4x1: size, partitions, pipelines.")
+    ] = "",
+    as_json: Json = False,
+    keep: Keep = True,
+) -> None:
+    """Measure the peak memory of a consumer by record size, partitions and pipelines."""
+    wanted = [Case(*map(int, one.split("x"))) for one in only.split(",") if one] or grid()
+    with _setup() as setup:
+        found = peaks.memory(setup, wanted, megabytes=megabytes, budget=budget)
+    publish(found, f"peak resident memory, batching.memory {budget}", as_json=as_json, keep=keep)
 
 
 @app.command()

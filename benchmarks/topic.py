@@ -28,7 +28,7 @@ _THROUGHPUT = {
     "enable.idempotence": True,  # retries must not change the order: an offset identifies a pin
 }
 _LOW_LATENCY = {**_QUIET, "compression.type": "lz4", "linger.ms": 5}
-_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,7 @@ def _padded(number: int, size: int, letters: str) -> bytes:
 def create(bootstrap: str, name: str, partitions: int, **config: str) -> None:
     """Create an empty topic; `config`: its settings with `_` for `.`."""
     own = {key.replace("_", "."): value for key, value in config.items()}
-    new = NewTopic(
-        name, partitions, 1, config={"max.message.bytes": str(_MAX_MESSAGE_BYTES), **own}
-    )
+    new = NewTopic(name, partitions, 1, config={"max.message.bytes": str(MAX_MESSAGE_BYTES), **own})
     admin = AdminClient({"bootstrap.servers": bootstrap, **_QUIET})
     admin.create_topics([new])[name].result(30)
 
@@ -82,7 +80,7 @@ def fill(bootstrap: str, name: str, partitions: int, records: int, pool: Sequenc
 
 def put(bootstrap: str, name: str, partitions: int, records: int, pool: Sequence[bytes]) -> Topic:
     """Do as `fill` on an existing topic."""
-    own = {"bootstrap.servers": bootstrap, "message.max.bytes": _MAX_MESSAGE_BYTES, **_THROUGHPUT}
+    own = {"bootstrap.servers": bootstrap, "message.max.bytes": MAX_MESSAGE_BYTES, **_THROUGHPUT}
     producer, size = Producer(own), 0
     with progress_bar(quiet=False) as bar:
         shown = bar.add_task(f"filling {name}", total=records)
