@@ -20,6 +20,8 @@ from core.topics import INTERNAL
 REQUEST_TIMEOUT_S = 10.0
 _PROBE_TIMEOUT_S = 0.1
 QUEUE_LIMIT = 16 * 1024 * 1024
+_MIN_QUEUE = 256 * 1024
+_QUEUE = "queued.max.messages.kbytes"
 FIXED = {
     "enable.auto.commit": False,
     "enable.partition.eof": True,
@@ -42,17 +44,19 @@ _log = structlog.get_logger()
 
 
 def settings(properties: Mapping[str, Any], group: str, budget: int) -> dict[str, Any]:
-    """Return librdkafka's configuration; the client's queue holds a quarter of `budget` bytes.
+    """Return librdkafka's configuration; the client's queue holds a 16th of `budget` bytes.
 
+    It exceeds them by one response of each broker: a quarter of the queue, but compressed.
     `properties` win, except over what exactly-once rests on: ConfigError names such a key.
     """
     for error in refused(properties):
         raise error
-    queue = max(min(budget // 4, QUEUE_LIMIT), 1024 * 1024)
+    queue = max(min(budget // 16, QUEUE_LIMIT), _MIN_QUEUE)
     defaults: dict[str, Any] = {
         "fetch.queue.backoff.ms": 10,
-        "queued.max.messages.kbytes": queue // 1024,
-        "fetch.max.bytes": queue,
+        _QUEUE: queue // 1024,
+        "fetch.max.bytes": queue // 4,  # a larger record comes whole all the same
+        "message.max.bytes": min(queue // 4, 1_000_000),  # else the client raises the line above
         "topic.metadata.refresh.interval.ms": 2000,
         "topic.blacklist": INTERNAL,  # of those that match a pattern
         "log_level": 4,
@@ -61,6 +65,11 @@ def settings(properties: Mapping[str, Any], group: str, budget: int) -> dict[str
         defaults["partition.assignment.strategy"] = "cooperative-sticky"
         defaults["session.timeout.ms"] = 10_000  # a killed member's partitions wait so long
     return defaults | dict(properties) | FIXED | {"group.id": group}
+
+
+def poll_bytes(configuration: Mapping[str, Any]) -> int:
+    """Return the bytes that one poll may take from the client's queue: half of it."""
+    return int(configuration[_QUEUE]) * 1024 // 2
 
 
 def refused(properties: Mapping[str, Any]) -> Iterator[ConfigError]:

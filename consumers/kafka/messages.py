@@ -8,10 +8,9 @@ from typing import NamedTuple, cast
 import polars as pl
 from confluent_kafka import Message
 
-from core.batch import HEADERS, HEADERS_DTYPE, KAFKA, TIMESTAMP, VALUE, Partition, Records
+from core.batch import HEADERS, HEADERS_DTYPE, KAFKA, TIMESTAMP, VALUE, Partition
 from core.errors import SourceError
 
-POLL_BYTES = 4 * 1024 * 1024  # a poll for so many records would go on for long
 UNREADABLE = "_unreadable"  # the key of the one header of a record whose headers cannot be read
 _Headers = list[tuple[str, bytes | None]]
 _given = methodcaller("headers")  # a plain call may let the client's own SystemError out later
@@ -113,9 +112,3 @@ def _headers(headers: list[_Headers]) -> pl.Series:
     bounds = pa.array([0, *ends], pa.int64())
     lists = pl.from_arrow(pa.LargeListArray.from_arrays(bounds, items))
     return pl.Series(HEADERS, lists, HEADERS_DTYPE)
-
-
-def as_many_as(records: Records) -> int:
-    """How many records like these make up POLL_BYTES; 0 when there is none to tell by."""
-    height = records.frame.height
-    return max(POLL_BYTES * height // records.nbytes, 1) if height else 0

@@ -7,15 +7,17 @@ import polars as pl
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from consumers.kafka.bounded_poll import BoundedPoll
 from consumers.kafka.client import (
     admin_client,
     await_brokers,
     client,
     partition_of,
+    poll_bytes,
     report,
     topic_partition,
 )
-from consumers.kafka.messages import OffsetRange, as_many_as, frame_of, ranges
+from consumers.kafka.messages import OffsetRange, frame_of, ranges
 from consumers.kafka.offsets import PlacementRequest
 from consumers.kafka.placement import Placement
 from consumers.kafka.topic_identity import TopicIdentity, TopicIds
@@ -65,9 +67,9 @@ class Reader:
         self._absent: set[str] = set()
         self._paused: list[TopicPartition] | None = None
         self._request: PlacementRequest | None = None
-        self._headers, self._chunk, self._from_end = headers, chunk, from_end
+        self._headers, self._from_end = headers, from_end
+        self._poll = BoundedPoll(self.consumer, chunk, poll_bytes(configuration), SystemClock())
         self._tolerated = set() if member else {KafkaError.GROUP_AUTHORIZATION_FAILED}
-        self._max_messages = chunk
 
     def close(self) -> None:
         """Leave the group and end the clients; nothing is left of them for a second call."""
@@ -179,7 +181,7 @@ class Reader:
 
         None of a partition in `sought`: those are read from elsewhere soon.
         """
-        messages = self.consumer.consume(self._max_messages, min(timeout, MAX_WAIT_S))
+        messages = self._poll.take(min(timeout, MAX_WAIT_S))
         good = [message for message in messages if message.error() is None]
         ends = self._hear(messages) if len(good) < len(messages) else {}
         while self._errors:
@@ -193,7 +195,7 @@ class Reader:
         records = self._take(good, ends)
         if records is None:
             return None
-        self._max_messages = min(as_many_as(records) or self._max_messages, self._chunk)
+        self._poll.learn(records)
         records = self.identity.dated(records, asked)
         self._start |= {partition: span.end for partition, span in records.spans.items()}
         left = records.without(self.sought) if self.sought else records

@@ -32,7 +32,7 @@ class KafkaSource:
     """A consumer group's member for `topics`, which may appear later.
 
     `properties` are librdkafka's (ConfigError for one that exactly-once forbids), `budget` the
-    bytes that a consumer may hold: a quarter of it, 16 MiB at most, is the client's queue.
+    bytes that a pipeline may hold: a 16th of it, 16 MiB at most, is the client's queue.
     `start` is where a partition begins that is sought to None; `outage` hears when no broker
     answers, `clock` dates horizons. What expired unread before the offsets `accepted`, and no more,
     is passed over and told with the records.

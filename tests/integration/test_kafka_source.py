@@ -401,7 +401,8 @@ def test_other_properties_pass_through_and_the_queue_is_bounded() -> None:
     made = settings({"security.protocol": "SASL_SSL", "fetch.wait.max.ms": 7}, "g", 32 << 20)
     assert made["security.protocol"] == "SASL_SSL"
     assert made["fetch.wait.max.ms"] == 7
-    assert made["queued.max.messages.kbytes"] == 8 * 1024
+    assert made["queued.max.messages.kbytes"] == 2 * 1024
+    assert made["fetch.max.bytes"] == 512 * 1024  # it may be exceeded by a response, compressed
     assert settings({}, "g", 8 << 30)["queued.max.messages.kbytes"] == 16 * 1024
 
 
