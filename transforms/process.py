@@ -13,6 +13,7 @@ import polars as pl
 
 from core import __version__
 from core.batch import HEADERS, RESCUED, VALUE, Batch, Coordinates, Records
+from core.slices import DECODING, slices
 from transforms import code_file, columns, refusals
 from transforms.isolate import (
     FAULTS,
@@ -64,13 +65,17 @@ def processor(
     ]
     run = _Run(transform, coordinates, try_out(schema, transform, coordinates), limit)
 
-    def process(records: Records) -> Batch:
-        payloads = records.frame.drop_nulls(VALUE) if drop_tombstones else records.frame
+    def outcome(payloads: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         decoded = decode(payloads, schema, coordinates)
         clean, failed = run(decoded.rows)
         rejected = decoded.rejected
-        if failed is not None:
-            rejected = joined(rejected, failed, payloads)
+        return clean, rejected if failed is None else joined(rejected, failed, payloads)
+
+    def process(records: Records) -> Batch:
+        payloads = records.frame.drop_nulls(VALUE) if drop_tombstones else records.frame
+        with DECODING:
+            parts = [outcome(part) for part in slices(payloads, VALUE)]
+        clean, rejected = (pl.concat(frames) for frames in zip(*parts, strict=True))
         unkept = () if keep_values else (VALUE, HEADERS)
         return Batch(
             raw=records.frame.drop(unkept, strict=False),

@@ -18,6 +18,7 @@ import polars as pl
 from core.batch import Batch, Coordinates, Partition, Position, Span
 from core.errors import SinkError, StalePosition, TransientError
 from core.sinks import AtOnce, WithoutHistory
+from core.slices import ENCODING, rows_of_slice
 from core.topic_id import refuse_another
 from core.topics import HIDDEN
 from sinks.parquet import chain
@@ -152,5 +153,12 @@ class ParquetSink(AtOnce, WithoutHistory):
 
 def _encoded(rows: pl.DataFrame, about: str) -> bytes:
     body = io.BytesIO()
-    rows.write_parquet(body, compression="zstd", compression_level=1, metadata={chain.KEY: about})
+    with ENCODING:
+        rows.write_parquet(
+            body,
+            compression="zstd",
+            compression_level=1,
+            metadata={chain.KEY: about},
+            row_group_size=rows_of_slice(rows),
+        )
     return body.getvalue()

@@ -1,0 +1,36 @@
+"""What decoding and encoding may take beside their results, which is several times their input.
+
+Large frames go through in slices, and no more steps run at once than a machine has cores for,
+whatever the number of pipelines and sinks.
+"""
+
+import os
+from collections.abc import Iterator
+from threading import BoundedSemaphore
+
+import polars as pl
+
+SLICE_BYTES = 8 * 1024 * 1024
+_AT_ONCE = max(2, min(4, os.cpu_count() or 1))
+DECODING = BoundedSemaphore(_AT_ONCE)
+ENCODING = BoundedSemaphore(_AT_ONCE)
+
+
+def slices(frame: pl.DataFrame, column: str) -> Iterator[pl.DataFrame]:
+    """Yield the rows in order, cut where the bytes of the binary `column` reach SLICE_BYTES.
+
+    A slice has one row at least, a frame without rows is one slice.
+    """
+    sizes = frame[column].bin.size().fill_null(0).cast(pl.Int64)
+    if sizes.sum() <= SLICE_BYTES:
+        yield frame
+        return
+    first = 0
+    for rows in (sizes.cum_sum() // SLICE_BYTES).rle().struct.field("len"):
+        yield frame[first : first + rows]
+        first += rows
+
+
+def rows_of_slice(frame: pl.DataFrame) -> int:
+    """Return how many rows of the frame make up SLICE_BYTES, one at least."""
+    return max(SLICE_BYTES * frame.height // max(int(frame.estimated_size()), 1), 1)
