@@ -109,7 +109,7 @@ BUDGET_BYTES = Metric(
     "pinpip_budget_bytes",
     "gauge",
     ("pipeline",),
-    "batching.memory: bytes that client queue, buffer and frames may take.",
+    "Its share of batching.memory: bytes that client queue, buffer and batches may take.",
 )
 RETRIES = Metric(
     "pinpip_retries_total",

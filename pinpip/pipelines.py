@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
+from pydantic import ByteSize
 
 from consumers.engine.limits import Limits
 from consumers.engine.loop import Loop
@@ -220,16 +221,27 @@ def _store(config: Config, uri: str, sink: str, faults: FaultInjector | None) ->
     return faults.store(sink, store) if faults else store
 
 
+def shared(config: Config, pipelines: int) -> Config:
+    """Return the configuration of each of so many pipelines in a process: equal shares."""
+    memory = ByteSize(int(config.batching.memory) // max(pipelines, 1))
+    batching = config.batching.model_copy(update={"memory": memory})
+    return config.model_copy(update={"batching": batching})
+
+
 def limits_of(config: Config, *, accept_rejects: bool = False) -> Limits:
-    """When a batch is due: a byte budget that leaves room for queue, buffer and frames."""
-    batching = config.batching
+    """When a batch is due, and how much may be in flight, out of the pipeline's share of memory.
+
+    In flight a byte is there as long as up to three: undecoded, in a row, and in a file's body.
+    """
+    batching, memory = config.batching, int(config.batching.memory)
     return Limits(
         max_records=batching.max_records,
-        max_bytes=min(int(batching.max_bytes), int(batching.memory) // 4),
+        max_bytes=min(int(batching.max_bytes), memory // 8),
         max_wait=batching.max_wait,
         reject_ratio=batching.reject_ratio,
         reject_window=batching.reject_window,
         accept_rejects=accept_rejects,
+        max_in_flight=memory // 4,
     )
 
 

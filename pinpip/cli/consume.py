@@ -94,16 +94,15 @@ def consume(
         raise typer.BadParameter("--timeout and --json need --until-end")
     tune_allocators()
     config = settings_of(context).config(daemon=not until_end)
-    given = dict(zip(_ONLY_NAMED, (new_incarnation, accept_rejects, accept_gap), strict=True))
-    for option, why in _ONLY_NAMED.items():
-        if given[option] and not pipelines:
-            hint = f"name the pipelines: pinpip consume pin {option}"
-            raise ConfigError(f"{option} {why}", hint)
+    if not pipelines:
+        _refuse_for_all(new_incarnation, accept_rejects, accept_gap)
     from core.clock import SystemClock
     from pinpip.observed import said, states_of, telling_systemd
+    from pinpip.pipelines import shared
 
-    clock = SystemClock()
-    states = states_of(config, pipelines or list(config.pipelines), clock)
+    clock, names = SystemClock(), pipelines or list(config.pipelines)
+    config = shared(config, len(names))
+    states = states_of(config, names, clock)
     context.with_resource(telling_systemd(states, clock))
     if metrics_port is not None:
         from monitor.server import Address
@@ -127,6 +126,14 @@ def consume(
     )
     for name, state in states.items():
         typer.echo(f"{name}: {said(state)}")
+
+
+def _refuse_for_all(*given: bool) -> None:
+    """Raise ConfigError for the first of the options _ONLY_NAMED that is given."""
+    for (option, why), is_given in zip(_ONLY_NAMED.items(), given, strict=True):
+        if is_given:
+            hint = f"name the pipelines: pinpip consume pin {option}"
+            raise ConfigError(f"{option} {why}", hint)
 
 
 def run(

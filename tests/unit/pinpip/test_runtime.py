@@ -17,6 +17,6 @@ def test_polars_keeps_freed_pages_and_delta_rs_does_not(monkeypatch: pytest.Monk
     )
     runtime.tune_allocators()
     assert list(read) == ["polars", "deltalake"]
-    assert "dirty_decay_ms:10000," in read["polars"]
+    assert "dirty_decay_ms:3000," in read["polars"]
     assert "dirty_decay_ms:0," in read["deltalake"]
     assert {text.rpartition(",")[2] for text in read.values()} == {"narenas:2"}  # the user's word
