@@ -251,7 +251,7 @@ class Loop:
     def _drain(self) -> None:
         """Write the last batch of a bounded source; overtaken, the source goes back to give it."""
         try:
-            self._write_all()
+            self._catch_up()
         except StalePosition as stale:
             self._rewind(stale)
 

@@ -105,7 +105,7 @@ def main() -> int:
         sys.stderr.write(f"{error.message}\n")
         return 1
     kept = properties.get("delta.enableExpiredLogCleanup", "true").lower() == "false"
-    found = None if kept else cleanup.period(properties.get("delta.logRetentionDuration"))
+    found = None if kept else cleanup.period(properties.get(cleanup.PROPERTY))
     sys.stdout.write(json.dumps({"retention": None if found is None else found.total_seconds()}))
     return 0
 

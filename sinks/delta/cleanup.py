@@ -20,6 +20,7 @@ from sinks.delta.log import HINT, name_of
 from sinks.storage.protocol import Store
 
 GRACE = timedelta(hours=6)  # for readers that still use a superseded checkpoint
+PROPERTY = "delta.logRetentionDuration"
 RETENTION = timedelta(days=30)  # of a table that sets none
 _NEWEST = 2  # checkpoints that are always kept
 _SPACING = 4  # of the others, one is kept per this fraction of the retention

@@ -37,7 +37,10 @@ class Hint(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """The version is in the log; `checkpoint` is the newest one, None when there is none."""
+    """The version is in the log; `checkpoint` is the newest known, None: there is none.
+
+    It is known whenever a checkpoint may be due.
+    """
 
     checkpoint: Hint | None
 
@@ -61,7 +64,11 @@ class CommitLog(Protocol):
         ...
 
     def is_here(self) -> bool:
-        """Return whether the table still has this version: its entry, or a checkpoint of it."""
+        """Return whether the table still has this version; looks only when a fault is possible."""
+        ...
+
+    def prove(self) -> None:
+        """Raise StalePosition unless all that was appended is still in the log."""
         ...
 
     def append(self, entry: Version) -> Committed | Conflict:

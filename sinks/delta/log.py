@@ -9,6 +9,7 @@ needed. Source: Delta transaction protocol, "Delta Log Entries", "Actions", "Las
 
 import json
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -18,10 +19,12 @@ from deltalake import Transaction
 from deltalake.transaction import AddAction
 
 from core import __version__
+from core.clock import Clock, SystemClock
 from core.errors import SinkError, StalePosition, TransientError
-from sinks.delta import ledger, listing
+from sinks.delta import aside, ledger, listing
 from sinks.delta.commit_log import Action, Committed, Conflict, Hint, Version
 from sinks.delta.positions import Lookup
+from sinks.delta.watch import Watch
 from sinks.storage.protocol import Store
 
 HINT = "_delta_log/_last_checkpoint"
@@ -34,15 +37,32 @@ _log = structlog.get_logger()
 
 
 class DeltaLog:
-    """A `CommitLog` of our own: `started` returns the version of each app id at `version`."""
+    """A `CommitLog` of our own: `started` returns the version of each app id at `version`.
 
-    def __init__(self, store: Store, version: int, started: Lookup) -> None:
+    `alert`: look at the log beside every commit, as long as others may clean it up at any time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        version: int,
+        started: Lookup,
+        clock: Clock | None = None,
+        *,
+        alert: bool = False,
+    ) -> None:
         self.version = version
         self._store = store
         self._started = started
         self._written: dict[str, int] = {}
-        self._checkpoint: Hint | None = None  # the newest, as of the last append
+        self._checkpoint: Hint | None = None  # the newest that was read
         self._suspected: Hint | None = None
+        self._watch = Watch(clock or SystemClock(), alert=alert)
+        # The entry up to which the log was whole, and its body's hash; that of `version`, too.
+        self._anchor, self._anchored, self._newest = version, b"", b""
+        self._put: dict[int, bytes] = {}  # what this log has put since then: the bodies' hashes
+        self._ours: int | None = None  # checkpoints from this version on may be ours
+        self._is_whole = True
 
     def txn_version(self, app_id: str) -> int | None:
         """Return the version that was written since the start, else that of the start."""
@@ -50,41 +70,101 @@ class DeltaLog:
         return self._started(app_id) if found is None else found
 
     def is_here(self) -> bool:
-        """Return whether there is the version's entry, or a checkpoint of any kind."""
-        if self._store.metadata(name_of(self.version)) is not None:
-            return True
-        return bool(self._store.list(name_of(self.version, "checkpoint")))
+        """Look at the log, if that is due before a put; return whether it is whole."""
+        if self._is_whole and self._watch.is_due_before:
+            began = self._watch.moment()
+            if self._look():
+                self._watch.looked(began)
+        return self._is_whole
+
+    def prove(self) -> None:
+        """Look at what was appended since the last look. Raises StalePosition if that is lost."""
+        if self._anchor == self.version and self._is_whole:
+            return
+        began = self._watch.moment()
+        if not self._is_whole or self._is_superseded() or not self._look():
+            raise self._stale()
+        self._watch.looked(began)
 
     def append(self, entry: Version) -> Committed | Conflict:
         """Create the next entry; when its name is taken, read that entry and follow it.
 
         The next version may have been there before, and been cleaned up behind a checkpoint. Only
         after the put can that be ruled out: a writer may sleep before it puts, and a clean-up
-        removes entries in any order.
+        removes entries in any order. `Watch` says when that is possible at all.
         """
         name, actions = name_of(self.version + 1), list(_actions(entry))
-        body = _encode(actions)
+        body, began = _encode(actions), self._watch.moment()
         landed = None if self._store.put_new(name, body, {}) else self._landed(name, body)
-        if landed is None and (self._is_superseded() or not self.is_here()):
-            raise StalePosition(
-                f"the log of {self._store.uri} was cleaned up about version {self.version}"
-            )
-        self._follow(actions if landed is None else landed)
-        return Committed(self._checkpoint) if landed is None else Conflict(_alters(landed))
+        if landed is not None:
+            self._watch.conflicted()
+            self._follow(*landed)
+            return Conflict(_alters(landed[0]))
+        may_be_due = is_checkpoint_due(self.version + 1, self._checkpoint)
+        self._put[self.version + 1] = _hash(body)
+        looks = self._watch.is_due_after or may_be_due
+        if looks and (self._is_superseded() or not self._look()):
+            raise self._stale()
+        self._watch.committed(began, looked=looks)
+        self._follow(actions, _hash(body))
+        if looks:
+            self._move_anchor()
+        if is_checkpoint_due(self.version, self._checkpoint):
+            self._ours = self.version
+        return Committed(self._checkpoint)
 
-    def _follow(self, actions: Sequence[Action]) -> None:
+    def _stale(self) -> StalePosition:
+        self._is_whole = False
+        return StalePosition(
+            f"the log of {self._store.uri} was cleaned up about version {self.version}"
+        )
+
+    def _follow(self, actions: Sequence[Action], hashed: bytes) -> None:
         for action in actions:
             if "txn" in action:
                 self._written[action["txn"]["appId"]] = action["txn"]["version"]
         self.version += 1
+        self._newest = hashed
+
+    def _look(self) -> bool:
+        """Return whether each entry since the anchor is there, and the anchor is the same."""
+        found = self._store.find(name_of(self._anchor))
+        if found is None:
+            same = bool(self._store.list(name_of(self._anchor, "checkpoint")))
+        else:
+            same = self._anchored in {b"", _hash(found)}
+            self._anchored = self._anchored or _hash(found)
+            if not same:
+                self._withdraw()
+        since = [name_of(n) for n in range(self._anchor + 1, self.version + 1)]
+        self._is_whole = same and not self._store.absent(since)
+        if self._is_whole and since:
+            self._move_anchor()
+        return self._is_whole
+
+    def _move_anchor(self) -> None:
+        self._anchor, self._anchored, self._put = self.version, self._newest, {}
+
+    def _withdraw(self) -> None:
+        """Set aside what was put since the anchor: it is in the log of another table by now."""
+        found = {n: self._store.find(name_of(n)) for n in self._put}
+        ours = {n: b for n, b in found.items() if b is not None and _hash(b) == self._put[n]}
+        _log.warning("table_was_replaced", table=self._store.uri, version=self._anchor)
+        aside.move(self._store, {name_of(n): body for n, body in ours.items()})
 
     def _is_superseded(self) -> bool:
-        """Return whether there is a later checkpoint: what is before it may be gone."""
+        """Return whether there is a later checkpoint: what is before it may be gone.
+
+        Another's checkpoint since the anchor may be one of entries that were where ours are now.
+        """
         found = read_hint(self._store)
         if found != self._checkpoint and found is not None:
             found = self._proven(found)
         self._checkpoint = found
-        return found is not None and found.version > self.version
+        if found is None or found.version <= self._anchor:
+            return False
+        is_ours = self._ours is not None and found.version >= self._ours
+        return found.version > self.version or not is_ours
 
     def _proven(self, found: Hint) -> Hint | None:
         """Return the hint if its checkpoint is there, else what a listing says."""
@@ -96,7 +176,7 @@ class DeltaLog:
         later = listing.beyond(self._store, self.version)
         return None if later is None else Hint(later, 0)
 
-    def _landed(self, name: str, body: bytes) -> Sequence[Action] | None:
+    def _landed(self, name: str, body: bytes) -> tuple[Sequence[Action], bytes] | None:
         """Return what another writer put at `name`; None when an earlier try of ours put `body`."""
         found = self._store.find(name)
         if found is None:
@@ -104,9 +184,10 @@ class DeltaLog:
         if found == body:
             return None
         try:
-            return [json.loads(line) for line in found.splitlines() if line.strip()]
+            lines = [json.loads(line) for line in found.splitlines() if line.strip()]
         except ValueError as error:
             raise damaged_entry(self._store.uri, name, error) from error
+        return lines, _hash(found)
 
 
 def damaged_entry(table: str, name: str, error: ValueError) -> SinkError:
@@ -195,6 +276,10 @@ def _txn(transaction: Transaction) -> Action:
 def _alters(actions: Sequence[Action]) -> bool:
     """Return whether the schema, the properties or the protocol change."""
     return any("metaData" in action or "protocol" in action for action in actions)
+
+
+def _hash(body: bytes) -> bytes:
+    return sha256(body).digest()
 
 
 def _encode(actions: Sequence[Action]) -> bytes:

@@ -14,7 +14,7 @@ from core.batch import Batch, Note, Partition, Position, Rejects
 from core.clock import Clock
 from core.errors import StalePosition, TransientError
 from core.origins import Start
-from sinks.delta import history, ledger, origins, position_checks, positions, table, txns
+from sinks.delta import cleanup, history, ledger, origins, position_checks, positions, table, txns
 from sinks.delta.checkpoints import CheckpointWriter
 from sinks.delta.commit_log import CommitLog, Committed, Conflict, Hint, Version
 from sinks.delta.log import DeltaLog, is_checkpoint_due
@@ -23,6 +23,7 @@ from sinks.delta.prepared import Due, Prepared, Upload, groups
 from sinks.delta.progress import Progress, beyond
 from sinks.delta.setup import Setup
 from sinks.delta.target import DeltaTarget
+from sinks.delta.watch import LEAST_RETENTION
 from sinks.storage.protocol import Store
 
 _MAX_TRIES = 20  # of one commit, after conflicts
@@ -159,8 +160,13 @@ class DeltaSink:
         return bool(self._progress.deferred) and self._has_waited()
 
     def settle(self) -> None:
-        """Commit what was deferred; after StalePosition nothing of the moved partitions is left."""
+        """Commit what was deferred, and prove that all commits are in the log.
+
+        After StalePosition nothing of the moved partitions is left.
+        """
         self._commit(Due(self._progress.deferred, (), self._now_ms()))
+        if self._log is not None:
+            self._log.prove()
 
     def close(self) -> None:
         """Commit what was deferred and is still ours; let a running checkpoint finish."""
@@ -278,7 +284,9 @@ class DeltaSink:
         """Return the log at the table's version."""
         self._setup.learn(found)
         self._read = txns.versions(found, self._target.options)
-        return DeltaLog(self._store, found.version(), self._read)
+        kept = cleanup.period(found.metadata().configuration.get(cleanup.PROPERTY))
+        alert = kept is None or kept < LEAST_RETENTION
+        return DeltaLog(self._store, found.version(), self._read, self._clock, alert=alert)
 
     def _table(self) -> DeltaTable:
         own, create = self._target, partial(self._setup.create, self._store, self._now_ms())

@@ -19,7 +19,7 @@ from core import aws_faults, paths
 from core.batch import Coordinates
 from core.errors import SinkError, TransientError, UnknownFault
 from core.protocols import Options
-from sinks.delta import features, narrower, opening
+from sinks.delta import features, narrower, opening, orphans
 from sinks.delta.incarnation import COLUMN
 from sinks.storage.protocol import DISK_FULL_HINT, NO_RESPONSE_HINT
 
@@ -55,7 +55,8 @@ def find(uri: str, options: Options) -> DeltaTable | None:
 def find_to_write(uri: str, options: Options) -> DeltaTable | None:
     """Open the table as `find`; remove damaged checkpoints that the rest of the log replaces.
 
-    delta-rs cannot skip them. Programs that only read a table leave them to its consumer.
+    Entries that a writer put beyond a hole are set aside: delta-rs cannot skip either. Programs
+    that only read a table leave them to its consumer.
     """
     with sorted_errors(uri):
         try:
@@ -69,7 +70,9 @@ def _mended(uri: str, options: Options) -> DeltaTable:
         try:
             return _open(uri, options)
         except DeltaError as error:
-            if not _is_damage(error) or not opening.drop_damaged(uri, options):
+            if not _is_damage(error):
+                raise
+            if not (opening.drop_damaged(uri, options) or orphans.set_aside(uri, options)):
                 raise
 
 
@@ -116,7 +119,7 @@ def find_or_create(
 
     Raises SinkError when the table has another schema.
     """
-    table = find(uri, options)
+    table = find_to_write(uri, options)
     if table is None:
         create()
         table = find(uri, options)

@@ -1,6 +1,6 @@
 """What sinks require of a store for their objects."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -50,12 +50,23 @@ class Store(Protocol):
         """Return the first keys after `after` with that prefix, sorted; whether others follow."""
         ...
 
+    def absent(self, keys: Sequence[str]) -> Sequence[str]:
+        """Return those of a few keys that are not there; they are sorted and close to each other.
+
+        In a folder it costs the same at any number of other files, in a bucket one request.
+        """
+        ...
+
     def list(self, prefix: str) -> list[str]:
         """Return all keys with that prefix, sorted, without hidden names (`.…`)."""
         ...
 
     def scan(self, folder: str) -> Iterator[tuple[str, datetime]]:
         """Yield the keys right below `folder` (`…/`) and when each was written, in any order."""
+        ...
+
+    def take_away(self, key: str, body: bytes) -> None:
+        """Remove `key` unless it has another body by now."""
         ...
 
     def remove(self, keys: Collection[str]) -> None:

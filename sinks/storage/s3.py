@@ -1,10 +1,11 @@
 """The store in a bucket: objects created with If-None-Match."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import lru_cache
 from http import HTTPStatus
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from botocore.config import Config
@@ -182,6 +183,18 @@ class S3Store:
         keys = [item["Key"].removeprefix(self._prefix) for item in found.get("Contents", [])]
         return keys, found["IsTruncated"]
 
+    def absent(self, keys: Sequence[str]) -> Sequence[str]:
+        """List what they have in common, from the first one on."""
+        found = set[str]()
+        after, more = keys[0][:-1] if keys else "", bool(keys)
+        ends = zip(keys[0], keys[-1], strict=False) if keys else ()
+        common = "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], ends))
+        while more and after < keys[-1]:
+            page, more = self.page(common, after)
+            found.update(page)
+            after = page[-1] if page else after
+        return [key for key in keys if key not in found]
+
     def list(self, prefix: str) -> list[str]:
         """List page after page."""
         keys, more = self.page(prefix, "")
@@ -198,6 +211,18 @@ class S3Store:
             for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, Delimiter="/"):
                 for item in page.get("Contents", []):
                     yield item["Key"].removeprefix(self._prefix), item["LastModified"]
+
+    def take_away(self, key: str, body: bytes) -> None:
+        """Delete the object with If-Match, which S3 honours since 2025."""
+        bucket, name = self._bucket, self._prefix + key
+        with self._explained(key):
+            try:
+                found = self._client.get_object(Bucket=bucket, Key=name)
+                if found["Body"].read() == body:
+                    self._client.delete_object(Bucket=bucket, Key=name, IfMatch=found["ETag"])
+            except ClientError as error:
+                if _code(error) not in {"NoSuchKey", "PreconditionFailed"}:
+                    raise
 
     def remove(self, keys: Collection[str]) -> None:
         """Remove the objects in one request, in no order."""

@@ -4,7 +4,7 @@ import ctypes
 import errno
 import os
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,6 +120,10 @@ class FolderStore:
         """List the folder whole: no others follow."""
         return [key for key in self.list(prefix) if key > after], False
 
+    def absent(self, keys: Sequence[str]) -> Sequence[str]:
+        """Look at each file: a listing of the folder would read every name in it."""
+        return [key for key in keys if self.metadata(key) is None]
+
     def list(self, prefix: str) -> list[str]:
         """Return the files whose path below the root begins with `prefix`, without drafts."""
         folder, parted, start = prefix.rpartition("/")
@@ -134,6 +138,16 @@ class FolderStore:
                     with suppress(FileNotFoundError):
                         modified = datetime.fromtimestamp(file.stat().st_mtime, UTC)
                         yield f"{folder}{file.name}", modified
+
+    def take_away(self, key: str, body: bytes) -> None:
+        """Rename the file, and put it back if it is another: it cannot be replaced meanwhile."""
+        path = self._root / key
+        held = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        with self._explained(key), suppress(FileNotFoundError):
+            path.rename(held)
+            if held.read_bytes() != body:
+                publish(held, path)
+            held.unlink(missing_ok=True)
 
     def remove(self, keys: Collection[str]) -> None:
         """Remove the files in this order."""

@@ -1,7 +1,7 @@
 """What every `CommitLog` must do; a test module subclasses `CommitLogContract`."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from shutil import rmtree
 
@@ -12,7 +12,7 @@ from deltalake.schema import PrimitiveType
 from polars.testing import assert_frame_equal
 
 from core.errors import StalePosition
-from sinks.delta import history, txns
+from sinks.delta import history, txns, watch
 from sinks.delta.commit_log import Action, CommitLog, Committed, Conflict, Version
 from sinks.delta.positions import Lookup
 from sinks.delta.prepared import Upload
@@ -67,6 +67,11 @@ class CommitLogContract:
             return made(FolderStore(folder), table.version(), txns.versions(table, dict))
 
         return open_
+
+    @pytest.fixture
+    def pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let much time pass before each call."""
+        monkeypatch.setattr(watch, "PAUSE_S", -1.0)
 
     @staticmethod
     def entry(folder: Path, number: int) -> list[Action]:
@@ -144,14 +149,14 @@ class CommitLogContract:
     def test_the_newest_checkpoint_comes_with_a_commit(
         self, opened: Callable[[], CommitLog], folder: Path
     ) -> None:
-        log = opened()
-        assert log.append(version(new=6)) == Committed(None)
+        assert opened().append(version(new=6)) == Committed(None)
         DeltaTable(folder).create_checkpoint()
-        done = log.append(version(new=7))
+        done = opened().append(version(new=7))
         assert isinstance(done, Committed)
         assert done.checkpoint is not None
         assert done.checkpoint.version == 2
 
+    @pytest.mark.usefixtures("pauses")
     def test_a_version_is_here_as_long_as_an_entry_or_a_checkpoint_says_it(
         self, opened: Callable[[], CommitLog], folder: Path
     ) -> None:
@@ -162,6 +167,43 @@ class CommitLogContract:
             (folder / "_delta_log" / f"{number:020d}.json").unlink()
         assert log.is_here()
         rmtree(folder)
+        assert not log.is_here()
+
+    @pytest.mark.parametrize("gone", [[2], [3], [2, 3, 4], [4], range(5)], ids=str)
+    def test_what_was_appended_is_lost_when_one_of_its_entries_is(
+        self, opened: Callable[[], CommitLog], folder: Path, gone: Iterable[int]
+    ) -> None:
+        log = opened()
+        log.prove()
+        for n in range(3):
+            log.append(version(new=n))
+        log.prove()
+        other = opened()
+        for n in range(3):
+            log.append(version(new=n))
+        for number in gone:
+            (folder / "_delta_log" / f"{number + 3:020d}.json").unlink(missing_ok=True)
+        with pytest.raises(StalePosition):
+            log.prove()
+        assert other.version == 4
+
+    @pytest.mark.usefixtures("pauses")
+    def test_after_a_pause_a_version_that_is_gone_is_noticed_before_an_append(
+        self, opened: Callable[[], CommitLog], folder: Path
+    ) -> None:
+        log = opened()
+        log.append(version(new=6))
+        rmtree(folder)
+        assert not log.is_here()
+
+    def test_after_a_conflict_a_version_that_is_gone_is_noticed_before_an_append(
+        self, opened: Callable[[], CommitLog], folder: Path
+    ) -> None:
+        log, other = opened(), opened()
+        for n in range(3):
+            other.append(version(new=n))
+        assert isinstance(log.append(version(old=6)), Conflict)
+        (folder / "_delta_log" / f"{2:020d}.json").unlink()
         assert not log.is_here()
 
     def test_an_entry_where_the_log_was_cleaned_up_is_no_commit(

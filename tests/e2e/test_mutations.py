@@ -23,6 +23,8 @@ PROCESSES = 2
 CONTRACT = "tests/contracts/test_sink_contract.py"
 DELTA = f"{CONTRACT}::TestDeltaInAFolder::"
 LOG = "tests/unit/sinks/delta/test_log.py::"
+VANISHED = "tests/unit/sinks/delta/test_vanished_log.py::"
+OUR_LOG = "tests/contracts/test_commit_log_contract.py::TestOurLog::"
 LANE = "tests/unit/consumers/engine/test_lane.py::"
 LOOP = "tests/unit/consumers/engine/test_loop.py::"
 STORE = "tests/unit/sinks/storage/test_store.py::"
@@ -84,9 +86,84 @@ MUTATIONS = [
     ),
     Mutation(
         "an entry beside a hole taken for a commit",
-        "if landed is None and (self._is_superseded() or not self.is_here()):",
+        "if looks and (self._is_superseded() or not self._look()):",
         "if False:",
         (LOG + "test_an_entry_that_was_put_beside_a_hole_is_no_commit",),
+    ),
+    Mutation(
+        "the log not looked at every so many commits",
+        "return self.is_due_before or self._commits >= LOOK_EVERY - 1",
+        "return self.is_due_before",
+        (VANISHED + "test_a_damage_is_noticed_within_so_many_commits",),
+    ),
+    Mutation(
+        "the log not looked at after a pause",
+        "return self._is_alert or self._has_paused",
+        "return self._is_alert",
+        (
+            VANISHED + "test_a_damage_is_noticed_by_the_first_commit_after_a_pause",
+            VANISHED + "test_a_writer_that_is_stopped_before_its_put_looks_after_it",
+        ),
+    ),
+    Mutation(
+        "a pause only seen before the put",
+        "return self.is_due_before or self._commits >= LOOK_EVERY - 1",
+        "return self._is_alert or self._commits >= LOOK_EVERY - 1",
+        (VANISHED + "test_a_writer_that_is_stopped_before_its_put_looks_after_it",),
+    ),
+    Mutation(
+        "the log not looked at after a conflict",
+        "            self._watch.conflicted()\n",
+        "",
+        (OUR_LOG + "test_after_a_conflict_a_version_that_is_gone_is_noticed_before_an_append",),
+    ),
+    Mutation(
+        "a log that is cleaned up soon looked at now and then",
+        "alert = kept is None or kept < LEAST_RETENTION",
+        "alert = kept is None",
+        (VANISHED + "test_a_table_that_keeps_its_log_for_a_short_time_is_looked_at_every_time",),
+    ),
+    Mutation(
+        "commits not proven at the end of a run",
+        "            self._log.prove()\n",
+        "            pass\n",
+        (VANISHED + "test_a_damage_is_noticed_when_the_sink_settles_for_the_end",),
+    ),
+    Mutation(
+        "a bounded run that does not settle",
+        "            self._catch_up()\n        except StalePosition",
+        "            self._write_all()\n        except StalePosition",
+        (LOOP + "test_a_bounded_run_whose_commits_were_lost_reads_them_again_before_it_ends",),
+    ),
+    Mutation(
+        "a hole in the log not seen",
+        "self._is_whole = same and not self._store.absent(since)",
+        "self._is_whole = same",
+        (OUR_LOG + "test_what_was_appended_is_lost_when_one_of_its_entries_is",),
+    ),
+    Mutation(
+        "another table taken for this one",
+        'same = self._anchored in {b"", _hash(found)}',
+        "same = True",
+        (VANISHED + "test_what_was_written_to_another_table_of_the_same_age_is_withdrawn",),
+    ),
+    Mutation(
+        "what was put into another table left there",
+        "                self._withdraw()\n",
+        "                pass\n",
+        (VANISHED + "test_what_was_written_to_another_table_of_the_same_age_is_withdrawn",),
+    ),
+    Mutation(
+        "a checkpoint of another history taken for ours",
+        "return found.version > self.version or not is_ours",
+        "return found.version > self.version",
+        (VANISHED + "test_a_checkpoint_of_another_history_is_noticed",),
+    ),
+    Mutation(
+        "entries beyond a hole left in the log",
+        "if not (opening.drop_damaged(uri, options) or orphans.set_aside(uri, options)):",
+        "if not opening.drop_damaged(uri, options):",
+        (VANISHED + "test_entries_that_are_set_aside_are_kept_and_named",),
     ),
     Mutation(
         "S3's 412 ignored",

@@ -45,6 +45,11 @@ class DeltaRsLog:
             return False
         return True
 
+    def prove(self) -> None:
+        """Compare with what delta-rs can open."""
+        if not self.is_here():
+            raise StalePosition(f"version {self.version} is gone")
+
     def append(self, entry: Version) -> Committed | Conflict:
         """Commit without retries: delta-rs would go on after conflicts without a comparison."""
         own = str(uuid4())

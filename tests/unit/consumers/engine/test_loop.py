@@ -3,6 +3,7 @@
 import pytest
 
 from core.batch import Position, Records
+from core.errors import StalePosition
 from tests.support.member import LIMITS, P0, P1, Member, fill, offsets
 from tests.support.memory import BAD, MemoryBroker, MemoryTable
 
@@ -115,6 +116,25 @@ def test_the_next_batch_is_polled_while_one_is_written(
     member.turn(3)
     assert member.executor.busy
     assert member.source.exhausted
+
+
+def test_a_bounded_run_whose_commits_were_lost_reads_them_again_before_it_ends(
+    broker: MemoryBroker, member: Member, tables: list[MemoryTable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(broker, P0, 6)
+    sink, lost = member.sinks[0], [True]
+
+    def settle() -> None:
+        if lost and lost.pop():
+            tables[0].held.clear()
+            tables[0].rows.clear()
+            raise StalePosition("the table was deleted")
+
+    monkeypatch.setattr(sink, "settle", settle)
+    member.source.assign(P0)
+    member.loop.run()
+    assert not lost
+    assert offsets(tables[0], P0) == [*range(6)]
 
 
 def test_partitions_start_at_the_minimum_over_the_sinks(

@@ -22,12 +22,13 @@ from polars.testing import assert_frame_equal
 from core.batch import KAFKA, Batch, Position
 from core.errors import SinkError, StalePosition, TransientError
 from core.protocols import Options
+from sinks.delta import orphans, txns, watch
 from sinks.delta import table as table_module
-from sinks.delta import txns
 from sinks.delta.commit_log import Version
 from sinks.delta.log import DeltaLog
 from sinks.delta.positions import Lookup
 from sinks.delta.sink import DeltaSink
+from sinks.delta.watch import LOOK_EVERY
 from sinks.storage import probe
 from sinks.storage.protocol import Store
 from sinks.storage.s3 import S3Store, client
@@ -179,11 +180,12 @@ def test_a_commit_asks_the_store_for_the_same_at_any_age(tmp_path: Path, partiti
     indices = range(partitions)
     sink = opened(in_folder(tmp_path), *indices, store=cast(Store, store))
     asked = []
-    for n in range(40):
+    for n in range(1 + 3 * LOOK_EVERY):
         store.calls.clear()
         sink.write(LOG.batch(dict.fromkeys(indices, (2 * n, 2 * n + 2))))
         asked.append(dict(store.calls))
-    assert asked[1:] == [{"put_new": 2, "find": 1, "metadata": 2}] * 39
+    look = {"put_new": 2, "find": 2, "absent": 1}
+    assert asked[1:] == ([{"put_new": 2}] * (LOOK_EVERY - 1) + [look]) * 3
 
 
 def test_an_entry_is_what_other_engines_read(tmp_path: Path) -> None:
@@ -198,11 +200,14 @@ def test_an_entry_is_what_other_engines_read(tmp_path: Path) -> None:
     assert_frame_equal(found.select(wanted.columns), wanted, check_row_order=False)
 
 
-def test_a_table_that_was_taken_away_is_not_written_on(tmp_path: Path) -> None:
+def test_a_table_that_was_taken_away_is_not_written_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend = in_folder(tmp_path)
     sink = opened(backend, A)
     in_threes(sink, range(3))
     rmtree(tmp_path)
+    monkeypatch.setattr(watch, "PAUSE_S", -1.0)
     with pytest.raises(StalePosition):
         sink.write(LOG.batch({A: (9, 12)}))
     assert entries(backend) == [0]
@@ -223,7 +228,9 @@ class Sleepy(FolderStore):
         return super().put_new(key, body, metadata)
 
 
-def test_a_writer_far_behind_goes_on_from_the_newest_version(tmp_path: Path) -> None:
+def test_a_writer_far_behind_goes_on_from_the_newest_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend = in_folder(tmp_path)
     owner, sleeper = opened(backend, A), opened(backend, B)
     in_threes(owner, range(4))
@@ -231,6 +238,7 @@ def test_a_writer_far_behind_goes_on_from_the_newest_version(tmp_path: Path) -> 
     in_threes(owner, range(4, 8))
     table_of(backend).create_checkpoint()
     clean_up(backend, left=())
+    monkeypatch.setattr(watch, "PAUSE_S", -1.0)
     sleeper.write(LOG.batch({B: (0, 3)}))
     assert entries(backend) == [9]
     assert opened(backend).positions([LOG.partition(B)]) == {LOG.partition(B): Position(3)}
@@ -499,9 +507,21 @@ def test_a_gap_that_every_listing_shows_is_damage(tmp_path: Path) -> None:
     backend = in_folder(tmp_path)
     sink = opened(backend, A)
     in_threes(sink, range(3))
+    foreign_rows(backend)
     (log_of(backend) / f"{2:020d}.json").unlink()
     with pytest.raises(SinkError, match=r"the log of table .* is damaged"):
         sink.positions([P0])
+    assert entries(backend) == [0, 1, 3, 4]
+
+
+def test_a_gap_before_many_entries_is_damage(tmp_path: Path) -> None:
+    backend = in_folder(tmp_path)
+    sink = opened(backend, A)
+    in_threes(sink, range(orphans.MOST + 2))
+    (log_of(backend) / f"{1:020d}.json").unlink()
+    with pytest.raises(SinkError, match=r"the log of table .* is damaged"):
+        sink.positions([P0])
+    assert len(entries(backend)) == orphans.MOST + 2
 
 
 def constrain(found: DeltaTable) -> None:

@@ -17,7 +17,7 @@ from audit.verify import verify
 from core.batch import KAFKA, Position
 from core.config import Aws
 from core.errors import SinkError
-from sinks.delta import cleanup, log, settled, table
+from sinks.delta import cleanup, log, settled, table, watch
 from sinks.delta.cleanup import CleanupPlan, DatedListing, listed, plan
 from sinks.delta.commit_log import Hint
 from sinks.delta.log import HINT, name_of, read_hint
@@ -345,7 +345,9 @@ def test_a_settled_ledger_goes_on_from_the_last_one(tmp_path: Path) -> None:
     assert settled.newest(backend.store) == found
 
 
-def test_a_writer_that_slept_through_a_clean_up_is_stale_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_writer_that_slept_through_a_clean_up_is_stale_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend = checkpointed(tmp_path, versions=(3,), last=4)
     sleeper = opened(backend, 1)
     owner = opened(backend, A)
@@ -356,6 +358,7 @@ def test_a_writer_that_slept_through_a_clean_up_is_stale_and_loses_nothing(tmp_p
     age(backend, 40, *range(9))
     assert renew(backend.store)
     assert entries(backend)[0] == 8
+    monkeypatch.setattr(watch, "PAUSE_S", -1.0)
     sleeper.write(LOG.batch({1: (0, 3)}))
     assert opened(backend).positions([LOG.partition(1)]) == {LOG.partition(1): Position(3)}
 

@@ -242,3 +242,30 @@ def test_what_a_crash_left_half_written_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / "a" / ".0123.tmp").write_bytes(b"hal")
     assert store.list("a/") == ["a/key"]
     assert store.list("") == ["a/key"]
+
+
+def test_of_a_few_keys_those_that_are_absent_are_found(store: Store) -> None:
+    keys = [f"log/{n:020d}.json" for n in range(8, 1013)]
+    there = keys[::2]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: store.put_new(key, b"", {}), [*there, f"{keys[3]}.crc", "log/a"]))
+    assert store.absent(keys) == keys[1::2]
+    assert store.absent(keys[2:3]) == []
+    assert store.absent(keys[3:4]) == keys[3:4]
+    assert store.absent([]) == []
+
+
+def test_an_object_is_taken_away_unless_it_is_another_by_now(store: Store) -> None:
+    store.put_new("log/1.json", b"first", {})
+    store.take_away("log/1.json", b"second")
+    assert store.read("log/1.json") == b"first"
+    store.take_away("log/1.json", b"first")
+    store.take_away("log/1.json", b"first")
+    assert store.list("") == []
+
+
+def test_an_object_that_is_replaced_while_it_is_taken_away_stays(bucket: Store) -> None:
+    bucket.put_new("log/1.json", b"first", {})
+    inject(bucket, "DeleteObject", [answer(412, "PreconditionFailed")])
+    bucket.take_away("log/1.json", b"first")
+    assert bucket.read("log/1.json") == b"first"
