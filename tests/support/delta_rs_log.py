@@ -28,7 +28,9 @@ _NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_lo
 class DeltaRsLog:
     """A `CommitLog` of a table in a folder; reads the `txn` actions itself, not by `_started`."""
 
-    def __init__(self, store: Store, version: int, _started: Lookup) -> None:
+    def __init__(
+        self, store: Store, version: int, _started: Lookup, *_: object, **__: object
+    ) -> None:
         self.version = version
         self._store = store
         self._table = DeltaTable(store.uri, version=version)
