@@ -7,6 +7,7 @@ distort the measurement. Times are those of the commit files, not of the observe
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 Read = Callable[[str], tuple[float, bytes] | None]
@@ -52,6 +53,19 @@ def _parsed(version: int, at: float, body: bytes) -> ObservedCommit:
     adds = [action["add"] for action in actions if "add" in action]
     rows = sum(json.loads(add["stats"])["numRecords"] for add in adds)
     return ObservedCommit(version, at, rows, tuple(add["path"] for add in adds))
+
+
+@dataclass(frozen=True)
+class ObservedTable:
+    """A table to follow: `read` as in CommitFollower, `open` a data file by its path."""
+
+    read: Read
+    open: Callable[[str], Path | BytesIO]
+
+
+def local_table(table: Path) -> ObservedTable:
+    """Return a table on this disk."""
+    return ObservedTable(local(table), lambda file: table / file)
 
 
 def local(table: Path) -> Read:

@@ -22,10 +22,11 @@ _OPTIONS = {"aws_allow_http": "true", "aws_conditional_put": "etag"}
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run writes: a store with this profile; None: this disk."""
+    """Where a run writes: a store with this profile; None: this disk. `consumers`: of one group."""
 
     name: str
     profile: Profile | None
+    consumers: int = 1
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,28 @@ def _name(delay: float) -> str:
 def s3(
     setup: BenchmarkSetup, chosen: Sequence[Place], *, records: int, rounds: int, archive: bool
 ) -> BenchmarkResult:
+    """Read one topic into every place, and return the figures by place."""
+    found = _rounds(setup, chosen, records=records, rounds=rounds, archive=archive)
+    parameters = {"records": records, "rounds": rounds, "archive": archive}
+    return result("s3", parameters, [_row(place, found) for place in chosen])
+
+
+def group(
+    setup: BenchmarkSetup, delay_ms: float, *, records: int, rounds: int, archive: bool
+) -> BenchmarkResult:
+    """Compare two consumers of one group with one, on one table in the bucket."""
+    store = profile(delay_ms)
+    chosen = [Place(f"{number} of a group", store, number) for number in (1, 2)]
+    found = _rounds(setup, chosen, records=records, rounds=rounds, archive=archive)
+    one = found[chosen[0].name]
+    rows = [{**_row(place, found), "x one": _ratio(found[place.name], one)} for place in chosen]
+    parameters = {"records": records, "rounds": rounds, "archive": archive, "delay": delay_ms}
+    return result("s3-group", parameters, rows)
+
+
+def _rounds(
+    setup: BenchmarkSetup, chosen: Sequence[Place], *, records: int, rounds: int, archive: bool
+) -> dict[str, list[PlaceRun]]:
     """Fill a topic once; each round reads it into every place."""
     topic = fill(setup.bootstrap, "pin", 4, records, pins())
     found: dict[str, list[PlaceRun]] = {place.name: [] for place in chosen}
@@ -78,8 +101,7 @@ def s3(
                 folder = setup.folder / f"place{nth}-{number}"
                 found[place.name].append(_run(setup, model, topic, place, folder, archive=archive))
                 shutil.rmtree(folder)
-    parameters = {"records": records, "rounds": rounds, "archive": archive}
-    return result("s3", parameters, [_row(place, found) for place in chosen])
+    return found
 
 
 def _run(
@@ -95,19 +117,21 @@ def _run(
     if place.profile is None:
         raw = str(folder / ARCHIVE) if archive else None
         config.of_topic(folder, topic.bootstrap, topic.name, archive=raw)
-        log, table, options = commits.local(folder / "pin"), str(folder / "pin"), None
+        log, table, own = commits.local(folder / "pin"), str(folder / "pin"), None
     else:
         model.begin(place.profile, BUCKET)
         bucket_config(folder, topic, model, archive=archive)
-        log, table, options = model.log(BUCKET, "pin"), f"s3://{BUCKET}/pin", _options(model)
+        log, table, own = model.table(BUCKET, "pin").read, f"s3://{BUCKET}/pin", options(model)
     began = measure.usage(model.process.pid).cpu
     follower = commits.CommitFollower(log)
-    outcome = contest.run_configured(PINPIP, topic, folder, setup.broker, follower)
+    outcome = contest.run_configured(
+        PINPIP, topic, folder, setup.broker, follower, processes=place.consumers
+    )
     busy = (measure.usage(model.process.pid).cpu - began) / outcome.whole
     steady = outcome.steady
     requests = counted(model.journal(), steady.begin, steady.end) if steady else Counter[str]()
     model.request("POST", "/-/profile", Profile().model_dump_json())
-    faults = check.faults(table, topic, options)
+    faults = check.faults(table, topic, own)
     if faults:
         raise SystemExit(f"{place.name}: {'; '.join(faults)}")
     return PlaceRun(outcome, requests if place.profile else Counter(), busy)
@@ -128,7 +152,7 @@ def bucket_config(
     )
 
 
-def _options(model: Model) -> dict[str, str]:
+def options(model: Model) -> dict[str, str]:
     """Return what delta-rs and polars need to open a table."""
     return {f"aws_{name}": value for name, value in model.section.items()} | _OPTIONS
 

@@ -105,11 +105,15 @@ def _produce(producer: Producer, name: str, value: bytes, partition: int) -> Non
 
 
 def steady(
-    bootstrap: str, name: str, partitions: int, rate: int, proceed: Callable[[int], bool]
+    bootstrap: str,
+    topics: Sequence[str],
+    partitions: int,
+    rate: int,
+    proceed: Callable[[int], bool],
 ) -> Iterator[int]:
-    """Produce `rate` pins per second while `proceed(sent)`; yields the number sent.
+    """Produce `rate` pins per second, in turn to each topic, while `proceed(sent)`.
 
-    All are acknowledged at the end.
+    Yields the number sent; all are acknowledged at the end.
     """
     producer, pool = Producer({"bootstrap.servers": bootstrap, **_LOW_LATENCY}), pins()
     began, sent = time.monotonic(), 0
@@ -117,7 +121,8 @@ def steady(
         time.sleep(STEP_S)
         due = int((time.monotonic() - began) * rate)
         for n in range(sent, due):
-            _produce(producer, name, pool[n % POOL], n % partitions)
+            turn, nth = divmod(n, len(topics))
+            _produce(producer, topics[nth], pool[n % POOL], turn % partitions)
         sent = due
         producer.poll(0)
         yield sent

@@ -52,15 +52,16 @@ class Delays:
 
     def upload(self, size: int) -> float:
         """Return the delay of a PUT of `size` bytes."""
-        return self.small() + self._transfer(size, self._own.upload)
+        return self.small() + self.transfer(size, self._own.upload)
 
     def download(self, size: int) -> float:
         """Return the delay of a GET of `size` bytes."""
-        return self.small() + self._transfer(size, self._own.download)
+        return self.small() + self.transfer(size, self._own.download)
 
     def slows_down(self) -> bool:
         """Return whether this request gets a 503."""
         return self._own.slow_down > 0 and self._random.random() < self._own.slow_down
 
-    def _transfer(self, size: int, rate: float) -> float:
+    def transfer(self, size: int, rate: float) -> float:
+        """Return how long so many bytes take at this rate in MB/s."""
         return size / (rate * _MB) if self._own.p50 else 0.0

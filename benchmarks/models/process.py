@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from io import BytesIO
 from pathlib import Path
 
 from benchmarks import measure
-from benchmarks.commits import Read
+from benchmarks.commits import ObservedTable
 from benchmarks.models.delays import Profile
 from benchmarks.models.journal import Entry
 from benchmarks.models.s3 import AT
@@ -61,15 +62,18 @@ class Model:
         _, body, _ = self.request("GET", "/-/journal")
         return [Entry(*entry) for entry in json.loads(body)]
 
-    def log(self, bucket: str, table: str) -> Read:
-        """Return a reader of the log of a table; its times are those of the model."""
+    def table(self, bucket: str, table: str) -> ObservedTable:
+        """Return a table in the bucket; the times of its commits are those of the model."""
+        place = f"/-/object/{bucket}/{table}"
 
         def read(name: str) -> tuple[float, bytes] | None:
-            path = f"/-/object/{bucket}/{table}/_delta_log/{name}"
-            status, body, at = self.request("GET", path)
+            status, body, at = self.request("GET", f"{place}/_delta_log/{name}")
             return None if status == HTTPStatus.NOT_FOUND else (at, body)
 
-        return read
+        def opened(file: str) -> BytesIO:
+            return BytesIO(self.request("GET", f"{place}/{file}")[1])
+
+        return ObservedTable(read, opened)
 
 
 @contextmanager

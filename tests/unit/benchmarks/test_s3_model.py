@@ -161,10 +161,10 @@ def test_the_time_of_an_object_is_that_of_its_response(s3: Any, model: Model, bu
     model.request("POST", "/-/profile", Profile(p50=0.2, p99=0.2).model_dump_json())
     began = time.time()
     s3.put_object(Bucket=bucket, Key="t/_delta_log/0", Body=b"1")
-    found = model.log(bucket, "t")("0")
+    found = model.table(bucket, "t").read("0")
     assert found is not None
     assert began + 0.2 <= found[0] <= time.time()
-    assert model.log(bucket, "t")("1") is None
+    assert model.table(bucket, "t").read("1") is None
 
 
 def test_a_share_of_the_requests_is_slowed_down(s3: Any, model: Model, bucket: str) -> None:
