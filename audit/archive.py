@@ -2,9 +2,11 @@
 
 import io
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import Literal
@@ -14,36 +16,54 @@ import polars as pl
 from audit.invariants import Finding, FindingKind, TablePartition, text
 from core.batch import Coordinates, Partition, Position, Stretch
 from core.errors import PositionLost
+from sinks.delta.history import LedgerCommit
+from sinks.delta.ledger import Entry
 from sinks.parquet import chain
 from sinks.parquet.chain import Link
 from sinks.storage.protocol import Store
 
 _READ_THREADS = 8
+Commits = Sequence[tuple[LedgerCommit, Entry]]
 
 
 @dataclass(frozen=True)
 class Archive:
     """The chains that a pipeline's Parquet sink writes below `store`.
 
-    The objects of a chain are listed once: objects added later are not seen.
+    The objects of a chain are listed once: objects added later are not seen. `due`: what the table
+    committed later need not be archived yet, since the sink holds it; None: everything must be.
     """
 
     store: Store
     stage: Literal["raw", "clean"]
     coordinates: Coordinates
+    due: datetime | None = None
     _keys: dict[Partition, list[str]] = field(default_factory=dict, repr=False)
     _ends: dict[Partition, Position | None] = field(default_factory=dict, repr=False)
+    _listed: set[str] = field(default_factory=set, repr=False)
 
     @property
     def name(self) -> str:
         """The URI."""
         return self.store.uri
 
+    def look(self, sources: Iterable[str]) -> None:
+        """List the chains of these topics or streams now.
+
+        Read after it, the table is ahead of the archive, as long as nothing is wrong with both.
+        """
+        for source in sources:
+            found: dict[str, list[str]] = defaultdict(list)
+            for key in self.store.list(f"{source}/partition="):
+                found[key.split("/")[1].removeprefix("partition=")].append(key)
+            self._keys.update({Partition(source, id_): keys for id_, keys in found.items()})
+            self._listed.add(source)
+
     def keys(self, partition: Partition) -> list[str]:
         """Return the keys of the chain's objects, in order."""
-        if partition not in self._keys:
+        if partition not in self._keys and partition.source not in self._listed:
             self._keys[partition] = self.store.list(chain.folder(partition))
-        return self._keys[partition]
+        return self._keys.get(partition, [])
 
     def end(self, partition: Partition) -> Position | None:
         """Return where the chain ends, None for an empty or unreadable chain."""
@@ -95,7 +115,7 @@ def _read(store: Store, key: str) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class ChainSummary:
-    """The counts of one partition's chain."""
+    """The counts of one partition's chain; `waiting`: records that need not be in it yet."""
 
     archive: str
     partition: Partition
@@ -104,13 +124,17 @@ class ChainSummary:
     start: Position | None
     end: Position | None
     expired: int = 0
+    waiting: int = 0
 
 
-def check(archive: Archive, clean: TablePartition) -> tuple[list[Finding], ChainSummary]:
+def check(
+    archive: Archive, clean: TablePartition, commits: Commits = ()
+) -> tuple[list[Finding], ChainSummary]:
     """Check that a partition's chain has no gap and agrees with the clean table's ledger.
 
     The oldest objects may have expired: where the chain begins is not checked. Reads each object's
-    metadata (S3: headers, a folder: footers), not its rows.
+    metadata (S3: headers, a folder: footers), not its rows. `commits`: those of the clean table,
+    newest first; they date what the archive lacks.
     """
     found = list(chain.links(archive.store, archive.keys(clean.partition)))
     links = [link for link in found if isinstance(link, Link)]
@@ -125,7 +149,9 @@ def check(archive: Archive, clean: TablePartition) -> tuple[list[Finding], Chain
     ]
     end = links[-1].end if links else None
     begun = end or clean.origin  # without an object nothing has been read
-    if not silent and clean.position is not None and (begun is None or begun < clean.position):
+    is_behind = not silent and clean.position is not None and not _reaches(begun, clean.position)
+    waiting = _waiting(archive, clean, begun, commits) if is_behind else None
+    if is_behind and waiting is None:
         behind = f"{archive.name}: the chain ends at {text(end)}, the table at "
         findings.append(Finding(FindingKind.BEHIND, clean.partition, behind + text(clean.position)))
     elif end is not None and (clean.position is None or clean.position < end):
@@ -133,8 +159,34 @@ def check(archive: Archive, clean: TablePartition) -> tuple[list[Finding], Chain
         findings.append(Finding(FindingKind.BEHIND, clean.partition, behind))
     start = links[0].start if links else None
     records, expired = (sum(getattr(link, n) for link in links) for n in ("records", "expired"))
-    tally = ChainSummary(archive.name, clean.partition, len(found), records, start, end, expired)
-    return findings, tally
+    counts = len(found), records, start, end, expired, waiting or 0
+    return findings, ChainSummary(archive.name, clean.partition, *counts)
+
+
+def _waiting(
+    archive: Archive, clean: TablePartition, end: Position | None, commits: Commits
+) -> int | None:
+    """Return how many records beyond `end` the sink may still hold; None if that is too long ago.
+
+    The first commit that went beyond `end` must be in the log, to tell when that was.
+    """
+    beyond = [r for r in clean.ranges if not _reaches(end, r.end)]
+    found = [
+        (commit.at, r)
+        for commit, entry in commits
+        for r in entry.ranges
+        if r.of == clean.partition and not _reaches(end, r.end)
+    ]
+    if archive.due is None or not found or len(found) < len(beyond):
+        return None
+    at, first = found[-1]
+    if at < archive.due or not (first.start is None or _reaches(end, first.start)):
+        return None
+    return sum(r.read - r.left_out if archive.stage == "raw" else r.clean for r in beyond)
+
+
+def _reaches(at: Position | None, end: Position) -> bool:
+    return at is not None and at >= end
 
 
 def _broken(found: Sequence[Link | PositionLost]) -> Iterator[str]:

@@ -115,7 +115,7 @@ def prove(
         tallies.append(_tally(good, bad))
         own: dict[str, Position | None] = {}
         for chained in archives:
-            broken, tally = archive.check(chained, good)
+            broken, tally = archive.check(chained, good, clean.commits())
             findings += broken
             chains.append(tally)
             own[chained.name] = tally.end

@@ -10,7 +10,7 @@ from core import paths
 from core import topics as names
 from core.config_file import ConfigPlace, at_home
 from core.config_types import Incarnation, Misplaced, OneOrMany, StreamName, Text
-from core.sections import Lake, Model
+from core.sections import Flush, Lake, Model
 from core.selection import Where
 
 TopicName = Annotated[str, AfterValidator(names.check)]
@@ -85,6 +85,7 @@ class ParquetSection(Model):
 
     parquet: ConfigPlace
     stage: Literal["raw", "clean"] = "raw"
+    flush: Flush = Flush()
 
 
 def _keys(section: object) -> Container[str] | None:

@@ -220,6 +220,13 @@ class Log(Model):
     format: Annotated[Literal["auto", "text", "json"], BeforeValidator(_lower)] = "auto"
 
 
+class Flush(Model):
+    """When an archive's next objects are written: after `seconds`, or once `bytes` are held."""
+
+    seconds: float = Field(60.0, ge=0)
+    bytes: Size = ByteSize(64 * 1024 * 1024)
+
+
 class Batching(Model):
     """When a batch is written, and how much memory a consumer may hold."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -22,6 +23,7 @@ from pinpip.connectors import connector_of, coordinates_of
 from sinks.delta.incarnation import folder_of
 from sinks.delta.sink import DeltaSink
 from sinks.delta.target import DeltaTarget, Tables
+from sinks.parquet.held import Pace
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.options import options_at
 from sinks.storage.protocol import Store
@@ -174,7 +176,7 @@ def sinks_of(
     pipeline = config.pipeline(name)
     coordinates = coordinates_of(pipeline)
     chains: list[Sink] = [
-        ParquetSink(store, a.stage, coordinates, own)
+        ParquetSink(store, a.stage, coordinates, own, pace_of(config, pipeline, a), clock)
         for a in pipeline.archives
         for own in [f"archive {a.parquet}"]
         for store in [_store(config, archive_uri(pipeline, a), own, faults)]
@@ -194,10 +196,19 @@ def sinks_of(
     return [faults.sink(sink) for sink in sinks] if faults else sinks
 
 
-def archives_of(config: Config, name: str) -> "tuple[list[Archive], dict[str, str]]":
+def pace_of(config: Config, pipeline: Pipeline, archive: settings.ParquetSection) -> Pace:
+    """How long the archive's rows are held: no more than a quarter of the byte budget."""
+    share = int(config.batching.memory) // 4 // len(pipeline.archives)
+    return Pace(archive.flush.seconds, min(int(archive.flush.bytes), share))
+
+
+def archives_of(
+    config: Config, name: str, asked: datetime | None = None
+) -> "tuple[list[Archive], dict[str, str]]":
     """Open what the Parquet sinks of the pipeline `name` have written.
 
-    The second: why an archive cannot be read now, by its URI.
+    The second: why an archive cannot be read now, by its URI. `asked`: from that moment on at the
+    latest a consumer would be too late with what it holds.
     """
     from audit.archive import Archive  # a consumer reads nothing back
 
@@ -212,7 +223,8 @@ def archives_of(config: Config, name: str) -> "tuple[list[Archive], dict[str, st
         except TransientError as error:
             unknown[uri] = f"{error.message}: what the archive holds"
         else:
-            found.append(Archive(store, section.stage, coordinates_of(pipeline)))
+            due = asked - timedelta(seconds=section.flush.seconds) if asked else None
+            found.append(Archive(store, section.stage, coordinates_of(pipeline), due))
     return found, unknown
 
 

@@ -48,10 +48,15 @@ class Tips:
         self._noted: dict[str, int] = {}
 
     def bind(self, known: Mapping[Partition, Known]) -> None:
-        """Hear of what the table keeps; before its first start a pipeline missed nothing."""
+        """Hear of what the table keeps; before its first start a pipeline missed nothing.
+
+        What the table had read to the end, a slower sink may lack: then no moment is known. A sink
+        that holds nothing goes by the table's moment: of a new shard it is its parents' end.
+        """
         for name, own in ((p.id, own) for p, own in known.items() if self._live):
             begun = own.origin.number if own.origin else None
-            told = (own.tip, begun, self._inherited.get(name))
+            is_late = own.differs and own.start is not None
+            told = (None if is_late else own.tip, begun, self._inherited.get(name))
             self._tips[name] = max((tip for tip in told if tip is not None), default=0)
             self._noted[name] = own.tip or 0
 

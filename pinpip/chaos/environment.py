@@ -32,6 +32,7 @@ from sinks.delta.table import find
 FOLDER = Path(".pinpip/chaos")
 BUCKET = "chaos"
 KEEP = "keep"
+FLUSH_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,10 @@ def _consumer_properties(settings: ChaosSettings) -> dict[str, Any]:
 
 
 def _relocated(sink: dict[str, Any], uri: str) -> dict[str, Any]:
-    return sink | {"parquet": uri} if "parquet" in sink else {"delta": "table"}
+    """Put the sink below the round's root; crashes must often meet an archive that holds rows."""
+    if "parquet" not in sink:
+        return {"delta": "table"}
+    return sink | {"parquet": uri, "flush": sink["flush"] | {"seconds": FLUSH_S}}
 
 
 def _write(path: Path, tree: Mapping[str, Any]) -> None:

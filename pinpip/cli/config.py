@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ByteSize
 
 from core.errors import PinpipError
 from pinpip.cli.output import clean
@@ -14,6 +15,7 @@ from pinpip.cli.tables import show
 if TYPE_CHECKING:
     from core.config import Config
     from pinpip.checking import Checked
+    from sinks.parquet.held import Pace
 
 commands = typer.Typer(help="Look at the configuration, or begin one.", no_args_is_help=True)
 
@@ -125,10 +127,11 @@ def _show(config: "Config", name: str, found: "Checked") -> None:
 
 def _about(config: "Config", name: str) -> dict[str, str]:
     from pinpip.connectors import connector_of
-    from pinpip.pipelines import tables_of
+    from pinpip.pipelines import pace_of, tables_of
 
     pipeline = config.pipeline(name)
-    stages = ", ".join(f"{a.parquet} ({a.stage})" for a in pipeline.archives)
+    paces = [(a, _said(pace_of(config, pipeline, a))) for a in pipeline.archives]
+    stages = ", ".join(f"{a.parquet} ({a.stage}, {pace})" for a, pace in paces)
     about = {
         "reads": connector_of(config, name).described,
         "schema": _short(pipeline.schema_),
@@ -136,6 +139,12 @@ def _about(config: "Config", name: str) -> dict[str, str]:
         "table": tables_of(config, name).clean,
     }
     return about | ({"archives": stages} if stages else {})
+
+
+def _said(pace: "Pace") -> str:
+    if not pace.seconds:
+        return "objects with each batch"
+    return f"objects every {pace.seconds:g} s or {ByteSize(pace.most).human_readable()}"
 
 
 def _short(reference: str) -> str:

@@ -55,6 +55,9 @@ def _beside(verdicts: Sequence[Verdict]) -> Iterator[str]:
         if total:
             yield f"{total:,} {said}"
     for verdict in verdicts:
+        if verdict.unarchived:
+            pace = f"written every {max(verdict.flushed, default=0.0):g} s"
+            yield f"{verdict.unarchived:,} of {verdict.pipeline} not in the archive yet ({pace})"
         if verdict.former_where:
             yield f"earlier commits of {verdict.pipeline} took {', '.join(verdict.former_where)}"
     filtered: Counter[str] = Counter()

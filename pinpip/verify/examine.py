@@ -1,8 +1,10 @@
 """One pipeline under verify: its tables, archives and source, as numbers, findings and unknowns."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from core.clock import SystemClock
+from core.topics import is_pattern
 from pinpip.verify.verdict import (
     ChainCounts,
     Discrepancy,
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from audit.archive import ChainSummary
+    from audit.archive import Archive, ChainSummary
     from audit.invariants import Finding, Unknown
     from audit.snapshot import Snapshot
     from audit.verify import PartitionSummary, Report, Watch
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pinpip.verify.reread import Reread
     from pinpip.verify.verdict import RereadPlan
 
+FLUSHING = 60.0  # seconds that writing an archive's objects may take at most
 _WHOLE = "the whole table"
 _COUNTS = ("read", "clean", "quarantined", "filtered", "left_out", "expired", "accepted_gaps")
 
@@ -47,11 +50,11 @@ def examine(
     from audit.verify import prove, snapshots
     from pinpip.connectors import connector_of
     from pinpip.connectors.protocol import Beyond, SourceEnds
-    from pinpip.pipelines import archives_of, tables_of, where_of
+    from pinpip.pipelines import tables_of, where_of
 
     watch = _watch(bar, name)
+    archives, closed = _listed(config, name, grace)
     clean, quarantine = snapshots(tables_of(config, name))
-    archives, closed = archives_of(config, name)
     connector = connector_of(config, name, SystemClock())
     ends = SourceEnds() if grace is None else connector.source_ends(must=plan is not None)
     report = prove(clean, quarantine, archives, watch, ends.watermarks)
@@ -71,6 +74,8 @@ def examine(
         **{count: sum(getattr(t, count) for t in report.tallies) for count in _COUNTS},
         held_back=sum(ends.held_back.values()),
         waiting=sum(late.waiting.values()),
+        unarchived=sum(chain.waiting for chain in report.chains),
+        flushed=[archive.flush.seconds for archive in config.pipeline(name).archives],
         partitions=len(report.tallies),
         findings=findings,
         unknown=unknown,
@@ -82,6 +87,19 @@ def examine(
         reread=None if again is None or plan is None else _again(again, plan, report),
         tables=_seen(table=clean, quarantine=quarantine),
     )
+
+
+def _listed(
+    config: "Config", name: str, grace: float | None
+) -> "tuple[list[Archive], dict[str, str]]":
+    """List the archives: before the tables are opened, which a running consumer writes first."""
+    from pinpip.pipelines import archives_of
+
+    waits = timedelta(seconds=FLUSHING if grace is None else grace)
+    archives, closed = archives_of(config, name, SystemClock().now() - waits)
+    for archive in archives:
+        archive.look(n for n in config.pipeline(name).reads if not is_pattern(n))
+    return archives, closed
 
 
 def _seen(**sides: "Snapshot") -> list[TableSeen]:
@@ -183,6 +201,7 @@ def _chain(chain: "ChainSummary") -> ChainCounts:
         objects=chain.objects,
         records=chain.records,
         expired=chain.expired,
+        waiting=chain.waiting,
         start=_number(chain.start),
         end=_number(chain.end),
     )

@@ -58,13 +58,17 @@ class PartitionCounts(_Model):
 
 
 class ChainCounts(_Model):
-    """The objects of one partition in one archive; a position of Kinesis is text."""
+    """The objects of one partition in one archive; a position of Kinesis is text.
+
+    `waiting`: records beyond `end` that the consumer may still hold.
+    """
 
     archive: str
     partition: str
     objects: int
     records: int
     expired: int
+    waiting: int = 0
     start: int | str | None
     end: int | str | None
 
@@ -92,9 +96,11 @@ class Verdict(_Model):
     """One pipeline's counts, differences and open questions.
 
     `accepted_gaps`: stretches of shards that may have expired unread. `held_back`: records behind
-    open transactions. `waiting`: records that are unread, but not for too long. `offline`: the
-    source was not read. `left_out`: of the filtered, those that `where` did not take; `transform`
-    filtered the others. `former_where`: other tests of `where` that commits in the log have.
+    open transactions. `waiting`: records that are unread, but not for too long. `unarchived`: those
+    that the archives still lack, but not for too long; `flushed`: each archive's `flush.seconds`.
+    `offline`: the source was not read. `left_out`: of the filtered, those that `where` did not
+    take; `transform` filtered the others. `former_where`: other tests of `where` that commits in
+    the log have.
     `tables`: the clean table and its quarantine, where they exist.
     """
 
@@ -108,6 +114,8 @@ class Verdict(_Model):
     accepted_gaps: int
     held_back: int
     waiting: int
+    unarchived: int = 0
+    flushed: list[float] = []
     partitions: int
     findings: list[Discrepancy]
     unknown: list[OpenQuestion]

@@ -29,6 +29,8 @@ LANE = "tests/unit/consumers/engine/test_lane.py::"
 LOOP = "tests/unit/consumers/engine/test_loop.py::"
 STORE = "tests/unit/sinks/storage/test_store.py::"
 COMMITS = "tests/unit/sinks/delta/test_sink.py::"
+PACE = "tests/unit/sinks/parquet/test_pace.py::"
+ARCHIVE = "tests/unit/audit/test_archive.py::"
 PARQUET = f"{CONTRACT}::TestParquetInAFolder::"
 PARQUET_IN_S3 = f"{CONTRACT}::TestParquetInABucket::"
 ZOMBIE = "test_a_zombie_is_stale_and_leaves_no_rows"
@@ -182,6 +184,55 @@ MUTATIONS = [
         'if found["writer"] != about["writer"] or found["end"] != about["end"]:',
         "if False:",
         (PARQUET + ZOMBIE,),
+    ),
+    Mutation(
+        "rows archived that do not follow those that are held",
+        "if partition not in self._own or part.start != ends[partition]:",
+        "if False:",
+        (PACE + "test_rows_that_do_not_follow_those_before_are_stale",),
+    ),
+    Mutation(
+        "an object that was begun grows before its put is repeated",
+        """\
+            if partition in self.open and partition not in self.sealed:
+                self.sealed[partition] = self.open.pop(partition)
+""",
+        """\
+            if partition in self.open:
+                part, begun = self.open.pop(partition), self.sealed.get(partition)
+                self.sealed[partition] = begun.joined(part) if begun else part
+""",
+        (PACE + "test_an_object_whose_answer_was_lost_is_ours_though_more_rows_came_meanwhile",),
+    ),
+    Mutation(
+        "what is held of partitions that were given up is archived",
+        """\
+        self._released |= frozenset(partitions)
+        self._held.drop(partitions)
+""",
+        "",
+        (PACE + "test_what_is_held_of_a_partition_that_was_given_up_is_never_written",),
+    ),
+    Mutation(
+        "rows that were dropped are written with those that are read again",
+        "self._frames = [rows.remove(gone) for rows in self._frames]",
+        "pass",
+        (PACE + "test_rows_that_a_zombie_lost_are_not_written_with_those_that_it_reads_again",),
+    ),
+    Mutation(
+        "an archive's end without rows is never stored",
+        "return [p for p, part in own if p in late or part.gap or (full and part.records)]",
+        "return [p for p, part in own if part.gap or (full and part.records)]",
+        (PACE + "test_an_end_without_rows_is_stored_before_retention_can_reach_it",),
+    ),
+    Mutation(
+        "an archive that lags for too long is called waiting",
+        "if at < archive.due or not (first.start is None or _reaches(end, first.start)):",
+        "if False:",
+        (
+            ARCHIVE + "test_records_that_the_archive_should_have_by_now_are_a_difference",
+            ARCHIVE + "test_an_older_commit_that_the_archive_lacks_is_not_hidden_by_a_newer_one",
+        ),
     ),
     Mutation(
         "the furthest sink decides where to read",

@@ -24,7 +24,7 @@ def consumed(folder: Path, broker: Broker, tombstones: str | None) -> tuple[Home
     home = kafka_home(folder, broker, topic)
     if tombstones is not None:
         change(home, "pipelines/user/source/tombstones", tombstones)
-    sinks = [{"delta": "user"}, {"parquet": str(folder / "archive"), "stage": "raw"}]
+    sinks = [{"delta": "user"}, {"parquet": str(folder / "archive"), "flush": {"seconds": 0}}]
     change(home, "pipelines/user/sinks", sinks)
     with home.running("consume", "user") as consumer:
         until(lambda: archived(home).height == len(VALUES), "the archive to hold every record")

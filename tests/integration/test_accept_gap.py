@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 
 from audit.verify import verify
 from consumers.kafka.placement import Gaps
-from core.batch import KAFKA, Batch, Partition, Position, Span
+from core.batch import KAFKA, Partition, Position, Span
 from core.clock import SystemClock
 from core.errors import ConfigError, RecordsExpired
 from core.protocols import Sink
@@ -193,15 +193,15 @@ class CrashError(Exception):
 
 def crash_before(kind: type[DeltaSink | ParquetSink], late: str, home: Home) -> None:
     """Accept the gap in a process that ends before the sink called `late` has written it."""
-    write = kind.write
+    commit = kind.commit
 
-    def crash(sink: Any, batch: Batch) -> None:
+    def crash(sink: Any, prepared: Sequence[Any]) -> None:
         if late in sink.name:
             raise CrashError
-        write(sink, batch)
+        commit(sink, prepared)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kind, "write", crash)
+        patch.setattr(kind, "commit", crash)
         with pytest.raises(CrashError):
             accepting(home, lambda: False)
 

@@ -12,7 +12,7 @@ from tests.support.processes import Home, kafka_home
 def archived(folder: Path, broker: Broker, topic: str) -> Home:
     """Make a home whose pipeline writes an archive and a table."""
     home = kafka_home(folder, broker, topic)
-    archive = {"parquet": str(folder / "archive"), "stage": "raw"}
+    archive = {"parquet": str(folder / "archive"), "stage": "raw", "flush": {"seconds": 0}}
     change_pipeline(home, sinks=[{"delta": "user"}, archive])
     return home
 

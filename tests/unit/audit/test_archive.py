@@ -1,6 +1,8 @@
 """verify finds what is wrong with the chains of an archive."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -102,3 +104,56 @@ def test_the_oldest_objects_may_expire(pair: Pair) -> None:
     report = examined(pair)
     assert report.findings == ()
     assert report.chains[0].start == pair.log.position(10)
+
+
+# --- Beside a consumer that holds rows for the archive
+
+
+def beside_a_consumer(pair: Pair, seconds: float) -> Report:
+    """Run verify on an archive that lacks each partition's last ten records.
+
+    What was committed in the last `seconds` may be held.
+    """
+    for index in (A, B):
+        pair.objects(index)[-1].unlink()
+    due = datetime.now(UTC) - timedelta(seconds=seconds)
+    return verify(pair.tables, [replace(pair.archive, due=due)])
+
+
+def test_records_that_the_consumer_may_hold_are_counted_and_no_difference(pair: Pair) -> None:
+    report = beside_a_consumer(pair, 3600)
+    assert report.findings == ()
+    assert [chain.waiting for chain in report.chains] == [10, 10]
+    assert [chain.end for chain in report.chains] == [pair.log.position(20)] * 2
+
+
+def test_records_that_the_archive_should_have_by_now_are_a_difference(pair: Pair) -> None:
+    report = beside_a_consumer(pair, -1)
+    assert [finding.kind for finding in report.findings] == [FindingKind.BEHIND] * 2
+    assert [chain.waiting for chain in report.chains] == [0, 0]
+
+
+def test_records_whose_commit_is_no_longer_in_the_log_should_be_archived(pair: Pair) -> None:
+    pair.forget("clean")
+    report = beside_a_consumer(pair, 3600)
+    assert {finding.kind for finding in report.findings} == {FindingKind.BEHIND}
+
+
+def test_an_older_commit_that_the_archive_lacks_is_not_hidden_by_a_newer_one(pair: Pair) -> None:
+    pair.objects(A)[-1].unlink()
+    pair.objects(A)[-1].unlink()
+    pair.forget("clean", but=1)
+    due = datetime.now(UTC) - timedelta(hours=1)
+    report = verify(pair.tables, [replace(pair.archive, due=due)])
+    assert [finding.kind for finding in report.findings] == [FindingKind.BEHIND]
+
+
+def test_objects_that_come_after_the_archive_was_listed_are_not_ahead_of_the_tables(
+    pair: Pair,
+) -> None:
+    listed = pair.archive
+    listed.look([pair.log.source])
+    pair.archived(pair.log.batch({A: (30, 40)}))
+    assert verify(pair.tables, [listed]).findings == ()
+    [finding] = examined(pair).findings
+    assert finding.kind is FindingKind.BEHIND

@@ -43,7 +43,7 @@ def config(folder: Path) -> Config:
         "source": {"topics": ["pin"]},
         "schema": "transforms.user:SCHEMA",
         "transform": "transforms.user:clean",
-        "sinks": [{"delta": "user"}, {"parquet": str(folder / "archive")}],
+        "sinks": [{"delta": "user"}, {"parquet": str(folder / "archive"), "flush": {"seconds": 0}}],
     }
     tree = {
         "id": "demo",

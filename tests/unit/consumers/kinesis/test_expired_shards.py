@@ -23,6 +23,8 @@ from core.errors import RecordsExpired
 from core.observer import Unobserved
 from pinpip.pipelines import limits_of, process_of, sinks_of, tables_of
 from sinks.delta import positions
+from sinks.parquet.sink import ParquetSink
+from tests.support.archives import change_pipeline
 from tests.support.aws import TestAws
 from tests.support.commands import invoke
 from tests.support.examples import examples
@@ -94,6 +96,25 @@ class Lake:
     def told(self) -> dict[str, Any]:
         """Return what verify finds and what it reports as unknown."""
         return self.home.examined(30.0)
+
+
+def test_what_an_archive_lacks_behind_a_table_that_was_read_to_its_end_may_have_expired(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sinks = [{"delta": "user"}, {"parquet": str(tmp_path / "archive")}]
+    change_pipeline(lake.home, sinks=sinks)
+    lake.put(A, 1)
+    lake.consume()
+    lake.put(A, 3)
+    lake.kinesis.pass_time(20)
+    with monkeypatch.context() as patch:
+        patch.setattr(ParquetSink, "close", lambda _: None)  # as kill -9: what is held is gone
+        assert lake.consume() == 3
+    lake.kinesis.pass_time(5)
+    lake.put(A)
+    with pytest.raises(RecordsExpired):
+        lake.consume()
+    assert lake.consume(accept_gap=True) == 1
 
 
 @pytest.fixture
