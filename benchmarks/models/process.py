@@ -19,7 +19,7 @@ from benchmarks.models.journal import Entry
 from benchmarks.models.s3 import AT
 from pinpip.local.java import free_port
 
-_START_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 60.0
 
 
 @dataclass

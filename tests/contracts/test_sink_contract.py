@@ -1,11 +1,13 @@
 """The sink contract on every sink, with Kafka's and with Kinesis's coordinates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from benchmarks.models.delays import Profile
+from benchmarks.models.process import Model, running
 from core.batch import KAFKA, KINESIS, Coordinates
 from sinks.storage.protocol import Store
 from sinks.storage.s3 import S3Store, client
@@ -30,6 +32,14 @@ def s3(aws: TestAws) -> Callable[[], Store]:
     """Empty prefixes of one bucket, over one connection."""
     bucket, connection = aws.bucket(), client(aws.config)
     return lambda: S3Store(connection, bucket, f"lake/{uuid4().hex}")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    """Run the S3 of the benchmarks with short latencies."""
+    with running("s3", tmp_path_factory.mktemp("model")) as started:
+        started.begin(Profile(p50=0.001, p99=0.005), "lake")
+        yield started
 
 
 @pytest.fixture
@@ -80,6 +90,21 @@ class TestDeltaInABucket(SinkContract):
     def fresh(self, aws: TestAws, s3: Callable[[], Store], coordinates: Coordinates) -> Fresh:
         """Return a function that makes a new table."""
         return lambda: DeltaBackend(s3(), aws.storage_options, "clean", coordinates)
+
+
+class TestDeltaInTheModelOfABucket(SinkContract):
+    """The clean table, in the S3 that the benchmarks model."""
+
+    examples = 3
+
+    @pytest.fixture
+    def fresh(self, model: Model, coordinates: Coordinates) -> Fresh:
+        """Return a function that makes a new table."""
+        aws = TestAws(model.section["endpoint_url"])
+        connection = client(aws.config)
+        return lambda: DeltaBackend(
+            S3Store(connection, "lake", uuid4().hex), aws.storage_options, "clean", coordinates
+        )
 
 
 class TestQuarantineInAFolder(SinkContract):
