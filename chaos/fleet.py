@@ -23,6 +23,7 @@ from core.errors import FatalError
 CONSUMER_MODULE = "pinpip.cli.chaos_consumer"
 STOP_TIMEOUT_S = 30.0
 _LOG_TAIL_LINES = 15
+_STACKS_S = 2.0  # until they are written, also on a busy machine
 LATE_S = 7.0  # after SIGTERM; a consumer that hangs leaves after nine
 _LEFT = "stopped without the answers of"  # a consumer's message, nine seconds after SIGTERM
 _FENCED = "Static consumer fenced"  # the broker's message
@@ -183,6 +184,12 @@ class Fleet:
             member.process.send_signal(signal.SIGABRT)  # faulthandler writes the stack into its log
             member.process.wait()
             raise self._failed(member, f"did not stop within {STOP_TIMEOUT_S:g} s")
+
+    def show_stacks(self) -> None:
+        """Make every consumer at work write the stacks of its threads into its log."""
+        for member in self.ready:
+            member.process.send_signal(STACKS)
+        self._clock.sleep(_STACKS_S)
 
     def close(self) -> None:
         """Kill every process."""

@@ -158,6 +158,7 @@ class Round:
         return every, self._transactional.aborted if self._transactional else 0
 
     def _stuck(self, found: SinkProgress, wanted: int) -> FatalError:
+        self.fleet.show_stacks()
         return FatalError(
             f"no new row reached the tables for {PROGRESS_TIMEOUT_S:g} s: {found.lag:,} offsets "
             f"are unread, and there are {found.rows:,} rows of {wanted:,}",
