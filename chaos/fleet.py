@@ -248,7 +248,8 @@ class Fleet:
         expected = member.signals | {armed}
         if code == -signal.SIGKILL:
             return "kills" if signal.SIGKILL in expected else None
-        if code in {0, -signal.SIGTERM}:  # SIGTERM may arrive before its handler is installed
+        # Signals may arrive before their handlers are installed, or when they are gone again.
+        if code in {0, -signal.SIGTERM, -STACKS}:
             return "terms" if signal.SIGTERM in expected else None
         if member.fenced or (member.static and _FENCED in member.tail()):
             return "fenced"  # or a late request of its predecessor fenced it

@@ -68,10 +68,11 @@ class Round:
         self._end_faults()
         return self._sent()
 
-    def catch_up(self, wanted: int) -> None:
+    def catch_up(self, wanted: int) -> list[str]:
         """Return when every sink is at the topic's end and the tables have `wanted` rows.
 
-        Raises FatalError when there is no progress for PROGRESS_TIMEOUT_S.
+        When rows are missing at the end for PROGRESS_TIMEOUT_S, it returns that as a difference:
+        the comparison says which. Raises FatalError when records stay unread for as long.
         """
         best, changed = None, self._clock.monotonic()
         while True:
@@ -82,9 +83,12 @@ class Round:
                 best, changed = state, now
             done = found.lag <= 0 and found.rows >= wanted
             if done and now - changed > _SETTLE_S:
-                return
+                return []
             if now - changed > PROGRESS_TIMEOUT_S:
-                raise self._stuck(found, wanted)
+                error = self._stuck(found, wanted)
+                if found.lag > 0:
+                    raise error
+                return [error.message]
             self._wait(now + _PROGRESS_INTERVAL_S)
 
     def _progress(self) -> SinkProgress:

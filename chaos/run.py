@@ -56,7 +56,7 @@ def run(schedule: Schedule, environment: Environment, watch: Watch) -> ChaosResu
     try:
         sent, aborted = played.run_faults()
         arriving = [n for n in sent.acknowledged if environment.content.arrives(n)]
-        played.catch_up(len(arriving))
+        missing = played.catch_up(len(arriving))
         played.fleet.stop()
     finally:
         played.close()
@@ -74,7 +74,7 @@ def run(schedule: Schedule, environment: Environment, watch: Watch) -> ChaosResu
         recovery=recovery(played.fleet.all),
         lost=sum(len(found.lost) for found in numbers.values()),
         doubled=sum(len(found.doubled) for found in numbers.values()),
-        differences=(*messages, *_verified(environment)),
+        differences=(*missing, *messages, *_verified(environment)),
         seconds=round(environment.clock.monotonic() - began, 1),
     )
 

@@ -202,7 +202,7 @@ def _round(
             )
             result = run(draw(seed, settings), environment, watch)
             if result.differences:
-                (environment.launch.folder / KEEP).touch()
+                (environment.launch.folder / KEEP).write_text(json.dumps(result.differences))
     except FatalError as error:
         raise FatalError(error.message, f"{error.hint}\nrun it again: {again}") from error
     told = f"{result.records:,} records, {len(result.differences)} differences"
