@@ -168,6 +168,30 @@ MUTATIONS = [
         (VANISHED + "test_entries_that_are_set_aside_are_kept_and_named",),
     ),
     Mutation(
+        "many entries beyond a hole set aside",
+        "if len(beyond) <= MOST and ",
+        "if ",
+        (LOG + "test_a_gap_before_many_entries_is_damage",),
+    ),
+    Mutation(
+        "another program's entries set aside",
+        "not all(map(_is_ours, bodies.values()))",
+        "False",
+        (LOG + "test_a_gap_that_every_listing_shows_is_damage",),
+    ),
+    Mutation(
+        "an entry taken away that is another by now",
+        "            if held.read_bytes() != body:\n",
+        "            if False:\n",
+        (STORE + "test_an_object_is_taken_away_unless_it_is_another_by_now",),
+    ),
+    Mutation(
+        "a checkpoint decided upon without reading which is the newest",
+        "looks = self._watch.is_due_after or may_be_due",
+        "looks = self._watch.is_due_after",
+        (VANISHED + "test_a_checkpoint_that_another_wrote_puts_the_next_one_off",),
+    ),
+    Mutation(
         "S3's 412 ignored",
         "return status != HTTPStatus.PRECONDITION_FAILED",
         "return True",
