@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from benchmarks import commits, config, measure
 from benchmarks.contest import BenchmarkSetup
@@ -57,7 +58,8 @@ def memory(
 
 
 def _row(setup: BenchmarkSetup, case: Case, megabytes: int, budget: str) -> dict[str, object]:
-    topic, empty = case.name, f"{case.name}-empty"
+    topic = f"{case.name}-{uuid4().hex[:8]}"
+    empty = f"{topic}-empty"
     records = max(case.partitions, megabytes * _MB // case.size // case.pipelines)
     records = min(_KEPT, records)
     for name in (topic, empty):

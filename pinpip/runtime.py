@@ -14,6 +14,7 @@ _POLARS = {
     "background_thread": "false",  # it gives back what the next batch asks for again
     "dirty_decay_ms": 3000,  # a busy consumer has most pages again by then, an idle one has not
     "muzzy_decay_ms": 0,
+    "lg_tcache_max": 12,  # each of many threads keeps small blocks only
 }
 _DELTA = _POLARS | {"dirty_decay_ms": 0}  # only used to open a table: nothing later purges it
 _GLIBC = {  # variable: mallopt's number (malloc.h) and our value
