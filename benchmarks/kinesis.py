@@ -18,7 +18,7 @@ from benchmarks.topic import pins
 
 STREAM = "pin"
 RATE = 1000  # records per second and shard that AWS takes
-WARM_UP_S = 5.0
+WARM_UP_S = 5.0  # after the first commit: what came during the start is read by then
 _BROKER = "none.invalid:9092"
 
 
@@ -97,8 +97,10 @@ def _steady(model: Model, folder: Path, shards: int, seconds: float) -> dict[str
     """Return the ages of rows under a steady load of RATE a shard."""
     layout = Layout(name=STREAM, shards=shards, rate=RATE)
     path, table = _started(model, folder, layout)
-    log, began = CommitFollower(table.read), time.time() + WARM_UP_S
+    log = CommitFollower(table.read)
     with measure.pinpip(path, "consume") as consumer:
+        _await(log, 1, consumer, folder)
+        began = time.time() + WARM_UP_S
         while time.time() < began + seconds:
             log.advance()
             measure.refuse_dead([consumer], folder / "log")

@@ -20,7 +20,7 @@ Loads = Annotated[
 
 def kinesis(
     shards: Annotated[str, typer.Option(help="Numbers of shards.")] = "1,4,16",
-    records: Annotated[int, typer.Option(min=1000, help="Backlog of each shard.")] = 50_000,
+    records: Annotated[int, typer.Option(min=1000, help="Backlog of each shard.")] = 100_000,
     seconds: Annotated[float, typer.Option(min=5, help="Of the steady load.")] = 30.0,
     as_json: Json = False,
     keep: Keep = True,
