@@ -7,8 +7,9 @@ a process ends with an error that no fault explains.
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
+from pathlib import Path
 
 from chaos import key_diff
 from chaos.environment import Environment
@@ -61,6 +62,7 @@ def run(schedule: Schedule, environment: Environment, watch: Watch) -> ChaosResu
     finally:
         played.close()
     numbers = _compared(environment, sent, arriving)
+    _keep(environment.launch.folder / "numbers.json", numbers)
     messages = chain.from_iterable(found.messages(place) for place, found in numbers.items())
     return ChaosResult(
         seed=schedule.seed,
@@ -89,6 +91,11 @@ def _compared(
         keys = key_diff.archive_keys(uri, environment.topic, environment.options)
         found[uri] = key_diff.compare(keys, sent.acknowledged, sent.unknown)
     return found
+
+
+def _keep(path: Path, numbers: Mapping[str, key_diff.KeyDifference]) -> None:
+    """Write every number that differs, for the search of its cause in the logs."""
+    path.write_text(json.dumps({place: asdict(found) for place, found in numbers.items()}))
 
 
 def _verified(environment: Environment) -> list[str]:
