@@ -216,13 +216,17 @@ class Loop:
 
     def _hand_over(self) -> None:
         self._rushing = self._is_full()  # the rest of a backlog need not wait for more records
-        parts, self._buffer = self._buffer, []
-        nbytes = sum(records.nbytes for records in parts)
+        self._make_room(sum(records.nbytes for records in self._buffer))
+        parts, self._buffer = self._buffer, []  # what a wait took away or brought is in it
+        if parts:
+            self._flights.put(parts, sum(records.nbytes for records in parts))
+
+    def _make_room(self, nbytes: int) -> None:
+        """Wait until there is room for another batch of so many bytes."""
         while self._flights and self._flights.nbytes + nbytes > self._limits.max_in_flight:
             self._settle()
         if (decoding := self._flights.decoding) is not None:
             self._wait_for(decoding)
-        self._flights.put(parts, nbytes)
 
     def _settle(self) -> None:
         """Wait for the oldest batch in flight, and acknowledge it."""

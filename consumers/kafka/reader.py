@@ -166,9 +166,16 @@ class Reader:
         self.consumer.pause(self._paused)
 
     def resume(self) -> None:
-        """Fetch again, also what was taken away meanwhile and may come back."""
+        """Fetch again, also what was taken away meanwhile and may come back.
+
+        Each partition is sought: the client may have noted a place behind the records that it
+        dropped, when the partition's leader changed meanwhile.
+        """
         if self._paused is not None:
             self.consumer.resume(self._paused)
+            for partition in map(partition_of, self._paused):
+                if partition in self.next and partition not in self.sought:
+                    self._move(topic_partition(partition, self.next[partition]))
         self._paused = None
 
     @property

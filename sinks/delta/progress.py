@@ -45,7 +45,8 @@ class Progress:
         Raises StalePosition for a span that does not follow, TopicRecreated for another epoch's.
         """
         states = self._states
-        return {p: states[p].seen for p, span in batch.spans.items() if self._is_news(p, span)}
+        spans = batch.spans.items()
+        return {p: states[p].seen for p, span in spans if self._is_news(states.get(p), p, span)}
 
     @property
     def seen(self) -> Positions:
@@ -54,9 +55,10 @@ class Progress:
 
     def see(self, ranges: Iterable[CommitRange]) -> None:
         """Note that these ranges were prepared."""
-        states = self._states
+        states = self._states  # another thread may have fenced some meanwhile
         for r in ranges:
-            states[r.of].seen = r.end
+            if r.of in states:
+                states[r.of].seen = r.end
 
     def unsee(self) -> None:
         """Forget what was prepared and is neither held nor deferred."""
@@ -104,8 +106,7 @@ class Progress:
             own = self._states[partition]
             own.held, own.deferred = end, []
 
-    def _is_news(self, partition: Partition, span: Span) -> bool:
-        own = self._states.get(partition)
+    def _is_news(self, own: _State | None, partition: Partition, span: Span) -> bool:
         if own is None:
             raise StalePosition(f"{self._name}: the position of {partition} was not read yet")
         if own.held is not None and not own.held.agrees(span.end.epoch):
