@@ -121,8 +121,11 @@ class Flights:
     def _tell(self, batch: Batch, told: Future[None], written: Future[None]) -> None:
         """Tell the observer of what is written before the loop goes on."""
         error = written.exception()
-        if error is None:
-            self._observer.wrote(batch)
+        try:
+            if error is None:
+                self._observer.wrote(batch)
+        except Exception as raised:  # noqa: BLE001  # the loop raises it
+            error = raised
         end(told, error)
 
     def _release(self, partitions: Collection[Partition], before: Future[Any]) -> Taken:

@@ -99,6 +99,8 @@ class Loop:
             came = self._poll(self._patience())
             while self._flights.is_oldest_over:
                 self._settle()
+            if self._flights:
+                self._sinks.look()
             if self._caught_up:
                 self._catch_up()
             elif self._buffer and (self._is_due() or (self._rushing and not came)):
