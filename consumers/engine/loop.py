@@ -32,6 +32,7 @@ MAX_WAIT_S = 0.5  # seconds in one wait at most: signals and finished writes are
 IDLE_WAIT_S = 0.1  # the same while nothing is assigned: what comes is started this soon
 RUSH_WAIT_S = 0.05  # the same after a full batch; nothing within it: the backlog is at its end
 THREADS = 16  # that one loop can make use of: most of them wait for a store
+MOST_THREADS = 64  # of all loops of a process
 PAUSE_AFTER_S = 2.0  # for a call on a sink; beyond it the source is paused, which drops its queue
 START_BUDGET_S = (
     120.0  # for a failing call on a sink that has not answered yet; later there is none

@@ -151,7 +151,7 @@ def run(
     `accept_gap` passes over what has expired by now, and nothing that expires later; `faults` wraps
     the clock and the parts of each pipeline.
     """
-    from consumers.engine.loop import THREADS
+    from consumers.engine.loop import MOST_THREADS, THREADS
     from core.clock import SystemClock
     from core.observer import Observers
     from core.threads import ContextPool
@@ -163,7 +163,7 @@ def run(
     running: list[Future[None]] = []
     with (
         leaving_in_time(partial(_left, states, running)) as leave,
-        ContextPool(THREADS * len(states), "batch") as workers,
+        ContextPool(min(THREADS * len(states), MOST_THREADS), "batch") as workers,
     ):
         journals = {name: journal_of(state, clock) for name, state in states.items()}
         loops = {

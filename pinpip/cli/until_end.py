@@ -34,13 +34,13 @@ def run(
 
     Raises the first error once all have ended, and FatalError when one was stopped before its end.
     """
-    from consumers.engine.loop import THREADS
+    from consumers.engine.loop import MOST_THREADS, THREADS
     from core.clock import SystemClock
     from core.threads import ContextPool
     from pinpip.until_end import UntilEndRun
 
     clock = SystemClock()
-    with ContextPool(THREADS * len(states), "batch") as workers:
+    with ContextPool(min(THREADS * len(states), MOST_THREADS), "batch") as workers:
         runs = [
             UntilEndRun(
                 config,
