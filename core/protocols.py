@@ -105,7 +105,15 @@ class Source(Protocol):
 
 
 class Prepared(Protocol):
-    """What one batch brings to one sink, which nobody can see before it is committed."""
+    """What one batch brings to one sink, which nobody can see before it is committed.
+
+    `nbytes`: what it holds in memory now.
+    """
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes; any thread may ask."""
+        ...
 
     def upload(self) -> None:
         """Make it durable. Any thread may do that, beside other uploads of the sink.

@@ -15,6 +15,11 @@ class Whole:
 
     batch: Batch
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the clean rows."""
+        return int(self.batch.clean.estimated_size())
+
     def upload(self) -> None:
         """Do nothing."""
 

@@ -253,7 +253,7 @@ def limits_of(config: Config, *, accept_rejects: bool = False) -> Limits:
         reject_ratio=batching.reject_ratio,
         reject_window=batching.reject_window,
         accept_rejects=accept_rejects,
-        max_in_flight=memory // 4,
+        max_in_flight=memory // 6,
     )
 
 

@@ -74,6 +74,12 @@ class Flights:
         return sum(flight.nbytes for flight in self._flying)
 
     @property
+    def held(self) -> int:
+        """Bytes that the batches in flight hold: undecoded, as rows, or as bodies of files."""
+        undecoded = sum(flight.nbytes for flight in self._flying if not flight.call.done())
+        return undecoded + self._sinks.nbytes
+
+    @property
     def decoding(self) -> Future[Taken] | None:
         """What must end before another batch may be decoded, if anything must."""
         return self._flying[-DECODING].call if len(self._flying) >= DECODING else None

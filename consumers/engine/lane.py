@@ -124,6 +124,12 @@ class Lane:
         self._queue: deque[tuple[_Item, Future[None]]] = deque()
         self._busy = False
 
+    @property
+    def nbytes(self) -> int:
+        """What the batches hold that are not committed yet."""
+        with self._lock:
+            return sum(item.prepared.nbytes for item, _ in self._queue if item.prepared)
+
     def put(self, batch: Batch) -> Future[None]:
         """Begin to write a batch, after those before it; the future ends with its commit.
 

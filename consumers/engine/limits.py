@@ -20,8 +20,8 @@ class Limits:
     """When a batch is due (records, bytes, seconds), and how many rejects are too many.
 
     `accept_rejects` accepts any number of rejects until a whole window is within the limit again.
-    `max_in_flight`: bytes of records that were handed over and are not written yet; one batch
-    always may be.
+    `max_in_flight`: bytes that batches may hold which were handed over and are not written yet; one
+    batch always may be on its way.
     """
 
     max_records: int

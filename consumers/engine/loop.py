@@ -226,7 +226,7 @@ class Loop:
 
     def _make_room(self, nbytes: int) -> None:
         """Wait until there is room for another batch of so many bytes."""
-        while self._flights and self._flights.nbytes + nbytes > self._limits.max_in_flight:
+        while self._flights and self._flights.held + nbytes > self._limits.max_in_flight:
             self._settle()
         if (decoding := self._flights.decoding) is not None:
             self._wait_for(decoding)

@@ -126,6 +126,11 @@ class SinkGroup:
         found = [self._retried(sink, lambda s=sink: s.rejects(partitions)) for sink in self._sinks]  # type: ignore[misc]
         return [window for windows in found for window in windows]
 
+    @property
+    def nbytes(self) -> int:
+        """What the batches hold that are on their way into the sinks."""
+        return sum(lane.nbytes for lane in self._lanes)
+
     def put(self, batch: Batch) -> Future[None]:
         """Begin to write to every sink; the future ends when none has it on its way any more.
 

@@ -80,8 +80,8 @@ def chaos(
     """Break consumers, broker and storage under load, then verify that each record is stored once.
 
     Uses your pipeline's schema, transform and batching, with separate topics and tables.
-    Exit code 3 when a difference is found. Examples: pinpip chaos pin --rounds 3, and
-    pinpip chaos pin --brokers 3 --seconds 120
+    Exit code 3 when a difference is found. Example: pinpip chaos pin --rounds 3
+    or, on a cluster: pinpip chaos pin --brokers 3 --seconds 120
     """
     from pinpip import logs
 

@@ -28,15 +28,16 @@ class Upload:
         self._rows: pl.DataFrame | None = rows
         self._body = b""
         self._place = bounded, folder, now_ms
+        self.nbytes = int(rows.estimated_size())
 
     def run(self) -> None:
         """Encode the rows once, and put the file; a repeat after a fault puts the same file."""
         if self._rows is not None:
             self.file, self._body = data_file.made(self._rows, *self._place)
-            self._rows = None
+            self._rows, self.nbytes = None, len(self._body)
         if self.file is not None and self._body:
             self._store.put_new(self.file.path, self._body, {})  # "exists": our own first try
-            self._body = b""
+            self._body, self.nbytes = b"", 0
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class Prepared:
     event_time: tuple[datetime, datetime] | None = None
     made_by: tuple[str, Rejects | None] = ("", None)
     form: object = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows, later of their file's body, in the end none."""
+        return self.rows.nbytes if self.rows else 0
 
     @property
     def is_news(self) -> bool:

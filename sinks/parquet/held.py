@@ -62,6 +62,11 @@ class Taken:
     rows: pl.DataFrame
     parts: Mapping[Partition, Part]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows."""
+        return int(self.rows.estimated_size())
+
     def upload(self) -> None:
         """Do nothing: rows are written together with those of other batches."""
 

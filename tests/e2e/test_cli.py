@@ -231,7 +231,7 @@ def test_verify_proves_that_each_record_is_there_once(shop: Shop) -> None:
     for tree in trees:
         counts = {"read", "clean", "quarantined", "filtered", "expired", "held_back", "waiting"}
         said = {"pipeline", "transform", "partitions", "findings", "unknown", "offline"}
-        counts |= {"accepted_gaps", "left_out", "former_where"}
+        counts |= {"accepted_gaps", "left_out", "former_where", "unarchived", "flushed"}
         assert tree.keys() == counts | said | {"by_partition", "archives", "reread", "tables"}
         assert tree["read"] == tree["clean"] + tree["quarantined"]
         assert [tree[key] for key in ("filtered", "expired", "held_back", "waiting")] == [0] * 4

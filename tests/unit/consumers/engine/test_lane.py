@@ -73,6 +73,8 @@ class Numbers:
 class Number:
     """A number on its way."""
 
+    nbytes = 1
+
     def __init__(self, sink: Numbers, number: int) -> None:
         self._sink = sink
         self.number = number
