@@ -282,12 +282,16 @@ def test_a_warning_of_a_library_is_a_line_of_ours_and_its_repeats_are_counted(
 
 
 def test_a_library_s_exception_is_named_without_its_text(
-    told: Callable[[], list[dict[str, Any]]],
+    told: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    server = logging.getLogger("uvicorn.error")
+    for name, value in (("level", logging.NOTSET), ("propagate", True), ("disabled", False)):
+        monkeypatch.setattr(server, name, value)  # a server of another test has set them
+    logging.getLogger().manager._clear_cache()  # type: ignore[attr-defined]
     try:
         int("a record of somebody")
     except ValueError:
-        logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
+        server.exception("Exception in ASGI application")
     [line] = told()
     assert (line["level"], line["error"]) == ("error", "ValueError")
     assert "somebody" not in str(line)
