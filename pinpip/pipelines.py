@@ -243,17 +243,17 @@ def shared(config: Config, pipelines: int) -> Config:
 def limits_of(config: Config, *, accept_rejects: bool = False) -> Limits:
     """When a batch is due, and how much may be in flight, out of the pipeline's share of memory.
 
-    In flight a byte is there as long as up to three: undecoded, in a row, and in a file's body.
+    These shares of it keep the peak within 1.5 times the memory (`python -m benchmarks memory`).
     """
     batching, memory = config.batching, int(config.batching.memory)
     return Limits(
         max_records=batching.max_records,
-        max_bytes=min(int(batching.max_bytes), memory // 8),
+        max_bytes=min(int(batching.max_bytes), memory // 12),
         max_wait=batching.max_wait,
         reject_ratio=batching.reject_ratio,
         reject_window=batching.reject_window,
         accept_rejects=accept_rejects,
-        max_in_flight=memory // 6,
+        max_in_flight=memory * 5 // 24,
     )
 
 
