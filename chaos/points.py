@@ -121,6 +121,10 @@ class _WrappedPrepared:
     prepared: Prepared
     passages: SinkPassages
 
+    @property
+    def nbytes(self) -> int:
+        return self.prepared.nbytes
+
     def upload(self) -> None:
         with self.passages.upload():
             self.prepared.upload()
@@ -135,7 +139,7 @@ class WrappedSink:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sink, name)
 
-    def prepare(self, batch: Batch) -> _WrappedPrepared:
+    def prepare(self, batch: Batch) -> Prepared:
         """Prepare a batch, and pass its point."""
         self._passages.preparing()
         return _WrappedPrepared(self._sink.prepare(batch), self._passages)
