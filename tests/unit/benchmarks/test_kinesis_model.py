@@ -89,11 +89,11 @@ def test_a_shard_refuses_the_sixth_call_of_a_second(model: Model, kinesis: Any) 
     limits = Limits()
     assert [limits.refuse(10 + n / 10) for n in range(6)] == [False] * 5 + [True]
     assert not limits.refuse(11.05)
-    create(model, shards=1, records=30_000)
-    at = iterator(kinesis, ShardIteratorType="TRIM_HORIZON")
-    assert len(kinesis.get_records(ShardIterator=at)["Records"]) == 10_000
+    create(model, shards=1, records=10)
+    at = iterator(kinesis, ShardIteratorType="LATEST")
     with pytest.raises(ClientError, match="ProvisionedThroughputExceededException"):
-        kinesis.get_records(ShardIterator=at)  # 7 MB are more than a second's share
+        for _ in range(100):  # also on a busy machine six of them are within a second
+            kinesis.get_records(ShardIterator=at)
 
 
 def test_a_shard_gives_two_megabytes_a_second() -> None:
