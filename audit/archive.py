@@ -14,7 +14,7 @@ from typing import Literal
 import polars as pl
 
 from audit.invariants import Finding, FindingKind, TablePartition, text
-from core.batch import Coordinates, Partition, Position, Stretch
+from core.batch import Coordinates, Partition, Position, Stretch, reaches
 from core.errors import PositionLost
 from sinks.delta.history import LedgerCommit
 from sinks.delta.ledger import Entry
@@ -149,7 +149,7 @@ def check(
     ]
     end = links[-1].end if links else None
     begun = end or clean.origin  # without an object nothing has been read
-    is_behind = not silent and clean.position is not None and not _reaches(begun, clean.position)
+    is_behind = not silent and clean.position is not None and not reaches(begun, clean.position)
     waiting = _waiting(archive, clean, begun, commits) if is_behind else None
     if is_behind and waiting is None:
         behind = f"{archive.name}: the chain ends at {text(end)}, the table at "
@@ -170,23 +170,19 @@ def _waiting(
 
     The first commit that went beyond `end` must be in the log, to tell when that was.
     """
-    beyond = [r for r in clean.ranges if not _reaches(end, r.end)]
+    beyond = [r for r in clean.ranges if not reaches(end, r.end)]
     found = [
         (commit.at, r)
         for commit, entry in commits
         for r in entry.ranges
-        if r.of == clean.partition and not _reaches(end, r.end)
+        if r.of == clean.partition and not reaches(end, r.end)
     ]
     if archive.due is None or not found or len(found) < len(beyond):
         return None
     at, first = found[-1]
-    if at < archive.due or not (first.start is None or _reaches(end, first.start)):
+    if at < archive.due or not (first.start is None or reaches(end, first.start)):
         return None
     return sum(r.read - r.left_out if archive.stage == "raw" else r.clean for r in beyond)
-
-
-def _reaches(at: Position | None, end: Position) -> bool:
-    return at is not None and at >= end
 
 
 def _broken(found: Sequence[Link | PositionLost]) -> Iterator[str]:

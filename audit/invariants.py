@@ -9,7 +9,7 @@ from typing import Literal
 
 import polars as pl
 
-from core.batch import Coordinates, Partition, Position
+from core.batch import Coordinates, Partition, Position, reaches
 from sinks.delta.ledger import CommitRange
 
 
@@ -232,7 +232,7 @@ def _behind(clean: TablePartition, quarantine: TablePartition) -> Iterator[Findi
 
     After a crash between both commits the quarantine is behind: it reads those records again.
     """
-    done = [r for r in clean.ranges if _reaches(quarantine.position, r.end)]
+    done = [r for r in clean.ranges if reaches(quarantine.position, r.end)]
     owed = sum(r.quarantined for r in clean.ranges) - sum(r.quarantined for r in done)
     if owed:
         yield Finding(
@@ -260,10 +260,6 @@ def _expired_within(r: CommitRange, quarantine: TablePartition) -> int:
     start = r.start.number if r.start else 0
     gaps = quarantine.gaps
     return sum(max(0, min(r.end.number, end) - max(start, begin)) for begin, end in gaps)
-
-
-def _reaches(position: Position | None, end: Position) -> bool:
-    return position is not None and position >= end
 
 
 def text(position: Position | None) -> str:

@@ -55,6 +55,11 @@ class Position:
         return str(self.number).zfill(self.digits)
 
 
+def reaches(at: Position | None, end: Position) -> bool:
+    """Return whether a reader at `at` has read everything before `end`; None has read nothing."""
+    return at is not None and at >= end
+
+
 class Stretch(NamedTuple):
     """What a reader at `start` (None: at the first record) reads until it is at `end`."""
 

@@ -7,7 +7,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from consumers.engine.lane import end
+from consumers.engine.lane import end, over
 from consumers.engine.limits import RejectLimit
 from consumers.engine.sink_group import SinkGroup
 from core.batch import Batch, Partition, Records, Span
@@ -62,8 +62,7 @@ class Flights:
         self._observer = observer
         self._executor = executor
         self._flying: deque[Flight] = deque()
-        self._last: Future[Any] = Future()  # the newest call
-        self._last.set_result(None)
+        self._last: Future[Any] = over()  # the newest call
 
     def __len__(self) -> int:
         return len(self._flying)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from threading import Lock
@@ -92,12 +92,16 @@ class Uploads:
 
 @dataclass(frozen=True)
 class _Item:
-    """One batch, or a `step` that is taken between two commits; `ready` once it may be."""
+    """One batch, or a `step` that is taken between two commits.
+
+    `ready` once it may be committed, `done` when it was.
+    """
 
     ready: Future[None]
     prepared: Prepared | None = None
     step: Callable[[], None] | None = None
     began: float = 0.0
+    done: Future[None] = field(default_factory=Future)
 
 
 class Lane:
@@ -121,14 +125,14 @@ class Lane:
         self._uploads = Uploads(executor)
         self._numbers = count(1)
         self._lock = Lock()
-        self._queue: deque[tuple[_Item, Future[None]]] = deque()
+        self._queue: deque[_Item] = deque()
         self._busy = False
 
     @property
     def nbytes(self) -> int:
         """What the batches hold that are not committed yet."""
         with self._lock:
-            return sum(item.prepared.nbytes for item, _ in self._queue if item.prepared)
+            return sum(item.prepared.nbytes for item in self._queue if item.prepared)
 
     def put(self, batch: Batch) -> Future[None]:
         """Begin to write a batch, after those before it; the future ends with its commit.
@@ -138,23 +142,20 @@ class Lane:
         try:
             prepared, began = self.sink.prepare(batch), self._clock.monotonic()
         except Exception as error:  # noqa: BLE001  # a future keeps whatever its step raised
-            return _failed(error)
+            return over(error)
         ready = self._uploads.submit(partial(self._upload, prepared))
         return self._enqueue(_Item(ready, prepared, began=began))
 
     def run(self, step: Callable[[], None]) -> Future[None]:
         """Take a step between two commits, after the batches before it."""
-        ready: Future[None] = Future()
-        ready.set_result(None)
-        return self._enqueue(_Item(ready, step=step))
+        return self._enqueue(_Item(over(), step=step))
 
     def _enqueue(self, item: _Item) -> Future[None]:
-        done: Future[None] = Future()
         with self._lock:
-            self._queue.append((item, done))
+            self._queue.append(item)
         context = copy_context()  # what log lines name, in whichever thread the commit runs
         item.ready.add_done_callback(lambda _: context.run(self._advance))
-        return done
+        return item.done
 
     def _upload(self, prepared: Prepared) -> None:
         def step() -> None:
@@ -170,20 +171,19 @@ class Lane:
     def _advance(self) -> None:
         """Commit what is ready, unless another thread does."""
         while due := self._due():
-            items = [item for item, _ in due]
             try:
-                self._take(items)
+                self._take(due)
             except BaseException as error:  # noqa: BLE001  # a future keeps whatever its step raised
                 self._end(due, error)
             else:
                 self._end(due, None)
 
-    def _due(self) -> list[tuple[_Item, Future[None]]]:
+    def _due(self) -> list[_Item]:
         """Take the uploaded batches from the head of the queue, or one step; none while busy."""
         with self._lock:
-            due: list[tuple[_Item, Future[None]]] = []
-            while not self._busy and self._queue and self._queue[0][0].ready.done():
-                item = self._queue[0][0]
+            due: list[_Item] = []
+            while not self._busy and self._queue and self._queue[0].ready.done():
+                item = self._queue[0]
                 alone = item.step is not None or item.ready.exception() is not None
                 if due and alone:
                     break
@@ -204,10 +204,10 @@ class Lane:
             if item.prepared is not None:
                 self._committed(now - item.began)
 
-    def _end(self, due: Sequence[tuple[_Item, Future[None]]], error: BaseException | None) -> None:
+    def _end(self, due: Sequence[_Item], error: BaseException | None) -> None:
         """Tell who waits, in the order of the batches, and release the lane."""
-        for _, done in due:
-            end(done, error)
+        for item in due:
+            end(item.done, error)
         with self._lock:
             self._busy = False
 
@@ -220,7 +220,8 @@ def end(call: Future[None], error: BaseException | None) -> None:
         call.set_exception(error)
 
 
-def _failed(error: Exception) -> Future[None]:
-    done: Future[None] = Future()
-    done.set_exception(error)
-    return done
+def over(error: BaseException | None = None) -> Future[None]:
+    """Return a future that has ended."""
+    call: Future[None] = Future()
+    end(call, error)
+    return call

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from math import inf
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -34,12 +34,9 @@ RUSH_WAIT_S = 0.05  # the same after a full batch; nothing within it: the backlo
 THREADS = 16  # that one loop can make use of: most of them wait for a store
 MOST_THREADS = 64  # of all loops of a process
 PAUSE_AFTER_S = 2.0  # for a call on a sink; beyond it the source is paused, which drops its queue
-START_BUDGET_S = (
-    120.0  # for a failing call on a sink that has not answered yet; later there is none
-)
+START_BUDGET_S = 120.0  # for a failing call on a sink without an answer so far; later: no limit
 STOP_BUDGET_S = 5.0  # the same once the loop is asked to stop
 
-P = ParamSpec("P")
 T = TypeVar("T")
 _log = structlog.get_logger()
 
@@ -107,7 +104,7 @@ class Loop:
             elif self._buffer and (self._is_due() or (self._rushing and not came)):
                 self._hand_over()
             elif not (self._buffer or self._flights) and self._sinks.is_overdue:
-                self._wait_for(self._wait_for(self._flights.call(self._sinks.settle)))
+                self._await(self._sinks.settle)
         except StalePosition as stale:
             self._rewind(stale)
 
@@ -115,7 +112,7 @@ class Loop:
         """Write what is buffered and what the sinks put off, unless it is another's by now."""
         with suppress(StalePosition):
             self._write_all()
-        self._wait_for(self._wait_for(self._flights.call(self._sinks.close)))
+        self._await(self._sinks.close)
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """Take note of partitions to take over."""
@@ -198,8 +195,10 @@ class Loop:
 
     def _held(self) -> int:
         """Bytes of the records that were read and are not acknowledged yet."""
-        buffered = sum(records.nbytes for records in self._buffer)
-        return buffered + self._flights.nbytes
+        return self._buffered() + self._flights.nbytes
+
+    def _buffered(self) -> int:
+        return sum(records.nbytes for records in self._buffer)
 
     def _patience(self) -> float:
         if not self._buffer:
@@ -214,15 +213,16 @@ class Loop:
     def _is_full(self) -> bool:
         return (
             sum(r.frame.height for r in self._buffer) >= self._limits.max_records
-            or sum(r.nbytes for r in self._buffer) >= self._limits.max_bytes
+            or self._buffered() >= self._limits.max_bytes
         )
 
     def _hand_over(self) -> None:
         self._rushing = self._is_full()  # the rest of a backlog need not wait for more records
-        self._make_room(sum(records.nbytes for records in self._buffer))
-        parts, self._buffer = self._buffer, []  # what a wait took away or brought is in it
+        self._make_room(self._buffered())
+        nbytes = self._buffered()  # a wait may have taken some away, or brought more
+        parts, self._buffer = self._buffer, []
         if parts:
-            self._flights.put(parts, sum(records.nbytes for records in parts))
+            self._flights.put(parts, nbytes)
 
     def _make_room(self, nbytes: int) -> None:
         """Wait until there is room for another batch of so many bytes."""
@@ -253,7 +253,7 @@ class Loop:
         """Write what is buffered, and commit what the sinks deferred."""
         self._caught_up = False
         self._write_all()
-        self._wait_for(self._wait_for(self._flights.call(self._sinks.settle)))
+        self._await(self._sinks.settle)
 
     def _drain(self) -> None:
         """Write the last batch of a bounded source; overtaken, the source goes back to give it."""
@@ -271,6 +271,10 @@ class Loop:
                 self._settle()
         self._rejects.forget()
         self._start(self._assigned)
+
+    def _await(self, step: Callable[[], Future[None]]) -> None:
+        """Begin a step of all sinks, and wait for its end."""
+        self._wait_for(self._wait_for(self._flights.call(step)))
 
     def _wait_for(self, call: Future[T]) -> T:
         """Return or raise what the call on the sinks does; fetch nothing more if it takes long."""

@@ -95,18 +95,19 @@ class DeltaLog:
         """
         name, actions = name_of(self.version + 1), list(_actions(entry))
         body, began = _encode(actions), self._watch.moment()
+        hashed = _hash(body)
         landed = None if self._store.put_new(name, body, {}) else self._landed(name, body)
         if landed is not None:
             self._watch.conflicted()
             self._follow(*landed)
             return Conflict(_alters(landed[0]))
         may_be_due = is_checkpoint_due(self.version + 1, self._checkpoint)
-        self._put[self.version + 1] = _hash(body)
+        self._put[self.version + 1] = hashed
         looks = self._watch.is_due_after or may_be_due
         if looks and (self._is_superseded() or not self._look()):
             raise self._stale()
         self._watch.committed(began, looked=looks)
-        self._follow(actions, _hash(body))
+        self._follow(actions, hashed)
         if looks:
             self._move_anchor()
         if is_checkpoint_due(self.version, self._checkpoint):

@@ -19,7 +19,7 @@ from math import inf
 
 import polars as pl
 
-from core.batch import Batch, Coordinates, Partition, Position, Positions, Span
+from core.batch import Batch, Coordinates, Partition, Position, Positions, Span, reaches
 from core.clock import Clock, SystemClock
 from core.errors import SinkError, StalePosition, TransientError
 from core.sinks import WithoutHistory
@@ -178,7 +178,7 @@ class ParquetSink(WithoutHistory):
         parts = {
             p: part
             for p, part in taken.parts.items()
-            if p not in self._released and not _reaches(ends[p], part.end)
+            if p not in self._released and not reaches(ends[p], part.end)
         }
         for partition, part in parts.items():
             if partition not in self._own or part.start != ends[partition]:
@@ -253,10 +253,6 @@ class ParquetSink(WithoutHistory):
         end = chain.position(about["end"])
         self._gaps[partition] = range(*about.get("accepted", (0, 0)))
         return replace(end, epoch=about.get("epoch"), digits=about.get("digits", 0))
-
-
-def _reaches(at: Position | None, end: Position) -> bool:
-    return at is not None and at >= end
 
 
 def _encoded(rows: pl.DataFrame, about: str) -> bytes:

@@ -251,7 +251,7 @@ MUTATIONS = [
     ),
     Mutation(
         "an archive that lags for too long is called waiting",
-        "if at < archive.due or not (first.start is None or _reaches(end, first.start)):",
+        "if at < archive.due or not (first.start is None or reaches(end, first.start)):",
         "if False:",
         (
             ARCHIVE + "test_records_that_the_archive_should_have_by_now_are_a_difference",
