@@ -5,6 +5,7 @@ schedule explains it; otherwise the round fails.
 """
 
 import os
+import re
 import signal
 import subprocess
 from collections import Counter
@@ -25,7 +26,7 @@ STOP_TIMEOUT_S = 30.0
 _LOG_TAIL_LINES = 15
 _STACKS_S = 2.0  # until they are written, also on a busy machine
 LATE_S = 7.0  # after SIGTERM; a consumer that hangs leaves after nine
-_LEFT = "stopped without the answers of"  # a consumer's message, nine seconds after SIGTERM
+_LEFT = re.compile(r"stopped without the answers of|gave up after")  # a consumer's last message
 _FENCED = "Static consumer fenced"  # the broker's message
 
 
@@ -253,7 +254,7 @@ class Fleet:
             return "terms" if signal.SIGTERM in expected else None
         if member.fenced or (member.static and _FENCED in member.tail()):
             return "fenced"  # or a late request of its predecessor fenced it
-        if code > 0 and signal.SIGTERM in expected and _LEFT in member.tail():
+        if code > 0 and signal.SIGTERM in expected and _LEFT.search(member.tail()):
             return "left late"
         return "gave up" if code > 0 and self._excused(since, now) else None
 

@@ -1,9 +1,7 @@
-"""Run an S3 for one round: a moto process behind a fault proxy process."""
+"""Run an S3 for one round: moto in a process, behind a fault proxy process."""
 
 import json
-import socket
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +11,14 @@ from botocore.config import Config as BotoConfig
 
 from chaos.child import child
 from core import aws
-from core.clock import Clock
 from core.config import Aws
 from core.errors import FatalError
 
+# It serves one request at a time. With two at once moto lets both create a key that may be created
+# once: a commit would be overwritten by another.
+AWS_MODULE = "pinpip.local.aws_process"
+INSTALL = "it needs moto: pip install 'pinpip[local]'"
 KEYS = {"access_key_id": "local", "secret_access_key": "local"}
-_START_TIMEOUT_S = 60.0
 _REQUEST_TIMEOUT_S = 10.0
 
 
@@ -50,43 +50,24 @@ class Storage:
 
 
 @contextmanager
-def faulty_s3(
-    folder: Path, seed: int, bucket: str, clock: Clock, latency: float = 0.0
-) -> Iterator[Storage]:
+def faulty_s3(folder: Path, seed: int, bucket: str, latency: float = 0.0) -> Iterator[Storage]:
     """Run an empty S3 with one bucket while the block runs; its fault rate starts at 0.
 
     `latency`: the median of the seconds that a request to `faulty` takes.
     """
-    port = _free_port()
-    direct = f"http://127.0.0.1:{port}"
-    moto = ["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    proxy = ["-m", "chaos.proxy", "--upstream", direct, "--port", "0"]
-    proxy += ["--latency", str(latency)]
-    with child(moto, folder / "moto.log") as server:
-        _await(direct, server, clock)
+    with _served([AWS_MODULE], folder / "aws.log") as direct:
         own = Aws.model_validate({"endpoint_url": direct, **KEYS})
         aws.client(own, "s3", BotoConfig()).create_bucket(Bucket=bucket)
-        with child([*proxy, "--seed", str(seed), "--rate", "0"], folder / "proxy.log") as front:
-            line = front.stdout.readline() if front.stdout else b""
-            if not line:
-                raise FatalError("the fault proxy did not start", f"see {folder / 'proxy.log'}")
-            yield Storage(direct, f"http://127.0.0.1:{json.loads(line)['port']}")
+        proxy = ["chaos.proxy", "--upstream", direct, "--seed", str(seed)]
+        with _served([*proxy, "--latency", str(latency)], folder / "proxy.log") as faulty:
+            yield Storage(direct, faulty)
 
 
-def _await(url: str, server: "subprocess.Popen[bytes]", clock: Clock) -> None:
-    deadline = clock.monotonic() + _START_TIMEOUT_S
-    while clock.monotonic() < deadline and server.poll() is None:
-        try:
-            requests.get(f"{url}/moto-api/data.json", timeout=2)
-        except requests.RequestException:
-            clock.sleep(0.1)
-        else:
-            return
-    raise FatalError("moto's S3 did not start", "pip install 'pinpip[local]'")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextmanager
+def _served(command: Sequence[str], log: Path) -> Iterator[str]:
+    """Run a server's module while the block runs; yield the URL with the port that it prints."""
+    with child(["-m", *command], log) as server:
+        line = server.stdout.readline() if server.stdout else b""
+        if not line:
+            raise FatalError(f"{command[0]} did not start", f"see {log}; {INSTALL}")
+        yield f"http://127.0.0.1:{json.loads(line)['port']}"

@@ -74,7 +74,7 @@ def round_environment(settings: ChaosSettings, seed: int, lake: str) -> Iterator
         parts.enter_context(fresh_topic(settings.kafka, topic, clock, mock=settings.mock))
         storage: Storage | TmpfsDisk | None
         if lake == "s3":
-            storage = parts.enter_context(faulty_s3(folder, seed, BUCKET, clock, settings.latency))
+            storage = parts.enter_context(faulty_s3(folder, seed, BUCKET, settings.latency))
             root = f"s3://{BUCKET}"
         else:
             storage = parts.enter_context(tmpfs_disk(folder / "disk"))
