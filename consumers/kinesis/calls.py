@@ -20,6 +20,7 @@ CLIENT_CONFIG = Config(
     max_pool_connections=16,
 )
 SPACING = 0.2
+SHARD_BYTES = 2_000_000  # that a shard gives in a second, to all its readers together
 IDLE_SPACING = 0.5
 ANSWER_BYTES = 10 * 1024 * 1024
 MAX_CALLS = 8
@@ -29,16 +30,16 @@ class Calls:
     """The calls on their way: one per cursor, and no more at once than `memory` bytes allow.
 
     An answer holds up to 10 MiB, twice that while it is parsed. Results are handed over by
-    `finished` only; only one thread may use this.
+    `finished` only; only one thread may use this. So many `readers` share what a shard gives.
     """
 
     def __init__(
-        self, client: "KinesisClient", stream: str, clock: Clock, memory: int, spacing: float
+        self, client: "KinesisClient", stream: str, clock: Clock, memory: int, readers: int
     ) -> None:
         self._client = client
         self._stream = stream
         self._clock = clock
-        self._spacing = spacing
+        self._readers = readers
         self._most = max(1, min(MAX_CALLS, memory // (2 * ANSWER_BYTES)))
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="kinesis")
         self._asked: dict[Future[Response], Cursor] = {}
@@ -47,11 +48,11 @@ class Calls:
         return len(self._asked)
 
     def ask(self, cursors: Iterable[Cursor]) -> None:
-        """Call for those cursors that are due; `spacing` seconds lie between two calls of one."""
+        """Call for those cursors that are due; SPACING seconds lie between two calls of a shard."""
         now = self._clock.monotonic()
         due = [cursor for cursor in self._idle(cursors) if cursor.due <= now]
         for cursor in due[: self._most - len(self._asked)]:
-            cursor.due = now + self._spacing
+            cursor.due = now + self._readers * SPACING
             call = (self._client, self._stream, cursor, self._clock.now())
             self._asked[self._pool.submit(get_records, *call)] = cursor
 
@@ -66,7 +67,17 @@ class Calls:
             self._clock.sleep(pause)
             return ()
         over = wait(self._asked, pause, FIRST_COMPLETED).done
-        return [(self._asked.pop(future), future) for future in over]
+        found = [(self._asked.pop(future), future) for future in over]
+        for cursor, future in found:
+            self._space(cursor, future)
+        return found
+
+    def _space(self, cursor: Cursor, call: Future[Response]) -> None:
+        """Put the next call off until the shard may give again: it refuses calls before."""
+        if call.exception() is None:
+            asked = cursor.due - self._readers * SPACING
+            seconds = self._readers * call.result().nbytes / SHARD_BYTES
+            cursor.due = max(cursor.due, asked + seconds)
 
     def close(self) -> None:
         """Wait for the calls on their way."""

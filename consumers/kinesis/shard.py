@@ -56,10 +56,12 @@ class Response:
 
     That is said once an iterator, and also where no record was read before.
     `asked`: no later than when Kinesis received the request.
+    `nbytes`: of the data that Kinesis sent.
     `digits`: how many digits each sequence number (64 digits) had that came with leading zeros.
     """
 
     frame: pl.DataFrame
+    nbytes: int
     digits: Mapping[str, int]
     full: bool
     behind: int
@@ -77,6 +79,7 @@ def get_records(client: "KinesisClient", stream: str, cursor: Cursor, now: datet
     records = answer["Records"]
     return Response(
         to_frame(Partition(stream, cursor.shard.id), records),
+        sum(len(record["Data"]) for record in records),
         _digits(records),
         len(records) == LIMIT,
         answer.get("MillisBehindLatest", 0),

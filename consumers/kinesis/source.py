@@ -43,7 +43,7 @@ class KinesisSource:
     bounded. `ours` answers which shards this process reads. `outage` hears of transient faults,
     which are waited for as long as they last. `accept_gap` as in `consumers.kinesis.tips`.
     `until_end`: exhausted when it has read what arrived before it was opened, children included.
-    So many `readers` share the five calls per second and shard.
+    So many `readers` share a shard's five calls and 2 MB a second.
 
     Raises SourceError when the stream cannot be read as configured, RecordsExpired when records may
     have expired or Kinesis does not know a position, TopicRecreated for another stream of its name.
@@ -73,7 +73,7 @@ class KinesisSource:
         self._window, self._until_end = Window() if until_end else window, until_end
         self._ours = ours
         self._outage = outage or Outage(f"stream {stream}", clock)
-        self._calls = Calls(client, stream, clock, memory, readers * SPACING)
+        self._calls = Calls(client, stream, clock, memory, readers)
         self._shards: dict[str, Shard] = {}
         self._cursors: dict[str, Cursor] = {}
         self._drained, self._held = set[str](), set[str]()

@@ -56,6 +56,17 @@ def test_no_shard_is_asked_more_than_five_times_a_second_by_all_readers(
     assert min(b - a for a, b in pairwise(asked)) >= readers * 0.2 - 1e-9
 
 
+@pytest.mark.parametrize("readers", [1, 3])
+def test_all_readers_of_a_shard_ask_for_two_megabytes_a_second(
+    kinesis: FakeKinesis, readers: int
+) -> None:
+    kinesis.limit = 3
+    kinesis.put(A, *[b"x" * 500_000] * 12)
+    assert rows(everything(kinesis, Recorder(), readers=readers)) == 12
+    asked = [at for operation, _, at in kinesis.calls if operation == "GetRecords"]
+    assert [round(b - a, 6) for a, b in pairwise(asked)][:3] == [readers * 0.75] * 3
+
+
 def test_an_aggregate_is_split_into_user_records(kinesis: FakeKinesis) -> None:
     (number,) = kinesis.put(A, aggregate([UserRecord("a", b"1"), UserRecord("b", b"2")]))
     (got,) = everything(kinesis, Recorder())
