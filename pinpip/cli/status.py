@@ -3,13 +3,16 @@
 import json
 from collections.abc import Collection
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pinpip.cli import watching
 from pinpip.cli.shared import settings_of
 from pinpip.cli.tables import show
+
+if TYPE_CHECKING:
+    from core.config import Config
 
 # columns that are shown when they tell something
 _RARE = ("left_out", "unclaimed", "gone", "expired", "accepted_gaps", "recreated", "held_back")
@@ -28,6 +31,10 @@ def status(
     every: Annotated[
         float, typer.Option(min=0.5, max=3600, help="Seconds between two looks of --watch.")
     ] = 2.0,
+    drift: Annotated[
+        bool,
+        typer.Option("--drift", help="Sum up the fields that the schemas do not take: _rescued."),
+    ] = False,
 ) -> None:
     """Show each table's rows, and each partition's position, its end and the lag between.
 
@@ -41,12 +48,18 @@ def status(
     other pipeline of the configuration took when they were read.
     recreated: another topic or stream has that name now; the consumer stops and says what to do.
     --watch renews a row for each pipeline; with --json it prints one document a line.
+    --drift reads the column _rescued of the clean tables instead: of each field how many rows have
+    it, the JSON types, where it was seen first (broker time, record) and that value. declared: the
+    type in the schema, which did not take these values; - is a field that the schema lacks.
     Example: pinpip status pin
     """
-    from pinpip.status import statuses
-
     config = settings_of(context).config()
     names = pipelines or list(config.pipelines)
+    if drift:
+        _drift(config, names, as_json=as_json, watch=watch)
+        return
+    from pinpip.status import statuses
+
     if watch:
         look = partial(statuses, config, names)
         (watching.print_lines if as_json else watching.watch)(look, every)
@@ -60,6 +73,14 @@ def status(
     reasons = {f"{what}: {why}" for tree in trees for what, why in tree["unknown"].items()}
     for reason in sorted(reasons):
         typer.echo(f"unknown: {reason}")
+
+
+def _drift(config: "Config", names: list[str], *, as_json: bool, watch: bool) -> None:
+    if watch:
+        raise typer.BadParameter("it reads rows: once is enough", param_hint="--drift --watch")
+    from pinpip.cli.drift import show_drift
+
+    show_drift(config, names, as_json=as_json)
 
 
 def _of_table(tree: dict[str, Any]) -> dict[str, Any]:
