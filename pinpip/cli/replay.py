@@ -1,6 +1,5 @@
 """`pinpip replay`: a stretch of a source again, into a table of its own."""
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -22,16 +21,15 @@ from pinpip.cli.tables import show
 from pinpip.runtime import tune_allocators, tuned_interpreter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
     from consumers.engine.loop import Loop
     from consumers.window import Window
-    from core.batch import Batch, Partition, Positions
+    from core.batch import Batch, Positions
     from core.config import Config
     from core.observer import Observer
     from pinpip.connectors.protocol import Row
-    from sinks.delta.target import Tables
 
 _ANOTHER = "name another one with --into"
 
@@ -48,12 +46,17 @@ def replay(
     until_time: Annotated[
         datetime | None, typer.Option(formats=TIMES, help="Timestamp to stop before (UTC).")
     ] = None,
+    from_archive: Annotated[
+        bool, typer.Option("--from-archive", help="From the pipeline's raw Parquet archive.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """Read a stretch of a pipeline's source again, into a table of its own.
 
     The live consumer's group, positions and tables are not touched. Run again it goes on where it
     was, and changes nothing when it was done. Without bounds: all that the source holds now.
+    --from-archive: when the source no longer holds it; the same command without it then goes on
+    where the archive ended.
     expired: how many of the asked offsets retention has taken; -: not known.
     Example: pinpip replay pin --into pin_again --from-time 2026-01-01
     """
@@ -65,7 +68,7 @@ def replay(
     refuse_reversed(window.first, window.last, ("--from-offset", "--until-offset"))
     refuse_reversed(window.since, window.until, ("--from-time", "--until-time"))
     try:
-        run(config, pipeline, into, window, as_json=as_json)
+        run(config, pipeline, into, window, from_archive=from_archive, as_json=as_json)
     except PositionLost as error:
         raise FatalError(
             f"{into} already holds rows that this replay did not write: {error.message}",
@@ -73,32 +76,31 @@ def replay(
         ) from error
 
 
-def run(config: "Config", name: str, into: str, window: "Window", *, as_json: bool = False) -> None:
+def run(
+    config: "Config",
+    name: str,
+    into: str,
+    window: "Window",
+    *,
+    from_archive: bool = False,
+    as_json: bool = False,
+) -> None:
     """Fill the table with a progress bar, through the loop and sinks of the live pipeline."""
-    from consumers.engine.loop import Loop
     from core.clock import SystemClock
-    from pinpip import pipelines
-    from pinpip.connectors import connector_of
+    from pinpip import replaying
 
     clock = SystemClock()
-    connector = connector_of(config, name, clock)
-    uri = _place(config, into)
-    app = f"pinpip/replay-{name}/{_label(window)}"
-    tables = pipelines.tables_at(config, uri, connector.coordinates, app)
-    limits, pipeline = pipelines.limits_of(config), config.pipeline(name)
-    process = pipelines.process_of(pipeline, keep_values=False, limits=limits)
-    where = pipelines.where_of(pipeline)
-    sinks = pipelines.delta_sinks(config, tables, process, clock, where=where)
-    again = connector.replay(window, partial(_held, tables))
-    ends = connector.ends()
-    begun = any(_held(tables, ends).values())
-    loop = partial(Loop, again.source, process, sinks, limits, clock)
-    written = _fill(loop, name, into, again.total, quiet=as_json)
+    origin = replaying.Origin.ARCHIVE if from_archive else replaying.Origin.SOURCE
+    plan = replaying.beside(config, name, _place(config, into), window, origin, clock)
+    again, uri = plan.again, plan.tables.clean
+    begun = any(replaying.held(plan.tables, again.ends).values())
+    written = _fill(plan.loop, name, into, again.total, quiet=as_json)
     if not again.source.exhausted:
-        _tell({"table": uri, **written}, [], as_json=as_json)
+        _tell({"table": uri, **written}, [], {}, as_json=as_json)
         raise _stopped(into)
-    why = "" if any(written.values()) else _why_none(window, ends, clock.now(), begun=begun)
-    _tell({"table": uri, **written, "why": why}, again.lacking(), as_json=as_json)
+    why = "" if any(written.values()) else _why_none(window, again.ends, clock.now(), begun=begun)
+    said = {"why": why, "remark": again.remark}
+    _tell({"table": uri, **written}, again.lacking(), said, as_json=as_json)
 
 
 def _why_none(window: "Window", ends: "Positions", now: datetime, *, begun: bool) -> str:
@@ -113,14 +115,6 @@ def _why_none(window: "Window", ends: "Positions", now: datetime, *, begun: bool
     if window.since is not None and window.since > now:
         return f"the range begins at {window.since}, which is in the future"
     return "the source has no record in the range"
-
-
-def _label(window: "Window") -> str:
-    """Name the positions of a window: two windows never share a table's."""
-    if window.is_unbounded:
-        return "all"
-    bounds = (window.first, window.last, window.since, window.until)
-    return hashlib.sha256(repr(bounds).encode()).hexdigest()[:12]
 
 
 def _fill(
@@ -155,14 +149,20 @@ def _fill(
     return written
 
 
-def _tell(written: dict[str, Any], gone: "list[Row]", *, as_json: bool) -> None:
-    """Print what was written, and what of the requested range the source no longer has."""
-    why = written.pop("why", "")
+def _tell(
+    written: dict[str, Any], gone: "list[Row]", said: dict[str, str], *, as_json: bool
+) -> None:
+    """Print what was written, and what of the requested range the source no longer has.
+
+    `said`: why nothing was written, and a remark on the source.
+    """
     row = {**written, "expired": _expired(gone)}
-    tree = {**row, "partitions": gone, "why": why}
+    tree = {**row, "partitions": gone, "why": "", "remark": "", **said}
     show("Replayed", [tree if as_json else row], as_json=as_json)
-    if why and not as_json:
-        typer.echo(f"0 rows: {why}")
+    if said.get("why") and not as_json:
+        typer.echo(f"0 rows: {said['why']}")
+    if said.get("remark") and not as_json:
+        typer.echo(said["remark"])
     if gone and not as_json:
         show("Gone", gone, as_json=False)
         typer.echo(_said(gone))
@@ -209,11 +209,3 @@ def _place(config: "Config", into: str) -> str:
         if {paths.identity(place) for place in pipeline.places(config.lake)} & set(own):
             raise ConfigError(f"{into} is a live table of {name}", _ANOTHER)
     return uri
-
-
-def _held(tables: "Tables", partitions: "Collection[Partition]") -> "Positions":
-    """Where an earlier run of the same replay was."""
-    from audit.verify import snapshots
-
-    clean, _ = snapshots(tables)
-    return {p: clean.position(p) for p in partitions}

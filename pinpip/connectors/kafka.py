@@ -23,11 +23,11 @@ from core.config import Config
 from core.errors import PinpipError, RecordsExpired, SourceError, TopicRecreated, TransientError
 from core.retry import Outage
 from core.topics import matches
+from pinpip.connectors.expired import lacking, refuse_expired
 from pinpip.connectors.protocol import (
     UNREAD,
     Beyond,
     Replay,
-    Row,
     SourceEnds,
     Starts,
     Watermarks,
@@ -116,7 +116,8 @@ class KafkaConnector:
         wanted = self.config.pipeline(self.name).tests_headers
         source = self._bounded(window, want_headers=wanted)
         total = _total(window, watermarks)
-        return Replay(source, total, lambda: lacking(window, lows, source.begun, at))
+        ends = {p: high for p, (_, high) in watermarks.items()}
+        return Replay(source, total, lambda: lacking(window, lows, source.begun, at), ends)
 
     def watermarks(self) -> Watermarks:
         """Return the first offsets and the last stable offsets, with the topics' epochs."""
@@ -230,49 +231,6 @@ class KafkaConnector:
 
     def _unknown(self, error: PinpipError) -> dict[str, str]:
         return {", ".join(self.source.topics): f"{error.message}: {UNREAD}"}
-
-
-def lacking(
-    window: Window,
-    lows: Mapping[Partition, int],
-    begun: Mapping[Partition, int],
-    held: Positions,
-) -> list[Row]:
-    """List the partitions that lack requested offsets: partition, its first offset, expired.
-
-    `expired` is None where it is not known: offsets do not say what their timestamps were, nor what
-    an earlier run of the replay read, which was at `held`. `begun`: where reading began, by offset
-    or timestamp; a range of time that begins behind the first record lacks nothing. A replay
-    without bounds asks for what there is.
-    """
-    if window.is_unbounded:
-        return []
-    rows = []
-    for partition, low in sorted(lows.items()):
-        last = low if window.last is None else min(low, window.last)
-        expired = last - (window.first or 0)
-        if expired > 0 and not (window.since and begun.get(partition, low) > low):
-            known = not window.is_timed and held.get(partition) is None
-            row = {"partition": str(partition), "first_offset": low}
-            rows.append(row | {"expired": expired if known else None})
-    return rows
-
-
-def refuse_expired(window: Window, lows: Mapping[Partition, int], held: Positions) -> None:
-    """Raise RecordsExpired for a first offset that is gone and that the table does not hold."""
-    first = window.first
-    if first is None:
-        return
-    wanted = {p: max(first, at.number if (at := held.get(p)) else 0) for p in lows}
-    last = max(lows.values()) if window.last is None else window.last
-    gone = {p: min(low, last) - wanted[p] for p, low in lows.items()}
-    each = [f"{n} of {p} before {lows[p]}" for p, n in sorted(gone.items()) if n > 0]
-    if each:
-        raise RecordsExpired(
-            f"asked offsets are gone from the topic: {', '.join(each)}",
-            f"replay into a new table with --from-offset {max(lows.values())}, or without"
-            " --from-offset: that begins at the first offset there is and names what is gone",
-        )
 
 
 def _total(window: Window, watermarks: Watermarks) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,7 +21,7 @@ from core import config as settings
 from core.batch import KINESIS, Partition, Position, Positions
 from core.clock import Clock
 from core.config import Config
-from core.errors import ConfigError, SourceError, TopicRecreated, TransientError
+from core.errors import SourceError, TopicRecreated, TransientError
 from core.retry import Outage
 from pinpip.connectors.protocol import (
     UNREAD,
@@ -31,6 +32,7 @@ from pinpip.connectors.protocol import (
     Starts,
     Watermarks,
     late,
+    refuse_offsets,
 )
 
 if TYPE_CHECKING:
@@ -73,11 +75,11 @@ class KinesisConnector:
 
     def replay(self, window: Window, held: Callable[[Collection[Partition]], Positions]) -> Replay:
         """Open the records of the range of time; raise ConfigError for a range of offsets."""
-        if window.first is not None or window.last is not None:
-            raise ConfigError("Kinesis has no offsets", "use --from-time and --until-time")
+        refuse_offsets(window)
         source = self._bounded(window)
         config, stream = self.config, self.source.stream
-        return Replay(source, None, lambda: lacking(config, stream, window, self.clock.now()))
+        gone = partial(lacking, config, stream, window)
+        return Replay(source, None, lambda: gone(self.clock.now()), self.ends())
 
     def watermarks(self) -> Watermarks:
         """None."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from consumers.until_end import Held, UntilEnd
 from consumers.window import Window
 from core.batch import Coordinates, Partition, Position, Positions
+from core.errors import ConfigError
 from core.protocols import Source
 from core.retry import Outage
 
@@ -26,12 +27,15 @@ class Replay:
 
     `total`: how many records it has at most; None: the system does not tell. `lacking`: the
     partitions of which retention took records of the window, as rows (partition, first_offset,
-    expired; None: not known); call it after the source has been read.
+    expired; None: not known); call it after the source has been read. `ends`: where each partition
+    ends, None: not told. `remark`: what a person should know of these records; empty: nothing.
     """
 
     source: Source
     total: int | None
     lacking: Callable[[], list[Row]]
+    ends: Positions
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,3 +173,9 @@ def lag(position: Position | None, low: Position, high: Position) -> int:
 def late(records: str, grace: float) -> str:
     """Describe records that were not read in time."""
     return f"{records} records older than {grace:g} s are not in the table: is its consumer up?"
+
+
+def refuse_offsets(window: Window) -> None:
+    """Raise ConfigError for a range of offsets."""
+    if window.first is not None or window.last is not None:
+        raise ConfigError("Kinesis has no offsets", "use --from-time and --until-time")

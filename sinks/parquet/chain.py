@@ -45,7 +45,10 @@ class About(TypedDict):
 
 @dataclass(frozen=True)
 class Link:
-    """One object of a chain, by its name and by its own word."""
+    """One object of a chain, by its name and by its own word.
+
+    `gap`: offsets that the operator accepted to lose; `expired` of them this archive lacks.
+    """
 
     key: str
     named: Position
@@ -53,6 +56,7 @@ class Link:
     end: Position
     records: int
     expired: int = 0
+    gap: range = range(0)
 
 
 def links(store: Store, keys: Sequence[str]) -> Iterator[Link | PositionLost]:
@@ -66,8 +70,8 @@ def links(store: Store, keys: Sequence[str]) -> Iterator[Link | PositionLost]:
 def _link(store: Store, key: str) -> Link | PositionLost:
     try:
         told = about(store, key)
-        end = replace(position(told["end"]), epoch=told.get("epoch"))
-        counts = told["records"], told.get("expired", 0)
+        end = replace(position(told["end"]), epoch=told.get("epoch"), digits=told.get("digits", 0))
+        counts = told["records"], told.get("expired", 0), range(*told.get("accepted", (0, 0)))
         return Link(key, start_of(key), position(told["start"]), end, *counts)
     except PositionLost as error:
         return error

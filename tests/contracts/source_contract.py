@@ -133,7 +133,7 @@ def later(records: Records, positions: Positions) -> list[bytes]:
 
 
 class SourceContract:
-    """The behaviours; `backend` is the subclass's fixture."""
+    """The behaviours of all sources, bounded ones too; `backend` is the subclass's fixture."""
 
     @pytest.fixture
     def backend(self) -> SourceBackend:
@@ -161,7 +161,6 @@ class SourceContract:
         wanted = {**backend.coordinates.metadata, VALUE: pl.Binary()}
         assert dict(got.frame.schema) == wanted
         assert got.frame.select(backend.coordinates.identity).null_count().sum_horizontal()[0] == 0
-        assert got.frame["_timestamp"].null_count() == 0
 
     def test_every_partition_is_announced_before_its_records(self, backend: SourceBackend) -> None:
         backend.fill(numbered(50))
@@ -170,17 +169,6 @@ class SourceContract:
             parts = poll_until(source, lambda parts: rows(parts) >= 50)
             assert listener.held == set(backend.partitions)
         assert all(set(part.spans) <= set(backend.partitions) for part in parts)
-
-    def test_spans_chain_and_count_their_records(self, backend: SourceBackend) -> None:
-        backend.fill(numbered(200))
-        with opened(backend.source(), Recorder()) as source:
-            first = read(source, 200)
-            backend.fill(numbered(100, since=200))
-            second = read(source, 100)
-        both = merge([first, second])
-        assert {p: s.records for p, s in both.spans.items() if s.records} == (
-            both.coordinates.counts(both.frame)
-        )
 
     def test_no_record_lies_beyond_its_span(self, backend: SourceBackend) -> None:
         backend.fill(numbered(100))
@@ -255,18 +243,6 @@ class SourceContract:
         assert set(merge(first).spans) == {one}
         assert ordered(values(merge([*first, *rest]))) == numbered(100)
 
-    def test_paused_it_gives_nothing_and_resumed_it_goes_on(self, backend: SourceBackend) -> None:
-        backend.fill(numbered(100))
-        with opened(backend.source(), Recorder()) as source:
-            first = read(source, 100)
-            source.pause()
-            backend.fill(numbered(100, since=100))
-            parts = [part for _ in range(10) if (part := source.poll(0.1)) is not None]
-            assert rows(parts) == 0
-            source.resume()
-            second = read(source, 100)
-        assert ordered(values(merge([first, second]))) == numbered(200)
-
     def test_a_pause_in_the_midst_of_reading_neither_skips_nor_repeats(
         self, backend: SourceBackend
     ) -> None:
@@ -310,11 +286,45 @@ class SourceContract:
             more = poll_until(source, lambda parts: rows(parts) + rows(had) >= len(wanted))
         assert ordered(values(merge([*had, *more]))) == wanted
 
-    def test_bytes_come_back_as_they_were(self, backend: SourceBackend) -> None:
-        odd = [b"\x00\xff\xfe", "κόσμε 🎉".encode(), b" ", bytes(range(256)), b"x" * 100_000]
-        backend.fill(odd)
+    def test_acknowledging_a_partition_that_is_not_held_is_harmless(
+        self, backend: SourceBackend
+    ) -> None:
+        backend.fill(numbered(5))
         with opened(backend.source(), Recorder()) as source:
-            assert ordered(values(read(source, len(odd)))) == sorted(odd)
+            read(source, 5)
+            source.acknowledge({Partition("elsewhere", "0"): Position(7)})
+
+
+class LiveContract(SourceContract):
+    """What a source does besides that new records reach, and that tells their times."""
+
+    def test_every_record_has_its_time(self, backend: SourceBackend) -> None:
+        backend.fill(numbered(10))
+        with opened(backend.source(), Recorder()) as source:
+            assert read(source, 10).frame["_timestamp"].null_count() == 0
+
+    def test_spans_chain_and_count_their_records(self, backend: SourceBackend) -> None:
+        backend.fill(numbered(200))
+        with opened(backend.source(), Recorder()) as source:
+            first = read(source, 200)
+            backend.fill(numbered(100, since=200))
+            second = read(source, 100)
+        both = merge([first, second])
+        assert {p: s.records for p, s in both.spans.items() if s.records} == (
+            both.coordinates.counts(both.frame)
+        )
+
+    def test_paused_it_gives_nothing_and_resumed_it_goes_on(self, backend: SourceBackend) -> None:
+        backend.fill(numbered(100))
+        with opened(backend.source(), Recorder()) as source:
+            first = read(source, 100)
+            source.pause()
+            backend.fill(numbered(100, since=100))
+            parts = [part for _ in range(10) if (part := source.poll(0.1)) is not None]
+            assert rows(parts) == 0
+            source.resume()
+            second = read(source, 100)
+        assert ordered(values(merge([first, second]))) == numbered(200)
 
     def test_a_poll_without_records_is_none(self, backend: SourceBackend) -> None:
         backend.fill(numbered(1))
@@ -325,13 +335,15 @@ class SourceContract:
             assert time.monotonic() - started < 5
             assert not source.exhausted
 
-    def test_acknowledging_a_partition_that_is_not_held_is_harmless(
-        self, backend: SourceBackend
-    ) -> None:
-        backend.fill(numbered(5))
+
+class BytesContract:
+    """What a source of records that are any bytes has to do besides."""
+
+    def test_bytes_come_back_as_they_were(self, backend: SourceBackend) -> None:
+        odd = [b"\x00\xff\xfe", "κόσμε 🎉".encode(), b" ", bytes(range(256)), b"x" * 100_000]
+        backend.fill(odd)
         with opened(backend.source(), Recorder()) as source:
-            read(source, 5)
-            source.acknowledge({Partition("elsewhere", "0"): Position(7)})
+            assert ordered(values(read(source, len(odd)))) == sorted(odd)
 
 
 class NullsContract:

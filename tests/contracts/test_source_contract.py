@@ -1,9 +1,19 @@
 """The source contract on every kind of source."""
 
+from pathlib import Path
+
 import pytest
 
+from core.batch import KAFKA, KINESIS
+from sinks.storage.store import FolderStore, open_store
 from tests.contracts.horizon_contract import HorizonContract
-from tests.contracts.source_contract import NullsContract, SourceContract
+from tests.contracts.source_contract import (
+    BytesContract,
+    LiveContract,
+    NullsContract,
+    SourceContract,
+)
+from tests.support.archive_backend import ArchiveBackend
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.kafka_backend import KafkaBackend
@@ -11,7 +21,7 @@ from tests.support.kinesis_backend import KinesisBackend
 
 
 @pytest.mark.slow
-class TestMockKafka(SourceContract, NullsContract, HorizonContract):
+class TestMockKafka(LiveContract, BytesContract, NullsContract, HorizonContract):
     """The embedded broker."""
 
     @pytest.fixture
@@ -21,7 +31,7 @@ class TestMockKafka(SourceContract, NullsContract, HorizonContract):
 
 
 @pytest.mark.real_broker
-class TestRealKafka(SourceContract, NullsContract, HorizonContract):
+class TestRealKafka(LiveContract, BytesContract, NullsContract, HorizonContract):
     """The best broker there is."""
 
     @pytest.fixture
@@ -30,10 +40,37 @@ class TestRealKafka(SourceContract, NullsContract, HorizonContract):
         return KafkaBackend(broker)
 
 
-class TestKinesis(SourceContract, HorizonContract):
+class TestKinesis(LiveContract, BytesContract, HorizonContract):
     """moto's server."""
 
     @pytest.fixture
     def backend(self, aws: TestAws) -> KinesisBackend:
         """Create a stream of two shards."""
         return KinesisBackend(aws)
+
+
+class TestArchiveInAFolder(SourceContract, BytesContract, NullsContract):
+    """What the archive of a topic holds."""
+
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> ArchiveBackend:
+        """Make an empty archive."""
+        return ArchiveBackend(FolderStore(tmp_path), KAFKA)
+
+
+class TestArchiveOfAStream(SourceContract, BytesContract):
+    """What the archive of a stream holds."""
+
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> ArchiveBackend:
+        """Make an empty archive."""
+        return ArchiveBackend(FolderStore(tmp_path), KINESIS)
+
+
+class TestArchiveInABucket(SourceContract, BytesContract, NullsContract):
+    """The same on moto's S3."""
+
+    @pytest.fixture
+    def backend(self, aws: TestAws) -> ArchiveBackend:
+        """Make an empty bucket."""
+        return ArchiveBackend(open_store(f"s3://{aws.bucket()}/raw", aws.config), KAFKA)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from consumers.window import Window
 from core.batch import Partition, Position
 from core.errors import RecordsExpired
-from pinpip.connectors import kafka, kinesis
+from pinpip.connectors import expired, kinesis
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.commands import invoke
@@ -123,7 +123,7 @@ def test_what_is_gone_are_the_asked_offsets_below_the_first_one(
     low: int, first: int | None, last: int
 ) -> None:
     asked = set(range(first or 0, last))
-    rows = kafka.lacking(span(first, last), {P: low}, {P: first or 0}, {})
+    rows = expired.lacking(span(first, last), {P: low}, {P: first or 0}, {})
     assert sum(row["expired"] for row in rows) == len(asked & set(range(low)))
 
 
@@ -134,6 +134,6 @@ def test_a_start_is_refused_if_and_only_if_an_offset_that_is_wanted_is_gone(
     wanted = range(max(first, at.number if at else 0), low if last is None else min(low, last))
     if wanted:
         with pytest.raises(RecordsExpired, match=f"{len(wanted)} of t/0 before {low}"):
-            kafka.refuse_expired(span(first, last), {P: low, Q: 0}, {P: at})
+            expired.refuse_expired(span(first, last), {P: low, Q: 0}, {P: at})
     else:
-        kafka.refuse_expired(span(first, last), {P: low, Q: 0}, {P: at})
+        expired.refuse_expired(span(first, last), {P: low, Q: 0}, {P: at})

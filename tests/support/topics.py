@@ -49,10 +49,10 @@ def create(admin: AdminClient, topic: str) -> None:
     until(made, "the topic")
 
 
-def trim(broker: Broker, topic: str, before: int) -> None:
-    """Delete the records of partition 0 before an offset, as retention does."""
+def trim(broker: Broker, topic: str, before: int, partition: int = 0) -> None:
+    """Delete the records of a partition before an offset, as retention does."""
     admin = AdminClient(broker.properties)
-    for result in admin.delete_records([TopicPartition(topic, 0, before)]).values():
+    for result in admin.delete_records([TopicPartition(topic, partition, before)]).values():
         result.result(10)
 
 
