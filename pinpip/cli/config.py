@@ -15,6 +15,7 @@ from pinpip.cli.tables import show
 if TYPE_CHECKING:
     from core.config import Config
     from pinpip.checking import Checked
+    from pinpip.next_start import NextStart
     from sinks.parquet.held import Pace
 
 commands = typer.Typer(help="Look at the configuration, or begin one.", no_args_is_help=True)
@@ -32,25 +33,29 @@ def check(
 ) -> None:
     """Run each pipeline's transform on synthetic records, and show its table's columns.
 
-    Names everything that a consumer would refuse, without a network; exit code 1 then.
+    Names everything that a consumer would refuse, exit code 1 then, and the columns that its next
+    start adds to a table that exists. No broker is asked; a table that does not respond is noted.
     Example: pinpip config check
     """
-    from pinpip import checking, configfile
-    from pinpip.sharing import notes
+    from pinpip import checking, configfile, next_start, sharing
 
     config = configfile.load(settings_of(context).config_path)
     checked = checking.check(config)
+    columns = {name: found.columns for name, found in checked.items() if found.columns}
+    starts = next_start.next_starts(config, columns)
     problems: list[tuple[str | None, PinpipError]] = [
         *((None, error) for error in checking.kafka_problems(config)),
         *((name, error) for name, found in checked.items() for error in found.problems),
+        *((name, own.problem) for name, own in starts.items() if own.problem),
     ]
+    notes = [*sharing.notes(config), *next_start.notes(starts)]
     if as_json:
-        told = _tree(checked, problems) | {"notes": list(notes(config))}
+        told = _tree(checked, starts, problems) | {"notes": notes}
         typer.echo(json.dumps(configfile.shown(config) | told))
     else:
         for name, found in checked.items():
             _show(config, name, found)
-        for note in notes(config):
+        for note in notes:
             typer.echo(f"note: {note}")
     for pipeline, error in problems:
         where = f"pipeline {pipeline}: " if pipeline else ""
@@ -160,8 +165,18 @@ def _types(found: "Checked") -> dict[str, tuple[str, str]]:
     return {name: (str(dtype), delta[name]) for name, dtype in found.columns.items()}
 
 
+def _next(own: "NextStart | None") -> dict[str, Any] | None:
+    """Return what the next start adds to the table; None: the transform makes no columns."""
+    if own is None:
+        return None
+    adds = [{"name": name, "delta": delta} for name, delta in own.adds.items()]
+    return {"table": own.table, "adds": adds, "unknown": own.unknown or None}
+
+
 def _tree(
-    checked: "dict[str, Checked]", problems: "list[tuple[str | None, PinpipError]]"
+    checked: "dict[str, Checked]",
+    starts: "dict[str, NextStart]",
+    problems: "list[tuple[str | None, PinpipError]]",
 ) -> dict[str, Any]:
     tables = {
         name: {
@@ -171,6 +186,7 @@ def _tree(
             ],
             "synthetic_records": found.outcomes,
             "details": found.details,
+            "next_start": _next(starts.get(name)),
         }
         for name, found in checked.items()
     }

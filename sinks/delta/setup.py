@@ -15,7 +15,7 @@ import structlog
 from deltalake import DeltaTable, Field, Schema, Transaction
 from deltalake.schema import PrimitiveType
 
-from sinks.delta import added_columns, data_file, incarnation, log, narrower
+from sinks.delta import added_columns, data_file, incarnation, log, merging, narrower
 from sinks.delta.commit_log import Action
 from sinks.delta.incarnation import COLUMN
 from sinks.delta.table import OPTIONAL
@@ -47,7 +47,9 @@ class Setup:
         self.column: pl.Expr | None = None
         self.metadata: list[Action] = []
         self.begun: list[Transaction] = []
+        self._table_id = ""
         self._added: set[str] = set()
+        self._merges: Sequence[str] = ()
         self.casts: dict[str, pl.DataType] = {}
 
     def see(self, table: DeltaTable | None, now_ms: int) -> None:
@@ -74,18 +76,26 @@ class Setup:
         self._note(table)
         held = {field.name for field in table.schema().fields}
         self.absent = [name for name in OPTIONAL & set(self._target.schema) if name not in held]
+        self._merges = sorted(merging.missing(held, self._target))
         self.casts = narrower.casts(table, self._target.schema)
         self.differs = bool(self.absent or self.casts)
         self.bounded = bounds(table, self._own)
-        self.metadata = amendment(table, self._own, names=self.column is not None)
+        self.metadata = amendment(table, self._target, self._own, names=self.column is not None)
 
     def _note(self, table: DeltaTable) -> None:
-        target = self._target
+        """Note columns that are not ours.
+
+        One that appears while this member runs may be of a member with a newer declaration: a
+        rolling restart does not stop the members that wait for theirs.
+        """
+        target, table_id = self._target, str(table.metadata().id)
         added = set(added_columns.of(table, target.schema.names())) - self._added
         if added:
             names = sorted(added)
-            added_columns.refuse_own(table, target.uri, target.options, names)
+            if table_id != self._table_id:
+                added_columns.refuse_own(table, target.uri, target.options, names)
             _log.warning("columns_written_as_null", table=target.uri, columns=names)
+        self._table_id = table_id
         self._added |= added
 
     @property
@@ -106,7 +116,9 @@ class Setup:
 
     def done(self) -> None:
         """Take note that the entry is in the log."""
-        self.metadata, self.begun = [], []
+        if self._merges:
+            _log.info("columns_added", table=self._target.uri, columns=list(self._merges))
+        self.metadata, self.begun, self._merges = [], [], ()
 
     def create(self, store: Store, now_ms: int) -> None:
         """Make the table in `store`, unless there is one by now."""
@@ -156,17 +168,20 @@ def configuration(bounded: Iterable[str]) -> dict[str, str]:
     return {BOUNDED: ",".join(map(_quoted, bounded))}
 
 
-def amendment(table: DeltaTable, bounded: Sequence[str], *, names: bool) -> list[Action]:
+def amendment(
+    table: DeltaTable, target: DeltaTarget, bounded: Sequence[str], *, names: bool
+) -> list[Action]:
     """Return the `metaData` action that the next entry must carry, if the table lacks what it sets.
 
     What another program has set stays. `names`: the rows have the column of an incarnation.
     """
     held = table.metadata()
     fields = table.schema().fields
-    lacks = names and COLUMN not in {field.name for field in fields}
-    if BOUNDED in held.configuration and not lacks:
+    wanted = merging.merged(fields, target)
+    if names and COLUMN not in {field.name for field in fields}:
+        wanted.append(Field(COLUMN, PrimitiveType("string")))
+    if BOUNDED in held.configuration and len(wanted) == len(fields):
         return []
-    added = [Field(COLUMN, PrimitiveType("string"))] if lacks else []
     return [
         {
             "metaData": {
@@ -174,7 +189,7 @@ def amendment(table: DeltaTable, bounded: Sequence[str], *, names: bool) -> list
                 "name": held.name,
                 "description": held.description,
                 "format": _PARQUET,
-                "schemaString": Schema([*fields, *added]).to_json(),
+                "schemaString": Schema(wanted).to_json(),
                 "partitionColumns": held.partition_columns,
                 "configuration": configuration(bounded) | held.configuration,
                 "createdTime": held.created_time,

@@ -65,7 +65,7 @@ class DeltaSink:
             found: dict[Partition, Position | None] = dict.fromkeys(partitions)
             self._setup.see(None, self._now_ms())
         else:
-            table.check(newest, target.uri, target.schema)
+            table.check(newest, target)
             with table.sorted_errors(target.uri):  # a lookup may read the log
                 self._setup.see(newest, self._now_ms())
                 log = self._opened(newest)
@@ -289,8 +289,8 @@ class DeltaSink:
         return DeltaLog(self._store, found.version(), self._read, self._clock, alert=alert)
 
     def _table(self) -> DeltaTable:
-        own, create = self._target, partial(self._setup.create, self._store, self._now_ms())
-        return table.find_or_create(own.uri, own.options, own.schema, create)
+        create = partial(self._setup.create, self._store, self._now_ms())
+        return table.find_or_create(self._target, create)
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)

@@ -19,8 +19,9 @@ from core import aws_faults, paths
 from core.batch import Coordinates
 from core.errors import SinkError, TransientError, UnknownFault
 from core.protocols import Options
-from sinks.delta import features, narrower, opening, orphans
+from sinks.delta import features, merging, narrower, opening, orphans
 from sinks.delta.incarnation import COLUMN
+from sinks.delta.target import DeltaTarget
 from sinks.storage.protocol import DISK_FULL_HINT, NO_RESPONSE_HINT
 
 RETENTION = "delta.setTransactionRetentionDuration"
@@ -41,6 +42,10 @@ _BEYOND = re.compile(r"Unsupported|catalog-managed")  # in delta-rs's errors abo
 # Columns of a quarantine that tables of version 0.1 lack: not written there.
 OPTIONAL = frozenset({"pinpip_version"})
 _ANOTHER = "name another table in config.yaml, or move this one away"
+_REFILL = (
+    "name another table in config.yaml, or fill one that has it from the source: pinpip replay"
+    " PIPELINE --into NAME"
+)
 
 
 def find(uri: str, options: Options) -> DeltaTable | None:
@@ -110,35 +115,35 @@ def find_own(uri: str, options: Options, coordinates: Coordinates) -> DeltaTable
     return table
 
 
-def find_or_create(
-    uri: str, options: Options, schema: pl.Schema, create: Callable[[], None]
-) -> DeltaTable:
-    """Open the table at `uri`; `create` makes it when there is none.
+def find_or_create(target: DeltaTarget, create: Callable[[], None]) -> DeltaTable:
+    """Open the table of `target`; `create` makes it when there is none.
 
     delta-rs does not make it: it needs hard links for that.
 
     Raises SinkError when the table has another schema.
     """
-    table = find_to_write(uri, options)
+    table = find_to_write(target.uri, target.options)
     if table is None:
         create()
-        table = find(uri, options)
+        table = find(target.uri, target.options)
     if table is None:
-        raise TransientError(f"table {uri} was made but cannot be seen yet")
-    check(table, uri, schema)
+        raise TransientError(f"table {target.uri} was made but cannot be seen yet")
+    check(table, target)
     return table
 
 
-def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
-    """Refuse a table that cannot hold rows of `schema`, or that forgets positions.
+def check(table: DeltaTable, target: DeltaTarget) -> None:
+    """Refuse a table that cannot hold rows of the target's schema, or that forgets positions.
 
-    It may have further columns that ask nothing of a writer (see `sinks.delta.added_columns`).
+    It may have further columns that ask nothing of a writer (see `sinks.delta.added_columns`), and
+    lack columns that can be added (see `sinks.delta.merging`).
     """
-    held = _types(table.schema())
-    wanted = narrower.agreed(_types(Schema.from_arrow(schema)), held)
+    uri, held = target.uri, _types(table.schema())
+    wanted = narrower.agreed(_types(Schema.from_arrow(target.schema)), held)
+    later = OPTIONAL | merging.missing(held, target)
     if held.get(COLUMN) == _type(PrimitiveType("string")):  # see `sinks.delta.incarnation`
         wanted.setdefault(COLUMN, held[COLUMN])
-    wanted = {name: kind for name, kind in wanted.items() if name in held or name not in OPTIONAL}
+    wanted = {name: kind for name, kind in wanted.items() if name in held or name not in later}
     added = held.keys() - wanted.keys() - {COLUMN}
     if wanted.items() != {n: t for n, t in held.items() if n not in added}.items():
         differing = [n for n in wanted | held if n not in added and wanted.get(n) != held.get(n)]
@@ -146,7 +151,7 @@ def check(table: DeltaTable, uri: str, schema: pl.Schema) -> None:
         said = [f"{n}: {held.get(n, 'absent')}, not {wanted.get(n, 'absent')}" for n in differing]
         more = f"; and {len(said) - _MAX_SHOWN} more" if len(said) > _MAX_SHOWN else ""
         raise SinkError(
-            f"table {uri} has another schema ({'; '.join(said[:_MAX_SHOWN])}{more})", _ANOTHER
+            f"table {uri} has another schema ({'; '.join(said[:_MAX_SHOWN])}{more})", _REFILL
         )
     features.refuse_unwritable(table, uri)
     if RETENTION in table.metadata().configuration:

@@ -35,6 +35,7 @@ PARQUET = f"{CONTRACT}::TestParquetInAFolder::"
 PARQUET_IN_S3 = f"{CONTRACT}::TestParquetInABucket::"
 ZOMBIE = "test_a_zombie_is_stale_and_leaves_no_rows"
 RETURNED_ZOMBIE = "test_a_write_to_another_partition_does_not_unfence_a_zombie"
+MERGED = "tests/contracts/test_merged_columns.py::"
 SUMMARY = re.compile(r"^FAILED (\S+?)(?:\[\S*\])? - (.*)$", re.MULTILINE)
 BY_ASSERTION = ("assert", "AssertionError", "Failed: DID NOT RAISE")
 BY_PROBE = "this store does not honour conditional writes"
@@ -269,6 +270,24 @@ MUTATIONS = [
         "self._buffer = [records for records in kept if records.spans or records.notes]",
         "del kept",
         (LOOP + "test_revoked_records_are_dropped_from_the_buffer",),
+    ),
+    Mutation(
+        "rows with a column that the metadata does not name",
+        "version = replace(entry, txns=txn_actions, metadata=self._setup.metadata)",
+        "version = replace(entry, txns=txn_actions)",
+        (MERGED + "test_a_later_start_adds_nothing_again",),
+    ),
+    Mutation(
+        "a declaration without a column that others added",
+        " if f.name in names and MARK in f.metadata]",
+        " if False]",
+        (MERGED + "test_an_older_member_that_starts_later_is_refused_before_it_writes",),
+    ),
+    Mutation(
+        "a running member stopped by a newer declaration",
+        "if table_id != self._table_id:",
+        "if True:",
+        (MERGED + "test_two_declarations_that_run_side_by_side_stop_nobody",),
     ),
 ]
 
