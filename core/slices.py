@@ -11,6 +11,7 @@ from threading import BoundedSemaphore
 import polars as pl
 
 SLICE_BYTES = 8 * 1024 * 1024
+_LARGE = 64 * 1024  # bytes of a record; of smaller ones twice as many bytes take no more
 _AT_ONCE = max(2, min(4, os.cpu_count() or 1))
 DECODING = BoundedSemaphore(_AT_ONCE)
 ENCODING = BoundedSemaphore(_AT_ONCE)
@@ -19,14 +20,16 @@ ENCODING = BoundedSemaphore(_AT_ONCE)
 def slices(frame: pl.DataFrame, column: str) -> Iterator[pl.DataFrame]:
     """Yield the rows in order, cut where the bytes of the binary `column` reach SLICE_BYTES.
 
-    A slice has one row at least, a frame without rows is one slice.
+    Twice that where the records are small. A slice has one row at least, a frame without rows is
+    one slice.
     """
     sizes = frame[column].bin.size().fill_null(0).cast(pl.Int64)
-    if sizes.sum() <= SLICE_BYTES:
+    bound = SLICE_BYTES if sizes.sum() > frame.height * _LARGE else 2 * SLICE_BYTES
+    if sizes.sum() <= bound:
         yield frame
         return
     first = 0
-    for rows in (sizes.cum_sum() // SLICE_BYTES).rle().struct.field("len"):
+    for rows in (sizes.cum_sum() // bound).rle().struct.field("len"):
         yield frame[first : first + rows]
         first += rows
 

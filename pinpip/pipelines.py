@@ -248,12 +248,12 @@ def limits_of(config: Config, *, accept_rejects: bool = False) -> Limits:
     batching, memory = config.batching, int(config.batching.memory)
     return Limits(
         max_records=batching.max_records,
-        max_bytes=min(int(batching.max_bytes), memory // 12),
+        max_bytes=min(int(batching.max_bytes), memory // 20),
         max_wait=batching.max_wait,
         reject_ratio=batching.reject_ratio,
         reject_window=batching.reject_window,
         accept_rejects=accept_rejects,
-        max_in_flight=memory * 5 // 24,
+        max_in_flight=memory * 3 // 16,
     )
 
 

@@ -18,8 +18,10 @@ _POLARS = {
 }
 _DELTA = _POLARS | {"dirty_decay_ms": 0}  # only used to open a table: nothing later purges it
 _GLIBC = {  # variable: mallopt's number (malloc.h) and our value
-    # Left alone it grows to 32 MB, and what is freed stays in the arenas.
-    "MALLOC_MMAP_THRESHOLD_": (-3, 256 * 1024),
+    # Left alone both grow, to 32 and 64 MB, and what is freed stays in the arenas. There belong the
+    # decompressed batches of small records: their pages are used again at once.
+    "MALLOC_MMAP_THRESHOLD_": (-3, 768 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": (-1, 16 * 1024 * 1024),
     # By default eight for each core, and each keeps what its busiest moment took.
     "MALLOC_ARENA_MAX": (-8, 2),
 }

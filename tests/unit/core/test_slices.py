@@ -15,6 +15,7 @@ _values = st.lists(st.none() | st.binary(max_size=3 * _BOUND), max_size=40)
 def _small() -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slices, "SLICE_BYTES", _BOUND)
+        patch.setattr(slices, "_LARGE", 0)
         yield
 
 
@@ -38,3 +39,11 @@ def test_a_slice_exceeds_its_bytes_by_its_first_row_at_most(values: list[bytes |
 def test_a_row_group_has_one_row_at_least() -> None:
     assert slices.rows_of_slice(_frame([b"x" * 1000] * 3)) == 1
     assert slices.rows_of_slice(_frame([])) >= 1
+
+
+def test_a_slice_of_small_records_may_have_twice_the_bytes() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slices, "_LARGE", 5)
+        small, large = _frame([b"x" * 5] * 8), _frame([b"x" * 6] * 8)
+        assert [part.height for part in slices.slices(small, "value")] == [3, 4, 1]
+        assert [part.height for part in slices.slices(large, "value")] == [1, 2, 1, 2, 2]
