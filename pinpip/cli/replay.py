@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from core.config import Config
     from core.observer import Observer
     from pinpip.connectors.protocol import Row
+    from pinpip.replaying import Origin
 
 _ANOTHER = "name another one with --into"
 
@@ -37,7 +38,9 @@ _ANOTHER = "name another one with --into"
 def replay(
     context: typer.Context,
     pipeline: Annotated[str, typer.Argument(help="A pipeline of config.yaml.")],
-    into: Annotated[str, typer.Option("--into", help="Table to fill, below lake.root.")],
+    into: Annotated[
+        str | None, typer.Option("--into", help="Table to fill, below lake.root.")
+    ] = None,
     from_offset: Annotated[int | None, typer.Option(min=0, help="First offset.")] = None,
     until_offset: Annotated[int | None, typer.Option(min=0, help="Offset to stop before.")] = None,
     from_time: Annotated[
@@ -49,6 +52,10 @@ def replay(
     from_archive: Annotated[
         bool, typer.Option("--from-archive", help="From the pipeline's raw Parquet archive.")
     ] = False,
+    from_connect: Annotated[
+        str | None,
+        typer.Option("--from-connect", help="From the topics.dir of Kafka Connect's S3 sink."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """Read a stretch of a pipeline's source again, into a table of its own.
@@ -57,21 +64,29 @@ def replay(
     was, and changes nothing when it was done. Without bounds: all that the source holds now.
     --from-archive: when the source no longer holds it; the same command without it then goes on
     where the archive ended.
+    --from-connect s3://bucket/topics, or a folder: without --into it fills the live table with what
+    the topic no longer holds; its consumer then reads the rest.
     expired: how many of the asked offsets retention has taken; -: not known.
     Example: pinpip replay pin --into pin_again --from-time 2026-01-01
     """
     tune_allocators()
     from consumers.window import Window  # polars comes with it: the allocators first
+    from pinpip.replaying import Origin
 
     config = settings_of(context).config()
     window = Window(from_offset, until_offset, utc(from_time), utc(until_time))
     refuse_reversed(window.first, window.last, ("--from-offset", "--until-offset"))
     refuse_reversed(window.since, window.until, ("--from-time", "--until-time"))
+    if from_archive and from_connect is not None:
+        raise typer.BadParameter("--from-archive and --from-connect are two sources: give one")
+    if into is None and from_connect is None:
+        raise typer.BadParameter("name a table with --into: only --from-connect fills the live one")
     try:
-        run(config, pipeline, into, window, from_archive=from_archive, as_json=as_json)
+        run(config, pipeline, into, window, Origin(from_archive, from_connect), as_json=as_json)
     except PositionLost as error:
+        table = into or config.pipeline(pipeline).table
         raise FatalError(
-            f"{into} already holds rows that this replay did not write: {error.message}",
+            f"{table} already holds rows that this replay did not write: {error.message}",
             "name a table of its own with --into",
         ) from error
 
@@ -79,19 +94,22 @@ def replay(
 def run(
     config: "Config",
     name: str,
-    into: str,
+    into: str | None,
     window: "Window",
+    origin: "Origin | None" = None,
     *,
-    from_archive: bool = False,
     as_json: bool = False,
 ) -> None:
-    """Fill the table with a progress bar, through the loop and sinks of the live pipeline."""
+    """Fill the table, or the live ones, with a progress bar, through the live pipeline's loop."""
     from core.clock import SystemClock
     from pinpip import replaying
 
-    clock = SystemClock()
-    origin = replaying.Origin.ARCHIVE if from_archive else replaying.Origin.SOURCE
-    plan = replaying.beside(config, name, _place(config, into), window, origin, clock)
+    clock, origin = SystemClock(), origin or replaying.Origin()
+    if into is None:
+        plan = replaying.before_live(config, name, origin, window, clock)
+    else:
+        plan = replaying.beside(config, name, _place(config, into), window, origin, clock)
+    into = into or config.pipeline(name).table
     again, uri = plan.again, plan.tables.clean
     begun = any(replaying.held(plan.tables, again.ends).values())
     written = _fill(plan.loop, name, into, again.total, quiet=as_json)
@@ -107,6 +125,8 @@ def _why_none(window: "Window", ends: "Positions", now: datetime, *, begun: bool
     """Say why a replay that came to its end wrote nothing; `begun`: by an earlier run."""
     if begun:
         return "nothing was left to do: an earlier run of this replay came to its end"
+    if not ends:
+        return "the topic still holds all that the history has"
     high = max((end.number for end in ends.values() if end is not None), default=0)
     if window.first is not None and window.first == window.last:
         return f"the range from {window.first} until {window.last} is empty"

@@ -16,6 +16,7 @@ from tests.contracts.source_contract import (
 from tests.support.archive_backend import ArchiveBackend
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
+from tests.support.connect_folder import ConnectBackend
 from tests.support.kafka_backend import KafkaBackend
 from tests.support.kinesis_backend import KinesisBackend
 
@@ -74,3 +75,21 @@ class TestArchiveInABucket(SourceContract, BytesContract, NullsContract):
     def backend(self, aws: TestAws) -> ArchiveBackend:
         """Make an empty bucket."""
         return ArchiveBackend(open_store(f"s3://{aws.bucket()}/raw", aws.config), KAFKA)
+
+
+class TestConnectInAFolder(SourceContract):
+    """What Kafka Connect's S3 sink wrote."""
+
+    @pytest.fixture(params=["json", "json.gz"])
+    def backend(self, request: pytest.FixtureRequest, tmp_path: Path) -> ConnectBackend:
+        """Make an empty folder."""
+        return ConnectBackend(FolderStore(tmp_path), request.param)
+
+
+class TestConnectInABucket(SourceContract):
+    """The same on moto's S3."""
+
+    @pytest.fixture
+    def backend(self, aws: TestAws) -> ConnectBackend:
+        """Make an empty bucket."""
+        return ConnectBackend(open_store(f"s3://{aws.bucket()}/topics", aws.config))

@@ -10,10 +10,12 @@ import pytest
 
 from core.batch import KAFKA
 from core.errors import RecordsExpired, SourceError
+from sinks.storage.store import FolderStore
 from tests.support.archives import archived, change_pipeline
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.commands import invoke
+from tests.support.connect_folder import export
 from tests.support.places import ROOT
 from tests.support.processes import (
     Home,
@@ -140,15 +142,17 @@ def test_the_topic_goes_on_where_the_archive_ended(broker: Broker, tmp_path: Pat
 
 @pytest.mark.real_broker
 def test_the_commands_of_the_page_are_run(broker: Broker, tmp_path: Path) -> None:
-    topic = broker.create_topic()
-    broker.produce(topic, payloads(400))
+    topic, values = broker.create_topic(), payloads(400)
+    broker.produce(topic, values)
     home = consumed(archived(tmp_path, broker, topic), 400)
+    export(FolderStore(tmp_path / "topics"), topic, [values[n::4] for n in range(4)])
     found = page_commands("docs/replay.md")
     for words in found:
         done = home.run(*("user" if word == "pin" else word for word in words))
         assert done.returncode == 0, done.stderr
-    for into in {words[words.index("--into") + 1] for words in found}:
-        assert_same_tables(home, "user", into)
+    assert_same_tables(home, "user", "pin_again")
+    assert_same_tables(home, "user", "pin_rebuilt")
+    assert home.table("pin_history").height == home.table().height
 
 
 @pytest.mark.real_broker
