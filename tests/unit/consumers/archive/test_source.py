@@ -109,6 +109,22 @@ def test_spans_chain_through_the_slices_of_an_object_and_carry_its_topic(tmp_pat
     assert {end.epoch for end in ends(whole).values()} == {11}
 
 
+def test_a_seek_in_the_midst_of_an_object_leaves_its_other_slices(tmp_path: Path) -> None:
+    backend = ArchiveBackend(FolderStore(tmp_path), KAFKA)
+    backend.fill([random.Random(n).randbytes(2_000_000) for n in range(80)])
+    parts: list[Records] = []
+    with opened(backend.source(), Recorder()) as source:
+        first = source.poll(10.0)
+        assert first is not None
+        [partition] = first.spans
+        assert first.frame.height < 20
+        source.seek({partition: None})
+        drain(source, parts)
+    whole = merge(parts)
+    assert whole.frame.filter(KAFKA.of(partition))[KAFKA.number].to_list() == list(range(20))
+    assert whole.frame.height == 80
+
+
 def test_an_object_without_rows_moves_the_position(archive: ArchiveBackend) -> None:
     path = rewritten(archive, 0, pl.DataFrame(schema={**KAFKA.metadata, VALUE: pl.Binary()}))
     about = json.loads(pl.read_parquet_metadata(path)[chain.KEY]) | {"records": 0}
