@@ -8,7 +8,8 @@ needed. Source: Delta transaction protocol, "Delta Log Entries", "Actions", "Las
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +20,7 @@ from deltalake import Transaction
 from deltalake.transaction import AddAction
 
 from core import __version__
+from core.at_once import at_once
 from core.clock import Clock, SystemClock
 from core.errors import SinkError, StalePosition, TransientError
 from sinks.delta import aside, ledger, listing
@@ -82,7 +84,7 @@ class DeltaLog:
         if self._anchor == self.version and self._is_whole:
             return
         began = self._watch.moment()
-        if not self._is_whole or self._is_superseded() or not self._look():
+        if not self._is_whole or not self._is_read():
             raise self._stale()
         self._watch.looked(began)
 
@@ -104,7 +106,7 @@ class DeltaLog:
         may_be_due = is_checkpoint_due(self.version + 1, self._checkpoint)
         self._put[self.version + 1] = hashed
         looks = self._watch.is_due_after or may_be_due
-        if looks and (self._is_superseded() or not self._look()):
+        if looks and not self._is_read():
             raise self._stale()
         self._watch.committed(began, looked=looks)
         self._follow(actions, hashed)
@@ -127,9 +129,21 @@ class DeltaLog:
         self.version += 1
         self._newest = hashed
 
+    def _is_read(self) -> bool:
+        """Return whether readers find the entries since the anchor: the log is whole up to them."""
+        hint, *seen = at_once(partial(read_hint, self._store), *self._requests())
+        return not self._is_superseded(hint) and self._judge(*seen)
+
     def _look(self) -> bool:
         """Return whether each entry since the anchor is there, and the anchor is the same."""
-        found = self._store.find(name_of(self._anchor))
+        return self._judge(*at_once(*self._requests()))
+
+    def _requests(self) -> tuple[Callable[[], Any], Callable[[], Any]]:
+        """Return the requests for the anchor, and for the entries since it that are not there."""
+        anchor, *since = (name_of(n) for n in range(self._anchor, self.version + 1))
+        return partial(self._store.find, anchor), partial(self._store.absent, since)
+
+    def _judge(self, found: bytes | None, absent: Sequence[str]) -> bool:
         if found is None:
             same = bool(self._store.list(name_of(self._anchor, "checkpoint")))
         else:
@@ -137,9 +151,8 @@ class DeltaLog:
             self._anchored = self._anchored or _hash(found)
             if not same:
                 self._withdraw()
-        since = [name_of(n) for n in range(self._anchor + 1, self.version + 1)]
-        self._is_whole = same and not self._store.absent(since)
-        if self._is_whole and since:
+        self._is_whole = same and not absent
+        if self._is_whole and self._anchor < self.version:
             self._move_anchor()
         return self._is_whole
 
@@ -153,12 +166,11 @@ class DeltaLog:
         _log.warning("table_was_replaced", table=self._store.uri, version=self._anchor)
         aside.move(self._store, {name_of(n): body for n, body in ours.items()})
 
-    def _is_superseded(self) -> bool:
+    def _is_superseded(self, found: Hint | None) -> bool:
         """Return whether there is a later checkpoint: what is before it may be gone.
 
         Another's checkpoint since the anchor may be one of entries that were where ours are now.
         """
-        found = read_hint(self._store)
         if found != self._checkpoint and found is not None:
             found = self._proven(found)
         self._checkpoint = found

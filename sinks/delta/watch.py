@@ -44,16 +44,12 @@ class Watch:
     @property
     def is_due_before(self) -> bool:
         """Whether to look before the next put."""
-        return self._is_alert or self._has_paused
+        return self._alert or self._has_paused
 
     @property
     def is_due_after(self) -> bool:
         """Whether to look after the put that has just succeeded."""
-        return self.is_due_before or self._commits >= LOOK_EVERY - 1
-
-    @property
-    def _is_alert(self) -> bool:
-        return self._alert or self._beside > 0
+        return self.is_due_before or self._beside > 0 or self._commits >= LOOK_EVERY - 1
 
     @property
     def _has_paused(self) -> bool:

@@ -89,20 +89,20 @@ MUTATIONS = [
     ),
     Mutation(
         "an entry beside a hole taken for a commit",
-        "if looks and (self._is_superseded() or not self._look()):",
+        "if looks and not self._is_read():",
         "if False:",
         (LOG + "test_an_entry_that_was_put_beside_a_hole_is_no_commit",),
     ),
     Mutation(
         "the log not looked at every so many commits",
-        "return self.is_due_before or self._commits >= LOOK_EVERY - 1",
+        "return self.is_due_before or self._beside > 0 or self._commits >= LOOK_EVERY - 1",
         "return self.is_due_before",
         (VANISHED + "test_a_damage_is_noticed_within_so_many_commits",),
     ),
     Mutation(
         "the log not looked at after a pause",
-        "return self._is_alert or self._has_paused",
-        "return self._is_alert",
+        "return self._alert or self._has_paused",
+        "return self._alert",
         (
             VANISHED + "test_a_damage_is_noticed_by_the_first_commit_after_a_pause",
             VANISHED + "test_a_writer_that_is_stopped_before_its_put_looks_after_it",
@@ -110,15 +110,15 @@ MUTATIONS = [
     ),
     Mutation(
         "a pause only seen before the put",
-        "return self.is_due_before or self._commits >= LOOK_EVERY - 1",
-        "return self._is_alert or self._commits >= LOOK_EVERY - 1",
+        "return self.is_due_before or self._beside > 0 or self._commits >= LOOK_EVERY - 1",
+        "return self._alert or self._beside > 0 or self._commits >= LOOK_EVERY - 1",
         (VANISHED + "test_a_writer_that_is_stopped_before_its_put_looks_after_it",),
     ),
     Mutation(
         "the log not looked at after a conflict",
         "            self._watch.conflicted()\n",
         "",
-        (OUR_LOG + "test_after_a_conflict_a_version_that_is_gone_is_noticed_before_an_append",),
+        (OUR_LOG + "test_after_a_conflict_a_version_that_is_gone_is_noticed_by_each_append",),
     ),
     Mutation(
         "a log that is cleaned up soon looked at now and then",
@@ -140,7 +140,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a hole in the log not seen",
-        "self._is_whole = same and not self._store.absent(since)",
+        "self._is_whole = same and not absent",
         "self._is_whole = same",
         (OUR_LOG + "test_what_was_appended_is_lost_when_one_of_its_entries_is",),
     ),
