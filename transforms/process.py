@@ -103,6 +103,11 @@ def try_out(schema: Schema, transform: Transform, coordinates: Coordinates) -> p
         raise refusals.broken(run.name, str(error)) from error
 
 
+def once(transform: Transform, coordinates: Coordinates) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Return the function that transforms decoded rows in one call; it raises TransformFailed."""
+    return _Run(transform, coordinates).once
+
+
 def name_of(transform: Transform) -> str:
     """Return `module:name` or `file.py:name`; of a callable object, as a partial, its type's."""
     named = transform if hasattr(transform, "__qualname__") else type(transform)

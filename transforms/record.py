@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -75,6 +75,38 @@ def read(value: bytes | None, schema: Schema) -> dict[str, Any]:
         if name not in fields or (wire is not None and fields[name] is None)
     }
     return fields | {RESCUED: json.dumps(rescued, ensure_ascii=False) if rescued else None}
+
+
+class FieldValue(NamedTuple):
+    """A field as it is on the wire, and its value; None: the field does not take it."""
+
+    wire: Any
+    value: Any
+
+
+def field_values(rescued: str | None, schema: Schema) -> dict[str, FieldValue]:
+    """Return the fields of the schema that a `_rescued` holds; none where it is no JSON object.
+
+    A number with a fraction has lost the digits beyond a float's: no Decimal is made of it.
+    """
+    try:
+        members = json.loads(rescued or "null", parse_float=_real, parse_int=_integer)
+    except (ValueError, RecursionError):
+        return {}
+    held = members.items() if isinstance(members, dict) else ()
+    return {n: FieldValue(w, _value(w, n, schema)) for n, w in held if n in schema.fields}
+
+
+def _value(wire: Any, name: str, schema: Schema) -> Any:
+    if schema.is_decimal(name) and _has_fraction(wire):
+        return None
+    return _coerced(wire, schema.coercers[name])
+
+
+def _has_fraction(wire: Any) -> bool:
+    if isinstance(wire, (dict, list)):
+        return any(map(_has_fraction, wire.values() if isinstance(wire, dict) else wire))
+    return isinstance(wire, float)
 
 
 def _text(value: bytes | None) -> str:

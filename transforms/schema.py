@@ -74,7 +74,11 @@ class Schema:
     @cached_property
     def has_decimals(self) -> bool:
         """Whether the text of each number is needed."""
-        return any(dtype == pl.Decimal for t in self.fields.values() for dtype in _leaves(t))
+        return any(map(self.is_decimal, self.fields))
+
+    def is_decimal(self, name: str) -> bool:
+        """Whether the field is, or contains, a Decimal."""
+        return any(dtype == pl.Decimal for dtype in _leaves(self.fields[name]))
 
 
 def is_known(dtype: Any) -> bool:

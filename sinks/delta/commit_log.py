@@ -4,7 +4,7 @@
 implementation on delta-rs, and one contract suite runs on both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +20,8 @@ class Version:
 
     `ledger` is the text that the commit's metadata carries, `now_ms` the time of the commit.
     `metadata`: at most one `metaData` action, which changes the table's schema or properties.
+    `removed`: `remove` actions of files whose rows are in `files`; such a version moves no position
+    and has no ledger, `about` says what it did.
     """
 
     ledger: str
@@ -27,6 +29,8 @@ class Version:
     txns: Sequence[Transaction] = ()
     files: Sequence[AddAction] = ()
     metadata: Sequence[Action] = field(default=())
+    removed: Sequence[Action] = field(default=())
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Hint(NamedTuple):
@@ -49,9 +53,11 @@ class Conflict(NamedTuple):
     """Another writer took the version; the log is now at a version of another writer.
 
     `alters`: whether that changed the schema, the properties or the protocol of the table.
+    `removed`: the files that it removed, as the log names them.
     """
 
     alters: bool
+    removed: frozenset[str] = frozenset()
 
 
 class CommitLog(Protocol):

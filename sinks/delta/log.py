@@ -102,7 +102,7 @@ class DeltaLog:
         if landed is not None:
             self._watch.conflicted()
             self._follow(*landed)
-            return Conflict(_alters(landed[0]))
+            return Conflict(_alters(landed[0]), _removed(landed[0]))
         may_be_due = is_checkpoint_due(self.version + 1, self._checkpoint)
         self._put[self.version + 1] = hashed
         looks = self._watch.is_due_after or may_be_due
@@ -260,20 +260,19 @@ def _actions(entry: Version) -> Iterator[Action]:
     yield {"commitInfo": _commit_info(entry)}
     yield from entry.metadata
     yield from map(_txn, entry.txns)
+    yield from entry.removed
     yield from map(add, entry.files)
 
 
 def _commit_info(entry: Version) -> dict[str, Any]:
     """Return what a commit says of itself; `txnId` makes the entry unique."""
-    return {
-        "timestamp": entry.now_ms,
-        "operation": "WRITE",
-        "operationParameters": {"mode": "Append", "partitionBy": "[]"},
-        "isBlindAppend": True,
-        "engineInfo": ENGINE,
-        "txnId": str(uuid4()),
-        ledger.KEY: entry.ledger,
-    }
+    info = {"timestamp": entry.now_ms, "engineInfo": ENGINE, "txnId": str(uuid4())}
+    if entry.removed:
+        own = {"operation": "UPDATE", "operationParameters": {}, "isBlindAppend": False}
+        return info | own | dict(entry.about)
+    parameters = {"mode": "Append", "partitionBy": "[]"}
+    own = {"operation": "WRITE", "operationParameters": parameters, "isBlindAppend": True}
+    return info | own | {ledger.KEY: entry.ledger}
 
 
 def _txn(transaction: Transaction) -> Action:
@@ -289,6 +288,10 @@ def _txn(transaction: Transaction) -> Action:
 def _alters(actions: Sequence[Action]) -> bool:
     """Return whether the schema, the properties or the protocol change."""
     return any("metaData" in action or "protocol" in action for action in actions)
+
+
+def _removed(actions: Sequence[Action]) -> frozenset[str]:
+    return frozenset(action["remove"]["path"] for action in actions if "remove" in action)
 
 
 def _hash(body: bytes) -> bytes:

@@ -72,6 +72,11 @@ class TableReader:
         rest = self.scan(others).select(pl.len()).collect().item() if others else 0
         return int(known["num_records"].sum()) + int(rest)
 
+    @property
+    def masked(self) -> set[str]:
+        """The paths of the files that have a deletion vector."""
+        return set(self._deleted)
+
     def columns(self, path: str) -> set[str]:
         """Return the columns that one file has."""
         return set(self._scan([self._uri(path)]).collect_schema())

@@ -36,6 +36,7 @@ PARQUET_IN_S3 = f"{CONTRACT}::TestParquetInABucket::"
 ZOMBIE = "test_a_zombie_is_stale_and_leaves_no_rows"
 RETURNED_ZOMBIE = "test_a_write_to_another_partition_does_not_unfence_a_zombie"
 MERGED = "tests/contracts/test_merged_columns.py::"
+RESCUE = "tests/contracts/test_rescue.py::"
 SUMMARY = re.compile(r"^FAILED (\S+?)(?:\[\S*\])? - (.*)$", re.MULTILINE)
 BY_ASSERTION = ("assert", "AssertionError", "Failed: DID NOT RAISE")
 BY_PROBE = "this store does not honour conditional writes"
@@ -288,6 +289,18 @@ MUTATIONS = [
         "if table_id != self._table_id:",
         "if True:",
         (MERGED + "test_two_declarations_that_run_side_by_side_stop_nobody",),
+    ),
+    Mutation(
+        "a file rewritten that another writer removed meanwhile",
+        "if outcome.alters or outcome.removed & paths:",
+        "if outcome.alters:",
+        (RESCUE + "test_a_compaction_beside_it_is_planned_again",),
+    ),
+    Mutation(
+        "a file rewritten that is not in the newest version",
+        "return all(o.path in there and can_be_removed(",
+        "return all(can_be_removed(",
+        (RESCUE + "test_a_compaction_beside_it_is_planned_again",),
     ),
 ]
 

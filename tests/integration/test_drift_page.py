@@ -71,9 +71,13 @@ def test_the_commands_of_the_page_give_a_field_its_column(reader: Reader) -> Non
         "config",
         "consume",
         "verify",
+        "rescue",
+        "rescue",
         "replay",
     ]
-    look, check, consume, verify, replay = (line.partition("pinpip ")[2] for line in COMMANDS)
+    look, check, consume, verify, plan, rescue, replay = (
+        line.partition("pinpip ")[2] for line in COMMANDS
+    )
     assert "3 of 3 rows have values in _rescued" in reader.run(look)
     reader.declare()
     assert "adds to the table" in reader.run(check)
@@ -83,5 +87,10 @@ def test_the_commands_of_the_page_give_a_field_its_column(reader: Reader) -> Non
     assert reader.pins() == [None, None, None, 3, 4]
     assert "adds to the table" not in reader.run(check)
     reader.run(verify)
+    assert "3 rows in 1 of 2 files would change" in reader.run(plan)
+    assert reader.pins() == [None, None, None, 3, 4]
+    reader.run(rescue)
+    assert reader.pins() == [0, 1, 2, 3, 4]
+    reader.run("verify boards --reread")
     reader.run(replay)
     assert reader.pins("boards_again") == [0, 1, 2, 3, 4]

@@ -1,0 +1,110 @@
+"""Rows of data files written again, in one entry that removes the old files and adds the new ones.
+
+It moves no position, so appends never conflict with it; another writer that removed one of the
+files does, and so does a change of the table's metadata. Source: Delta transaction protocol, "Add
+File and Remove File", "Append-only Tables", "Change Data Files".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from deltalake import DeltaTable
+from deltalake.transaction import AddAction
+
+from core.errors import SinkError, StalePosition, TransientError
+from sinks.delta import features
+from sinks.delta import table as tables
+from sinks.delta.commit_log import Action, Committed, Version
+from sinks.delta.log import DeltaLog
+from sinks.delta.scan import TableReader
+from sinks.delta.target import DeltaTarget
+from sinks.storage.protocol import Store
+
+_MAX_FOLLOWED = 200  # versions that others were faster to write
+_FORBIDDEN = ("delta.appendOnly", "delta.enableChangeDataFeed")
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A data file of `size` bytes whose rows are in `files`, which nobody can see yet."""
+
+    path: str
+    size: int
+    files: Sequence[AddAction]
+
+
+def refuse(table: DeltaTable, uri: str) -> None:
+    """Raise SinkError for a table that asks more of who removes files than this can do."""
+    features.refuse_unreadable(table, uri)
+    features.refuse_unwritable(table, uri)
+    asked = [n for n in _FORBIDDEN if table.metadata().configuration.get(n, "").lower() == "true"]
+    if asked:
+        raise SinkError(
+            f"rows of table {uri} cannot be changed: it sets {', '.join(asked)}",
+            f"unset it, or fill another table: ALTER TABLE … UNSET TBLPROPERTIES ('{asked[0]}')",
+        )
+
+
+def can_be_removed(reader: TableReader, path: str) -> bool:
+    """Return whether the file is named by its path alone, spelled as in the log."""
+    return quote(path, safe="/=") == path and path not in reader.masked
+
+
+def commit(
+    target: DeltaTarget,
+    store: Store,
+    planned: DeltaTable,
+    rewritten: Sequence[Rewritten],
+    about: Mapping[str, Any],
+    now_ms: int,
+) -> bool:
+    """Commit what was made of files of the version `planned`; False: that must be planned again.
+
+    Raises TransientError when the entry may be there or not: then the files tell.
+    """
+    newest = tables.find(target.uri, target.options)
+    if newest is None or not _are_there(newest, planned, rewritten, target):
+        return False
+    paths = {own.path for own in rewritten}
+    files = [file for own in rewritten for file in own.files]
+    removed = [_remove(own, now_ms) for own in rewritten]
+    entry = Version("", now_ms, files=files, removed=removed, about=about)
+    log = DeltaLog(store, newest.version(), lambda _: None)
+    for _ in range(_MAX_FOLLOWED):
+        try:
+            outcome = log.append(entry)
+        except StalePosition:  # the log was cleaned up meanwhile
+            return False
+        if isinstance(outcome, Committed):
+            return True
+        if outcome.alters or outcome.removed & paths:
+            return False
+    raise TransientError(f"{target.uri}: other writers were faster {_MAX_FOLLOWED} times")
+
+
+def _are_there(
+    newest: DeltaTable, planned: DeltaTable, rewritten: Sequence[Rewritten], target: DeltaTarget
+) -> bool:
+    """Return whether the files are as they were when they were read."""
+    if newest.schema() != planned.schema() or newest.metadata().id != planned.metadata().id:
+        return False
+    refuse(newest, target.uri)
+    with tables.sorted_errors(target.uri):
+        reader = TableReader(newest, target.options)
+        there = set(reader.files["path"])
+        return all(o.path in there and can_be_removed(reader, o.path) for o in rewritten)
+
+
+def _remove(own: Rewritten, now_ms: int) -> Action:
+    return {
+        "remove": {
+            "path": own.path,
+            "deletionTimestamp": now_ms,
+            "dataChange": True,
+            "extendedFileMetadata": True,
+            "partitionValues": {},
+            "size": own.size,
+        }
+    }
