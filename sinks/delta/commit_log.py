@@ -60,6 +60,11 @@ class Conflict(NamedTuple):
     removed: frozenset[str] = frozenset()
 
 
+def removed(actions: Sequence[Action]) -> frozenset[str]:
+    """Return the files that an entry removes, as the log names them."""
+    return frozenset(action["remove"]["path"] for action in actions if "remove" in action)
+
+
 class CommitLog(Protocol):
     """The log of one table at one version, followed by its one caller."""
 

@@ -24,7 +24,7 @@ from core.at_once import at_once
 from core.clock import Clock, SystemClock
 from core.errors import SinkError, StalePosition, TransientError
 from sinks.delta import aside, ledger, listing
-from sinks.delta.commit_log import Action, Committed, Conflict, Hint, Version
+from sinks.delta.commit_log import Action, Committed, Conflict, Hint, Version, removed
 from sinks.delta.positions import Lookup
 from sinks.delta.watch import Watch
 from sinks.storage.protocol import Store
@@ -102,7 +102,7 @@ class DeltaLog:
         if landed is not None:
             self._watch.conflicted()
             self._follow(*landed)
-            return Conflict(_alters(landed[0]), _removed(landed[0]))
+            return Conflict(_alters(landed[0]), removed(landed[0]))
         may_be_due = is_checkpoint_due(self.version + 1, self._checkpoint)
         self._put[self.version + 1] = hashed
         looks = self._watch.is_due_after or may_be_due
@@ -288,10 +288,6 @@ def _txn(transaction: Transaction) -> Action:
 def _alters(actions: Sequence[Action]) -> bool:
     """Return whether the schema, the properties or the protocol change."""
     return any("metaData" in action or "protocol" in action for action in actions)
-
-
-def _removed(actions: Sequence[Action]) -> frozenset[str]:
-    return frozenset(action["remove"]["path"] for action in actions if "remove" in action)
 
 
 def _hash(body: bytes) -> bytes:
