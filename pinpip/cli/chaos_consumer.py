@@ -4,8 +4,9 @@
 `chaos.failpoints.FailpointPlan` as JSON. `pinpip consume` does not import it.
 """
 
-import faulthandler
+import signal
 import sys
+import traceback
 from pathlib import Path
 
 import typer
@@ -31,9 +32,16 @@ def consume(path: Path, name: str, plan: str) -> None:
     typer.echo(f"{name}: {said(states[name])}")
 
 
+def _write_stacks() -> None:
+    """Write the stack of each thread; faulthandler, which does not stop them, can crash on it."""
+    for thread, frame in sys._current_frames().items():  # noqa: SLF001  # public by its documentation
+        sys.stderr.write(f"thread {thread}\n{''.join(traceback.format_stack(frame))}")
+    sys.stderr.flush()
+
+
 def main() -> None:
     """Run the consumer; a PinpipError becomes one or two lines and exit code 1."""
-    faulthandler.register(STACKS, all_threads=True)
+    signal.signal(STACKS, lambda *_: _write_stacks())
     spare_loopback()
     path, name, plan = sys.argv[1:]
     try:
