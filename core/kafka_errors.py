@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException
 
+from core.clock import SystemClock
+
 AUTHENTICATION = {
     KafkaError._AUTHENTICATION,  # noqa: SLF001
     KafkaError._SSL,  # noqa: SLF001
@@ -69,9 +71,11 @@ def reach(
 
     Raises KafkaException as soon as an error has a code in `denied`, else after `timeout` seconds.
     """
+    clock, share = SystemClock(), timeout / _ATTEMPTS
     for left in reversed(range(_ATTEMPTS)):
+        due = clock.monotonic() + share
         try:
-            client.list_topics(timeout=timeout / _ATTEMPTS)
+            client.list_topics(timeout=share)
         except KafkaException:
             client.poll(0)  # calls error_cb
             refused = [error for error in errors if error.code() in denied]
@@ -79,5 +83,7 @@ def reach(
                 raise KafkaException(refused[0]) from None
             if not left:
                 raise
+            # It fails at once where a connection is closed, as by a broker that is starting.
+            client.poll(max(0.0, due - clock.monotonic()))
         else:
             return
