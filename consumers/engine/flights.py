@@ -15,6 +15,7 @@ from core.merge import merge
 from core.observer import Observer
 
 DECODING = 2  # batches at once
+MOST = 64  # batches: a store that takes files but no commits must not pile them up
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,6 +78,18 @@ class Flights:
         """Bytes that the batches in flight hold: undecoded, as rows, or as bodies of files."""
         undecoded = sum(flight.nbytes for flight in self._flying if not flight.call.done())
         return undecoded + self._sinks.nbytes
+
+    def has_room(self, nbytes: int, most: int) -> bool:
+        """Whether a batch of so many bytes may fly if all may hold `most`; one always may."""
+        return not self._flying or (len(self._flying) < MOST and self.held + nbytes <= most)
+
+    @property
+    def releasing(self) -> Future[Any] | None:
+        """The step of a batch that gives bytes back at its end; None: the oldest commit is next."""
+        if len(self._flying) >= MOST:
+            return None
+        undecoded = (flight.call for flight in self._flying if not flight.call.done())
+        return self._sinks.uploading or next(undecoded, None)
 
     @property
     def decoding(self) -> Future[Taken] | None:

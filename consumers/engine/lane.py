@@ -8,12 +8,13 @@ commits, not later ones.
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from threading import Lock
-from typing import Protocol
+from typing import Any, Protocol
 
 from core.batch import Batch
 from core.clock import Clock
@@ -47,13 +48,11 @@ class Uploads:
         self._waiting: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._lock = Lock()
 
-    def submit(self, step: Callable[[], None]) -> Future[None]:
-        """Run the step as soon as there is room for it."""
-        done: Future[None] = Future()
+    def submit(self, step: Callable[[], None], done: Future[None]) -> None:
+        """Run the step as soon as there is room for it; `done` ends with it, in its thread."""
         with self._lock:
             self._waiting.append((step, done))
         self._start()
-        return done
 
     def succeeded(self) -> None:
         """Count a good upload."""
@@ -134,6 +133,12 @@ class Lane:
         with self._lock:
             return sum(item.prepared.nbytes for item in self._queue if item.prepared)
 
+    @property
+    def uploading(self) -> Future[None] | None:
+        """The oldest upload that has not ended, if any."""
+        with self._lock:
+            return next((item.ready for item in self._queue if not item.ready.done()), None)
+
     def put(self, batch: Batch) -> Future[None]:
         """Begin to write a batch, after those before it; the future ends with its commit.
 
@@ -143,8 +148,10 @@ class Lane:
             prepared, began = self.sink.prepare(batch), self._clock.monotonic()
         except Exception as error:  # noqa: BLE001  # a future keeps whatever its step raised
             return over(error)
-        ready = self._uploads.submit(partial(self._upload, prepared))
-        return self._enqueue(_Item(ready, prepared, began=began))
+        item = _Item(Future(), prepared, began=began)
+        self._enqueue(item)  # before its upload, whose thread commits: the caller has others to put
+        self._uploads.submit(partial(self._upload, prepared), item.ready)
+        return item.done
 
     def run(self, step: Callable[[], None]) -> Future[None]:
         """Take a step between two commits, after the batches before it."""
@@ -225,3 +232,10 @@ def over(error: BaseException | None = None) -> Future[None]:
     call: Future[None] = Future()
     end(call, error)
     return call
+
+
+def ended(call: Future[Any], seconds: float) -> bool:
+    """Whether a call has ended after `seconds` at most."""
+    with suppress(TimeoutError):
+        call.exception(seconds)
+    return call.done()

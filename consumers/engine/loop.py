@@ -13,11 +13,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from math import inf
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
 from consumers.engine.flights import Flights
+from consumers.engine.lane import ended
 from consumers.engine.limits import ConflictLimit, Limits, RejectLimit
 from consumers.engine.sink_group import SinkGroup
 from core.batch import Batch, Partition, Records
@@ -226,8 +227,11 @@ class Loop:
 
     def _make_room(self, nbytes: int) -> None:
         """Wait until there is room for another batch of so many bytes."""
-        while self._flights and self._flights.held + nbytes > self._limits.max_in_flight:
-            self._settle()
+        while not self._flights.has_room(nbytes, self._limits.max_in_flight):
+            if (step := self._flights.releasing) is None:
+                self._settle()
+            else:
+                self._wait(step)  # its error is that of the batch, in its turn
         if (decoding := self._flights.decoding) is not None:
             self._wait_for(decoding)
 
@@ -277,23 +281,20 @@ class Loop:
         self._wait_for(self._wait_for(self._flights.call(step)))
 
     def _wait_for(self, call: Future[T]) -> T:
-        """Return or raise what the call on the sinks does; fetch nothing more if it takes long."""
-        if not _ended(call, PAUSE_AFTER_S):
+        """Return or raise what the call on the sinks does."""
+        self._wait(call)
+        return call.result()
+
+    def _wait(self, call: Future[Any]) -> None:
+        """Wait for the end of a call on the sinks; fetch nothing more if it takes long."""
+        if not ended(call, PAUSE_AFTER_S):
             self._source.pause()
-            while not _ended(call, MAX_WAIT_S):
+            while not ended(call, MAX_WAIT_S):
                 self._sinks.look()
                 self._poll(0.0)
             self._source.resume()
-        return call.result()
 
     def _retry_budget(self, answered: bool) -> float:  # noqa: FBT001  # as SinkGroup calls it
         if self._stopping:
             return STOP_BUDGET_S
         return inf if answered else START_BUDGET_S
-
-
-def _ended(call: Future[T], seconds: float) -> bool:
-    """Whether a call has ended after `seconds` at most."""
-    with suppress(TimeoutError):
-        call.exception(seconds)
-    return call.done()

@@ -131,6 +131,11 @@ class SinkGroup:
         """What the batches hold that are on their way into the sinks."""
         return sum(lane.nbytes for lane in self._lanes)
 
+    @property
+    def uploading(self) -> Future[None] | None:
+        """An upload that has not ended, if any: its end gives its bytes back."""
+        return next(filter(None, (lane.uploading for lane in self._lanes)), None)
+
     def put(self, batch: Batch) -> Future[None]:
         """Begin to write to every sink; the future ends when none has it on its way any more.
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from threading import get_ident
 from typing import Any, cast
 
 import pytest
@@ -214,7 +215,9 @@ def test_commits_never_run_at_once_and_keep_their_order_in_real_threads() -> Non
 
 def test_two_uploads_run_at_first_and_more_while_they_go_well() -> None:
     uploads = Uploads(chosen := Chosen())
-    calls = [uploads.submit(uploads.succeeded) for _ in range(200)]
+    calls = [Future[None]() for _ in range(200)]
+    for call in calls:
+        uploads.submit(uploads.succeeded, call)
     assert len(chosen.calls) == FIRST_UPLOADS
     for _ in range(100):
         chosen.run(0)
@@ -227,7 +230,7 @@ def test_after_a_fault_the_uploads_grow_slowly() -> None:
     uploads = Uploads(chosen := Chosen())
     outcomes = [uploads.succeeded] * 6 + [uploads.failed] + [uploads.succeeded] * 60
     for outcome in outcomes:
-        uploads.submit(outcome)
+        uploads.submit(outcome, Future())
     running = []
     while len(chosen.calls) > 1:
         chosen.run(0)
@@ -240,15 +243,29 @@ def test_after_a_fault_the_uploads_grow_slowly() -> None:
 def test_a_fault_halves_the_uploads_but_one_always_runs() -> None:
     uploads = Uploads(chosen := Chosen())
     for _ in range(50):
-        uploads.submit(uploads.failed)
+        uploads.submit(uploads.failed, Future())
     for left in range(49, 0, -1):
         chosen.run(0)
         assert len(chosen.calls) == min(1, left)
 
 
+def test_who_puts_a_batch_never_waits_for_its_commit() -> None:
+    line = Line(pool := ThreadPoolExecutor(2))
+    threads: list[int] = []
+    line.sink.during = lambda: threads.append(get_ident())
+    with pool:
+        for number in range(100):
+            call, own = line.put(number), get_ident()
+            call.result(30)
+    assert own not in threads
+    assert threads
+
+
 def test_an_upload_that_raises_leaves_its_place_to_the_next() -> None:
     uploads = Uploads(DirectExecutor())
-    failed = [uploads.submit(lambda: fails_at(0, OSError("gone"))(0)) for _ in range(5)]
+    failed = [Future[None]() for _ in range(5)]
+    for call in failed:
+        uploads.submit(lambda: fails_at(0, OSError("gone"))(0), call)
     assert [type(call.exception(0)) for call in failed] == [OSError] * 5
 
 
