@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
@@ -16,10 +17,11 @@ from datetime import timedelta
 
 import structlog
 
+from core import paths
 from core.errors import FatalError, PinpipError
 from core.protocols import Options
 from core.threads import ContextPool
-from sinks.delta import cleanup, listing, log, settled, table
+from sinks.delta import cleanup, listing, log, mirror, settled, table
 from sinks.storage.protocol import Store
 
 CLOSE_TIMEOUT_S = 5.0  # for one under way when the sink is closed; a later commit writes another
@@ -39,10 +41,13 @@ class CheckpointWriter:
         self._child: subprocess.Popen[str] | None = None
         self._closing = False
 
-    def start(self) -> None:
-        """Start to write a checkpoint, unless one is under way."""
+    def start(self, recent: Mapping[int, bytes]) -> None:
+        """Start to write a checkpoint, unless one is under way.
+
+        `recent`: entries of the log by version, which need not be read again.
+        """
         if self._running is None or self._running.done():
-            self._running = self._thread.submit(self._renew)
+            self._running = self._thread.submit(self._renew, recent)
 
     def close(self) -> None:
         """Let a running checkpoint finish within CLOSE_TIMEOUT_S."""
@@ -54,11 +59,11 @@ class CheckpointWriter:
             self._child.kill()
         self._thread.shutdown()
 
-    def _renew(self) -> None:
+    def _renew(self, recent: Mapping[int, bytes]) -> None:
         """Write a checkpoint and clean the log up; a fault of either stops nobody."""
         written = False
         try:
-            retention = self._write()
+            retention = self._write(recent)
             written = True
             if retention is not None:
                 cleanup.clean_up(self._store, retention, self._settle, lambda: self._closing)
@@ -73,11 +78,24 @@ class CheckpointWriter:
     def _settle(self, base: int) -> None:
         settled.keep(self._store, base)
 
-    def _write(self) -> timedelta | None:
+    def _write(self, recent: Mapping[int, bytes]) -> timedelta | None:
         """Write a checkpoint; return how long to keep the log, None to remove nothing."""
+        if paths.bucket(self._uri) is None:
+            return self._run_in_place()
+        with mirror.copied(self._store, recent) as folder:
+            if folder is None:
+                return self._run_in_place()
+            retention = self._run(str(folder), {})
+            mirror.publish(self._store, folder)
+            return retention
+
+    def _run_in_place(self) -> timedelta | None:
         last = log.read_hint(self._store)
         if last is not None and not listing.at(self._store, last.version):
             self._store.remove([log.HINT])  # delta-rs follows it even when it is wrong
+        return self._run(self._uri, self._options())
+
+    def _run(self, uri: str, options: Mapping[str, str]) -> timedelta | None:
         self._child = subprocess.Popen(
             [sys.executable, "-m", "sinks.delta.checkpoints"],
             stdin=subprocess.PIPE,
@@ -87,7 +105,7 @@ class CheckpointWriter:
             start_new_session=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
-        asked = json.dumps({"uri": self._uri, "options": self._options()})
+        asked = json.dumps({"uri": uri, "options": dict(options)})
         said, failed = self._child.communicate(asked)
         if self._child.returncode:
             raise FatalError(failed.strip().rpartition("\n")[2] or "it was ended from outside")

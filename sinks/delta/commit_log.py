@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 from deltalake import Transaction
 from deltalake.transaction import AddAction
 
+from sinks.delta.recent import RecentEntries
+
 Action = dict[str, Any]
 
 
@@ -66,9 +68,13 @@ def removed(actions: Sequence[Action]) -> frozenset[str]:
 
 
 class CommitLog(Protocol):
-    """The log of one table at one version, followed by its one caller."""
+    """The log of one table at one version, followed by its one caller.
+
+    `recent`: entries that a checkpoint need not read again, perhaps none.
+    """
 
     version: int
+    recent: RecentEntries
 
     def txn_version(self, app_id: str) -> int | None:
         """Return what the `txn` actions up to this version say of `app_id`; None: nothing."""

@@ -26,14 +26,13 @@ from core.errors import SinkError, StalePosition, TransientError
 from sinks.delta import aside, ledger, listing
 from sinks.delta.commit_log import Action, Committed, Conflict, Hint, Version, removed
 from sinks.delta.positions import Lookup
+from sinks.delta.recent import RecentEntries
 from sinks.delta.watch import Watch
 from sinks.storage.protocol import Store
 
 HINT = "_delta_log/_last_checkpoint"
 CHECKPOINT_EVERY = 100  # commits at least
-CHECKPOINT_SHARE = (
-    32  # of what the last checkpoint lists: all of them together stay within 33 times the last
-)
+CHECKPOINT_SHARE = 32  # of what the last one lists: all of them stay within 33 times the last
 ENGINE = f"pinpip/{__version__}"
 _log = structlog.get_logger()
 
@@ -65,6 +64,7 @@ class DeltaLog:
         self._put: dict[int, bytes] = {}  # what this log has put since then: the bodies' hashes
         self._ours: int | None = None  # checkpoints from this version on may be ours
         self._is_whole = True
+        self.recent = RecentEntries()
 
     def txn_version(self, app_id: str) -> int | None:
         """Return the version that was written since the start, else that of the start."""
@@ -97,19 +97,18 @@ class DeltaLog:
         """
         name, actions = name_of(self.version + 1), list(_actions(entry))
         body, began = _encode(actions), self._watch.moment()
-        hashed = _hash(body)
         landed = None if self._store.put_new(name, body, {}) else self._landed(name, body)
         if landed is not None:
             self._watch.conflicted()
             self._follow(*landed)
             return Conflict(_alters(landed[0]), removed(landed[0]))
         may_be_due = is_checkpoint_due(self.version + 1, self._checkpoint)
-        self._put[self.version + 1] = hashed
+        self._put[self.version + 1] = _hash(body)
         looks = self._watch.is_due_after or may_be_due
         if looks and not self._is_read():
             raise self._stale()
         self._watch.committed(began, looked=looks)
-        self._follow(actions, hashed)
+        self._follow(actions, body)
         if looks:
             self._move_anchor()
         if is_checkpoint_due(self.version, self._checkpoint):
@@ -122,12 +121,13 @@ class DeltaLog:
             f"the log of {self._store.uri} was cleaned up about version {self.version}"
         )
 
-    def _follow(self, actions: Sequence[Action], hashed: bytes) -> None:
+    def _follow(self, actions: Sequence[Action], body: bytes) -> None:
         for action in actions:
             if "txn" in action:
                 self._written[action["txn"]["appId"]] = action["txn"]["version"]
         self.version += 1
-        self._newest = hashed
+        self._newest = _hash(body)
+        self.recent.keep(self.version, body)
 
     def _is_read(self) -> bool:
         """Return whether readers find the entries since the anchor: the log is whole up to them."""
@@ -200,7 +200,7 @@ class DeltaLog:
             lines = [json.loads(line) for line in found.splitlines() if line.strip()]
         except ValueError as error:
             raise damaged_entry(self._store.uri, name, error) from error
-        return lines, _hash(found)
+        return lines, found
 
 
 def damaged_entry(table: str, name: str, error: ValueError) -> SinkError:

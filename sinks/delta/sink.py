@@ -206,7 +206,7 @@ class DeltaSink:
             version = replace(entry, txns=txn_actions, metadata=self._setup.metadata)
             match log.append(version):
                 case Committed(checkpoint):
-                    self._committed(log.version, checkpoint)
+                    self._committed(log, checkpoint)
                     return moves
                 case Conflict(alters):
                     if alters or tried % _MAX_FOLLOWED == 0:
@@ -268,11 +268,11 @@ class DeltaSink:
         yield from positions.owned(lookup, app, now_ms)
         yield from self._setup.begun
 
-    def _committed(self, version: int, checkpoint: Hint | None) -> None:
+    def _committed(self, log: CommitLog, checkpoint: Hint | None) -> None:
         if self._setup.metadata or self._setup.begun:
             self._setup.done()
-        if is_checkpoint_due(version, checkpoint):
-            self._checkpoints.start()
+        if is_checkpoint_due(log.version, checkpoint):
+            self._checkpoints.start(log.recent.take())
 
     def _newest(self) -> CommitLog:
         """Return the cached log; open or create the table again if its version is gone."""

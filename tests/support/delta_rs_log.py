@@ -17,6 +17,7 @@ from sinks.delta import ledger
 from sinks.delta.commit_log import Committed, Conflict, Version
 from sinks.delta.log import read_hint
 from sinks.delta.positions import Lookup
+from sinks.delta.recent import RecentEntries
 from sinks.delta.table import sorted_errors
 from sinks.storage.protocol import Store
 
@@ -33,6 +34,7 @@ class DeltaRsLog:
     ) -> None:
         self.version = version
         self._store = store
+        self.recent = RecentEntries()  # none: delta-rs does not hand them out
         self._table = DeltaTable(store.uri, version=version)
 
     def txn_version(self, app_id: str) -> int | None:

@@ -333,7 +333,7 @@ def test_a_checkpoint_that_another_wrote_puts_the_next_one_off(
     backend = in_folder(tmp_path)
     writer = Writer(backend)
     monkeypatch.setattr(
-        "sinks.delta.checkpoints.CheckpointWriter.start", lambda _: started.append(writer.at // 3)
+        "sinks.delta.checkpoints.CheckpointWriter.start", lambda *_: started.append(writer.at // 3)
     )
     for _ in range(CHECKPOINT_EVERY - LOOK_EVERY + 5):
         writer.write()
