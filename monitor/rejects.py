@@ -68,10 +68,11 @@ def sample(row: Mapping[str, Any], coordinates: Coordinates) -> Sample:
     """
     detail, value = row["detail"], row[VALUE]
     shown = "" if detail is None and value is None else printable(value)
-    return Sample(_where(row, coordinates), printable((detail or "").encode()), shown)
+    return Sample(place(row, coordinates), printable((detail or "").encode()), shown)
 
 
-def _where(row: Mapping[str, Any], coordinates: Coordinates) -> str:
+def place(row: Mapping[str, Any], coordinates: Coordinates) -> str:
+    """Return where a record is, as `pinpip inspect --offset` takes it."""
     number = str(row[coordinates.number])
     if coordinates.sub is not None:
         number = f"{number.lstrip('0') or '0'}.{row[coordinates.sub]}"

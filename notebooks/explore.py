@@ -332,7 +332,7 @@ lines(ask("9"), "Median followers by age group and year of the post", "followers
 #
 # A record that cannot be decoded, or that the transform fails on, is in `<table>_quarantine` with
 # its bytes, where it came from, the reason and a detail. Nothing is thrown away.
-# `pinpip quarantine list pin` shows the newest ones on the command line.
+# `pinpip quarantine list pin --newest 20` shows the newest ones on the command line.
 
 
 # %%

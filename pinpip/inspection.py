@@ -26,7 +26,7 @@ def where_is(config: Config, name: str, offset: str) -> dict[str, Any]:
     has read nothing.
     """
     tables = tables_of(config, name)
-    partition, record = _parsed(config, name, offset, tables.coordinates)
+    partition, record = record_of(config, name, offset, tables.coordinates)
     sides = snapshots(tables)
     _refuse_unread(sides[0], partition)
     archives, unknown = archives_of(config, name)
@@ -44,6 +44,28 @@ def where_is(config: Config, name: str, offset: str) -> dict[str, Any]:
         "unknown": [f"{uri}: {why}" for uri, why in unknown.items()],
         "places": [vars(place) for place in found.places],
     }
+
+
+def record_of(
+    config: Config, name: str, offset: str, coordinates: Coordinates
+) -> tuple[Partition, Stretch]:
+    """Return the partition of a record, and the stretch that holds it alone.
+
+    Raises ValueError for an `offset` that names none.
+    """
+    where, _, number = offset.rpartition(":")
+    source, _, id_ = where.rpartition("/")
+    whole, _, sub = number.partition(".")
+    kafka = coordinates.sub is None
+    if not whole.isdecimal() or not (sub.isdecimal() or not sub) or (kafka and not id_.isdecimal()):
+        raise ValueError(f"{offset!r} is no PARTITION:OFFSET")
+    if int(sub or 0) > _LAST_SUB or (kafka and int(whole) >= 2**63 - 1):
+        raise ValueError(f"{offset!r} is beyond what any source numbers")
+    partition = Partition(source or _only_source(config, name), id_)
+    if kafka:
+        return partition, Stretch(Position(int(whole)), Position(int(whole) + 1))
+    first, last = (int(sub), int(sub)) if sub else (0, _LAST_SUB)
+    return partition, Stretch(Position(int(whole), first - 1), Position(int(whole), last))
 
 
 def commits_of(
@@ -92,24 +114,6 @@ def _spelled(position: Position | None) -> str | None:
     if position is None:
         return None
     return f"{position.number}.{position.sub}" if position.number >= 2**63 else str(position.number)
-
-
-def _parsed(
-    config: Config, name: str, offset: str, coordinates: Coordinates
-) -> tuple[Partition, Stretch]:
-    where, _, number = offset.rpartition(":")
-    source, _, id_ = where.rpartition("/")
-    whole, _, sub = number.partition(".")
-    kafka = coordinates.sub is None
-    if not whole.isdecimal() or not (sub.isdecimal() or not sub) or (kafka and not id_.isdecimal()):
-        raise ValueError(f"{offset!r} is no PARTITION:OFFSET")
-    if int(sub or 0) > _LAST_SUB or (kafka and int(whole) >= 2**63 - 1):
-        raise ValueError(f"{offset!r} is beyond what any source numbers")
-    partition = Partition(source or _only_source(config, name), id_)
-    if kafka:
-        return partition, Stretch(Position(int(whole)), Position(int(whole) + 1))
-    first, last = (int(sub), int(sub)) if sub else (0, _LAST_SUB)
-    return partition, Stretch(Position(int(whole), first - 1), Position(int(whole), last))
 
 
 def _refuse_unread(clean: Snapshot, partition: Partition) -> None:

@@ -6,13 +6,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-import polars as pl
 from pydantic import ByteSize
 
 from consumers.engine.limits import Limits
 from consumers.engine.loop import Loop
 from core import config as settings
-from core.batch import HEADERS, HEADERS_DTYPE, VALUE, Batch, Coordinates, Partition, Records
+from core.batch import Batch, Coordinates, Partition, Records
 from core.clock import Clock
 from core.config import Config, Pipeline
 from core.errors import TransientError
@@ -20,9 +19,10 @@ from core.observer import Observer, Unobserved
 from core.pipeline import quarantine_of
 from core.protocols import FaultInjector, Sink, Source
 from pinpip.connectors import connector_of, coordinates_of
+from pinpip.delta_targets import targets_of
 from sinks.delta.incarnation import folder_of
 from sinks.delta.sink import DeltaSink
-from sinks.delta.target import DeltaTarget, Tables
+from sinks.delta.target import Tables
 from sinks.parquet.held import Pace
 from sinks.parquet.sink import ParquetSink
 from sinks.storage.options import options_at
@@ -36,8 +36,6 @@ from transforms.schema import Schema
 if TYPE_CHECKING:
     from audit.archive import Archive
     from transforms.selection import FormerTest
-
-QUARANTINE_DEFER = 10.0  # seconds that "nothing was rejected up to here" may wait for a commit
 
 
 def tables_of(config: Config, name: str) -> Tables:
@@ -136,30 +134,10 @@ def delta_sinks(
     faults: FaultInjector | None = None,
 ) -> list[Sink]:
     """Make the sinks of both tables; `begins`, `rules` and `where` as in `sinks.delta.target`."""
-    coordinates = tables.coordinates
-    empty = process(_nothing(coordinates))
-    clean = DeltaTarget(
-        tables.clean,
-        tables.options,
-        empty.clean.schema,
-        coordinates,
-        tables.app,
-        folder=tables.folder,
-        begins=begins,
-        rules=rules,
-        where=where,
-    )
-    rejected = replace(
-        clean,
-        rules="",
-        uri=tables.quarantine,
-        schema=empty.rejected.schema,
-        stage="rejected",
-        defer=QUARANTINE_DEFER,
-    )
+    targets = targets_of(tables, process, begins=begins, rules=rules, where=where)
     return [
         DeltaSink(name, target, _store(config, target.uri, name, faults), clock)
-        for name, target in (("clean", clean), ("quarantine", rejected))
+        for name, target in zip(("clean", "quarantine"), targets, strict=True)
     ]
 
 
@@ -291,8 +269,3 @@ def loop_of(
         executor,
         observer,
     )
-
-
-def _nothing(coordinates: Coordinates) -> Records:
-    schema = pl.Schema({**coordinates.metadata, VALUE: pl.Binary(), HEADERS: HEADERS_DTYPE})
-    return Records(pl.DataFrame(schema=schema), {}, coordinates)

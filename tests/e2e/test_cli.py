@@ -132,7 +132,7 @@ def answer(home: Home, *arguments: str) -> Any:
 
 def test_the_help_of_every_command_has_an_example_that_calls_it() -> None:
     found = dict(commands(app))
-    assert len(found) == 19
+    assert len(found) == 21
     for name, text in found.items():
         assert f"Example: {name}" in text, name
 
@@ -294,12 +294,14 @@ def test_status_of_a_stream_lists_its_shards(tmp_path: Path, aws: TestAws) -> No
 
 
 def test_the_quarantine_is_listed_with_reasons_and_coordinates(shop: Shop) -> None:
-    rows = answer(shop, "quarantine", "list", "pin", "--limit", "3")
+    rows = answer(shop, "quarantine", "list", "pin", "--newest", "3")
     assert len(rows) == min(3, count(shop.uri("pin_quarantine")))
     keys = ["_timestamp", "_topic", "_partition", "_offset", "reason", "detail", "value"]
     assert rows
     assert all(list(row) == keys for row in rows)
     assert all(row["reason"] for row in rows)
+    reasons = answer(shop, "quarantine", "list", "pin")
+    assert sum(row["rows"] for row in reasons) == count(shop.uri("pin_quarantine"))
 
 
 def test_the_report_answers_the_questions_asked(shop: Shop) -> None:

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from core.errors import SourceError, TopicRecreated
-from pinpip import pipelines
+from pinpip import delta_targets
 from tests.e2e.test_transactions import Writer
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
@@ -85,7 +85,7 @@ def test_two_members_share_the_work_and_both_end(broker: Broker, tmp_path: Path)
 def test_what_a_daemon_of_the_group_writes_counts(
     broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipelines, "QUARANTINE_DEFER", 0.2)
+    monkeypatch.setattr(delta_targets, "QUARANTINE_DEFER", 0.2)
     home, topic = topic_home(broker, tmp_path)
     sent = payloads(400)
     with consuming(home):

@@ -1,0 +1,67 @@
+"""The commands of docs/operations.md, each in its situation, in the order of the page."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.support.brokers import Broker
+from tests.support.commands import change
+from tests.support.places import ROOT
+from tests.support.processes import Home
+
+PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+OAK = b'{"id": 1, "title": "Oak"}'
+BROKEN = b'{"id": 1'
+
+
+def commands(title: str) -> list[str]:
+    """Return the commands of one section."""
+    section = PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+class Operator:
+    """Somebody who runs a pipeline made by `pinpip config init`, and follows the page."""
+
+    def __init__(self, folder: Path, broker: Broker) -> None:
+        self.home, self._broker = Home(folder), broker
+        self.topic = broker.create_topic(1)
+        self.run("pinpip config init --pipeline boards")
+        change(self.home, "kafka", {"bootstrap.servers": broker.bootstrap})
+        change(self.home, "lake/root", str(folder / "lake"))
+        change(self.home, "pipelines/boards/source", {"topics": [self.topic]})
+
+    def send(self, *values: bytes) -> None:
+        """Produce the payloads, and let the pipeline consume them."""
+        self._broker.produce(self.topic, list(values))
+        self.run("pinpip consume boards --until-end")
+
+    def run(self, command: str) -> str:
+        """Run `pinpip …` to its end, as the page has it."""
+        program, *words = shlex.split(command, comments=True)
+        assert program == "pinpip"
+        done = self.home.run(*words)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture
+def operator(tmp_path: Path, broker: Broker) -> Operator:
+    """Return somebody whose topic has a good record, and then a bad one."""
+    made = Operator(tmp_path, broker)
+    made.send(OAK, BROKEN)
+    return made
+
+
+def test_records_were_rejected(operator: Operator) -> None:
+    by_reason, newest, show, export = commands("Records were rejected")
+    assert re.search(r"not_json +1 ", operator.run(by_reason))
+    assert BROKEN.decode() in operator.run(newest)
+    assert "today: reason" in operator.run(show)
+    assert operator.run(export).startswith("1 records in bad.ndjson")
+    [row] = map(json.loads, (operator.home.folder / "bad.ndjson").read_text().splitlines())
+    assert (row["reason"], row["_offset"], row["value"]) == ("not_json", 1, BROKEN.decode())
