@@ -28,6 +28,7 @@ from core.sections import (
     Lake,
     Located,
     Log,
+    Maintain,
     Model,
     Monitor,
     Producer,
@@ -49,6 +50,7 @@ __all__ = [
     "Lake",
     "Located",
     "Log",
+    "Maintain",
     "Model",
     "Monitor",
     "ParquetSection",
@@ -74,6 +76,7 @@ class Config(Located):
     monitor: Monitor = Monitor()
     producer: Producer = Producer()
     batching: Batching = Batching()
+    maintain: Maintain = Maintain()
     log: Log = Log()
     pipelines: dict[Word, Pipeline] = Field(min_length=1)
 
@@ -126,6 +129,11 @@ class Config(Located):
         source = self.pipelines[name].source
         own = source.group if isinstance(source, TopicsSection) else None
         return own or f"pinpip-{self.id}-{name}"
+
+    def maintained(self, name: str) -> Maintain:
+        """Return how the tables of `name` are kept: the section, with the pipeline's own keys."""
+        own = self.pipeline(name).maintain
+        return self.maintain.model_copy(update={k: getattr(own, k) for k in own.model_fields_set})
 
     def neighbours(self, name: str) -> dict[str, Pipeline]:
         """Return the other pipelines that read, or may read, a topic or stream of `name`."""

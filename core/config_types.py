@@ -2,20 +2,26 @@
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     ByteSize,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    PlainSerializer,
     WithJsonSchema,
 )
 from pydantic_core import CoreSchema, core_schema
 
 NOTHING = "is empty"
 BOOLEAN = "is read as a boolean: quote it if it is a word"
+NO_PERIOD = "is no time: write a number and a unit (s, m, h or d), such as 10m"
 JsonSchema = dict[str, Any]
+_PERIOD = r"^([0-9]{1,6}(?:\.[0-9]{1,6})?) ?([smhd])$"
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Misplaced(ValueError):
@@ -78,9 +84,37 @@ def _filled(text: str) -> str:
     return text
 
 
+def period(text: str) -> timedelta:
+    """Parse a time like 10m or 7d; raise ValueError for anything else."""
+    found = re.fullmatch(_PERIOD, text.strip())
+    if found is None:
+        raise ValueError(NO_PERIOD)
+    return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
+
+
+def _period(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    return period(str(value))
+
+
+def spelled(value: timedelta) -> str:
+    """Spell a time as `period` reads it."""
+    seconds = value.total_seconds()
+    whole = (unit for unit in ("d", "h", "m") if seconds % _SECONDS[unit] == 0)
+    unit = next(whole, "s") if seconds else "s"
+    return f"{seconds / _SECONDS[unit]:g}{unit}"
+
+
 _SIZES = [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^[0-9.]+ ?[A-Za-z]*$"}]
 Text = Annotated[str, AfterValidator(_filled), WithJsonSchema({"type": "string", "minLength": 1})]
 Size = Annotated[ByteSize, WithJsonSchema({"anyOf": _SIZES})]
+Period = Annotated[
+    timedelta,
+    BeforeValidator(_period),
+    PlainSerializer(spelled, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": _PERIOD}),
+]
 Identifier = Annotated[str, Matching(r"[A-Za-z0-9]+", "may have letters and digits only")]
 Word = Annotated[
     str, Matching(r"[A-Za-z0-9_-]+", "is no name: only letters, digits, `_` and `-` are allowed")

@@ -10,7 +10,7 @@ from core import paths
 from core import topics as names
 from core.config_file import ConfigPlace, at_home
 from core.config_types import Incarnation, Misplaced, OneOrMany, StreamName, Text
-from core.sections import Flush, Lake, Model
+from core.sections import Flush, Lake, Maintain, Model
 from core.selection import Where
 
 TopicName = Annotated[str, AfterValidator(names.check)]
@@ -122,6 +122,7 @@ class Pipeline(Model):
     transform: Text
     sinks: Annotated[tuple[SinkChoice, ...], OneOrMany()] = Field(min_length=1)
     incarnation: Incarnation = "1"
+    maintain: Maintain = Maintain()
 
     @model_validator(mode="after")
     def _one_table(self) -> "Pipeline":

@@ -1,5 +1,6 @@
 """The sections of config.yaml beside its pipelines, as frozen models."""
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,6 +24,7 @@ from core.config_types import (
     Misplaced,
     OneOrMany,
     Origin,
+    Period,
     Size,
     Text,
 )
@@ -236,3 +238,17 @@ class Batching(Model):
     memory: Size = ByteSize(256 * 1024 * 1024)
     reject_ratio: float = Field(0.5, gt=0, le=1)
     reject_window: int = Field(10_000, ge=1)
+
+
+class Maintain(Model):
+    """How `pinpip maintain` keeps the tables; with `every`, `consume` starts it beside itself."""
+
+    every: Period | None = None
+    target: Size = Field(ByteSize(128 * 1024 * 1024), gt=0)
+    memory: Size = Field(ByteSize(512 * 1024 * 1024), gt=0)
+    retention: Period = Field("7d", ge=timedelta(days=1), validate_default=True)
+
+    @property
+    def seconds(self) -> float | None:
+        """`every` in seconds."""
+        return None if self.every is None else self.every.total_seconds()

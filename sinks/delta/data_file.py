@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from deltalake.transaction import AddAction
 from core.batch import Coordinates
 from core.slices import ENCODING, rows_of_slice
 
-_LEVEL = 1  # half of snappy's bytes; takes a sixth of the time of decoding
+LEVEL = 1  # half of snappy's bytes; takes a sixth of the time of decoding
 
 
 def encode(frame: pl.DataFrame) -> bytes:
@@ -21,7 +22,7 @@ def encode(frame: pl.DataFrame) -> bytes:
     rows = rows_of_slice(frame)
     with ENCODING:
         frame.write_parquet(
-            buffer, compression="zstd", compression_level=_LEVEL, row_group_size=rows
+            buffer, compression="zstd", compression_level=LEVEL, row_group_size=rows
         )
     return buffer.getvalue()
 
@@ -30,13 +31,20 @@ def add_action(
     frame: pl.DataFrame, size: int, bounded: Collection[str], folder: str, now_ms: int
 ) -> AddAction:
     """Return the action that adds the frame's file to `folder`, with a new name and statistics."""
+    return add_of(statistics(frame, bounded), size, folder, now_ms, data_change=True)
+
+
+def add_of(
+    stats: dict[str, Any], size: int, folder: str, now_ms: int, *, data_change: bool
+) -> AddAction:
+    """Return the action that adds a file with these statistics to `folder`, with a new name."""
     return AddAction(
         path=f"{folder}part-{uuid4()}.zstd.parquet",
         size=size,
         partition_values={},
         modification_time=now_ms,
-        data_change=True,
-        stats=json.dumps(statistics(frame, bounded)),
+        data_change=data_change,
+        stats=json.dumps(stats),
     )
 
 
@@ -48,20 +56,43 @@ def bounded(schema: pl.Schema, coordinates: Coordinates) -> list[str]:
     return [name for name, t in schema.items() if name in coordinates.identity or _is_ordered(t)]
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How many rows some have, and minimum, maximum and nulls of their columns in a row each."""
+
+    rows: int
+    low: pl.DataFrame
+    high: pl.DataFrame
+    nulls: pl.DataFrame
+
+
+def extent(frame: pl.DataFrame, bounded: Collection[str]) -> Extent:
+    """Measure the `bounded` columns of the frame."""
+    columns = frame.select(bounded)
+    low, high = columns.select(pl.all().min()), columns.select(pl.all().max())
+    return Extent(frame.height, low, high, columns.null_count())
+
+
 def statistics(frame: pl.DataFrame, bounded: Collection[str]) -> dict[str, Any]:
-    """Count the rows; add minimum, maximum and nulls of the `bounded` columns.
+    """Return the statistics of a file with these rows, as `joined`."""
+    return joined([extent(frame, bounded)])
+
+
+def joined(parts: Sequence[Extent]) -> dict[str, Any]:
+    """Count the rows of a file's parts; add minimum, maximum and nulls of the measured columns.
 
     Return the row count alone when a bound cannot be spelled (a year outside 1 to 9999): delta-rs's
     readers lose rows of a file that lacks a bound they look for.
     """
-    count = {"numRecords": frame.height}
-    if not bounded:
+    height = sum(part.rows for part in parts)
+    count = {"numRecords": height}
+    if not parts[0].low.width:
         return count
-    columns = frame.select(bounded)
-    low, high = _spelled(columns.select(pl.all().min())), _spelled(columns.select(pl.all().max()))
-    nulls = columns.null_count().row(0, named=True)
+    low = _spelled(pl.concat([part.low for part in parts]).select(pl.all().min()))
+    high = _spelled(pl.concat([part.high for part in parts]).select(pl.all().max()))
+    nulls = pl.concat([part.nulls for part in parts]).sum().row(0, named=True)
     for name, missing in nulls.items():
-        if missing < frame.height and None in {low[name], high[name]}:
+        if missing < height and None in {low[name], high[name]}:
             return count
     return count | {
         "minValues": {name: value for name, value in low.items() if value is not None},

@@ -35,10 +35,16 @@ class Rewritten:
     files: Sequence[AddAction]
 
 
-def refuse(table: DeltaTable, uri: str) -> None:
-    """Raise SinkError for a table that asks more of who removes files than this can do."""
+def refuse(table: DeltaTable, uri: str, *, data_change: bool = True) -> None:
+    """Raise SinkError for a table that asks more of who removes files than this can do.
+
+    Rows that only move (`data_change` false) may do so in an append-only table, and are no change
+    for a feed of changes.
+    """
     features.refuse_unreadable(table, uri)
     features.refuse_unwritable(table, uri)
+    if not data_change:
+        return
     asked = [n for n in _FORBIDDEN if table.metadata().configuration.get(n, "").lower() == "true"]
     if asked:
         raise SinkError(
@@ -59,17 +65,22 @@ def commit(
     rewritten: Sequence[Rewritten],
     about: Mapping[str, Any],
     now_ms: int,
+    *,
+    data_change: bool = True,
 ) -> bool:
     """Commit what was made of files of the version `planned`; False: that must be planned again.
+
+    `data_change`: whether rows differ from those of the removed files.
 
     Raises TransientError when the entry may be there or not: then the files tell.
     """
     newest = tables.find(target.uri, target.options)
     if newest is None or not _are_there(newest, planned, rewritten, target):
         return False
+    refuse(newest, target.uri, data_change=data_change)
     paths = {own.path for own in rewritten}
     files = [file for own in rewritten for file in own.files]
-    removed = [_remove(own, now_ms) for own in rewritten]
+    removed = [_remove(own, now_ms, data_change=data_change) for own in rewritten]
     entry = Version("", now_ms, files=files, removed=removed, about=about)
     log = DeltaLog(store, newest.version(), lambda _: None)
     for _ in range(_MAX_FOLLOWED):
@@ -90,19 +101,18 @@ def _are_there(
     """Return whether the files are as they were when they were read."""
     if newest.schema() != planned.schema() or newest.metadata().id != planned.metadata().id:
         return False
-    refuse(newest, target.uri)
     with tables.sorted_errors(target.uri):
         reader = TableReader(newest, target.options)
         there = set(reader.files["path"])
         return all(o.path in there and can_be_removed(reader, o.path) for o in rewritten)
 
 
-def _remove(own: Rewritten, now_ms: int) -> Action:
+def _remove(own: Rewritten, now_ms: int, *, data_change: bool) -> Action:
     return {
         "remove": {
             "path": own.path,
             "deletionTimestamp": now_ms,
-            "dataChange": True,
+            "dataChange": data_change,
             "extendedFileMetadata": True,
             "partitionValues": {},
             "size": own.size,

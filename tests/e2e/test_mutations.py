@@ -36,6 +36,7 @@ PARQUET_IN_S3 = f"{CONTRACT}::TestParquetInABucket::"
 ZOMBIE = "test_a_zombie_is_stale_and_leaves_no_rows"
 RETURNED_ZOMBIE = "test_a_write_to_another_partition_does_not_unfence_a_zombie"
 MERGED = "tests/contracts/test_merged_columns.py::"
+MAINTAIN = "tests/contracts/test_maintain.py::"
 RESCUE = "tests/contracts/test_rescue.py::"
 SUMMARY = re.compile(r"^FAILED (\S+?)(?:\[\S*\])? - (.*)$", re.MULTILINE)
 BY_ASSERTION = ("assert", "AssertionError", "Failed: DID NOT RAISE")
@@ -294,13 +295,33 @@ MUTATIONS = [
         "a file rewritten that another writer removed meanwhile",
         "if outcome.alters or outcome.removed & paths:",
         "if outcome.alters:",
-        (RESCUE + "test_a_compaction_beside_it_is_planned_again",),
+        (
+            RESCUE + "test_a_compaction_beside_it_is_planned_again",
+            MAINTAIN + "test_files_that_another_writer_removed_are_planned_again",
+        ),
+    ),
+    Mutation(
+        "merged files with other rows than before",
+        "    _check(target.uri, files, rows)\n",
+        "",
+        (MAINTAIN + "test_a_file_with_other_rows_than_the_log_says_is_one_error",),
+    ),
+    Mutation(
+        "files of two incarnations merged",
+        "folders[file.folder].append(file)",
+        'folders[""].append(file)',
+        (
+            "tests/unit/sinks/delta/test_compaction.py::test_files_of_two_incarnations_are_never_merged",
+        ),
     ),
     Mutation(
         "a file rewritten that is not in the newest version",
         "return all(o.path in there and can_be_removed(",
         "return all(can_be_removed(",
-        (RESCUE + "test_a_compaction_beside_it_is_planned_again",),
+        (
+            RESCUE + "test_a_compaction_beside_it_is_planned_again",
+            MAINTAIN + "test_files_that_another_writer_removed_are_planned_again",
+        ),
     ),
 ]
 
