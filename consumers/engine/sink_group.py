@@ -180,20 +180,24 @@ def _close(sink: Sink) -> None:
 
 
 def _joined(calls: Sequence[Future[None]]) -> Future[None]:
-    """Return a future that ends with the last of `calls`."""
-    whole: Future[None] = Future()
-    left = count(len(calls) - 1, -1)
+    """Return a future that ends with the last of `calls`.
 
-    def ended(_: object) -> None:
-        if next(left) > 0:
-            return
-        errors = [error for call in calls if (error := call.exception())]
-        end(whole, min(errors, key=lambda e: isinstance(e, StalePosition), default=None))
+    The calls must not be named in what they call: such a cycle keeps each batch until Python looks
+    for cycles, which it does rarely (see `pinpip.runtime`).
+    """
+    whole: Future[None] = Future()
+    left, errors = count(len(calls) - 1, -1), list[BaseException]()
+
+    def ended(call: Future[None]) -> None:
+        if (error := call.exception()) is not None:
+            errors.append(error)
+        if next(left) == 0:
+            end(whole, min(errors, key=lambda e: isinstance(e, StalePosition), default=None))
 
     for call in calls:
         call.add_done_callback(ended)
     if not calls:
-        ended(None)
+        end(whole, None)
     return whole
 
 
