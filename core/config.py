@@ -14,6 +14,7 @@ from core.pipeline import (
     Pipeline,
     StreamSection,
     TopicsSection,
+    latest_of,
     quarantine_of,
 )
 from core.sections import (
@@ -154,7 +155,12 @@ class Config(Located):
 def _check_places(name: str, pipeline: Pipeline, lake: Lake) -> None:
     """Raise Misplaced where tables or archives cannot be, the folders above them included."""
     table = lake.uri(pipeline.table)
-    for place in (table, quarantine_of(table), *(a.parquet for a in pipeline.archives)):
+    for place in (
+        table,
+        quarantine_of(table),
+        latest_of(table),
+        *(a.parquet for a in pipeline.archives),
+    ):
         try:
             paths.check(place)
             paths.check(paths.identity(place))  # the folders above a relative one

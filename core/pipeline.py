@@ -121,8 +121,27 @@ class Pipeline(Model):
     schema_: Text = Field(alias="schema")
     transform: Text
     sinks: Annotated[tuple[SinkChoice, ...], OneOrMany()] = Field(min_length=1)
+    mode: Literal["append", "upsert"] = "append"
+    key: Text | None = None
+    order: Text | None = None
+    every: float | None = Field(default=None, ge=1)
     incarnation: Incarnation = "1"
     maintain: Maintain = Maintain()
+
+    @model_validator(mode="after")
+    def _latest_of_what(self) -> "Pipeline":
+        """Refuse a key without `upsert`, `upsert` without one, and tombstones that nobody keeps."""
+        given = [n for n in ("key", "order", "every") if getattr(self, n) is not None]
+        if self.mode == "append" and given:
+            what = f"{given[0]} is of pipelines with `mode: upsert`"
+            raise Misplaced(what, given[0])
+        if self.mode == "upsert" and self.key is None:
+            what = "mode: upsert needs the `key` whose latest row is kept, for example `key: ind`"
+            raise Misplaced(what, "mode")
+        if self.mode == "upsert" and self.source.drops_tombstones:
+            what = "a tombstone that is dropped deletes nothing: leave `tombstones` out"
+            raise Misplaced(what, "source", "tombstones")
+        return self
 
     @model_validator(mode="after")
     def _one_table(self) -> "Pipeline":
@@ -143,6 +162,11 @@ class Pipeline(Model):
     def table(self) -> str:
         """The Delta table's path below the lake."""
         return next(s.delta for s in self.sinks if isinstance(s, DeltaSection))
+
+    @property
+    def is_upsert(self) -> bool:
+        """Whether a second table has the latest row of each key."""
+        return self.mode == "upsert"
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -175,7 +199,8 @@ class Pipeline(Model):
     def places(self, lake: Lake) -> list[str]:
         """List what only this pipeline may write: its tables, and its archives' folders."""
         table = lake.uri(self.table)
-        tables = [_one_name(table), _one_name(quarantine_of(table))]
+        own = [table, quarantine_of(table), *([latest_of(table)] if self.is_upsert else [])]
+        tables = [_one_name(one) for one in own]
         names = sorted({*self.reads})
         return [*tables, *(f"{r}/{name}" for r in self._roots for name in names)]
 
@@ -192,6 +217,11 @@ class Pipeline(Model):
 def quarantine_of(table: str) -> str:
     """Return where the quarantine of the table at a place is."""
     return f"{table}_quarantine"
+
+
+def latest_of(table: str) -> str:
+    """Return where the latest rows of the table at a place are."""
+    return f"{table}_latest"
 
 
 def _one_name(uri: str) -> str:

@@ -12,6 +12,7 @@ from core.batch import RESCUED, Batch, Coordinates
 from core.config import Config
 from core.errors import PinpipError
 from pinpip.connectors import coordinates_of
+from pinpip.latest import view_of
 from pinpip.pipelines import tables_of
 from sinks.storage.store import open_store
 from transforms import columns, trial
@@ -21,6 +22,7 @@ from transforms.schema import Schema
 
 _NOWHERE = {"bootstrap_servers": "nowhere.invalid"}  # `local` would ask for the embedded stack
 _Loaded = TypeVar("_Loaded")
+_Given = TypeVar("_Given")
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,13 @@ def _pipeline(config: Config, name: str) -> Checked:
         batch = trial.try_rows(schema, transform, trial.samples(schema), coordinates)
     except PinpipError as error:
         return Checked([*problems, *(list(_all(schema, transform, coordinates)) or [error])])
+    if pipeline.is_upsert:
+        _attempt(view_of(pipeline).check, batch.clean.schema, problems)
     return Checked(problems, batch.clean.schema, *_outcomes(batch))
 
 
 def _attempt(
-    load: Callable[[str], _Loaded], reference: str, problems: list[PinpipError]
+    load: Callable[[_Given], _Loaded], reference: _Given, problems: list[PinpipError]
 ) -> _Loaded | None:
     try:
         return load(reference)

@@ -20,6 +20,7 @@ from core.observer import Observer, Observers, Unobserved
 from core.protocols import Sink
 from core.topic_id import known, since
 from pinpip.connectors import connector_of, coordinates_of
+from pinpip.latest import catch_up
 from pinpip.pipelines import loop_of, process_of, sinks_of
 
 
@@ -68,6 +69,8 @@ class UntilEndRun:
             if self._stopping.is_set():
                 self._loop.stop()
             self._loop.run()
+            if self.is_complete:
+                catch_up(self._config, self.name, self._clock, self._stopping.is_set)
         finally:
             self.seconds = self._clock.monotonic() - began
 

@@ -143,7 +143,17 @@ def _about(config: "Config", name: str) -> dict[str, str]:
         "transform": _short(pipeline.transform),
         "table": tables_of(config, name).clean,
     }
-    return about | ({"archives": stages} if stages else {})
+    about |= {"archives": stages} if stages else {}
+    return about | ({"latest": _latest(config, name)} if pipeline.is_upsert else {})
+
+
+def _latest(config: "Config", name: str) -> str:
+    from core.pipeline import latest_of
+    from pinpip.latest import view_of
+    from pinpip.pipelines import tables_of
+
+    view = view_of(config.pipeline(name))
+    return f"{latest_of(tables_of(config, name).clean)}, by {view.key}, the last by {view.order}"
 
 
 def _said(pace: "Pace") -> str:

@@ -157,6 +157,7 @@ def run(
     from core.threads import ContextPool
     from pinpip.connectors import connector_of
     from pinpip.journals import Kept, journal_of
+    from pinpip.latest import following
     from pinpip.pipelines import loop_of
 
     clock = faults.clock(SystemClock()) if faults else SystemClock()
@@ -164,6 +165,7 @@ def run(
     with (
         leaving_in_time(partial(_left, states, running)) as leave,
         ContextPool(min(THREADS * len(states), MOST_THREADS), "batch") as workers,
+        following(config, list(states), clock),
     ):
         journals = {name: journal_of(state, clock) for name, state in states.items()}
         loops = {

@@ -267,7 +267,7 @@ def _actions(entry: Version) -> Iterator[Action]:
 def _commit_info(entry: Version) -> dict[str, Any]:
     """Return what a commit says of itself; `txnId` makes the entry unique."""
     info = {"timestamp": entry.now_ms, "engineInfo": ENGINE, "txnId": str(uuid4())}
-    if entry.removed:
+    if entry.removed or entry.about:
         own = {"operation": "UPDATE", "operationParameters": {}, "isBlindAppend": False}
         return info | own | dict(entry.about)
     parameters = {"mode": "Append", "partitionBy": "[]"}

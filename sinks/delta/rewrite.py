@@ -80,7 +80,9 @@ def commit(
     refuse(newest, target.uri, data_change=data_change)
     paths = {own.path for own in rewritten}
     files = [file for own in rewritten for file in own.files]
-    removed = [_remove(own, now_ms, data_change=data_change) for own in rewritten]
+    removed = [
+        removal(own.path, own.size, now_ms, data_change=data_change) for own in rewritten
+    ]
     entry = Version("", now_ms, files=files, removed=removed, about=about)
     log = DeltaLog(store, newest.version(), lambda _: None)
     for _ in range(_MAX_FOLLOWED):
@@ -107,14 +109,15 @@ def _are_there(
         return all(o.path in there and can_be_removed(reader, o.path) for o in rewritten)
 
 
-def _remove(own: Rewritten, now_ms: int, *, data_change: bool) -> Action:
+def removal(path: str, size: int, now_ms: int, *, data_change: bool = True) -> Action:
+    """Return the action that removes a data file of `size` bytes."""
     return {
         "remove": {
-            "path": own.path,
+            "path": path,
             "deletionTimestamp": now_ms,
             "dataChange": data_change,
             "extendedFileMetadata": True,
             "partitionValues": {},
-            "size": own.size,
+            "size": size,
         }
     }

@@ -1,0 +1,129 @@
+"""The table of latest rows as a pipeline of config.yaml declares it, and `pinpip latest`."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from deltalake import DeltaTable
+from typer.testing import CliRunner
+
+from core.clock import SystemClock
+from core.config import Config
+from core.errors import ConfigError
+from pinpip import configfile
+from pinpip import latest as latest_tables
+from pinpip.cli import app
+from pinpip.latest import LatestTable
+from tests.support.board_lake import BoardLake, write
+
+UPSERT = {"mode": "upsert", "key": "id"}
+OAK = [{"id": 1, "title": "Oak"}, {"id": 2, "title": "Elm"}, {"id": 1, "title": "Ash"}]
+
+
+def path_of(folder: Path, **own: Any) -> Path:
+    """Return the configuration of a lake whose pipeline has these keys."""
+    path = BoardLake(folder, str(folder / "lake")).path()
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    tree["pipelines"]["boards"] |= own
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Return the configuration of a pipeline with three records of two keys."""
+    found = configfile.load(path_of(tmp_path, **UPSERT), {})
+    write(found, *OAK)
+    return found
+
+
+@pytest.fixture
+def table(config: Config) -> Iterator[LatestTable]:
+    """Return its table of latest rows."""
+    with closing(LatestTable(config, "boards", SystemClock())) as found:
+        yield found
+
+
+def run(path: Path, *arguments: str) -> Any:
+    return CliRunner().invoke(app, ["-c", str(path), *arguments])
+
+
+def test_the_command_says_what_it_read_and_then_that_nothing_is_left(
+    config: Config, table: LatestTable
+) -> None:
+    told = run(config.file.path, "latest", "boards").stdout
+    assert told == "boards: 3 rows read, 1 files written; built again: it is new\n"
+    assert pl.read_delta(table.uri).sort("id")["title"].to_list() == ["Ash", "Elm"]
+    assert run(config.file.path, "latest", "boards").stdout == "boards: up to date\n"
+    write(config, {"id": 2, "title": "Fir"})
+    tree = json.loads(run(config.file.path, "latest", "boards", "--json").stdout)
+    assert (tree["rows"], tree["files"], tree["rebuilt"]) == (1, 1, [])
+
+
+def test_a_pipeline_without_the_mode_is_refused(tmp_path: Path) -> None:
+    told = run(path_of(tmp_path), "latest", "boards")
+    assert isinstance(told.exception, ConfigError)
+    assert "pipeline boards keeps no latest rows" in told.exception.message
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"key": "id"}, "key is of pipelines with `mode: upsert`"),
+        ({"order": "id"}, "order is of pipelines with `mode: upsert`"),
+        ({"every": 5}, "every is of pipelines with `mode: upsert`"),
+        ({"mode": "upsert"}, "mode: upsert needs the `key`"),
+        (
+            {**UPSERT, "source": {"topics": ["a"], "tombstones": "drop"}},
+            "a tombstone that is dropped deletes nothing",
+        ),
+    ],
+)
+def test_a_mode_that_is_half_declared_is_refused(
+    tmp_path: Path, own: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        configfile.load(path_of(tmp_path, **own), {})
+
+
+def test_the_latest_table_is_a_place_that_nobody_else_may_write(tmp_path: Path) -> None:
+    path = path_of(tmp_path, **UPSERT)
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    other = tree["pipelines"]["boards"] | {"mode": "append", "sinks": [{"delta": "boards_latest"}]}
+    other = {k: v for k, v in other.items() if k != "key"} | {"source": {"topics": ["other"]}}
+    tree["pipelines"]["other"] = other
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"boards and other would write .*boards_latest twice"):
+        configfile.load(path, {})
+
+
+def test_config_check_names_a_key_that_the_table_does_not_have(tmp_path: Path) -> None:
+    told = run(path_of(tmp_path, mode="upsert", key="idd"), "config", "check")
+    assert told.exit_code == 1
+    assert "key: the table has no column idd" in told.output
+
+
+def test_replaced_files_are_removed_when_no_reader_may_need_them(
+    config: Config, table: LatestTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.step()
+    write(config, {"id": 2, "title": "Fir"})
+    table.step()
+    files = set(Path(table.uri).glob("*.parquet"))
+    assert len(files) == 2
+    monkeypatch.setattr(latest_tables, "is_checkpoint_due", lambda *_: True)
+    write(config, {"id": 2, "title": "Yew"})
+    table.step()
+    assert files < set(Path(table.uri).glob("*.parquet"))
+    DeltaTable(table.uri).alter.set_table_properties(
+        {"delta.deletedFileRetentionDuration": "interval 0 hours"}
+    )
+    write(config, {"id": 2, "title": "Oak"})
+    table.step()
+    [left] = set(Path(table.uri).glob("*.parquet"))
+    assert DeltaTable(table.uri).file_uris() == [str(left)]
