@@ -158,6 +158,6 @@ class _Pace:
         said = error.message if isinstance(error, PinpipError) else repr(error)
         hint = error.hint if isinstance(error, PinpipError) else ""
         self._failed += 1
-        wait = min(MOST_WAIT_S, self._every * 2 ** min(self._failed, 10))
+        wait = min(MOST_WAIT_S, self._every * 2.0 ** min(self._failed, 10))
         _log.warning("latest_not_updated", error=said, next=hint, retry_seconds=round(wait))
         return wait

@@ -58,6 +58,9 @@ def _beside(verdicts: Sequence[Verdict]) -> Iterator[str]:
         if verdict.unarchived:
             pace = f"written every {max(verdict.flushed, default=0.0):g} s"
             yield f"{verdict.unarchived:,} of {verdict.pipeline} not in the archive yet ({pace})"
+        if verdict.latest and verdict.latest.version is not None:
+            shown, behind = verdict.latest, f", {verdict.latest.behind:,} commits behind"
+            yield f"{shown.rows:,} latest rows of {verdict.pipeline}{behind * bool(shown.behind)}"
         if verdict.former_where:
             yield f"earlier commits of {verdict.pipeline} took {', '.join(verdict.former_where)}"
     filtered: Counter[str] = Counter()

@@ -84,6 +84,17 @@ class RereadCounts(_Model):
     seed: int | None
 
 
+class LatestCounts(_Model):
+    """The table of latest rows: the append table's `version` that it shows, None if not known.
+
+    `behind`: commits of the append table and its quarantine that it does not show yet.
+    """
+
+    rows: int
+    version: int | None
+    behind: int
+
+
 class TableSeen(_Model):
     """The version of a table that was read; `id`: the Delta table's own, new when re-created."""
 
@@ -101,7 +112,7 @@ class Verdict(_Model):
     `offline`: the source was not read. `left_out`: of the filtered, those that `where` did not
     take; `transform` filtered the others. `former_where`: other tests of `where` that commits in
     the log have.
-    `tables`: the clean table and its quarantine, where they exist.
+    `tables`: the clean table and its quarantine, where they exist. `latest`: of `mode: upsert`.
     """
 
     pipeline: str
@@ -126,6 +137,7 @@ class Verdict(_Model):
     archives: list[ChainCounts]
     reread: RereadCounts | None
     tables: list[TableSeen] = []
+    latest: LatestCounts | None = None
 
     @property
     def kept(self) -> int:

@@ -38,6 +38,7 @@ RETURNED_ZOMBIE = "test_a_write_to_another_partition_does_not_unfence_a_zombie"
 MERGED = "tests/contracts/test_merged_columns.py::"
 MAINTAIN = "tests/contracts/test_maintain.py::"
 RESCUE = "tests/contracts/test_rescue.py::"
+LATEST = "tests/unit/sinks/latest/test_steps.py::"
 SUMMARY = re.compile(r"^FAILED (\S+?)(?:\[\S*\])? - (.*)$", re.MULTILINE)
 BY_ASSERTION = ("assert", "AssertionError", "Failed: DID NOT RAISE")
 BY_PROBE = "this store does not honour conditional writes"
@@ -322,6 +323,41 @@ MUTATIONS = [
             RESCUE + "test_a_compaction_beside_it_is_planned_again",
             MAINTAIN + "test_files_that_another_writer_removed_are_planned_again",
         ),
+    ),
+    Mutation(
+        "the versions of the latest table not stored with its rows",
+        "            txns=mark.txns(self._now_ms),\n",
+        "",
+        (
+            LATEST + "test_the_position_is_in_the_entry_of_the_rows",
+            LATEST + "test_a_step_reads_what_was_added_and_a_second_one_does_nothing",
+        ),
+    ),
+    Mutation(
+        "equal orders of two latest rows not decided by the coordinates",
+        "return list(dict.fromkeys([self.order, *self.coordinates.identity]))",
+        "return [self.order]",
+        (LATEST + "test_equal_orders_are_decided_by_the_coordinates_whatever_comes_first",),
+    ),
+    Mutation(
+        "files that the append table lost ignored by the latest table",
+        '        replaced += [action["path"] for action in removes]\n',
+        "",
+        (LATEST + "test_a_file_that_was_removed_whole_gives_way_to_older_rows",),
+    ),
+    Mutation(
+        "tombstones of earlier steps forgotten by the latest table",
+        "dead = pl.concat([fallen, older])",
+        "dead = fallen",
+        (LATEST + "test_a_tombstone_wins_against_older_records_that_come_after_it",),
+    ),
+    Mutation(
+        "an entry of the latest table put after another one than was read",
+        "DeltaLog(self._store, self._latest.version(), lambda _: None).append(entry)",
+        "DeltaLog(\n"
+        '                self._store, len(self._store.list("_delta_log/0")) - 1, lambda _: None\n'
+        "            ).append(entry)",
+        (LATEST + "test_of_two_followers_at_once_one_wins_and_the_other_did_nothing",),
     ),
 ]
 

@@ -127,3 +127,22 @@ def test_replaced_files_are_removed_when_no_reader_may_need_them(
     table.step()
     [left] = set(Path(table.uri).glob("*.parquet"))
     assert DeltaTable(table.uri).file_uris() == [str(left)]
+
+
+def test_verify_names_the_difference_and_how_far_it_is_behind(
+    config: Config, table: LatestTable
+) -> None:
+    assert "latest" in run(config.file.path, "verify", "--offline").stdout
+    table.step()
+    write(config, {"id": 2, "title": "Fir"})
+    [told] = json.loads(run(config.file.path, "verify", "--offline", "--json").stdout)
+    assert told["findings"] == told["unknown"] == []
+    assert (told["latest"]["rows"], told["latest"]["behind"]) == (2, 2)
+    said = run(config.file.path, "verify", "--offline").stdout
+    assert "2 latest rows of boards, 2 commits behind" in " ".join(said.split())
+    [file] = DeltaTable(table.uri).file_uris()
+    pl.read_parquet(file).with_columns(title=pl.lit("other")).write_parquet(file)
+    done = run(config.file.path, "verify", "--offline", "--json")
+    [told] = json.loads(done.stdout)
+    assert done.exit_code == 3
+    assert [found["where"] for found in told["findings"]] == ["latest id 1", "latest id 2"]

@@ -15,6 +15,7 @@ from sinks.delta import log, txns
 from sinks.latest import leaves
 from sinks.latest.follower import Follower
 from sinks.latest.mark import stored
+from sinks.latest.step import Step
 from sinks.latest.view import View
 from tests.support.aws import TestAws
 from tests.support.latest_lake import LatestLake, Rec
@@ -59,7 +60,9 @@ def test_polars_duckdb_and_delta_rs_read_the_same_rows(lake: LatestLake) -> None
     wanted = [row["ind"] for row in lake.wanted()]
     arrow = DeltaTable(lake.uri).to_pyarrow_table()
     assert sorted(arrow["ind"].to_pylist()) == wanted
-    found = duckdb.sql("SELECT ind FROM arrow ORDER BY ind").fetchall()
+    with duckdb.connect() as base:
+        base.register("latest", arrow)
+        found = base.execute("SELECT ind FROM latest ORDER BY ind").fetchall()
     assert [ind for (ind,) in found] == wanted
     assert pl.read_delta(lake.uri)["ind"].sort().to_list() == wanted
     assert DeltaTable(lake.uri).to_pyarrow_table(filters=[("ind", "=", 8)]).num_rows == 1
@@ -77,12 +80,13 @@ def test_a_tombstone_wins_against_older_records_that_come_after_it(lake: LatestL
     assert titles(lake) == {1: "again", 2: "b"}
 
 
+@pytest.mark.parametrize("first", [0, 1])
 def test_equal_orders_are_decided_by_the_coordinates_whatever_comes_first(
-    lake: LatestLake,
+    lake: LatestLake, first: int
 ) -> None:
-    lake.append(1, [Rec(5, 50, "partition 1")])
+    lake.append(first, [Rec(5, 50, f"partition {first}")])
     lake.follow()
-    lake.append(0, [Rec(5, 50, "partition 0")])
+    lake.append(1 - first, [Rec(5, 50, f"partition {1 - first}")])
     lake.follow()
     assert titles(lake)[5] == "partition 1"
 
@@ -187,3 +191,25 @@ def test_a_key_that_cannot_be_looked_up_is_refused(dtype: pl.DataType) -> None:
     schema = pl.Schema({"key": dtype, "_timestamp": pl.Datetime("us", "UTC")})
     with pytest.raises(ConfigError, match="a key is an integer, text, a date or a time"):
         View("key", "_timestamp", KAFKA).check(schema)
+
+
+def test_a_file_that_was_removed_whole_gives_way_to_older_rows(lake: LatestLake) -> None:
+    lake.append(0, [Rec(1, 80, "newest")])
+    lake.follow()
+    assert titles(lake) == {1: "newest", 2: "b"}
+    lake.table(lake.tables.clean).delete("title = 'newest'")
+    lake.follow()
+    assert titles(lake) == {1: "c", 2: "b"}
+
+
+def test_of_two_followers_at_once_one_wins_and_the_other_did_nothing(lake: LatestLake) -> None:
+    lake.append(0, [Rec(3, 9, "e"), Rec(2, 9, "d")])
+    others: list[Step] = []
+
+    def between() -> bool:
+        others.append(lake.follower().step())
+        return False
+
+    step = lake.follower().step(between)
+    assert (step.lost, step.committed, others[0].committed) == (True, False, True)
+    assert lake.rows() == lake.wanted()
