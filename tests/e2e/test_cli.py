@@ -132,7 +132,7 @@ def answer(home: Home, *arguments: str) -> Any:
 
 def test_the_help_of_every_command_has_an_example_that_calls_it() -> None:
     found = dict(commands(app))
-    assert len(found) == 21
+    assert len(found) == 22
     for name, text in found.items():
         assert f"Example: {name}" in text, name
 
@@ -232,7 +232,13 @@ def test_verify_proves_that_each_record_is_there_once(shop: Shop) -> None:
         counts = {"read", "clean", "quarantined", "filtered", "expired", "held_back", "waiting"}
         said = {"pipeline", "transform", "partitions", "findings", "unknown", "offline"}
         counts |= {"accepted_gaps", "left_out", "former_where", "unarchived", "flushed"}
-        assert tree.keys() == counts | said | {"by_partition", "archives", "reread", "tables"}
+        assert tree.keys() == counts | said | {
+            "by_partition",
+            "archives",
+            "reread",
+            "tables",
+            "latest",
+        }
         assert tree["read"] == tree["clean"] + tree["quarantined"]
         assert [tree[key] for key in ("filtered", "expired", "held_back", "waiting")] == [0] * 4
         assert (tree["findings"], tree["unknown"], tree["offline"]) == ([], [], False)

@@ -93,7 +93,7 @@ def test_a_latest_table_that_cannot_be_written_never_stops_the_consumer(
     send(broker, topic, 0, 5000)
     log = home.folder / "process.log"
     with home.running("consume", "user") as consumer:
-        until(lambda: "latest_not_updated" in log.read_text(encoding="utf-8"), "a warning")
+        until(lambda: "latest not updated" in log.read_text(encoding="utf-8"), "a warning")
         send(broker, topic, 5000, 5000)
         until(lambda: home.lag() == 0, "all records")
         assert stop(consumer) == 0
