@@ -58,7 +58,7 @@ class LatestTable:
         done = self._follower.step(is_over, rest)
         written = done.version if done.committed else None
         if written is not None and is_checkpoint_due(written, done.checkpoint):
-            self._checkpoints.start()
+            self._checkpoints.start({})
             self._sweep()
         return done
 
