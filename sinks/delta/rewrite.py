@@ -80,9 +80,7 @@ def commit(
     refuse(newest, target.uri, data_change=data_change)
     paths = {own.path for own in rewritten}
     files = [file for own in rewritten for file in own.files]
-    removed = [
-        removal(own.path, own.size, now_ms, data_change=data_change) for own in rewritten
-    ]
+    removed = [removal(own.path, own.size, now_ms, data_change=data_change) for own in rewritten]
     entry = Version("", now_ms, files=files, removed=removed, about=about)
     log = DeltaLog(store, newest.version(), lambda _: None)
     for _ in range(_MAX_FOLLOWED):
