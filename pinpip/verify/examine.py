@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from core.clock import SystemClock
 from core.topics import is_pattern
+from pinpip.verify.latest import examine_latest
 from pinpip.verify.verdict import (
     ChainCounts,
     Discrepancy,
-    LatestCounts,
     OpenQuestion,
     PartitionCounts,
     RereadCounts,
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from audit.archive import Archive, ChainSummary
     from audit.invariants import Finding, Unknown
-    from audit.latest import LatestReport
     from audit.snapshot import Snapshot
     from audit.verify import PartitionSummary, Report, Watch
     from core.batch import Coordinates, Position
@@ -71,10 +70,7 @@ def examine(
         again = reread(config, name, held, plan, _watch(bar, f"{name}, again"))
     findings, unknown = _judged(report, ends, late, again, tables_of(config, name).coordinates)
     unknown += [_unknown(*found) for found in closed.items()]
-    latest = _latest(config, name, _watch(bar, name))
-    if latest is not None:
-        findings += [_finding(str(f.kind), f"latest {f.key}", f.detail) for f in latest.findings]
-        unknown += [_unknown("latest", latest.unknown)] if latest.unknown else []
+    latest = examine_latest(config, name, _watch(bar, name))
     return Verdict(
         pipeline=name,
         **{count: sum(getattr(t, count) for t in report.tallies) for count in _COUNTS},
@@ -83,8 +79,8 @@ def examine(
         unarchived=sum(chain.waiting for chain in report.chains),
         flushed=[archive.flush.seconds for archive in config.pipeline(name).archives],
         partitions=len(report.tallies),
-        findings=findings,
-        unknown=unknown,
+        findings=[*findings, *latest.findings],
+        unknown=[*unknown, *latest.unknown],
         offline=grace is None,
         transform=config.pipeline(name).transform,
         former_where=_former(clean, where_of(config.pipeline(name))),
@@ -92,25 +88,8 @@ def examine(
         archives=[_chain(chain) for chain in report.chains],
         reread=None if again is None or plan is None else _again(again, plan, report),
         tables=_seen(table=clean, quarantine=quarantine),
-        latest=None if latest is None else _latest_counts(latest),
+        latest=latest.counts,
     )
-
-
-def _latest(config: "Config", name: str, watch: "Watch") -> "LatestReport | None":
-    """Compare the table of latest rows, if the pipeline has one."""
-    if not config.pipeline(name).is_upsert:
-        return None
-    from audit.latest import compare
-    from core.pipeline import latest_of
-    from pinpip.latest import view_of
-    from pinpip.pipelines import tables_of
-
-    own = tables_of(config, name)
-    return compare(view_of(config.pipeline(name)), own, latest_of(own.clean), watch)
-
-
-def _latest_counts(found: "LatestReport") -> LatestCounts:
-    return LatestCounts(rows=found.rows, version=found.version, behind=found.behind)
 
 
 def _listed(
