@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from audit.verify import PartitionSummary, Report, Watch
     from core.batch import Coordinates, Position
     from core.config import Config
-    from pinpip.connectors.protocol import Beyond, SourceEnds
+    from pinpip.connectors.protocol import Beyond, Connector, SourceEnds
     from pinpip.verify.reread import Reread
     from pinpip.verify.verdict import RereadPlan
 
@@ -50,7 +50,7 @@ def examine(
     """
     from audit.verify import prove, snapshots
     from pinpip.connectors import connector_of
-    from pinpip.connectors.protocol import Beyond, SourceEnds
+    from pinpip.connectors.protocol import SourceEnds
     from pinpip.pipelines import tables_of, where_of
 
     watch = _watch(bar, name)
@@ -59,17 +59,13 @@ def examine(
     connector = connector_of(config, name, SystemClock())
     ends = SourceEnds() if grace is None else connector.source_ends(must=plan is not None)
     report = prove(clean, quarantine, archives, watch, ends.watermarks)
-    late, again = Beyond(), None
-    if grace is not None:
-        positions = {t.partition: t.position for t in report.tallies}
-        late = connector.beyond(positions, ends.watermarks, grace, clean)
+    late, again = _late(connector, report, ends, grace, clean), None
     if plan is not None:
         from pinpip.verify.reread import Held, reread
 
         held = Held(clean, quarantine, archives, report, connector, ends.watermarks)
         again = reread(config, name, held, plan, _watch(bar, f"{name}, again"))
     findings, unknown = _judged(report, ends, late, again, tables_of(config, name).coordinates)
-    unknown += [_unknown(*found) for found in closed.items()]
     latest = examine_latest(config, name, _watch(bar, name))
     return Verdict(
         pipeline=name,
@@ -80,7 +76,7 @@ def examine(
         flushed=[archive.flush.seconds for archive in config.pipeline(name).archives],
         partitions=len(report.tallies),
         findings=[*findings, *latest.findings],
-        unknown=[*unknown, *latest.unknown],
+        unknown=[*unknown, *(_unknown(*own) for own in closed.items()), *latest.unknown],
         offline=grace is None,
         transform=config.pipeline(name).transform,
         former_where=_former(clean, where_of(config.pipeline(name))),
@@ -90,6 +86,22 @@ def examine(
         tables=_seen(table=clean, quarantine=quarantine),
         latest=latest.counts,
     )
+
+
+def _late(
+    connector: "Connector",
+    report: "Report",
+    ends: "SourceEnds",
+    grace: float | None,
+    clean: "Snapshot",
+) -> "Beyond":
+    """Return what the source has beyond the positions; nothing when it is left out."""
+    from pinpip.connectors.protocol import Beyond
+
+    if grace is None:
+        return Beyond()
+    positions = {t.partition: t.position for t in report.tallies}
+    return connector.beyond(positions, ends.watermarks, grace, clean)
 
 
 def _listed(
