@@ -39,6 +39,11 @@ UntilOffset = Annotated[int | None, typer.Option(min=0, help="Offset to stop bef
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 
+@commands.callback()
+def _group() -> None:
+    """Take the options of every command before the name of one."""
+
+
 @commands.command("list")
 def list_(
     context: typer.Context,
