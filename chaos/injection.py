@@ -13,9 +13,10 @@ from confluent_kafka import TopicPartition
 from chaos.cluster import Cluster
 from chaos.environment import BrokerControl, Disk, Environment
 from chaos.fleet import ConsumerProcess, Fleet
-from chaos.schedule import CLUSTER, FaultKind, ScheduledFault
+from chaos.schedule import CLUSTER, UPKEEP, FaultKind, ScheduledFault
 from chaos.storage import Storage
 from chaos.topic import PARTITIONS
+from chaos.upkeep import Upkeep
 from core.clock import Clock
 
 OUTAGE_GRACE_S = 20.0  # an outage still explains a consumer's error for so long after its end
@@ -56,6 +57,8 @@ class Injection:
         self._threads = ThreadPoolExecutor(4, "fault")
         self._cluster_thread = ThreadPoolExecutor(1, "cluster fault")
         self._running: dict[Future[None], FaultKind] = {}
+        self._upkeep_thread = ThreadPoolExecutor(1, "upkeep")
+        self._upkeep = Upkeep(environment.launch)
         self._broker_lock = Lock()
         self._joined = count()
         self._actions: Mapping[FaultKind, Callable[[ScheduledFault], bool]] = {
@@ -70,6 +73,7 @@ class Injection:
             **dict.fromkeys(CLUSTER, self._break_cluster),
             FaultKind.OUTAGE: self._break_storage,
             FaultKind.FULL_DISK: self._fill_disk,
+            **dict.fromkeys(UPKEEP, self._tend),
         }
 
     @property
@@ -94,10 +98,15 @@ class Injection:
         ready = [member for member in self._fleet.ready if not member.signals & _FATAL_SIGNALS]
         return [member for member in ready if member.restarts and not member.frozen]
 
+    def finish_upkeep(self) -> None:
+        """Run each command that rewrites tables to its end; raises FatalError unless it is good."""
+        self._upkeep.finish(UPKEEP)
+
     def close(self) -> None:
         """Wait for the threads."""
         self._threads.shutdown()
         self._cluster_thread.shutdown(cancel_futures=True)
+        self._upkeep_thread.shutdown(cancel_futures=True)
 
     def _kill(self, fault: ScheduledFault) -> bool:
         self._fleet.kill(_victim(self.targets(), fault))
@@ -155,6 +164,9 @@ class Injection:
         disk = self._environment.disk
         return disk is not None and self._begin(fault, lambda: self._fill(disk, fault.seconds))
 
+    def _tend(self, fault: ScheduledFault) -> bool:
+        return self._begin(fault, lambda: self._rewrite(fault), self._upkeep_thread)
+
     def _begin(
         self, fault: ScheduledFault, action: Callable[[], None], on: Executor | None = None
     ) -> bool:
@@ -188,6 +200,10 @@ class Injection:
             storage.outage(fault.status)
             self._environment.clock.sleep(fault.seconds)
             storage.outage(0)
+
+    def _rewrite(self, fault: ScheduledFault) -> None:
+        ended = self._upkeep.run(fault.kind, fault.seconds)
+        self._fleet.counts[f"{fault.kind} {ended}"] += 1
 
     def _fill(self, disk: Disk, seconds: float) -> None:
         with self._outages.recorded():

@@ -91,6 +91,10 @@ class Round:
                 return [error.message]
             self._wait(now + _PROGRESS_INTERVAL_S)
 
+    def finish_upkeep(self) -> None:
+        """Finish what commands that were killed had begun, beside the consumers."""
+        self._injection.finish_upkeep()
+
     def _progress(self) -> SinkProgress:
         """Return the sinks' progress, none while a restarted broker does not respond yet."""
         try:

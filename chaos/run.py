@@ -58,6 +58,7 @@ def run(schedule: Schedule, environment: Environment, watch: Watch) -> ChaosResu
         sent, aborted = played.run_faults()
         arriving = [n for n in sent.acknowledged if environment.content.arrives(n)]
         missing = played.catch_up(len(arriving))
+        played.finish_upkeep()
         played.fleet.stop()
     finally:
         played.close()

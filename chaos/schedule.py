@@ -31,9 +31,11 @@ class FaultKind(StrEnum):
     CUT = "network cut"
     OUTAGE = "storage outage"
     FULL_DISK = "full disk"
+    MAINTAIN = "upkeep run"
 
 
 ONE_BROKER = (FaultKind.BROKER_RESTART, FaultKind.BROKER_KILL)
+UPKEEP = (FaultKind.MAINTAIN,)  # commands that rewrite the tables
 CLUSTER = (FaultKind.LEADER_KILL, FaultKind.LEADER_FREEZE, FaultKind.ROLL, FaultKind.CUT)
 
 
@@ -96,6 +98,7 @@ _FAILPOINT_WEIGHTS = {
 }
 _ARMED_SHARE = 0.6
 _MAX_PASSAGES = 4
+_UNTIL_KILLED = (1.0, 12.0)  # seconds from a command's start; half of them are done by then
 _STATUSES = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -130,6 +133,9 @@ def draw(seed: int, settings: RoundSettings) -> Schedule:
     """Draw the schedule of `seed`."""
     rng = random.Random(f"{seed} schedule")
     faults = [_fault(kind, settings, rng) for kind in _kinds(settings, rng)]
+    own = random.Random(f"{seed} upkeep")  # so that a seed keeps the other faults that it had
+    seldom = max(1, round(settings.seconds / 30))
+    faults += [_fault(kind, settings, own) for kind in UPKEEP for _ in range(2 * seldom)]
     return Schedule(seed, settings, tuple(sorted(faults, key=lambda fault: fault.at)))
 
 
@@ -173,6 +179,8 @@ def _length(kind: FaultKind, settings: RoundSettings, rng: random.Random) -> flo
         return _beyond(BROKER_SESSION_S, rng)
     if kind in {FaultKind.OUTAGE, FaultKind.FULL_DISK}:
         return round(rng.uniform(1, 4), 2)
+    if kind in UPKEEP:
+        return round(rng.uniform(*_UNTIL_KILLED), 2)
     return 0.0
 
 

@@ -12,8 +12,9 @@ import pytest
 from chaos.environment import Environment
 from chaos.fleet import ConsumerProcess, Fleet, FleetSetup
 from chaos.injection import MAX_CONSUMERS, MIN_CONSUMERS, Injection, Outages
-from chaos.schedule import CLUSTER, FaultKind, RoundSettings, ScheduledFault, draw
+from chaos.schedule import CLUSTER, UPKEEP, FaultKind, RoundSettings, ScheduledFault, draw
 from core.clock import SystemClock
+from core.errors import FatalError
 from tests.support.processes import environment, until
 
 SETTINGS = RoundSettings(seconds=60, session=3, brokers=1, storage=True, disk=True)
@@ -37,7 +38,7 @@ def injection(
     clock = SystemClock()
     launch = FleetSetup(folder, folder / "missing.yaml", "user", environment(), {})
     absent = dict.fromkeys(("broker", "cluster", "storage", "disk"))
-    parts = absent | {"clock": clock, "topic": "chaos"} | broken
+    parts = absent | {"clock": clock, "topic": "chaos", "launch": launch} | broken
     surroundings = cast(Environment, type("Environment", (), parts))
     fleet = Fleet(launch, draw(1, SETTINGS), clock, lambda *_: True)
     made = Injection(fleet, surroundings, Outages(clock))
@@ -167,3 +168,24 @@ def test_every_kind_of_fault_is_applied_where_it_can_be(tmp_path: Path, kind: Fa
     with injection(tmp_path, static=1, dynamic=2, **parts) as (made, fleet):
         made.apply(fault(kind))
         assert not any(name.endswith("skipped") for name in fleet.counts)
+
+
+@pytest.mark.parametrize("kind", UPKEEP)
+@pytest.mark.parametrize(("seconds", "end"), [(0.01, "killed"), (60.0, "gave up")])
+def test_a_command_that_rewrites_tables_is_killed_or_its_end_is_counted(
+    tmp_path: Path, kind: FaultKind, seconds: float, end: str
+) -> None:
+    with injection(tmp_path) as (made, fleet):  # its configuration is missing
+        made.apply(ScheduledFault(at=0, kind=kind, seconds=seconds))
+
+        def collected() -> bool:
+            made.collect()
+            return not made.running
+
+        until(collected, "the command to end")
+        assert fleet.counts == {f"{kind}s": 1, f"{kind} {end}": 1}
+
+
+def test_a_command_that_fails_after_the_faults_fails_the_round(tmp_path: Path) -> None:
+    with injection(tmp_path) as (made, _), pytest.raises(FatalError, match="after the faults"):
+        made.finish_upkeep()
