@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal
 
 import polars as pl
 
 from core.batch import Coordinates, Partition, Position, reaches
-from sinks.delta.ledger import CommitRange
+from sinks.delta import amendments
+from sinks.delta.keys import expr, of, side
+from sinks.delta.ledger import Amendment, CommitRange
 
 
 class FindingKind(StrEnum):
@@ -27,6 +28,7 @@ class FindingKind(StrEnum):
     DIFFERENT = "different"
     TRANSFORM = "transform"
     RECREATED = "recreated"
+    UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class TablePartition:
     `accepted_gaps`: stretches of a shard of which records may have expired unread. `origin`: where
     the pipeline began, None where it was not stored. `begin`: the first offset that must have a
     row, None where it is not known. `left_out`: records that the pipeline's `where` did not take.
+    `amendments`: what replacements of rows changed of the counts in `ranges`.
     """
 
     table: str
@@ -68,6 +71,27 @@ class TablePartition:
     origin: Position | None = None
     begin: Position | None = None
     left_out: int = 0
+    amendments: Sequence[Amendment] = ()
+
+    @property
+    def today(self) -> Sequence[CommitRange]:
+        """The ranges with the counts of today: as they were committed, and amended since."""
+        return self._amended[0]
+
+    @property
+    def amended_before(self) -> int:
+        """How many rows more replacements left in ranges that the ledger no longer lists."""
+        return sum(own.clean + own.quarantined for own in self._amended[1])
+
+    @cached_property
+    def misplaced(self) -> list[Amendment]:
+        """Amendments of no commit's range, although the ledger reaches back so far."""
+        edge = self.edge
+        return [own for own in self._amended[1] if edge is None or own.end > edge]
+
+    @cached_property
+    def _amended(self) -> tuple[list[CommitRange], list[Amendment]]:
+        return amendments.applied(self.ranges, self.amendments)
 
     @property
     def edge(self) -> Position | None:
@@ -94,9 +118,7 @@ class TablePartition:
         """Return how many distinct keys lie before each position."""
         given = [self.key(p) for p in positions if p is not None]
         wanted = pl.Series(given, dtype=self.keys.dtype)
-        # A Kafka position is the next offset, a Kinesis position the last record read.
-        side: Literal["left", "right"] = "left" if self.coordinates.sub is None else "right"
-        found = iter(self.distinct.search_sorted(wanted, side))
+        found = iter(self.distinct.search_sorted(wanted, side(self.coordinates)))
         return [0 if p is None else next(found) for p in positions]
 
     @cached_property
@@ -106,22 +128,12 @@ class TablePartition:
 
     def key(self, position: Position) -> int | str:
         """Return the position as a key."""
-        number = self.coordinates.column_value(position)
-        return number if isinstance(number, int) else f"{number}.{position.sub:010d}"
+        return of(position, self.coordinates)
 
 
 def keys(frame: pl.LazyFrame, coordinates: Coordinates, beside: Sequence[str]) -> pl.LazyFrame:
     """Select the columns `beside`, and `key`, which identifies and orders a partition's records."""
-    key = pl.col(coordinates.number)
-    if coordinates.sub is not None:
-        sub = pl.col(coordinates.sub).cast(pl.String).str.zfill(10)
-        key = pl.concat_str([key, sub], separator=".")
-    return frame.select(*beside, key=key)
-
-
-def key_dtype(coordinates: Coordinates) -> pl.DataType:
-    """Return the type of a key: an offset, or text."""
-    return pl.Int64() if coordinates.sub is None else pl.String()
+    return frame.select(*beside, key=expr(coordinates))
 
 
 def firsts(ordered: pl.Series) -> pl.Series:
@@ -136,8 +148,9 @@ def check(clean: TablePartition, quarantine: TablePartition) -> Iterator[Finding
         yield from _chain(held)
         yield from _plausible(held)
         yield from _position(held)
-    yield from _counts(clean, clean.ranges, lambda r: r.clean)
-    yield from _counts(quarantine, quarantine.ranges, lambda r: r.quarantined)
+        yield from _misplaced(held)
+    yield from _counts(clean, clean.today, lambda r: r.clean)
+    yield from _counts(quarantine, quarantine.today, lambda r: r.quarantined)
     yield from _behind(clean, quarantine)
 
 
@@ -204,6 +217,17 @@ def _position(held: TablePartition) -> Iterator[Finding]:
         )
 
 
+def _misplaced(held: TablePartition) -> Iterator[Finding]:
+    """Check that each amendment is of a commit's range."""
+    for own in held.misplaced:
+        yield Finding(
+            FindingKind.LEDGER,
+            held.partition,
+            f"{held.table}: a replacement amended {text(own.start)} to {text(own.end)}, which is no"
+            " part of a commit",
+        )
+
+
 def _counts(
     held: TablePartition,
     ranges: Sequence[CommitRange],
@@ -232,8 +256,8 @@ def _behind(clean: TablePartition, quarantine: TablePartition) -> Iterator[Findi
 
     After a crash between both commits the quarantine is behind: it reads those records again.
     """
-    done = [r for r in clean.ranges if reaches(quarantine.position, r.end)]
-    owed = sum(r.quarantined for r in clean.ranges) - sum(r.quarantined for r in done)
+    done = [r for r in clean.today if reaches(quarantine.position, r.end)]
+    owed = sum(r.quarantined for r in clean.today) - sum(r.quarantined for r in done)
     if owed:
         yield Finding(
             FindingKind.BEHIND,
@@ -248,7 +272,7 @@ def _behind(clean: TablePartition, quarantine: TablePartition) -> Iterator[Findi
 
 def lost_rejects(clean: TablePartition, quarantine: TablePartition) -> int:
     """Count the rejects whose records expired before the quarantine had them."""
-    ranges = [r for r in clean.ranges if _expired_within(r, quarantine)]
+    ranges = [r for r in clean.today if _expired_within(r, quarantine)]
     starts = quarantine.read_before([r.start for r in ranges])
     ends = quarantine.read_before([r.end for r in ranges])
     held = [last - first for first, last in zip(starts, ends, strict=True)]

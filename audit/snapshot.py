@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
-from itertools import chain
 from typing import Literal
 
 import polars as pl
@@ -18,11 +17,13 @@ from core.batch import Coordinates, Partition, Position, Stretch
 from core.errors import PositionLost, SinkError
 from core.paths import to_delta_rs
 from core.protocols import Options
-from sinks.delta import history, ledger, origins, positions, scan, settled, table, txns
+from sinks.delta import history, ledger, marks, origins, positions, scan, settled, table, txns
 from sinks.delta.history import LedgerCommit
 from sinks.delta.incarnation_reader import IncarnationReader
-from sinks.delta.ledger import CommitRange, Entry
+from sinks.delta.keys import dtype
+from sinks.delta.ledger import Entry
 from sinks.delta.positions import Lookup
+from sinks.delta.settled import Told
 from sinks.delta.txns import Application
 
 _MAX_GROUP_ROWS = 500_000  # of files that are read together; a single file may have more
@@ -100,13 +101,14 @@ class Snapshot:
 
     def held(self, partition: Partition, keys: pl.Series | None) -> TablePartition:
         """Return the table's content for `partition`, whose rows have `keys`."""
-        none = pl.Series("key", [], invariants.key_dtype(self._coordinates))
+        none = pl.Series("key", [], dtype(self._coordinates))
         return TablePartition(
             table=self.name,
             partition=partition,
             coordinates=self._coordinates,
             keys=none if keys is None else keys,
-            ranges=self._ranges.get(partition, []),
+            ranges=self._ledger.ranges.get(partition, []),
+            amendments=self._ledger.amendments.get(partition, []),
             position=self.position(partition),
             expired=self.expired(partition),
             accepted_gaps=self.accepted_gaps(partition),
@@ -121,13 +123,18 @@ class Snapshot:
         return self._commits[0][0].at if self._commits else None
 
     @property
+    def replaced(self) -> int:
+        """How many replacements of rows the table has seen."""
+        return marks.read(self._txns, self._app).number
+
+    @property
     def tests(self) -> set[str | None]:
         """The tests of `where` in this incarnation's commits, as JSON; None takes all."""
         return {entry.where for _, entry in self._commits if entry.ranges}
 
     def ledgered(self) -> set[Partition]:
         """Return the partitions of the ledger."""
-        return set(self._ranges)
+        return set(self._ledger.ranges)
 
     def partitions(self) -> set[Partition]:
         """Return the partitions of which it has a position or a commit."""
@@ -272,18 +279,13 @@ class Snapshot:
         return self._read_commits(None)
 
     @cached_property
-    def _ranges(self) -> dict[Partition, list[CommitRange]]:
-        """The ledger's ranges, oldest commit first, after the sums of expired commits."""
-        ranges: dict[Partition, list[CommitRange]] = defaultdict(list)
+    def _ledger(self) -> Told:
+        """The ledger with the sums of expired commits."""
         if self._opened is None:
-            return {}
+            return Told({}, {})
         with table.sorted_errors(self.name):
-            before = settled.before(self.name, self._options)
-        commits = reversed(self._commits)
-        later = [entry.ranges for commit, entry in commits if commit.version >= before.base]
-        for r in chain(before.ranges.get(self._app, ()), *later):
-            ranges[r.of].append(r)
-        return dict(ranges)
+            sums = settled.before(self.name, self._options)
+        return settled.told(sums, self._app, [(c.version, e) for c, e in reversed(self._commits)])
 
     def _decoded(self, commit: LedgerCommit) -> Entry | None:
         try:

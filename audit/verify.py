@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from audit import archive, identity, invariants
+from audit import archive, identity, invariants, replaced
 from audit.archive import Archive
 from audit.identity import SinkEpoch
 from audit.invariants import Finding, FindingKind, TablePartition, Unknown, firsts, text
@@ -122,7 +122,11 @@ def prove(
         findings += identity.conflicting(good, bad, own)
         lives += identity.sink_epochs(good, bad, own)
     watch("", len(known), len(known))
-    findings += [*clean.lost, *quarantine.lost]
+    unfinished, open_ = replaced.check(clean, quarantine)
+    if unfinished or open_:
+        findings = [f for f in findings if f.kind not in replaced.EFFECTS]
+    findings += [*clean.lost, *quarantine.lost, *unfinished]
+    unknown += open_
     once = tuple(dict.fromkeys(findings))
     doubtful = tuple(sorted({*clean.unsure, *quarantine.unsure}))
     return Report(once, tuple(tallies), tuple(chains), tuple(unknown), doubtful, tuple(lives))
@@ -143,7 +147,7 @@ def _counting(watch: Watch, total: int) -> Callable[[int], None]:
 
 def _tally(clean: TablePartition, quarantine: TablePartition) -> PartitionSummary:
     read = sum(r.read for r in clean.ranges)
-    kept = sum(r.clean + r.quarantined for r in clean.ranges)
+    kept = sum(r.clean + r.quarantined for r in clean.today)
     before = sum(held.read_before([clean.edge])[0] for held in (clean, quarantine))
     keys = [held.keys[0] for held in (clean, quarantine) if held.keys.len()]
     return PartitionSummary(
@@ -181,7 +185,7 @@ def _sparse(clean: TablePartition, quarantine: TablePartition) -> Iterator[Findi
     if clean.coordinates.sub is None:
         first = _first(clean, found)
         missing = _missing_offsets(found, first, edge.number) - _expired_before(clean, quarantine)
-        missing -= clean.left_out_before
+        missing += clean.amended_before - clean.left_out_before
         what = f"{missing} offsets between {first} and {edge.number}" if missing > 0 else ""
     else:
         unseen = not (clean.ranges or clean.left_out) and clean.key(edge) > found[-1]
@@ -215,7 +219,7 @@ def _unproven(clean: TablePartition, quarantine: TablePartition) -> Iterator[Unk
         since = f"the log of the first commits expired and the first row is offset {before[0]}"
         yield Unknown(clean.partition, f"{since}: whether rows before it are missing")
     expired = _expired_before(clean, quarantine)
-    missing = _missing_offsets(found, _first(clean, before), edge.number)
+    missing = _missing_offsets(found, _first(clean, before), edge.number) + clean.amended_before
     if missing - clean.left_out_before < expired:
         since = f"{expired} offsets expired before the log begins"
         yield Unknown(clean.partition, f"{since}: which ones, and whether others are missing")

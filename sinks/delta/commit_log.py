@@ -22,8 +22,8 @@ class Version:
 
     `ledger` is the text that the commit's metadata carries, `now_ms` the time of the commit.
     `metadata`: at most one `metaData` action, which changes the table's schema or properties.
-    `removed`: `remove` actions of files whose rows are in `files`; such a version moves no position
-    and has no ledger, `about` says what it did.
+    `removed`: `remove` actions of files whose rows are in `files`. A version that changes rows
+    moves no position and has no `ledger`: `about` is what its metadata says.
     """
 
     ledger: str

@@ -189,7 +189,7 @@ def compact(
     order = {"zOrderBy": json.dumps(list(by))}
     about = {"operation": "OPTIMIZE", "operationParameters": order, KEY: told}
     old = [Rewritten(own.path, own.size, made if n == 0 else ()) for n, own in enumerate(files)]
-    if not rewrite.commit(target, store, table, old, about, times[1], data_change=False):
+    if not rewrite.commit(target, store, table, old, about, times[1], rewrite.MOVED):
         return None
     sizes = [sum(own.size for own in files), sum(file.size for file in made)]
     return Compacted(len(files), sizes[0], rows, len(made), sizes[1])

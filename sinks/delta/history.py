@@ -7,6 +7,7 @@ delta-rs's own history is empty for a folder with `#` or `?` in its name, and ha
 import json
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice, takewhile
 from typing import NamedTuple
@@ -111,6 +112,12 @@ def bodies(store: Store, versions: Iterable[int]) -> Iterator[bytes | None]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         while some := list(islice(left, _AT_ONCE)):
             yield from pool.map(lambda n: store.find(name_of(n)), some)
+
+
+def decoded(text: str) -> Iterator[Entry]:
+    """Yield the entry in `text`; nothing for a damaged one."""
+    with suppress(ValueError):
+        yield ledger.decode(text)
 
 
 def ledgered(body: bytes | None) -> Iterator[Entry]:

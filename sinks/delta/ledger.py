@@ -46,13 +46,34 @@ class CommitRange:
         return Partition(self.source, self.partition)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amendment:
+    """What a replacement of rows changed: so many clean and quarantined rows more than before.
+
+    Its range lies within that of one commit, or before the ledger begins.
+    """
+
+    source: str
+    partition: str
+    start: Position | None
+    end: Position
+    clean: int = 0
+    quarantined: int = 0
+
+    @property
+    def of(self) -> Partition:
+        """The partition of the range."""
+        return Partition(self.source, self.partition)
+
+
 class Entry(BaseModel):
     """One commit: its ranges, the broker's first and last timestamp, the code that wrote it.
 
     `rules`: a digest of the schema and transform that decided; `window`: the rejects among the last
     records, this commit's included. `version`: pinpip's; `transform_version`: the transform's, as
     its author names it. Entries of version 0.1 may lack all but pinpip's version. `where`: which
-    records the pipeline took, as JSON; None: all.
+    records the pipeline took, as JSON; None: all. `replacement`: the commit replaced rows, has no
+    ranges, and `amendments` say what that changed of those of earlier commits.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,6 +85,8 @@ class Entry(BaseModel):
     window: Rejects | None = None
     where: str | None = None
     transform_version: str | None = None
+    replacement: str | None = None
+    amendments: tuple[Amendment, ...] = ()
 
 
 def ranges(batch: Batch, seen: Mapping[Partition, Position | None]) -> list[CommitRange]:

@@ -6,15 +6,15 @@ File and Remove File", "Append-only Tables", "Change Data Files".
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Transaction
 from deltalake.transaction import AddAction
 
 from core.errors import SinkError, StalePosition, TransientError
-from sinks.delta import features
+from sinks.delta import features, txns
 from sinks.delta import table as tables
 from sinks.delta.commit_log import Action, Committed, Version
 from sinks.delta.log import DeltaLog
@@ -33,6 +33,23 @@ class Rewritten:
     path: str
     size: int
     files: Sequence[AddAction]
+
+
+@dataclass(frozen=True)
+class Marked:
+    """What an entry brings beside rewritten files: `files` of further rows, and `txns`.
+
+    `held`: the versions that these application ids, or others, must have just before the entry.
+    `data_change`: whether rows differ from those of the removed files.
+    """
+
+    files: Sequence[AddAction] = ()
+    txns: Sequence[Transaction] = ()
+    held: Mapping[str, int | None] = field(default_factory=dict)
+    data_change: bool = True
+
+
+CHANGED, MOVED = Marked(), Marked(data_change=False)
 
 
 def refuse(table: DeltaTable, uri: str, *, data_change: bool = True) -> None:
@@ -65,25 +82,27 @@ def commit(
     rewritten: Sequence[Rewritten],
     about: Mapping[str, Any],
     now_ms: int,
-    *,
-    data_change: bool = True,
+    marked: Marked = CHANGED,
 ) -> bool:
     """Commit what was made of files of the version `planned`; False: that must be planned again.
-
-    `data_change`: whether rows differ from those of the removed files.
 
     Raises TransientError when the entry may be there or not: then the files tell.
     """
     newest = tables.find(target.uri, target.options)
     if newest is None or not _are_there(newest, planned, rewritten, target):
         return False
-    refuse(newest, target.uri, data_change=data_change)
+    refuse(newest, target.uri, data_change=marked.data_change)
     paths = {own.path for own in rewritten}
-    files = [file for own in rewritten for file in own.files]
-    removed = [removal(own.path, own.size, now_ms, data_change=data_change) for own in rewritten]
-    entry = Version("", now_ms, files=files, removed=removed, about=about)
-    log = DeltaLog(store, newest.version(), lambda _: None)
+    files = [*(file for own in rewritten for file in own.files), *marked.files]
+    removed = [
+        removal(own.path, own.size, now_ms, data_change=marked.data_change) for own in rewritten
+    ]
+    entry = Version("", now_ms, marked.txns, files, removed=removed, about=about)
+    started = txns.versions(newest, target.options) if marked.held else lambda _: None
+    log = DeltaLog(store, newest.version(), started)
     for _ in range(_MAX_FOLLOWED):
+        if any(log.txn_version(app) != version for app, version in marked.held.items()):
+            return False
         try:
             outcome = log.append(entry)
         except StalePosition:  # the log was cleaned up meanwhile

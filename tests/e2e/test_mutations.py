@@ -37,6 +37,7 @@ ZOMBIE = "test_a_zombie_is_stale_and_leaves_no_rows"
 RETURNED_ZOMBIE = "test_a_write_to_another_partition_does_not_unfence_a_zombie"
 MERGED = "tests/contracts/test_merged_columns.py::"
 MAINTAIN = "tests/contracts/test_maintain.py::"
+REPLACE = "tests/contracts/test_replacing.py::"
 RESCUE = "tests/contracts/test_rescue.py::"
 LATEST = "tests/unit/sinks/latest/test_steps.py::"
 SUMMARY = re.compile(r"^FAILED (\S+?)(?:\[\S*\])? - (.*)$", re.MULTILINE)
@@ -291,6 +292,36 @@ MUTATIONS = [
         "if table_id != self._table_id:",
         "if True:",
         (MERGED + "test_two_declarations_that_run_side_by_side_stop_nobody",),
+    ),
+    Mutation(
+        "a replacement that does not see another one between its plan and its entry",
+        "if any(log.txn_version(app) != version for app, version in marked.held.items()):",
+        "if False:",
+        (REPLACE + "test_of_two_at_the_same_time_one_follows_the_other",),
+    ),
+    Mutation(
+        "an unfinished replacement forgotten",
+        "    if begun.number == done.number:\n        return False\n",
+        "    return False\n",
+        (
+            REPLACE + "test_killed_between_both_tables_the_same_command_finishes_it",
+            REPLACE + "test_both_tables_become_what_todays_rules_make_of_the_records",
+        ),
+    ),
+    Mutation(
+        "the effects of an unfinished replacement alone, not the replacement",
+        "if clean.replaced > quarantine.replaced:",
+        "if False:",
+        (
+            REPLACE
+            + "test_killed_between_both_tables_verify_says_so_and_any_replacement_finishes_it",
+        ),
+    ),
+    Mutation(
+        "the amendments of expired commits lost",
+        "app: tuple(amendments.joined(ranges.get(app, ()), own)) for app, own in changes.items()",
+        "app: () for app in changes",
+        (REPLACE + "test_amendments_outlive_the_log",),
     ),
     Mutation(
         "a file rewritten that another writer removed meanwhile",
