@@ -10,9 +10,11 @@ EFFECTS = {FindingKind.DUPLICATE, FindingKind.MISSING, FindingKind.SURPLUS, Find
 def check(clean: Snapshot, quarantine: Snapshot) -> tuple[list[Finding], list[Unknown]]:
     """Return what is unfinished, or was committed while the tables were opened."""
     if clean.replaced > quarantine.replaced:
+        told = (entry.replacement for _, entry in clean.commits() if entry.replacement)
         detail = (
-            f"{clean.name}: a replacement of rows is not in {quarantine.name} yet: run its command"
-            " again, then verify; until then records may be in both tables or in neither"
+            f"{clean.name}: a replacement of rows ({next(told, 'its entry has expired')}) is not in"
+            f" {quarantine.name} yet: run its command again, then verify; until then records may be"
+            " in both tables or in neither"
         )
         return [Finding(FindingKind.UNFINISHED, None, detail)], []
     if clean.replaced < quarantine.replaced:

@@ -27,6 +27,7 @@ from pinpip.cli import (
     quarantine,
     replay,
     report,
+    requeue,
     rescue,
     status,
     table,
@@ -86,6 +87,7 @@ for command in (
     chaos.chaos,
 ):
     app.command()(command)
+quarantine.commands.command()(requeue.requeue)
 for group, name in (
     (local.commands, "local"),
     (quarantine.commands, "quarantine"),

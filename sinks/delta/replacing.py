@@ -59,13 +59,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many rows left each table, and how many entered; `done`: nothing, it was done before."""
+    """How many rows left each table, and how many entered.
+
+    `done`: nothing, it was done before; `stale`: nothing, others moved some of the rows meanwhile.
+    """
 
     removed: int = 0
     added: int = 0
     unquarantined: int = 0
     quarantined: int = 0
     done: bool = False
+    stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,15 @@ def replace(
     quarantine: tuple[Place, Frames],
     clock: Clock,
     reached: Callable[[str], None] = lambda _: None,
+    *,
+    leaving: int | None = None,
 ) -> Outcome:
     """Replace all rows of the selected records by the rows of the frames, in both tables.
 
     What the frames have of other records is left out. The records must be before the positions of
     both tables. `id_` names this replacement: done twice in a row, the second changes nothing. An
-    unfinished one is finished first. `reached` hears of each step that a crash can follow.
+    unfinished one is finished first. `reached` hears of each step that a crash can follow. With
+    `leaving` nothing is done unless so many rows leave the quarantine.
 
     Raises SinkError, before anything is committed, for a table that cannot be changed;
     TransientError when the same call may be tried again.
@@ -99,12 +106,14 @@ def replace(
         return Outcome(done=True)
     new, new_rejects = (_uploaded(*each, selection, clock) for each in (clean, quarantine))
     reached("uploaded")
-    while (outcome := _committed(id_, selection, places, (new, new_rejects), clock)) is None:
+    news = (new, new_rejects)
+    while (outcome := _committed(id_, selection, places, news, clock, leaving)) is None:
         finish(*places, clock)
         if _is_done(clean[0], id_):
             return Outcome(done=True)
-    reached("clean")
-    finish(*places, clock)
+    if not outcome.stale:
+        reached("clean")
+        finish(*places, clock)
     return outcome
 
 
@@ -136,12 +145,15 @@ def _committed(
     places: tuple[Place, Place],
     new: tuple[_New, _New],
     clock: Clock,
+    leaving: int | None,
 ) -> Outcome | None:
     """Commit the clean table's entry; None: others were faster, it must be planned again."""
     number = _mark_of(places[0]).number
     if _mark_of(places[1]).number != number:
         return None
     found = [affected(place.target, _opened(place), selection) for place in places]
+    if leaving not in {None, _height(found[1].gone)}:
+        return Outcome(stale=True)
     rows = [Rows(own.gone, made.keys) for own, made in zip(found, new, strict=True)]
     changes = [_changes(p, own, rows) for p, own in zip(places, found, strict=True)]
     mine, rest = (

@@ -85,15 +85,18 @@ def _within(keyed: pl.Series, own: Sequence[Records], coordinates: Coordinates) 
 
 
 def of_records(rows: Iterable[pl.DataFrame], coordinates: Coordinates) -> Selection:
-    """Return the selection of single records, by the coordinates in `rows`."""
+    """Return the selection of single records, by the coordinates in `rows`; neighbours are one."""
     c = coordinates
-    found: dict[tuple[Partition, Position], Position] = {}
+    found: set[tuple[Partition, Position, Position]] = set()
     for frame in rows:
         for source, id_, number, *sub in frame.select(c.identity).iter_rows():
             own = sub[0] if sub else None
-            found[Partition(source, str(id_)), c.before(number, own)] = c.after(number, own)
-    ranges = (
-        Records(source=p.source, partition=p.id, start=start, end=end)
-        for (p, start), end in sorted(found.items())
-    )
+            found.add((Partition(source, str(id_)), c.before(number, own), c.after(number, own)))
+    ranges: list[Records] = []
+    for partition, start, end in sorted(found):
+        joins = bool(ranges) and (ranges[-1].of, ranges[-1].end) == (partition, start)
+        first = ranges.pop().start if joins else start
+        ranges.append(
+            Records(source=partition.source, partition=partition.id, start=first, end=end)
+        )
     return Selection(ranges=tuple(ranges))

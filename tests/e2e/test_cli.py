@@ -132,7 +132,7 @@ def answer(home: Home, *arguments: str) -> Any:
 
 def test_the_help_of_every_command_has_an_example_that_calls_it() -> None:
     found = dict(commands(app))
-    assert len(found) == 23
+    assert len(found) == 24
     for name, text in found.items():
         assert f"Example: {name}" in text, name
 

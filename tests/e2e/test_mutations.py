@@ -40,6 +40,8 @@ MAINTAIN = "tests/contracts/test_maintain.py::"
 REPLACE = "tests/contracts/test_replacing.py::"
 RESCUE = "tests/contracts/test_rescue.py::"
 LATEST = "tests/unit/sinks/latest/test_steps.py::"
+REQUEUE = "tests/contracts/test_requeue.py::"
+JUDGED = "tests/unit/pinpip/test_judged_again.py::"
 SUMMARY = re.compile(r"^FAILED (\S+?)(?:\[\S*\])? - (.*)$", re.MULTILINE)
 BY_ASSERTION = ("assert", "AssertionError", "Failed: DID NOT RAISE")
 BY_PROBE = "this store does not honour conditional writes"
@@ -389,6 +391,24 @@ MUTATIONS = [
         '                self._store, len(self._store.list("_delta_log/0")) - 1, lambda _: None\n'
         "            ).append(entry)",
         (LATEST + "test_of_two_followers_at_once_one_wins_and_the_other_did_nothing",),
+    ),
+    Mutation(
+        "a record requeued that its consumer reads again",
+        "yield batch.remove(unread)",
+        "yield batch",
+        (REQUEUE + "test_a_record_that_the_clean_table_has_not_read_is_left_to_its_consumer",),
+    ),
+    Mutation(
+        "a record requeued that another requeue has moved",
+        "if leaving not in {None, _height(found[1].gone)}:",
+        "if False:",
+        (REQUEUE + "test_rows_that_another_moved_meanwhile_are_left_as_that_one_made_them",),
+    ),
+    Mutation(
+        "a record requeued whose header nobody knows",
+        "known = rows.filter(is_known)",
+        "known = rows",
+        (JUDGED + "test_without_its_headers_only_the_ledger_says_that_a_record_was_taken",),
     ),
 ]
 

@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.support.brokers import Broker
@@ -65,3 +66,18 @@ def test_records_were_rejected(operator: Operator) -> None:
     assert operator.run(export).startswith("1 records in bad.ndjson")
     [row] = map(json.loads, (operator.home.folder / "bad.ndjson").read_text().splitlines())
     assert (row["reason"], row["_offset"], row["value"]) == ("not_json", 1, BROKEN.decode())
+
+
+def test_bad_records_became_good(tmp_path: Path, broker: Broker) -> None:
+    operator = Operator(tmp_path, broker)
+    code = operator.home.folder / "boards.py"
+    good = code.read_text(encoding="utf-8")
+    code.write_text(good.replace(".str.strip_chars()", ".cast(pl.Int64).cast(pl.String)"))
+    operator.send(OAK, BROKEN)
+    code.write_text(good)
+    plan, requeue, verify = commands("Bad records became good")
+    assert "boards: 1 of 2 records would pass" in operator.run(plan)
+    assert "boards: 1 of 2 records requeued" in operator.run(requeue)
+    operator.run(verify)
+    assert "boards: 0 of 1 records would pass" in operator.run(plan)
+    assert pl.read_delta(operator.home.uri("boards"))["title"].to_list() == ["Oak"]
