@@ -241,14 +241,8 @@ class Batching(Model):
 
 
 class Maintain(Model):
-    """How `pinpip maintain` keeps the tables; with `every`, `consume` starts it beside itself."""
+    """How `pinpip maintain` keeps the tables."""
 
-    every: Period | None = None
     target: Size = Field(ByteSize(128 * 1024 * 1024), gt=0)
     memory: Size = Field(ByteSize(512 * 1024 * 1024), gt=0)
     retention: Period = Field("7d", ge=timedelta(days=1), validate_default=True)
-
-    @property
-    def seconds(self) -> float | None:
-        """`every` in seconds."""
-        return None if self.every is None else self.every.total_seconds()

@@ -1,18 +1,21 @@
 """Keep the tables of a pipeline fast: small files merged, what nobody needs any more removed."""
 
-from collections.abc import Callable, Iterator
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import polars as pl
 
 from core.clock import Clock
-from core.config import Config
+from core.config import Config, Maintain
 from core.errors import ConfigError
 from pinpip.current import key_column
 from pinpip.pipelines import tables_of
-from sinks.delta import compaction
-from sinks.delta.compaction import Compacted, Goal
+from sinks.delta import checkpoints, compaction, marks, txns, vacuum
+from sinks.delta.compaction import Compacted, Goal, SortedTable
+from sinks.delta.maintainer import Election
 from sinks.delta.table import find_own
 from sinks.delta.target import DeltaTarget, Tables
 from sinks.storage.store import open_store
@@ -26,6 +29,8 @@ class Upkeep:
     """What was done to one table, or would be: `merged` files of `merged_bytes` became `made`.
 
     `rows` and `made` are 0 for a plan. `version`: of the table, at the start; None: no table.
+    `removed`: files that nobody needs any more. `checkpoint`: whether one was due. `notes`: what
+    was left, and why.
     """
 
     pipeline: str
@@ -39,7 +44,10 @@ class Upkeep:
     made: int = 0
     made_bytes: int = 0
     commits: int = 0
-    sorted_by: list[str] = field(default_factory=list)
+    removed: int = 0
+    checkpoint: bool = False
+    sorted_by: Sequence[str] = ()
+    notes: list[str] = field(default_factory=list)
 
     def count(self, done: Compacted) -> None:
         """Count what one commit did."""
@@ -68,50 +76,103 @@ def maintain(
     Raises SinkError when a table cannot be rewritten; TransientError when the store does not
     answer: call it again.
     """
-    tables, policy = tables_of(config, name), config.maintained(name)
-    goal = Goal(int(policy.target), int(policy.memory))
-    for uri in (tables.clean, tables.quarantine):
-        keeper = _Keeper(config, name, tables, uri, goal, clock)
-        yield keeper.planned() if dry_run else keeper.done(tell)
+    tables = tables_of(config, name)
+    for uri in _both(tables):
+        keeper = _keeper(config, name, tables, uri, clock)
+        if keeper is None:
+            yield Upkeep(name, uri, None)
+        else:
+            yield keeper.planned() if dry_run else keeper.done(tell)
+
+
+def _keeper(config: Config, name: str, tables: Tables, uri: str, clock: Clock) -> "_Keeper | None":
+    """Return what maintains the table at `uri`; None: there is no table."""
+    found = find_own(uri, tables.options, tables.coordinates)
+    if found is None:
+        return None
+    schema = pl.Schema(found.schema())
+    target = DeltaTarget(uri, tables.options, schema, tables.coordinates, tables.app)
+    place = SortedTable(target, open_store(uri, config.aws), _order(config, name, tables, schema))
+    report = Upkeep(name, uri, found.version(), sorted_by=place.by)
+    return _Keeper(place, tables, config.maintained(name), clock, report)
 
 
 class _Keeper:
-    """One table, and how its rows are sorted."""
+    """One table and what is done to it."""
 
     def __init__(
-        self, config: Config, name: str, tables: Tables, uri: str, goal: Goal, clock: Clock
+        self, place: SortedTable, tables: Tables, policy: Maintain, clock: Clock, report: Upkeep
     ) -> None:
-        self._store = open_store(uri, config.aws)
-        self._goal, self._clock = goal, clock
-        found = find_own(uri, tables.options, tables.coordinates)
-        self._there = found is not None
-        schema = pl.Schema(found.schema()) if found else pl.Schema()
-        self._target = DeltaTarget(uri, tables.options, schema, tables.coordinates, tables.app)
-        self._by = _order(config, name, tables, schema) if found else []
-        self._report = Upkeep(name, uri, found.version() if found else None, sorted_by=self._by)
+        self._place, self._policy, self._clock, self._report = place, policy, clock, report
+        self._tables = tables
+        self._goal = Goal(int(policy.target), int(policy.memory))
+        owner = f"{socket.gethostname()}/{os.getpid()}"
+        self._election = Election(place.store, owner, clock)
 
     def planned(self) -> Upkeep:
         """Count what there is, and what would be merged first."""
-        report, now_ms = self._report, compaction.now_ms(self._clock)
-        found = compaction.plan(self._target, self._goal, now_ms)
+        report, found = self._report, self._look()
         if found is not None:
-            report.files, report.small = found.files, len(found.small)
             report.merged = sum(map(len, found.bins))
             report.merged_bytes = sum(file.size for files in found.bins for file in files)
             report.commits = len(found.bins)
+        report.removed = len(self._unneeded().paths)
         return report
 
     def done(self, tell: Tell) -> Upkeep:
-        """Merge small files."""
+        """Merge small files, write a checkpoint if one is due, and remove what nobody needs."""
         report = self._report
-        args = (self._target, self._store, self._by, self._goal, self._clock)
-        for one in compaction.compact_all(*args) if self._there else ():
-            report.count(one)
-            tell(one.files)
-        found = compaction.plan(self._target, self._goal, compaction.now_ms(self._clock))
-        if found is not None:
-            report.files, report.small = found.files, len(found.small)
+        if not self._election.won():
+            report.notes.append(f"it is maintained by {self._election.holder}")
+            return report
+        try:
+            self._merge(tell)
+            target = self._place.target
+            report.checkpoint = checkpoints.renew(target.uri, target.options, self._place.store)
+            unneeded = self._unneeded()
+            vacuum.remove(self._place.store, unneeded)
+            report.removed = len(unneeded.paths)
+        finally:
+            self._election.leave()
+        self._look()
         return report
+
+    def _merge(self, tell: Tell) -> None:
+        for one in compaction.compact_all(self._place, self._goal, self._clock):
+            self._report.count(one)
+            tell(one.files)
+            if not self._election.won():
+                self._report.notes.append(f"it is now maintained by {self._election.holder}")
+                return
+
+    def _look(self) -> compaction.Plan | None:
+        """Count the files."""
+        now_ms = compaction.now_ms(self._clock)
+        found = compaction.plan(self._place.target, self._goal, now_ms)
+        if found is not None:
+            self._report.files, self._report.small = found.files, len(found.small)
+        return found
+
+    def _unneeded(self) -> vacuum.Unneeded:
+        target, retention = self._place.target, self._policy.retention
+        if _is_replacing(self._tables):
+            self._report.notes.append("no file was removed: a replacement of rows is unfinished")
+            return vacuum.Unneeded()
+        found = vacuum.unneeded(self._place.store, target.uri, target.options, retention)
+        if found.unknown:
+            self._report.notes.append(f"no file was removed: {found.unknown}")
+        return found
+
+
+def _is_replacing(tables: Tables) -> bool:
+    """Whether the clean table waits for its quarantine, whose entry names files of any age."""
+    found = [find_own(uri, tables.options, tables.coordinates) for uri in _both(tables)]
+    read = [txns.versions(one, tables.options) if one else lambda _: None for one in found]
+    return len({marks.read(lookup, tables.app).number for lookup in read}) > 1
+
+
+def _both(tables: Tables) -> tuple[str, str]:
+    return tables.clean, tables.quarantine
 
 
 def _order(config: Config, name: str, tables: Tables, table: pl.Schema) -> list[str]:

@@ -197,6 +197,7 @@ class _Work:
         about = {
             KEY: {"rows": rows, "version": __version__, "transform": version_of(self._transform)}
         }
+        now_ms = int(self._clock.now().timestamp() * 1000)
         done = rewrite.commit(self._target, self._store, table, made, about, now_ms)
         if done:
             self._changed += group

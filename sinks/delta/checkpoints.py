@@ -49,6 +49,10 @@ class CheckpointWriter:
         if self._running is None or self._running.done():
             self._running = self._thread.submit(self._renew, recent)
 
+    def write(self) -> None:
+        """Write a checkpoint now, and clean the log up."""
+        self._renew({})
+
     def close(self) -> None:
         """Let a running checkpoint finish within CLOSE_TIMEOUT_S."""
         self._closing = True
@@ -111,6 +115,19 @@ class CheckpointWriter:
             raise FatalError(failed.strip().rpartition("\n")[2] or "it was ended from outside")
         seconds = json.loads(said)["retention"]
         return None if seconds is None else timedelta(seconds=seconds)
+
+
+def renew(uri: str, options: Options, store: Store) -> bool:
+    """Write a checkpoint, and clean the log up, if the table's consumers left it undone.
+
+    Return whether one was due. A fault of either is a warning.
+    """
+    found, (before, size) = table.find(uri, options), log.read_hint(store) or (0, 0)
+    distance = max(log.CHECKPOINT_EVERY, size // log.CHECKPOINT_SHARE)
+    if found is None or found.version() - before < distance:
+        return False
+    CheckpointWriter("maintain", uri, options, store).write()
+    return True
 
 
 def main() -> int:

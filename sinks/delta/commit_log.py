@@ -6,12 +6,16 @@ implementation on delta-rs, and one contract suite runs on both.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
 
 from deltalake import Transaction
 from deltalake.transaction import AddAction
 
+from core.errors import StalePosition
 from sinks.delta.recent import RecentEntries
+
+LONGEST_COMMIT = timedelta(days=1)  # from the making of a data file to the entry that names it
 
 Action = dict[str, Any]
 
@@ -33,6 +37,16 @@ class Version:
     metadata: Sequence[Action] = field(default=())
     removed: Sequence[Action] = field(default=())
     about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def refuse_late(entry: Version) -> None:
+    """Raise StalePosition for an append of a file that was made LONGEST_COMMIT ago.
+
+    Upkeep may have removed it. Its rows are read again.
+    """
+    oldest = min((file.modification_time for file in entry.files), default=entry.now_ms)
+    if entry.ledger and entry.now_ms - oldest >= LONGEST_COMMIT / timedelta(milliseconds=1):
+        raise StalePosition(f"a data file was uploaded more than {LONGEST_COMMIT} ago")
 
 
 class Hint(NamedTuple):

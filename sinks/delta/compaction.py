@@ -20,6 +20,7 @@ from core.clock import Clock
 from core.errors import SinkError
 from sinks.delta import data_file, file_writer, rewrite, setup
 from sinks.delta import table as tables
+from sinks.delta.commit_log import LONGEST_COMMIT
 from sinks.delta.rewrite import Rewritten
 from sinks.delta.scan import TableReader, is_own
 from sinks.delta.sorting import sorted_parts
@@ -41,6 +42,15 @@ class Goal:
 
     target: int
     memory: int
+
+
+@dataclass(frozen=True)
+class SortedTable:
+    """A table, the store of its files, and the columns by which merged rows are sorted."""
+
+    target: DeltaTarget
+    store: Store
+    by: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -94,23 +104,20 @@ def plan(target: DeltaTarget, goal: Goal, before_ms: int) -> Plan | None:
     return Plan(table, reader.files.height, small, list(bins(small, goal)))
 
 
-def compact_all(
-    target: DeltaTarget, store: Store, by: Sequence[str], goal: Goal, clock: Clock
-) -> Iterator[Compacted]:
+def compact_all(place: SortedTable, goal: Goal, clock: Clock) -> Iterator[Compacted]:
     """Merge small files until no more of those at the start can be; yield what each entry did.
 
     Raises as `compact`.
     """
     started = now_ms(clock)
-    found = plan(target, goal, started)
+    found = plan(place.target, goal, started)
     while found is not None and found.bins:
         for files in found.bins:
-            times = started, now_ms(clock)
-            done = compact(target, store, found.table, files, by, goal, times)
+            done = compact(place, found.table, files, goal, started=started, clock=clock)
             if done is None:
                 break
             yield done
-        found = plan(target, goal, started)
+        found = plan(place.target, goal, started)
 
 
 def small_files(reader: TableReader, goal: Goal, before_ms: int) -> list[DataFile]:
@@ -165,34 +172,37 @@ def _cut(files: Iterable[DataFile], goal: Goal) -> Iterator[list[DataFile]]:
 
 
 def compact(
-    target: DeltaTarget,
-    store: Store,
+    place: SortedTable,
     table: DeltaTable,
     files: Sequence[DataFile],
-    by: Sequence[str],
     goal: Goal,
-    times: tuple[int, int],
+    *,
+    started: int,
+    clock: Clock,
 ) -> Compacted | None:
-    """Merge files of the version `table`, sorted by `by`, in one entry of the log.
+    """Merge files of the version `table`, sorted, in one entry of the log.
 
-    `times`: of the new files, and of the entry (ms).
+    `started`: the time of the new files (ms).
 
     None: another writer removed one of them, or changed the table: plan again. Raises SinkError
     when the files have other rows than the log says, TransientError when the entry may be there or
     not: then the files tell.
     """
-    reader = TableReader(table, target.options)
-    made = _written(target, store, table, _Sorted(reader, files, by, goal), times[0])
-    rows = sum(json.loads(file.stats)["numRecords"] for file in made)
-    _check(target.uri, files, rows)
-    told = {"files": len(files), "rows": rows, "version": __version__}
-    order = {"zOrderBy": json.dumps(list(by))}
+    target, store = place.target, place.store
+    rows, began = _Sorted(TableReader(table, target.options), files, place.by, goal), clock.now()
+    made = _written(place, table, rows, started)
+    count = sum(json.loads(file.stats)["numRecords"] for file in made)
+    _check(target.uri, files, count)
+    told = {"files": len(files), "rows": count, "version": __version__}
+    order = {"zOrderBy": json.dumps(list(place.by))}
     about = {"operation": "OPTIMIZE", "operationParameters": order, KEY: told}
+    if clock.now() - began >= LONGEST_COMMIT:  # see `sinks.delta.vacuum`
+        return None
     old = [Rewritten(own.path, own.size, made if n == 0 else ()) for n, own in enumerate(files)]
-    if not rewrite.commit(target, store, table, old, about, times[1], rewrite.MOVED):
+    if not rewrite.commit(target, store, table, old, about, now_ms(clock), rewrite.MOVED):
         return None
     sizes = [sum(own.size for own in files), sum(file.size for file in made)]
-    return Compacted(len(files), sizes[0], rows, len(made), sizes[1])
+    return Compacted(len(files), sizes[0], count, len(made), sizes[1])
 
 
 @dataclass(frozen=True)
@@ -212,18 +222,16 @@ class _Sorted:
         yield from rows.collect_batches(chunk_size=_ROWS, maintain_order=True)
 
 
-def _written(
-    target: DeltaTarget, store: Store, table: DeltaTable, rows: _Sorted, now_ms: int
-) -> list[AddAction]:
+def _written(place: SortedTable, table: DeltaTable, rows: _Sorted, now_ms: int) -> list[AddAction]:
     """Upload the rows as files that nobody can see yet."""
-    wanted = data_file.bounded(rows.reader.schema, target.coordinates)
+    wanted = data_file.bounded(rows.reader.schema, place.target.coordinates)
     bounded, folder = setup.bounds(table, wanted), rows.files[0].folder
     made = []
-    with tables.sorted_errors(target.uri):
+    with tables.sorted_errors(place.target.uri):
         for file, body in file_writer.files(
             rows.parts(), bounded, folder, rows.goal.target, now_ms
         ):
-            store.put_new(file.path, body, {})
+            place.store.put_new(file.path, body, {})
             made.append(file)
     return made
 

@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 
 COLUMN = "_incarnation"
 FIRST = "1"
-_MARK = "incarnation="
+MARK = "incarnation="
 
 # The version of an incarnation's own application id: whether all its rows have `_incarnation`.
 UNNAMED, NAMED = 1, 2
@@ -18,12 +18,12 @@ UNNAMED, NAMED = 1, 2
 
 def folder_of(incarnation: str) -> str:
     """Return where an incarnation's files are below the table: the first one's beside the log."""
-    return "" if incarnation == FIRST else f"{_MARK}{incarnation}/"
+    return "" if incarnation == FIRST else f"{MARK}{incarnation}/"
 
 
 def incarnation_of(path: str) -> str:
     """Return the incarnation in whose folder a file is; also of that folder itself."""
-    return path.rpartition(_MARK)[2].partition("/")[0] if _MARK in path else FIRST
+    return path.rpartition(MARK)[2].partition("/")[0] if MARK in path else FIRST
 
 
 def is_named(table: DeltaTable, folder: str, *, begins: bool) -> bool:

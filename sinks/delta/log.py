@@ -24,7 +24,7 @@ from core.at_once import at_once
 from core.clock import Clock, SystemClock
 from core.errors import SinkError, StalePosition, TransientError
 from sinks.delta import aside, ledger, listing
-from sinks.delta.commit_log import Action, Committed, Conflict, Hint, Version, removed
+from sinks.delta.commit_log import Action, Committed, Conflict, Hint, Version, refuse_late, removed
 from sinks.delta.positions import Lookup
 from sinks.delta.recent import RecentEntries
 from sinks.delta.watch import Watch
@@ -257,6 +257,7 @@ def add(file: AddAction) -> Action:
 
 
 def _actions(entry: Version) -> Iterator[Action]:
+    refuse_late(entry)
     yield {"commitInfo": _commit_info(entry)}
     yield from entry.metadata
     yield from map(_txn, entry.txns)

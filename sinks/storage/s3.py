@@ -236,7 +236,7 @@ class S3Store:
         for error in answer.get("Errors", []):
             raise SinkError(
                 f"{self.uri}: {error.get('Key')} cannot be removed: {error.get('Code')}",
-                f"grant s3:DeleteObject on {self.uri}/_delta_log/*, or set "
+                f"grant s3:DeleteObject on {self.uri}/*, or, if it is in _delta_log, set "
                 "delta.enableExpiredLogCleanup=false on the table",
             )
 

@@ -38,6 +38,7 @@ RETURNED_ZOMBIE = "test_a_write_to_another_partition_does_not_unfence_a_zombie"
 MERGED = "tests/contracts/test_merged_columns.py::"
 MAINTAIN = "tests/contracts/test_maintain.py::"
 REPLACE = "tests/contracts/test_replacing.py::"
+VACUUM = "tests/contracts/test_vacuum.py::"
 RESCUE = "tests/contracts/test_rescue.py::"
 LATEST = "tests/unit/sinks/latest/test_steps.py::"
 REQUEUE = "tests/contracts/test_requeue.py::"
@@ -339,6 +340,24 @@ MUTATIONS = [
         "    _check(target.uri, files, rows)\n",
         "",
         (MAINTAIN + "test_a_file_with_other_rows_than_the_log_says_is_one_error",),
+    ),
+    Mutation(
+        "a replaced file removed whatever still reads it",
+        "kept = _named(table) | _named(_at(uri, options, base))",
+        "kept = _named(table)",
+        (VACUUM + "test_replaced_files_go_after_the_retention_and_a_reader_within_it_is_safe",),
+    ),
+    Mutation(
+        "a file removed that a running writer may still commit",
+        "newest - since - LONGEST_COMMIT",
+        "newest",
+        (VACUUM + "test_a_file_that_was_never_committed_goes_and_no_other",),
+    ),
+    Mutation(
+        "a file committed that upkeep may have removed",
+        "    refuse_late(entry)\n",
+        "",
+        (VACUUM + "test_a_writer_that_is_too_late_reads_its_records_again",),
     ),
     Mutation(
         "files of two incarnations merged",

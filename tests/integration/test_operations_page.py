@@ -58,6 +58,16 @@ def operator(tmp_path: Path, broker: Broker) -> Operator:
     return made
 
 
+def test_too_many_small_files(operator: Operator) -> None:
+    for number in range(4):
+        operator.send(b'{"id": %d, "title": "Oak"}' % number)
+    plan, merge, verify = commands("Too many small files")
+    assert operator.run(plan).startswith("5 files would be merged")
+    assert operator.run(merge).startswith("5 files merged")
+    assert operator.run(plan).startswith("0 files would be merged")
+    operator.run(verify)
+
+
 def test_records_were_rejected(operator: Operator) -> None:
     by_reason, newest, show, export = commands("Records were rejected")
     assert re.search(r"not_json +1 ", operator.run(by_reason))

@@ -1,0 +1,141 @@
+"""Upkeep as operators meet it: a daemon, a full disk, another maintainer, a table that grows."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+from polars.testing import assert_frame_equal
+
+from audit.verify import verify
+from core.clock import SystemClock
+from core.errors import TransientError
+from pinpip.maintain import maintain
+from pinpip.pipelines import tables_of
+from sinks.delta import compaction, marks
+from sinks.delta.commit_log import Version
+from sinks.delta.log import DeltaLog
+from sinks.delta.maintainer import Election
+from sinks.storage.store import open_store
+from tests.support.board_lake import BoardLake, Member
+from tests.support.clock import ManualClock
+from tests.support.disks import small_disk
+from tests.support.processes import stop, until
+
+SECTIONS = {"maintain": {"target": "20KB", "memory": "1MiB"}}
+
+
+def grow(lake: BoardLake, commits: int, start: int = 0) -> None:
+    member = Member(lake.config())
+    for n in range(start, start + commits):
+        member.write({"id": n * 7919 % 1000, "title": f"board {n}"})
+    member.close()
+
+
+def run(lake: BoardLake, clock: Any = None) -> list[Any]:
+    return list(maintain(lake.config(), "boards", clock or SystemClock()))
+
+
+def files(lake: BoardLake) -> int:
+    return len(lake.table().get_add_actions().to_struct_array())
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> BoardLake:
+    """Return a lake of twelve commits."""
+    made = BoardLake(tmp_path, str(tmp_path / "lake"), SECTIONS)
+    grow(made, 12)
+    return made
+
+
+def test_a_daemon_maintains_again_and_again_until_it_is_asked_to_stop(lake: BoardLake) -> None:
+    command = [sys.executable, "-m", "pinpip", "-c", str(lake.path()), "maintain", "--every", "1s"]
+    member = Member(lake.config())  # the daemon reads its files as well: they are not written again
+    table = tables_of(lake.config(), "boards").clean
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=dict(os.environ)) as daemon:
+        until(lambda: len(DeltaTable(table).file_uris()) < 4, "the first turn")
+        for n in range(12):
+            member.write({"id": n, "title": "later"})
+        until(lambda: len(DeltaTable(table).file_uris()) < 6, "another turn")
+        member.close()
+        assert stop(daemon) == 0
+        assert daemon.stderr is not None
+        told = [json.loads(line) for line in daemon.stderr.read().decode().splitlines()]
+    assert {line["event"] for line in told} == {"table_maintained"}
+    assert told[0]["merged"] == 12
+    assert lake.rows().height == 24
+
+
+def test_a_full_disk_leaves_the_table_as_it_was_until_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        lake = BoardLake(tmp_path, str(disk.root / "lake"), SECTIONS)
+        grow(lake, 12)
+        before, version = lake.rows(), lake.table().version()
+        disk.fill(leave=8192)
+        with pytest.raises(TransientError, match="No space left") as told:
+            run(lake)
+        assert "make room" in told.value.hint
+        assert_frame_equal(lake.rows(), before)
+        assert lake.table().version() == version
+        disk.free()
+        assert run(lake)[0].merged == 12
+        assert_frame_equal(lake.rows(), before)
+        assert verify(tables_of(lake.config(), "boards")).findings == ()
+
+
+def test_a_second_maintainer_does_nothing_and_says_who_is_at_work(lake: BoardLake) -> None:
+    uri, clock = tables_of(lake.config(), "boards").clean, SystemClock()
+    other = Election(open_store(uri, lake.config().aws), "another/1", clock)
+    assert other.won()
+    [clean, _] = run(lake)
+    assert clean.merged == 0
+    assert clean.notes[0].startswith("it is maintained by another/1 until ")
+    other.leave()
+    assert run(lake)[0].merged == 12
+
+
+def test_a_checkpoint_that_consumers_left_undone_is_written(lake: BoardLake) -> None:
+    grow(lake, 70, start=12)
+    assert [one.checkpoint for one in run(lake)] == [False, False]
+    folder = Path(tables_of(lake.config(), "boards").clean, "_delta_log")
+    grow(lake, 30, start=82)
+    for path in [*folder.glob("*.checkpoint.parquet"), *folder.glob("_last_checkpoint")]:
+        path.unlink()
+    before = lake.rows()
+    assert run(lake)[0].checkpoint
+    assert (folder / "_last_checkpoint").exists()
+    assert_frame_equal(lake.rows(), before)
+
+
+def test_the_number_of_files_stays_bounded_however_many_commits_there_are(
+    tmp_path: Path,
+) -> None:
+    lake = BoardLake(tmp_path, str(tmp_path / "lake"), SECTIONS)
+    member, most = Member(lake.config()), 0
+    for turn in range(30):
+        for n in range(10):
+            member.write({"id": n, "title": f"{turn}"})
+        run(lake)
+        most = max(most, files(lake))
+    member.close()
+    assert lake.rows().height == 300
+    assert most <= 12 + compaction.LEAST
+    assert verify(tables_of(lake.config(), "boards")).findings == ()
+
+
+def test_a_clock_that_is_behind_leaves_the_files_to_the_next_run(lake: BoardLake) -> None:
+    clock = ManualClock()  # years behind: no file was written until then
+    assert [one.merged for one in run(lake, clock)] == [0, 0]
+    assert run(lake)[0].merged == 12
+
+
+def test_no_file_is_removed_while_a_replacement_is_unfinished(lake: BoardLake) -> None:
+    tables = tables_of(lake.config(), "boards")
+    log = DeltaLog(open_store(tables.clean, lake.config().aws), 11, lambda _: None)
+    log.append(Version("", 17, txns=marks.write(tables.app, 1, "a replay", 17)))
+    for one in run(lake):
+        assert one.notes == ["no file was removed: a replacement of rows is unfinished"]
