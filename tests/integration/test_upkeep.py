@@ -17,7 +17,7 @@ from core.errors import TransientError
 from pinpip.maintain import maintain
 from pinpip.pipelines import tables_of
 from sinks.delta import compaction, marks
-from sinks.delta.commit_log import Version
+from sinks.delta.commit_log import Committed, Version
 from sinks.delta.log import DeltaLog
 from sinks.delta.maintainer import Election
 from sinks.storage.store import open_store
@@ -135,7 +135,8 @@ def test_a_clock_that_is_behind_leaves_the_files_to_the_next_run(lake: BoardLake
 
 def test_no_file_is_removed_while_a_replacement_is_unfinished(lake: BoardLake) -> None:
     tables = tables_of(lake.config(), "boards")
-    log = DeltaLog(open_store(tables.clean, lake.config().aws), 11, lambda _: None)
-    log.append(Version("", 17, txns=marks.write(tables.app, 1, "a replay", 17)))
+    store, version = open_store(tables.clean, lake.config().aws), lake.table().version()
+    entry = Version("", 17, txns=marks.write(tables.app, 1, "a replay", 17))
+    assert isinstance(DeltaLog(store, version, lambda _: None).append(entry), Committed)
     for one in run(lake):
         assert one.notes == ["no file was removed: a replacement of rows is unfinished"]
