@@ -32,10 +32,11 @@ class FaultKind(StrEnum):
     OUTAGE = "storage outage"
     FULL_DISK = "full disk"
     MAINTAIN = "upkeep run"
+    REQUEUE = "requeue"
 
 
 ONE_BROKER = (FaultKind.BROKER_RESTART, FaultKind.BROKER_KILL)
-UPKEEP = (FaultKind.MAINTAIN,)  # commands that rewrite the tables
+UPKEEP = (FaultKind.MAINTAIN, FaultKind.REQUEUE)  # commands that rewrite the tables
 CLUSTER = (FaultKind.LEADER_KILL, FaultKind.LEADER_FREEZE, FaultKind.ROLL, FaultKind.CUT)
 
 

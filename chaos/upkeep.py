@@ -10,7 +10,10 @@ from chaos.schedule import FaultKind
 from core import interpreter
 from core.errors import FatalError
 
-COMMANDS = {FaultKind.MAINTAIN: ("maintain",)}
+COMMANDS = {
+    FaultKind.MAINTAIN: ("maintain",),
+    FaultKind.REQUEUE: ("quarantine", "requeue"),
+}
 TIMEOUT_S = 300.0  # for a command that nobody kills
 _TAIL = 2000  # characters of a log
 
