@@ -58,8 +58,8 @@ class LatestTable:
         done = self._follower.step(is_over, rest)
         written = done.version if done.committed else None
         if written is not None and is_checkpoint_due(written, done.checkpoint):
+            self._sweep()  # first: a checkpoint forgets files that were removed long ago
             self._checkpoints.start({})
-            self._sweep()
         return done
 
     def catch_up(

@@ -14,7 +14,7 @@ from sinks.latest import rebuild
 from sinks.latest.feed import Changes
 from sinks.latest.view import GONE, View
 
-MOST_AGAIN = 1_000_000  # keys; more are quicker built again with all others
+MOST_AGAIN = 200_000  # keys; more are quicker built again with all others
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import polars as pl
 
 from sinks.latest.view import GONE, View
 
-BUDGET = 96 * 2**20  # bytes of rows in memory, about
+BUDGET = 32 * 2**20  # bytes of rows in memory, about
 _SAMPLE = 100_000  # keys
 
 
@@ -35,23 +35,31 @@ def cuts(view: View, rows: pl.LazyFrame, count: int, size: int) -> pl.Series:
 def latest(view: View, sources: Sequence[pl.LazyFrame], cuts: pl.Series) -> Iterator[pl.DataFrame]:
     """Yield the latest rows of all sources, a range of keys at a time."""
     with TemporaryDirectory(prefix="pinpip-latest-") as folder:
-        held, spills = pl.DataFrame(), 0
+        held, spills = [pl.DataFrame()], 0
         for source in sources:
             for chunk in view.chunks(source):
-                held = view.newest(_together([held, chunk]))
-                if len(cuts) and held.estimated_size() > BUDGET:
-                    _spill(view, held, cuts, Path(folder), spills)
-                    held, spills = pl.DataFrame(), spills + 1
+                held.append(chunk)
+                if _size(held) > BUDGET:
+                    held = [view.newest(_together(held))]
+                if len(cuts) and len(held) == 1 and _size(held) > BUDGET / 2:
+                    _spill(view, held[0], cuts, Path(folder), spills)
+                    held, spills = [pl.DataFrame()], spills + 1
+        rest = _together(held)
+        rest = view.newest(rest) if rest.width else rest
         if not spills:
-            yield _alive(held)
+            yield from _alive(rest)
             return
-        _spill(view, held, cuts, Path(folder), spills)
+        _spill(view, rest, cuts, Path(folder), spills)
         for number in range(len(cuts) + 1):
             parts = map(pl.read_parquet, sorted(Path(folder).glob(f"{number}-*.parquet")))
             whole = pl.DataFrame()
             for part in parts:
                 whole = view.newest(_together([whole, part]))
-            yield _alive(whole)
+            yield from _alive(whole)
+
+
+def _size(frames: Sequence[pl.DataFrame]) -> float:
+    return sum(frame.estimated_size() for frame in frames)
 
 
 def _together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -68,5 +76,8 @@ def _spill(view: View, rows: pl.DataFrame, cuts: pl.Series, folder: Path, spills
         part.write_parquet(folder / f"{number}-{spills:08d}.parquet", compression="lz4")
 
 
-def _alive(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.remove(pl.col(GONE)).drop(GONE) if rows.width else rows
+def _alive(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield the rows that no tombstone removed, unless there are none."""
+    alive = rows.remove(pl.col(GONE)).drop(GONE) if rows.width else rows
+    if alive.height:
+        yield alive

@@ -18,7 +18,7 @@ from sinks.latest.mark import stored
 from sinks.latest.step import Step
 from sinks.latest.view import View
 from tests.support.aws import TestAws
-from tests.support.latest_lake import LatestLake, Rec
+from tests.support.latest_lake import LatestLake, Rec, tiny
 
 
 @pytest.fixture
@@ -212,4 +212,20 @@ def test_of_two_followers_at_once_one_wins_and_the_other_did_nothing(lake: Lates
 
     step = lake.follower().step(between)
     assert (step.lost, step.committed, others[0].committed) == (True, False, True)
+    assert lake.rows() == lake.wanted()
+
+
+def test_a_table_whose_keys_are_all_removed_is_built_empty(tmp_path: Path) -> None:
+    lake = LatestLake(str(tmp_path))
+    lake.append(0, [Rec(1, 0, "a"), Rec(1, 1, None)])
+    [step] = lake.follow()
+    assert (step.rebuilt, step.files, lake.rows()) == ("it is new", 0, [])
+
+
+def test_ranges_of_keys_that_turn_out_empty_are_passed_over(tmp_path: Path) -> None:
+    lake = LatestLake(str(tmp_path))
+    lake.append(0, [Rec(1, n, "a") for n in range(40)])
+    lake.append(0, [Rec(2, 0, "b")])
+    with tiny():
+        lake.follow()
     assert lake.rows() == lake.wanted()
