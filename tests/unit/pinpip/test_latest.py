@@ -19,15 +19,18 @@ from pinpip import configfile
 from pinpip import latest as latest_tables
 from pinpip.cli import app
 from pinpip.latest import LatestTable
+from pinpip.quarantine.requeue import requeue
+from pinpip.quarantine.rows import Choice
 from tests.support.board_lake import BoardLake, write
 
 UPSERT = {"mode": "upsert", "key": "id"}
+STRICT = 'rows.with_columns(pl.col("title").cast(pl.Int64).cast(pl.String))'
 OAK = [{"id": 1, "title": "Oak"}, {"id": 2, "title": "Elm"}, {"id": 1, "title": "Ash"}]
 
 
-def path_of(folder: Path, **own: Any) -> Path:
+def path_of(folder: Path, body: str = "rows", **own: Any) -> Path:
     """Return the configuration of a lake whose pipeline has these keys."""
-    path = BoardLake(folder, str(folder / "lake")).path()
+    path = BoardLake(folder, str(folder / "lake")).path(body=body)
     tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     tree["pipelines"]["boards"] |= own
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")
@@ -146,3 +149,19 @@ def test_verify_names_the_difference_and_how_far_it_is_behind(
     [told] = json.loads(done.stdout)
     assert done.exit_code == 3
     assert [found["where"] for found in told["findings"]] == ["latest id 1", "latest id 2"]
+
+
+def test_a_requeued_record_is_the_latest_only_if_nothing_later_is_there(tmp_path: Path) -> None:
+    strict = configfile.load(path_of(tmp_path, STRICT, **UPSERT), {})
+    records = [(1, "7"), (1, "Oak"), (2, "Elm"), (2, "8")]
+    write(strict, *({"id": number, "title": title} for number, title in records))
+    today = configfile.load(path_of(tmp_path, **UPSERT), {})
+    with closing(LatestTable(today, "boards", SystemClock())) as table:
+        table.catch_up()
+        assert pl.read_delta(table.uri).sort("id")["title"].to_list() == ["7", "8"]
+        assert requeue(today, "boards", Choice(), SystemClock()).passing == 2
+        done = table.catch_up()
+        assert (done.rebuilt, done.behind) == (None, 0)
+        assert pl.read_delta(table.uri).sort("id")["title"].to_list() == ["Oak", "8"]
+        [told] = json.loads(run(today.file.path, "verify", "--offline", "--json").stdout)
+        assert told["findings"] == []
