@@ -24,7 +24,7 @@ from sinks.latest.view import View
 from sinks.storage.store import open_store
 
 EVERY_S = 10.0  # from one step to the next, unless the pipeline says so
-REST = 3.0  # times as long as a step took: following takes a quarter of one core at most
+REST = 7.0  # times as long as a step took: following takes an eighth of the time at most
 MOST_WAIT_S = 300.0  # between attempts that fail
 LEAVE_S = 4.0  # for a step under way at the end of the process; it is lost, and done again
 SINK = "latest"
