@@ -337,7 +337,7 @@ MUTATIONS = [
     ),
     Mutation(
         "merged files with other rows than before",
-        "    _check(target.uri, files, rows)\n",
+        "    _check(target.uri, files, count)\n",
         "",
         (MAINTAIN + "test_a_file_with_other_rows_than_the_log_says_is_one_error",),
     ),
