@@ -12,7 +12,7 @@ from core.errors import SinkError
 
 MAX_EXAMPLES = 3
 # Who wrote a row: an earlier version of the transform or of pinpip may have made the same.
-_VERSIONS = ("transform_version", "pinpip_version")
+VERSIONS = ("transform_version", "pinpip_version")
 _MAX_VALUE_LENGTH = 40
 # Reasons whose detail is what Python or a library said: another version of it says it otherwise.
 _SAID_BY_OTHERS = ("not_json", "invalid_utf8", "transform_failed")
@@ -54,7 +54,7 @@ def _alike(
     wanted: pl.DataFrame, held: pl.DataFrame, coordinates: Coordinates, name: str
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return both with the same columns and types, sorted by coordinates."""
-    columns = [column for column in wanted.columns if column not in _VERSIONS]
+    columns = [column for column in wanted.columns if column not in VERSIONS]
     want = _without_words(wanted.select(columns)).sort(coordinates.identity)
     if held.is_empty():
         return want, want.clear()

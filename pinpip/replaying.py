@@ -44,7 +44,7 @@ def beside(
 ) -> Planned:
     """Plan to fill the table at `uri`, its positions under a name of their own."""
     pipeline, limits = config.pipeline(name), pipelines.limits_of(config)
-    app = f"pinpip/replay-{name}/{_label(window, origin)}"
+    app = app_of(name, window, origin)
     tables = pipelines.tables_at(config, uri, coordinates_of(pipeline), app)
     process = pipelines.process_of(pipeline, keep_values=False, limits=limits)
     sinks = pipelines.delta_sinks(
@@ -52,6 +52,11 @@ def beside(
     )
     again = _opened(config, name, window, origin, partial(held, tables), clock)
     return Planned(again, tables, partial(Loop, again.source, process, sinks, limits, clock))
+
+
+def app_of(name: str, window: Window, origin: Origin) -> str:
+    """Return under what name a replay beside the live tables keeps its positions."""
+    return f"pinpip/replay-{name}/{_label(window, origin)}"
 
 
 def before_live(config: Config, name: str, origin: Origin, window: Window, clock: Clock) -> Planned:

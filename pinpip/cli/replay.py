@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from core.config import Config
     from core.observer import Observer
     from pinpip.connectors.protocol import Row
-    from pinpip.replaying import Origin
+    from pinpip.replaying import Origin, Planned
 
 _ANOTHER = "name another one with --into"
 
@@ -56,6 +56,15 @@ def replay(
         str | None,
         typer.Option("--from-connect", help="From the topics.dir of Kafka Connect's S3 sink."),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the rows of the live tables in place.")
+    ] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="With --replace: say what would change, change nothing.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --replace: say what it would do, do nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """Read a stretch of a pipeline's source again, into a table of its own.
@@ -66,6 +75,8 @@ def replay(
     where the archive ended.
     --from-connect s3://bucket/topics, or a folder: without --into it fills the live table with what
     the topic no longer holds; its consumer then reads the rest.
+    --replace: the rows of the range in the live tables are replaced by what today's transform
+    makes of its records, atomically, while the consumer runs.
     expired: how many of the asked offsets retention has taken; -: not known.
     Example: pinpip replay pin --into pin_again --from-time 2026-01-01
     """
@@ -79,8 +90,15 @@ def replay(
     refuse_reversed(window.since, window.until, ("--from-time", "--until-time"))
     if from_archive and from_connect is not None:
         raise typer.BadParameter("--from-archive and --from-connect are two sources: give one")
+    if replace:
+        if into is not None or from_connect is not None:
+            raise typer.BadParameter("--replace changes the live tables: no --into, --from-connect")
+        _replace(config, pipeline, window, Origin(from_archive), diff, dry_run, as_json)
+        return
+    if diff or dry_run:
+        raise typer.BadParameter("--diff and --dry-run are of --replace")
     if into is None and from_connect is None:
-        raise typer.BadParameter("name a table with --into: only --from-connect fills the live one")
+        raise typer.BadParameter("name a table with --into, or replace the live rows: --replace")
     try:
         run(config, pipeline, into, window, Origin(from_archive, from_connect), as_json=as_json)
     except PositionLost as error:
@@ -89,6 +107,24 @@ def replay(
             f"{table} already holds rows that this replay did not write: {error.message}",
             "name a table of its own with --into",
         ) from error
+
+
+def _replace(
+    config: "Config",
+    name: str,
+    window: "Window",
+    origin: "Origin",
+    diff: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from pinpip.cli import replace
+
+    if dry_run:
+        replace.plan(config, name, window, origin, as_json=as_json)
+    else:
+        filling = partial(_fill_all, quiet=as_json)
+        replace.run(config, name, window, origin, filling, as_json=as_json, only_diff=diff)
 
 
 def run(
@@ -119,6 +155,13 @@ def run(
     why = "" if any(written.values()) else _why_none(window, again.ends, clock.now(), begun=begun)
     said = {"why": why, "remark": again.remark}
     _tell({"table": uri, **written}, again.lacking(), said, as_json=as_json)
+
+
+def _fill_all(plan: "Planned", name: str, into: str, *, quiet: bool) -> None:
+    """Fill the tables of the plan with a progress bar; FatalError when stopped before the end."""
+    _fill(plan.loop, name, into, plan.again.total, quiet=quiet)
+    if not plan.again.source.exhausted:
+        raise _stopped(into)
 
 
 def _why_none(window: "Window", ends: "Positions", now: datetime, *, begun: bool) -> str:

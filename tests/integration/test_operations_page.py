@@ -91,3 +91,18 @@ def test_bad_records_became_good(tmp_path: Path, broker: Broker) -> None:
     operator.run(verify)
     assert "boards: 0 of 1 records would pass" in operator.run(plan)
     assert pl.read_delta(operator.home.uri("boards"))["title"].to_list() == ["Oak"]
+
+
+def test_a_transform_had_a_bug(operator: Operator) -> None:
+    plan, diff, replace, verify = commands("A transform had a bug")
+    code = operator.home.folder / "boards.py"
+    told = code.read_text(encoding="utf-8")
+    assert "str.strip_chars()" in told
+    fixed = told.replace("str.strip_chars()", "str.strip_chars().str.to_uppercase()")
+    code.write_text(fixed, encoding="utf-8")
+    assert "0..2" in operator.run(plan)
+    assert "would be replaced" in operator.run(diff)
+    assert operator.home.table("boards")["title"].to_list() == ["Oak"]
+    assert "title 1" in operator.run(replace)
+    assert operator.home.table("boards")["title"].to_list() == ["OAK"]
+    operator.run(verify)

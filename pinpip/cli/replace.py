@@ -1,0 +1,95 @@
+"""`pinpip replay --replace`: a range replayed in place, planned, compared, or done."""
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pinpip.cli.shared import working
+from pinpip.cli.tables import show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from consumers.window import Window
+    from core.config import Config
+    from pinpip.replacement_diff import Difference
+    from pinpip.replacing import Staged
+    from pinpip.replaying import Origin, Planned
+
+
+def plan(config: "Config", name: str, window: "Window", origin: "Origin", *, as_json: bool) -> None:
+    """Say what would be replaced; nothing is written."""
+    from pinpip import replacement_plan
+
+    rows = replacement_plan.plan(config, name, window, origin)
+    show(f"{name}: a replay in place", rows, as_json=as_json)
+
+
+def run(
+    config: "Config",
+    name: str,
+    window: "Window",
+    origin: "Origin",
+    fill: "Callable[[Planned, str, str], None]",
+    *,
+    as_json: bool,
+    only_diff: bool,
+) -> None:
+    """Stage the range with `fill`, then replace the live rows by it, or say what would change."""
+    from core.clock import SystemClock
+    from pinpip import replacement_diff, replacing, replaying
+
+    clock = SystemClock()
+    replacing.refuse(config, name)
+    uri = replacing.place(config, name, window)
+    plan_ = replaying.beside(config, name, uri, window, origin, clock)
+    fill(plan_, name, uri)
+    with working(f"comparing {name}", quiet=as_json):
+        staged = replacing.staged(config, name, plan_.tables, window, clock)
+        found = replacement_diff.differences(staged)
+    if not only_diff:
+        _swap(config, name, staged, found, quiet=as_json)
+        replacing.drop(config, uri)
+    _tell(name, found, as_json=as_json, done=not only_diff)
+
+
+def _swap(
+    config: "Config", name: str, staged: "Staged", found: "list[Difference]", *, quiet: bool
+) -> None:
+    """Replace the rows, unless none differs and no earlier run left the quarantine behind."""
+    from core.clock import SystemClock
+    from pinpip import replacing
+    from sinks.delta.replacing import finish
+
+    clock = SystemClock()
+    with working(f"replacing rows of {name}", quiet=quiet):
+        if all(own.is_empty for own in found):
+            finish(*replacing.places(config, name), clock)
+        else:
+            replacing.swap(config, name, staged, clock)
+
+
+def _tell(name: str, found: "list[Difference]", *, as_json: bool, done: bool) -> None:
+    if as_json:
+        tree = {"pipeline": name, "replaced": done, "tables": [own.tree() for own in found]}
+        show("Replaced", [tree], as_json=True)
+        return
+    title = f"{name}: " + ("replaced" if done else "would be replaced")
+    show(title, [_row(own) for own in found], as_json=False)
+    for own in found:
+        for kind, samples in own.samples.items():
+            for sample in samples:
+                typer.echo(f"{kind}: {sample}")
+    if all(own.is_empty for own in found):
+        typer.echo("no row differs: nothing was left to do")
+
+
+def _row(own: "Difference") -> dict[str, Any]:
+    columns = ", ".join(f"{name} {count:,}" for name, count in own.columns.most_common())
+    return {
+        "table": own.table,
+        "added": own.added,
+        "removed": own.removed,
+        "changed": own.changed,
+        "by_column": columns or None,
+    }

@@ -1,0 +1,220 @@
+"""A replay in place: the rows of a range, staged beside the live tables, then swapped into them.
+
+The staging tables are filled as `replay --into` fills any: they alone hold the state, so the same
+command goes on after a crash. Their name says the pipeline's table, the range and today's rules;
+the Delta table's own id names the replacement.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import polars as pl
+
+from audit.snapshot import Snapshot
+from audit.verify import snapshots, verify
+from consumers.window import Window
+from core.batch import KAFKA, Partition, Position, reaches
+from core.clock import Clock
+from core.config import Config
+from core.errors import ConfigError, SourceError
+from core.pipeline import quarantine_of
+from pinpip import pipelines
+from pinpip.connectors import coordinates_of
+from pinpip.delta_targets import targets_of
+from sinks.delta import replacing, scan
+from sinks.delta import table as tables
+from sinks.delta.affected import affected
+from sinks.delta.ledger import CommitRange
+from sinks.delta.replacing import Outcome, Place
+from sinks.delta.selection import Records, Selection
+from sinks.delta.target import Tables
+from sinks.storage import probe
+from sinks.storage.store import open_store
+
+_ROWS = 250_000  # of a frame
+_PATIENCE_S = 60.0  # for the live consumer to come as far as the replay is
+_LEDGER_HINT = "replay into a table of its own: --into"
+
+
+@dataclass(frozen=True)
+class Staged:
+    """The rows of a range by today's rules, and the records that they are of."""
+
+    live: Tables
+    tables: Tables
+    selection: Selection
+    id: str
+
+
+def refuse(config: Config, name: str) -> None:
+    """Raise ConfigError for a pipeline whose rows cannot be replaced in place."""
+    pipeline = config.pipeline(name)
+    if coordinates_of(pipeline) != KAFKA:
+        raise ConfigError(
+            f"{name} reads a stream, whose first record is not known: --replace is for topics",
+            _LEDGER_HINT,
+        )
+    clean, quarantine = snapshots(pipelines.tables_of(config, name))
+    if clean.seen is None or quarantine.seen is None:
+        raise ConfigError(f"{name} has no rows to replace yet", f"pinpip consume {name}")
+    if clean.tests - {pipelines.where_of(pipeline)}:
+        raise ConfigError(
+            f"some rows of {name} were taken by another `where` than today's", _LEDGER_HINT
+        )
+
+
+def place(config: Config, name: str, window: Window) -> str:
+    """Return where the range is staged: beside the live table, by range and today's rules."""
+    bounds = (window.first, window.last, window.since, window.until)
+    told = repr((bounds, pipelines.decides(config.pipeline(name))))
+    digest = hashlib.sha256(told.encode()).hexdigest()[:12]
+    return f"{pipelines.tables_of(config, name).clean}_replacing_{digest}"
+
+
+def staged(config: Config, name: str, filled: Tables, window: Window, clock: Clock) -> Staged:
+    """Return what was staged, proven: as many records as the live table has read of the range.
+
+    Waits for the live consumer to come as far. Raises ConfigError for a range without records,
+    SourceError when the source no longer gives all of them.
+    """
+    live = pipelines.tables_of(config, name)
+    here = snapshots(filled)
+    if here[0].seen is None or not here[0].ledgered():
+        raise ConfigError("the source has no record in the range", "nothing was changed")
+    wrong = verify(filled).findings
+    if wrong:
+        raise SourceError(
+            f"{filled.clean} is not whole: {wrong[0].detail}", "nothing was changed: see verify"
+        )
+    ends = {p: at for p in sorted(here[0].ledgered()) if (at := here[0].position(p))}
+    sides = _reached(live, ends, clock)
+    ranges = tuple(
+        Records(source=p.source, partition=p.id, start=Position(window.first or 0), end=end)
+        for p, end in ends.items()
+        if end > Position(window.first or 0)
+    )
+    selection = Selection(ranges=ranges, since=window.since, until=window.until)
+    keys = _keys(places(config, name), selection)
+    none = pl.Series("key", [], pl.Int64())
+    for own in ranges:
+        given = sum(r.read for r in here[0].held(own.of, None).ranges)
+        _refuse_lost(own, given, sides[0], keys.get(own.of, none), window)
+    return Staged(live, filled, selection, f"replay {here[0].seen[0]}")
+
+
+def swap(
+    config: Config,
+    name: str,
+    own: Staged,
+    clock: Clock,
+    reached: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """Replace the live rows by the staged ones; raises as `sinks.delta.replacing.replace`."""
+    clean, quarantine = places(config, name)
+    return replacing.replace(
+        own.id,
+        own.selection,
+        (clean, partial(_rows, own.tables, own.tables.clean)),
+        (quarantine, partial(_rows, own.tables, own.tables.quarantine)),
+        clock,
+        reached,
+    )
+
+
+def places(config: Config, name: str) -> tuple[Place, Place]:
+    """Return the live tables as something that can be written."""
+    pipeline = config.pipeline(name)
+    process = pipelines.process_of(pipeline, keep_values=False)
+    targets = targets_of(
+        pipelines.tables_of(config, name),
+        process,
+        rules=pipelines.decides(pipeline),
+        where=pipelines.where_of(pipeline),
+    )
+    clean, quarantine = (Place(t, open_store(t.uri, config.aws)) for t in targets)
+    return clean, quarantine
+
+
+def drop(config: Config, uri: str) -> None:
+    """Remove the staging tables: the log backwards, so that what is left is one of earlier."""
+    for place_ in (uri, quarantine_of(uri)):
+        store = open_store(place_, config.aws)
+        store.remove(sorted(store.list("_delta_log/"), reverse=True))
+        store.remove([*store.list(""), probe.KEY])
+
+
+def _rows(own: Tables, uri: str) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a staging table."""
+    table = tables.find(uri, own.options)
+    if table is None:
+        return
+    with tables.sorted_errors(uri):
+        reader = scan.TableReader(table, own.options)
+        for path in reader.files["path"]:
+            yield from reader.scan([path]).collect_batches(chunk_size=_ROWS)
+
+
+def _reached(
+    live: Tables, ends: dict[Partition, Position], clock: Clock
+) -> tuple[Snapshot, Snapshot]:
+    """Return the live tables once they are at the staged ends."""
+    until = clock.monotonic() + _PATIENCE_S
+    while True:
+        sides = snapshots(live)
+        behind = [
+            f"{side.name} is at {at.number if at else 'the start'} of {p}"
+            for side in sides
+            for p, end in ends.items()
+            for at in [side.position(p)]
+            if not reaches(at, end)
+        ]
+        if not behind:
+            return sides
+        if clock.monotonic() > until:
+            raise ConfigError(
+                f"the live table has not read all that was replayed: {behind[0]}",
+                "let its consumer catch up, and run the same command again: it goes on here",
+            )
+        clock.sleep(1.0)
+
+
+def _refuse_lost(own: Records, given: int, live: Snapshot, keys: pl.Series, window: Window) -> None:
+    """Raise SourceError unless the source gave as many records as the live table read.
+
+    A commit that lies in the range in part counts with its rows: it read at least those.
+    """
+    least = most = keys.len()
+    if not window.is_timed:
+        ranges = live.held(own.of, None).ranges
+        inside = [r for r in ranges if _begin(r) >= _begin(own) and r.end <= own.end]
+        across = [
+            r for r in ranges if r not in inside and _begin(r) < own.end and r.end > _begin(own)
+        ]
+        spans = [keys.is_between(_begin(r).number, r.end.number - 1) for r in inside]
+        apart = keys.len() - sum(int(span.sum()) for span in spans)
+        read = sum(r.read for r in inside)
+        least, most = read + apart, read + max(apart, sum(r.read for r in across))
+    if given < least or (given > most and not window.is_timed):
+        raise SourceError(
+            f"the source gives {given:,} records of {own.of} before offset {own.end.number}, of"
+            f" which the table has read {least:,}: some have expired, or the table began later",
+            "replay --from-archive, or what is there alone: --from-offset; nothing was changed",
+        )
+
+
+def _begin(own: Records | CommitRange) -> Position:
+    return own.start or Position(0)
+
+
+def _keys(places_: tuple[Place, Place], selection: Selection) -> dict[Partition, pl.Series]:
+    """Return the keys of the live rows of these records, of both tables."""
+    found = dict[Partition, list[pl.Series]]()
+    for own in places_:
+        target = own.target
+        table = tables.find_own(target.uri, target.options, target.coordinates)
+        gone = {} if table is None else affected(target, table, selection).gone
+        for partition, keys in gone.items():
+            found.setdefault(partition, []).append(keys)
+    return {p: pl.concat(keys).unique() for p, keys in found.items()}
