@@ -245,4 +245,10 @@ class Maintain(Model):
 
     target: Size = Field(ByteSize(128 * 1024 * 1024), gt=0)
     memory: Size = Field(ByteSize(512 * 1024 * 1024), gt=0)
-    retention: Period = Field("7d", ge=timedelta(days=1), validate_default=True)
+    retention: Period = Field("7d", validate_default=True)
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> "Maintain":
+        if self.retention < timedelta(days=1):
+            raise Misplaced("must be a day at least: queries still read such files", "retention")
+        return self

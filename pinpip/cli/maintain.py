@@ -81,9 +81,12 @@ def _upkeep(
 
 def _seconds(every: str) -> float:
     try:
-        return period(every).total_seconds()
+        seconds = period(every).total_seconds()
     except ValueError as error:
         raise typer.BadParameter(f"--every {every} {error}") from error
+    if seconds < 1:
+        raise typer.BadParameter(f"--every {every} is less than a second")
+    return seconds
 
 
 def _repeat(config: "Config", names: Sequence[str], seconds: float) -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from audit.verify import verify
 from core.clock import SystemClock
-from core.errors import SinkError
+from core.errors import ConfigError, SinkError
 from pinpip.cli import app
 from pinpip.maintain import Upkeep, maintain
 from pinpip.pipelines import tables_of
@@ -288,6 +288,35 @@ def test_the_command_tells_people_and_programs(lake: BoardLake) -> None:
     assert "24 files would be merged" in plan.stdout
     done = CliRunner().invoke(app, ["-c", path, "maintain", "boards", "--json"])
     assert [one["merged"] for one in json.loads(done.stdout)] == [12, 12]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--every", "10x"], "is no time"),
+        (["--every", "0s"], "less than a second"),
+        (["--every", "1h", "--dry-run"], "goes with neither"),
+    ],
+)
+def test_a_wrong_option_is_one_usage_error(lake: BoardLake, options: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, ["-c", str(lake.path()), "maintain", *options])
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"retention": "1h"}, "must be a day at least"),
+        ({"retention": "7"}, "is no time"),
+        ({"target": 0}, "must be more than 0"),
+    ],
+)
+def test_a_policy_that_is_not_safe_is_refused(
+    tmp_path: Path, section: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        BoardLake(tmp_path, str(tmp_path / "lake"), {"maintain": section}).config()
 
 
 @settings(max_examples=examples(12), deadline=None)
