@@ -33,10 +33,11 @@ class FaultKind(StrEnum):
     FULL_DISK = "full disk"
     MAINTAIN = "upkeep run"
     REQUEUE = "requeue"
+    REPLACE = "in-place replay"
 
 
 ONE_BROKER = (FaultKind.BROKER_RESTART, FaultKind.BROKER_KILL)
-UPKEEP = (FaultKind.MAINTAIN, FaultKind.REQUEUE)  # commands that rewrite the tables
+UPKEEP = (FaultKind.MAINTAIN, FaultKind.REQUEUE, FaultKind.REPLACE)  # they rewrite tables
 CLUSTER = (FaultKind.LEADER_KILL, FaultKind.LEADER_FREEZE, FaultKind.ROLL, FaultKind.CUT)
 
 

@@ -13,6 +13,7 @@ from core.errors import FatalError
 COMMANDS = {
     FaultKind.MAINTAIN: ("maintain",),
     FaultKind.REQUEUE: ("quarantine", "requeue"),
+    FaultKind.REPLACE: ("replay", "--replace"),
 }
 TIMEOUT_S = 300.0  # for a command that nobody kills
 _TAIL = 2000  # characters of a log
