@@ -6,7 +6,7 @@ remove meanwhile is looked at again in what they wrote. Done twice, the second f
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -21,8 +21,9 @@ from core.errors import ConfigError, SinkError
 from pinpip.pipelines import tables_of
 from sinks.delta import data_file, merging, rewrite, setup
 from sinks.delta import table as tables
+from sinks.delta.incarnation_reader import IncarnationReader
 from sinks.delta.rewrite import Rewritten
-from sinks.delta.scan import TableReader
+from sinks.delta.scan import TableReader, is_own
 from sinks.delta.target import DeltaTarget
 from sinks.storage.protocol import Store
 from sinks.storage.store import open_store
@@ -110,7 +111,8 @@ class _Work:
         self._schema = load_schema(pipeline.schema_)
         self._transform = load_transform(pipeline.transform)
         columns = try_out(self._schema, self._transform, own.coordinates)
-        self._target = DeltaTarget(own.clean, own.options, columns, own.coordinates, own.app)
+        target = DeltaTarget(own.clean, own.options, columns, own.coordinates, own.app)
+        self._target = replace(target, folder=own.folder)
         self._rehydrate = Rehydrator(self._schema, self._transform, own.coordinates)
         self._store: Store = open_store(own.clean, config.aws)
         self._clock = clock
@@ -125,13 +127,14 @@ class _Work:
         """Go through the files of the newest version; False: others removed one meanwhile."""
         table = self._table()
         with tables.sorted_errors(self._target.uri):
-            reader = TableReader(table, self._target.options)
+            lives = self._lives(table)
+            reader = lives.reader
             listed = reader.files.select("path", "size_bytes", "num_records").rows()
         self._forget({path for path, _, _ in listed})
         todo = [own for own in listed if own[0] not in self._same and own[0] not in self._new]
         ready, group = len(listed) - len(todo), list[_File]()
         for n, listing in enumerate(todo, 1):
-            found = self._found(reader, *listing)
+            found = self._found(lives, *listing)
             if found.rows and not dry_run:
                 group.append(found)
             else:
@@ -173,21 +176,33 @@ class _Work:
             )
         return table
 
-    def _found(self, reader: TableReader, path: str, size: int, known: int | None) -> _File:
+    def _lives(self, table: DeltaTable) -> IncarnationReader:
+        own = self._target
+        return IncarnationReader(table, own.options, own.coordinates, own.app, own.folder)
+
+    def _found(self, lives: IncarnationReader, path: str, size: int, known: int | None) -> _File:
         """Return what can be rescued of one file."""
         fields: dict[str, FieldCount] = {}
         rows = 0
         with tables.sorted_errors(self._target.uri):
-            if not rewrite.can_be_removed(reader, path):
-                self._unknown[path] = "a deletion vector, or a name that is escaped in the log"
+            if (why := self._obstacle(lives, path)) is not None:
+                self._unknown[path] = why
                 return _File(path, size, known, 0, fields)
-            kept = reader.scan([path]).filter(pl.col(RESCUED).is_not_null())
+            kept = lives.reader.scan([path]).filter(pl.col(RESCUED).is_not_null())
             for batch in kept.collect_batches(chunk_size=_ROWS):
                 made = self._rehydrate(batch)
                 rows += made.changed
                 for name, own in made.fields.items():
                     fields.setdefault(name, FieldCount()).add(own)
         return _File(path, size, known, rows, fields)
+
+    @staticmethod
+    def _obstacle(lives: IncarnationReader, path: str) -> str | None:
+        if not rewrite.can_be_removed(lives.reader, path):
+            return "a deletion vector, or a name that is escaped in the log"
+        if not is_own(path) and not lives.is_alone_in(path):
+            return "another engine put rows of another incarnation into it"
+        return None
 
     def _commit(self, table: DeltaTable, reader: TableReader, group: list[_File]) -> bool:
         """Write the files again, and commit them; False: others removed one of them."""
@@ -209,7 +224,7 @@ class _Work:
         self, table: DeltaTable, reader: TableReader, own: _File, now_ms: int
     ) -> list[AddAction]:
         """Upload the rows of a file as new files, a part of the rows each."""
-        folder = own.path[: own.path.rfind("/") + 1]
+        folder = rewrite.folder_of(own.path, self._target)
         wanted = data_file.bounded(self._target.schema, self._target.coordinates)
         bounded = setup.bounds(table, wanted)
         files, height = [], 0

@@ -83,17 +83,12 @@ def _refuse(lives: IncarnationReader, target: DeltaTarget, files: Sequence[File]
                 f"{own.path} of table {target.uri} has a deletion vector, or an escaped name",
                 "rewrite the table's files with the engine that wrote it (REORG TABLE … PURGE)",
             )
-        if not scan.is_own(own.path) and not _is_of_one(lives, own):
+        if not scan.is_own(own.path) and not lives.is_alone_in(own.path):
             raise SinkError(
                 f"{own.path} of table {target.uri} was written by another engine, and has rows of"
                 " several incarnations",
                 "replay into a new table: pinpip replay --into",
             )
-
-
-def _is_of_one(lives: IncarnationReader, own: File) -> bool:
-    all_ = lives.reader.scan([own.path]).select(pl.len()).collect().item()
-    return bool(all_ == own.gone.height + own.others)
 
 
 def rewritten(
@@ -125,7 +120,7 @@ def _kept(
 ) -> list[AddAction]:
     if not own.others:
         return []
-    folder, files, kept = own.path[: own.path.rfind("/") + 1], list[AddAction](), 0
+    folder, files, kept = rewrite.folder_of(own.path, target), list[AddAction](), 0
     for rows in _others(reader, own.path, selection, target):
         file, body = data_file.made(rows, bounded, folder, now_ms)
         store.put_new(file.path, body, {})

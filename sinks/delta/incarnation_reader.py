@@ -65,6 +65,14 @@ class IncarnationReader:
             parts.append(self._filtered(some, nulls, file))
         return pl.concat(parts)
 
+    def is_alone_in(self, path: str) -> bool:
+        """Return whether every row of the file is of this incarnation."""
+        mine, every = (
+            scanned.select(pl.len()).collect().item()
+            for scanned in (self.scan([path]), self.reader.scan([path]))
+        )
+        return bool(mine == every)
+
     def unsure(self, paths: Sequence[str]) -> pl.LazyFrame | None:
         """Scan the rows that may be of this incarnation or of another; None: there are none."""
         ambiguous = {

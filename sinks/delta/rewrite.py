@@ -18,7 +18,7 @@ from sinks.delta import features, txns
 from sinks.delta import table as tables
 from sinks.delta.commit_log import Action, Committed, Version
 from sinks.delta.log import DeltaLog
-from sinks.delta.scan import TableReader
+from sinks.delta.scan import TableReader, is_own
 from sinks.delta.target import DeltaTarget
 from sinks.storage.protocol import Store
 
@@ -73,6 +73,14 @@ def refuse(table: DeltaTable, uri: str, *, data_change: bool = True) -> None:
 def can_be_removed(reader: TableReader, path: str) -> bool:
     """Return whether the file is named by its path alone, spelled as in the log."""
     return quote(path, safe="/=") == path and path not in reader.masked
+
+
+def folder_of(path: str, target: DeltaTarget) -> str:
+    """Return where a file's rows are written again: another engine's are of the target's life.
+
+    A file that pinpip named is of the incarnation of its folder, another engine's of any.
+    """
+    return path[: path.rfind("/") + 1] if is_own(path) else target.folder
 
 
 def commit(

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from audit.verify import verify
 from core.clock import SystemClock
+from core.config import Config
 from core.errors import ConfigError, SinkError
 from pinpip import rescue as rescuing
 from pinpip.cli import app
@@ -167,6 +168,44 @@ def test_a_compaction_beside_it_is_planned_again(
     done = run(lake, (lambda: None) if late else once(compact))
     assert done.rows == 3
     assert_rescued(lake, tmp_path)
+
+
+def second(config: Config) -> Config:
+    """Return the configuration with the pipeline's second incarnation."""
+    own = config.pipeline("boards").model_copy(update={"incarnation": "2"})
+    return config.model_copy(update={"pipelines": {"boards": own}})
+
+
+def keys(config: Config) -> list[tuple[int, int]]:
+    """Return partition and offset of each row that verify counts, which finds nothing wrong."""
+    own = tables_of(config, "boards")
+    report = verify(own)
+    assert (report.findings, report.unknown) == ((), ())
+    return [(tally.clean, tally.read) for tally in report.tallies]
+
+
+def test_another_engine_s_file_of_two_incarnations_is_left_as_it_is(lake: BoardLake) -> None:
+    later = Member(second(lake.config(NEW)), begins=True)
+    later.write(OAK | {"pins": "3"})
+    later.close()
+    lake.table().optimize.compact()
+    before = keys(lake.config(NEW)), keys(second(lake.config(NEW)))
+    done = run(lake)
+    assert (done.rows, done.looked_at, len(done.unknown)) == (0, 0, 1)
+    assert (keys(lake.config(NEW)), keys(second(lake.config(NEW)))) == before
+
+
+def test_another_engine_s_file_of_a_later_incarnation_stays_its_own(tmp_path: Path) -> None:
+    made = BoardLake(tmp_path, str(tmp_path / "lake"))
+    for title in ("a", "b"):
+        write(second(made.config()), OAK | {"title": title, "pins": 7})
+    made.table().optimize.compact()
+    config = second(made.config(NEW))
+    write(config, OAK | {"pins": 9})
+    before = keys(config)
+    done = rescue(config, "boards", SystemClock())
+    assert (done.rows, done.unknown) == (2, {})
+    assert keys(config) == before == [(3, 3)]
 
 
 def test_another_rescue_at_the_same_time_changes_each_row_once(

@@ -84,11 +84,18 @@ class Member:
     """One process of the pipeline's group, which owns one partition: its sinks, no loop."""
 
     def __init__(
-        self, config: Config, partition: int = 0, faults: FaultInjector | None = None
+        self,
+        config: Config,
+        partition: int = 0,
+        faults: FaultInjector | None = None,
+        *,
+        begins: bool = False,
     ) -> None:
         pipeline = config.pipeline("boards")
         self.process = process_of(pipeline, keep_values=True)
-        self.sinks = sinks_of(config, "boards", self.process, SystemClock(), faults=faults)
+        self.sinks = sinks_of(
+            config, "boards", self.process, SystemClock(), begins=begins, faults=faults
+        )
         self.partition = Partition(TOPIC, str(partition))
         self._closing = ExitStack()
         for sink in self.sinks:
