@@ -7,6 +7,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tests.support.brokers import Broker
 from tests.support.commands import change
@@ -40,6 +42,12 @@ class Operator:
         """Produce the payloads, and let the pipeline consume them."""
         self._broker.produce(self.topic, list(values))
         self.run("pinpip consume boards --until-end")
+
+    def expire(self, before: int) -> None:
+        """Let retention take the records before an offset."""
+        where = TopicPartition(self.topic, 0, before)
+        admin = AdminClient(self._broker.properties)
+        admin.delete_records([where])[where].result(30)
 
     def run(self, command: str) -> str:
         """Run `pinpip …` to its end, as the page has it."""
@@ -106,3 +114,33 @@ def test_a_transform_had_a_bug(operator: Operator) -> None:
     assert "title 1" in operator.run(replace)
     assert operator.home.table("boards")["title"].to_list() == ["OAK"]
     operator.run(verify)
+
+
+def test_a_topic_expired(operator: Operator) -> None:
+    sinks = [{"delta": "boards"}, {"parquet": str(operator.home.folder / "raw"), "stage": "raw"}]
+    change(operator.home, "pipelines/boards/sinks", sinks)
+    operator.send(OAK)  # the archive is filled from the beginning
+    operator.expire(3)
+    operator.send(b'{"id": 2, "title": "Elm"}')
+    archive, topic, verify = commands("A topic expired")
+    operator.run(archive)
+    operator.run(topic)
+    rebuilt = operator.home.table("boards_rebuilt").sort("_offset")
+    assert rebuilt["title"].to_list() == ["Oak", "Oak", "Elm"]
+    operator.run(verify)
+
+
+def test_a_column_appeared(operator: Operator) -> None:
+    operator.send(b'{"id": 2, "title": "Elm", "pins": 7}')
+    drift, check, consume, rescue, verify = commands("A column appeared")
+    assert re.search(r"pins +- +1 ", operator.run(drift))
+    code = operator.home.folder / "boards.py"
+    told = code.read_text(encoding="utf-8")
+    told = told.replace('"title": pl.String(),', '"title": pl.String(), "pins": pl.Int64(),')
+    code.write_text(told.replace('        "score",\n', '        "score",\n        "pins",\n'))
+    assert "pins (long)" in operator.run(check)
+    operator.send(b'{"id": 3, "title": "Fir", "pins": 9}')
+    operator.run(consume)
+    operator.run(rescue)
+    operator.run(verify)
+    assert operator.home.table("boards").sort("_offset")["pins"].to_list() == [None, 7, 9]
