@@ -1,8 +1,9 @@
 """A replay in place: the rows of a range, staged beside the live tables, then swapped into them.
 
 The staging tables are filled as `replay --into` fills any: they alone hold the state, so the same
-command goes on after a crash. Their name says the pipeline's table, the range and today's rules;
-the Delta table's own id names the replacement.
+command goes on after a crash. Their name says the pipeline's table, the range and today's rules.
+The command, the Delta table's own id and the end of each range name the replacement: staged further
+than an earlier run swapped, it is another one.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from core.pipeline import quarantine_of
 from pinpip import pipelines
 from pinpip.connectors import coordinates_of
 from pinpip.delta_targets import targets_of
+from pinpip.replaying import Origin
 from sinks.delta import replacing, scan
 from sinks.delta import table as tables
 from sinks.delta.affected import affected
@@ -68,12 +70,21 @@ def refuse(config: Config, name: str) -> None:
 def place(config: Config, name: str, window: Window) -> str:
     """Return where the range is staged: beside the live table, by range and today's rules."""
     bounds = (window.first, window.last, window.since, window.until)
-    told = repr((bounds, pipelines.decides(config.pipeline(name))))
-    digest = hashlib.sha256(told.encode()).hexdigest()[:12]
-    return f"{pipelines.tables_of(config, name).clean}_replacing_{digest}"
+    told = (bounds, pipelines.decides(config.pipeline(name)))
+    return f"{pipelines.tables_of(config, name).clean}_replacing_{_digest(told)}"
 
 
-def staged(config: Config, name: str, filled: Tables, window: Window, clock: Clock) -> Staged:
+def finish(config: Config, name: str, clock: Clock) -> None:
+    """Finish what an earlier replacement left undone, if any: it needs neither source nor consumer.
+
+    Raises SinkError when it can no longer be finished.
+    """
+    replacing.finish(*places(config, name), clock)
+
+
+def staged(
+    config: Config, name: str, filled: Tables, window: Window, origin: Origin, clock: Clock
+) -> Staged:
     """Return what was staged, proven: as many records as the live table has read of the range.
 
     Waits for the live consumer to come as far. Raises ConfigError for a range without records,
@@ -101,7 +112,8 @@ def staged(config: Config, name: str, filled: Tables, window: Window, clock: Clo
     for own in ranges:
         given = sum(r.read for r in here[0].held(own.of, None).ranges)
         _refuse_lost(own, given, sides[0], keys.get(own.of, none), window)
-    return Staged(live, filled, selection, f"replay {here[0].seen[0]}")
+    id_ = f"{_command(name, window, origin)} ({here[0].seen[0]}, {_digest(ranges)})"
+    return Staged(live, filled, selection, id_)
 
 
 def swap(
@@ -202,6 +214,23 @@ def _refuse_lost(own: Records, given: int, live: Snapshot, keys: pl.Series, wind
             f" which the table has read {least:,}: some have expired, or the table began later",
             "replay --from-archive, or what is there alone: --from-offset; nothing was changed",
         )
+
+
+def _command(name: str, window: Window, origin: Origin) -> str:
+    """Return the command line of this replay: verify shows it when it is not finished."""
+    bounds = {
+        "--from-offset": window.first,
+        "--until-offset": window.last,
+        "--from-time": window.since and f"{window.since:%Y-%m-%dT%H:%M:%S%z}",
+        "--until-time": window.until and f"{window.until:%Y-%m-%dT%H:%M:%S%z}",
+    }
+    words = ["pinpip", "replay", name, "--replace"]
+    words += [f"{option} {value}" for option, value in bounds.items() if value is not None]
+    return " ".join([*words, *(["--from-archive"] if origin.archive else [])])
+
+
+def _digest(told: object) -> str:
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
 
 
 def _begin(own: Records | CommitRange) -> Position:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from consumers.window import Window
     from core.config import Config
     from pinpip.replacement_diff import Difference
-    from pinpip.replacing import Staged
     from pinpip.replaying import Origin, Planned
 
 
@@ -41,32 +40,20 @@ def run(
 
     clock = SystemClock()
     replacing.refuse(config, name)
+    if not only_diff:
+        replacing.finish(config, name, clock)
     uri = replacing.place(config, name, window)
     plan_ = replaying.beside(config, name, uri, window, origin, clock)
     fill(plan_, name, uri)
     with working(f"comparing {name}", quiet=as_json):
-        staged = replacing.staged(config, name, plan_.tables, window, clock)
+        staged = replacing.staged(config, name, plan_.tables, window, origin, clock)
         found = replacement_diff.differences(staged)
     if not only_diff:
-        _swap(config, name, staged, found, quiet=as_json)
-        replacing.drop(config, uri)
+        with working(f"replacing rows of {name}", quiet=as_json):
+            if not all(own.is_empty for own in found):
+                replacing.swap(config, name, staged, clock)
+            replacing.drop(config, uri)
     _tell(name, found, as_json=as_json, done=not only_diff)
-
-
-def _swap(
-    config: "Config", name: str, staged: "Staged", found: "list[Difference]", *, quiet: bool
-) -> None:
-    """Replace the rows, unless none differs and no earlier run left the quarantine behind."""
-    from core.clock import SystemClock
-    from pinpip import replacing
-    from sinks.delta.replacing import finish
-
-    clock = SystemClock()
-    with working(f"replacing rows of {name}", quiet=quiet):
-        if all(own.is_empty for own in found):
-            finish(*replacing.places(config, name), clock)
-        else:
-            replacing.swap(config, name, staged, clock)
 
 
 def _tell(name: str, found: "list[Difference]", *, as_json: bool, done: bool) -> None:

@@ -1,5 +1,6 @@
 """Rows replaced in place on real tables, beside consumers, compactions, kills and each other."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from consumers.window import Window
+from core.clock import SystemClock
 from core.errors import SinkError
+from pinpip import replacing as replay
 from pinpip.pipelines import tables_of
+from pinpip.replaying import Origin
 from sinks.delta import rewrite, settled, txns
 from sinks.delta.log import DeltaLog
 from sinks.storage.store import open_store
 from tests.support.aws import TestAws
+from tests.support.board_lake import OLD
 from tests.support.examples import examples
 from tests.support.replacing import TITLES, V1, V2, History, filled, record
 
@@ -117,6 +123,27 @@ def test_killed_between_both_tables_the_same_command_finishes_it(history: Histor
     history.lake.table().create_checkpoint()
     assert history.replace(V2, id_="it").done
     history.assert_as_rebuilt(V2)
+
+
+def test_what_was_staged_since_an_unfinished_replay_is_replaced_as_well(tmp_path: Path) -> None:
+    live, staging = (filled(Path(tempfile.mkdtemp(dir=tmp_path)), body=b) for b in (V1, V2))
+    config, tables = live.lake.config(OLD, V2), tables_of(staging.lake.config(OLD, V2), "boards")
+
+    def swap(reached: Callable[[str], None]) -> None:
+        clock = SystemClock()
+        own = replay.staged(config, "boards", tables, Window(), Origin(), clock)
+        replay.swap(config, "boards", own, clock, reached)
+
+    with pytest.raises(Killed):
+        swap(killed_at("clean"))
+    [finding] = live.verify().findings
+    assert "(pinpip replay boards --replace (" in finding.detail
+    for history, body in ((live, V1), (staging, V2)):
+        history.write(body, 0, record("10"), record("13"))
+    replay.finish(config, "boards", SystemClock())
+    assert live.verify().findings == ()
+    swap(lambda _step: None)
+    live.assert_as_rebuilt(V2)
 
 
 def test_killed_before_the_first_entry_nothing_has_changed(history: History) -> None:

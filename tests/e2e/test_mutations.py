@@ -312,6 +312,12 @@ MUTATIONS = [
         ),
     ),
     Mutation(
+        "what was staged since an unfinished replay taken as done",
+        ", {_digest(ranges)})",
+        ")",
+        (REPLACE + "test_what_was_staged_since_an_unfinished_replay_is_replaced_as_well",),
+    ),
+    Mutation(
         "the effects of an unfinished replacement alone, not the replacement",
         "if clean.replaced > quarantine.replaced:",
         "if False:",

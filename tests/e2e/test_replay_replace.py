@@ -2,15 +2,20 @@
 
 import json
 import signal
+import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from tests.support.archives import archived, change_pipeline
 from tests.support.brokers import Broker
 from tests.support.processes import (
     Home,
     assert_same_tables,
+    environment,
     kafka_home,
     payloads,
     stop,
@@ -18,8 +23,22 @@ from tests.support.processes import (
     version,
 )
 from tests.support.topics import trim
+from tests.support.waiting import PATIENCE
 
 COUNT = 20_000
+YESTERDAY = """
+import polars as pl
+
+from transforms import user
+
+
+def clean(rows):
+    # Every 1,000th is refused, as others are by the transform of today.
+    return user.clean(rows).with_columns(
+        ind=pl.col("ind") + pl.when(pl.col("ind") % 1000 == 9).then(pl.lit("x"))
+        .otherwise(pl.lit("0")).cast(pl.Int64)
+    )
+"""
 FIXED = """
 import polars as pl
 
@@ -35,6 +54,24 @@ def clean(rows):
         .otherwise(pl.lit("0")).cast(pl.Int64)
     )
 """
+# The command, killed (-9) after the clean table's entry and before its quarantine's.
+BETWEEN = """
+import os
+import signal
+import sys
+from functools import partial
+
+from pinpip import cli, replacing
+
+
+def reached(step):
+    if step == "clean":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+replacing.swap = partial(replacing.swap, reached=reached)
+cli.main()
+"""
 pytestmark = [pytest.mark.process, pytest.mark.real_broker]
 
 
@@ -43,19 +80,53 @@ def home(broker: Broker, tmp_path: Path) -> Home:
     """Return a home whose table the transform of yesterday has filled."""
     topic = broker.create_topic()
     broker.produce(topic, payloads(COUNT), key=b"key")
-    made = kafka_home(tmp_path, broker, topic)
-    with made.running("consume", "user") as consumer:
-        until(lambda: made.rows() >= COUNT, "all rows")
+    return consumed(kafka_home(tmp_path, broker, topic))
+
+
+def consumed(home: Home) -> Home:
+    """Let the transform of yesterday fill the tables."""
+    transform(home, "yesterday", YESTERDAY)
+    with home.running("consume", "user") as consumer:
+        until(lambda: home.rows() >= COUNT, "all rows")
         assert stop(consumer) == 0
-    return made
+    return home
+
+
+def transform(home: Home, module: str, text: str) -> None:
+    """Give the pipeline a transform."""
+    (home.folder / f"{module}.py").write_text(text, encoding="utf-8")
+    change_pipeline(home, transform=f"{module}.py:clean")
 
 
 def fix(home: Home) -> None:
     """Give the pipeline the transform of today."""
-    (home.folder / "fixed.py").write_text(FIXED, encoding="utf-8")
-    told = home.config_path.read_text(encoding="utf-8")
-    told = told.replace("transforms.user:clean", "fixed.py:clean")
-    home.config_path.write_text(told, encoding="utf-8")
+    transform(home, "fixed", FIXED)
+
+
+def killed_between(home: Home, *options: str) -> None:
+    """Replay in place in a process that is killed (-9) between the entries of both tables."""
+    words = ["--config", str(home.config_path), "replay", "user", "--replace", *options]
+    done = subprocess.run(
+        [sys.executable, "-c", BETWEEN, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+        cwd=home.folder,
+        env=environment(),
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def coordinates(home: Home, table: str) -> set[tuple[int, int]]:
+    return set(home.table(table).select("_partition", "_offset").iter_rows())
+
+
+def the_finding(home: Home) -> str:
+    """Return what verify says of a replacement that is not finished: exit code 3, nothing else."""
+    [finding] = home.verify()["findings"]
+    assert finding["kind"] == "unfinished"
+    return str(finding["detail"])
 
 
 def replaced(home: Home, *options: str) -> dict[str, object]:
@@ -69,9 +140,9 @@ def versions(home: Home) -> list[int]:
     return [version(home.uri(name)) for name in ("user", "user_quarantine")]
 
 
-def assert_rebuilt(home: Home) -> None:
+def assert_rebuilt(home: Home, *options: str) -> None:
     """Assert that the live tables are as the transform of today makes them from zero."""
-    done = home.run("replay", "user", "--into", "fresh")
+    done = home.run("replay", "user", "--into", "fresh", *options)
     assert done.returncode == 0, done.stderr
     assert_same_tables(home, "user", "fresh")
     told = home.verify("--reread")
@@ -115,6 +186,75 @@ def test_a_consumer_commits_meanwhile_and_a_killed_replay_goes_on(
         broker.produce(topic, payloads(1000, COUNT), key=b"key")
         replaced(home)
         broker.produce(topic, payloads(1000, COUNT + 1000), key=b"key")
+        until(lambda: home.lag() == 0, "the live consumer at the end")
+        assert stop(consumer) == 0
+    assert_rebuilt(home)
+
+
+@pytest.mark.parametrize("rules", ["today", "yesterday"])
+def test_killed_between_both_tables_beside_a_consumer_the_same_command_finishes_it(
+    home: Home, broker: Broker, rules: str
+) -> None:
+    """Also what a consumer that nobody restarted appends meanwhile, by the rules of yesterday."""
+    [topic] = home.config.pipeline("user").source.topics
+    before = coordinates(home, "user_quarantine")
+    if rules == "today":
+        fix(home)
+    with home.running("consume", "user", log="live.log") as consumer:
+        until(lambda: "reading" in (home.folder / "live.log").read_text("utf-8"), "its start")
+        fix(home)
+        killed_between(home)
+        assert "pinpip replay user --replace (" in the_finding(home)
+        broker.produce(topic, payloads(1000, COUNT), key=b"key")
+        until(lambda: home.lag() == 0, "the live consumer at the end")
+        assert "pinpip replay user --replace (" in the_finding(home)
+        replaced(home)
+        after = coordinates(home, "user_quarantine")
+        if rules == "today":
+            broker.produce(topic, payloads(1000, COUNT + 1000), key=b"key")
+            until(lambda: home.lag() == 0, "the live consumer at the end")
+        assert stop(consumer) == 0
+    assert before - after
+    assert after - before
+    assert_rebuilt(home)
+
+
+def test_a_range_of_the_archive_is_replaced_and_a_kill_between_both_tables_finished(
+    broker: Broker, tmp_path: Path
+) -> None:
+    topic = broker.create_topic()
+    broker.produce(topic, payloads(COUNT), key=b"key")
+    home = consumed(archived(tmp_path, broker, topic))
+    for partition in range(4):
+        trim(broker, topic, COUNT // 4, partition)
+    fix(home)
+    bounds = ("--from-offset", "100", "--until-offset", "300")
+    replaced(home, "--from-archive", *bounds)
+    killed_between(home, "--from-archive")
+    assert "pinpip replay user --replace --from-archive (" in the_finding(home)
+    replaced(home, "--from-archive")
+    assert_rebuilt(home, "--from-archive")
+
+
+def test_overlapping_replays_at_once_beside_upkeep_and_a_requeue_leave_each_record_once(
+    home: Home, broker: Broker
+) -> None:
+    [topic] = home.config.pipeline("user").source.topics
+    fix(home)
+    commands = {
+        "until": ("replay", "user", "--replace", "--until-offset", "3000"),
+        "since": ("replay", "user", "--replace", "--from-offset", "1000"),
+        "requeue": ("quarantine", "requeue", "user"),
+        "maintain": ("maintain", "user"),
+    }
+    with home.running("consume", "user", log="live.log") as consumer, ExitStack() as stack:
+        started = {
+            name: stack.enter_context(home.running(*words, log=f"{name}.log"))
+            for name, words in commands.items()
+        }
+        broker.produce(topic, payloads(1000, COUNT), key=b"key")
+        ended = {name: process.wait(PATIENCE) for name, process in started.items()}
+        assert ended == dict.fromkeys(commands, 0)
         until(lambda: home.lag() == 0, "the live consumer at the end")
         assert stop(consumer) == 0
     assert_rebuilt(home)

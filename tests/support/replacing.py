@@ -143,12 +143,12 @@ class History:
         return whole.sort("_partition", "_offset")
 
 
-def filled(folder: Path, **options: Any) -> History:
-    """Return a history of three commits by the first rules."""
+def filled(folder: Path, body: str = V1, **options: Any) -> History:
+    """Return a history of three commits, by the first rules unless told others."""
     made = History(folder, **options)
-    made.write(V1, 0, *map(record, TITLES))
-    made.write(V1, 0, b"not JSON", record("9"))
-    made.write(V1, 1, record("Elm"), record("13"))
+    made.write(body, 0, *map(record, TITLES))
+    made.write(body, 0, b"not JSON", record("9"))
+    made.write(body, 1, record("Elm"), record("13"))
     return made
 
 
