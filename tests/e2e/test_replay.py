@@ -429,6 +429,7 @@ def test_only_unread_records_that_are_old_enough_count(broker: Broker) -> None:
     now = datetime.now(UTC) + timedelta(seconds=1)
     assert unread(broker, topic, 10, now) == {}
     broker.produce(topic, numbered(5), partition=2)
+    now = datetime.now(UTC) + timedelta(seconds=1)
     assert unread(broker, topic, 10, now) == {"2": 5}
     assert unread(broker, topic, 10, now - timedelta(minutes=1)) == {}
     assert unread_since(broker.properties, [topic], "beside", {}, now) == (
