@@ -10,13 +10,14 @@ from benchmarks import age as ages
 from benchmarks import compare as comparison
 from benchmarks import contest, on_aws, peers
 from benchmarks import gateway as front
+from benchmarks import in_place as beside
 from benchmarks import latency as freshness
 from benchmarks import memory as peaks
 from benchmarks import monitor as watching
 from benchmarks import scaling as scales
 from benchmarks import starts as beginnings
 from benchmarks.memory import Case, grid
-from benchmarks.options import Json, Keep, Records, setup
+from benchmarks.options import Docs, Json, Keep, Records, published, setup
 from benchmarks.plot import drawn
 from benchmarks.results import FOLDER, BenchmarkResult, publish
 from core.errors import PinpipError
@@ -165,6 +166,22 @@ def gateway(
     with setup() as ready:
         found = front.gateway(ready, seconds=seconds)
     publish(found, "one gateway process", as_json=as_json, keep=keep)
+
+
+@app.command()
+def in_place(
+    rate: Annotated[int, typer.Option(min=1, help="Records per second.")] = 2000,
+    seconds: Annotated[float, typer.Option(min=2, help="Of each of the three phases.")] = 40.0,
+    max_wait: Annotated[float, typer.Option(help="batching.max_wait.")] = 0.2,
+    as_json: Json = False,
+    keep: Keep = True,
+    docs: Docs = False,
+) -> None:
+    """Measure a live consumer's commits alone, beside replays into a table, and in place."""
+    with setup() as ready:
+        found = beside.in_place(ready, rate=rate, seconds=seconds, max_wait=max_wait)
+    title = f"commits of a consumer at {rate:,} records/s, max_wait {max_wait}"
+    published(found, title, as_json=as_json, keep=keep, docs=docs)
 
 
 def main() -> None:
