@@ -19,7 +19,7 @@ from consumers.window import Window
 from core.batch import KAFKA, Partition, Position, reaches
 from core.clock import Clock
 from core.config import Config
-from core.errors import ConfigError, SourceError
+from core.errors import ConfigError, SinkError, SourceError
 from core.pipeline import quarantine_of
 from pinpip import pipelines
 from pinpip.connectors import coordinates_of
@@ -42,12 +42,16 @@ _LEDGER_HINT = "replay into a table of its own: --into"
 
 @dataclass(frozen=True)
 class Staged:
-    """The rows of a range by today's rules, and the records that they are of."""
+    """The rows of a range by today's rules, and the records that they are of.
+
+    `seen`: the ids and versions of the tables that were proven, None: there was none.
+    """
 
     live: Tables
     tables: Tables
     selection: Selection
     id: str
+    seen: tuple[tuple[str, int] | None, tuple[str, int] | None]
 
 
 def refuse(config: Config, name: str) -> None:
@@ -113,7 +117,7 @@ def staged(
         given = sum(r.read for r in here[0].held(own.of, None).ranges)
         _refuse_lost(own, given, sides[0], keys.get(own.of, none), window)
     id_ = f"{_command(name, window, origin)} ({here[0].seen[0]}, {_digest(ranges)})"
-    return Staged(live, filled, selection, id_)
+    return Staged(live, filled, selection, id_, (here[0].seen, here[1].seen))
 
 
 def swap(
@@ -128,8 +132,8 @@ def swap(
     return replacing.replace(
         own.id,
         own.selection,
-        (clean, partial(_rows, own.tables, own.tables.clean)),
-        (quarantine, partial(_rows, own.tables, own.tables.quarantine)),
+        (clean, partial(_rows, own.tables, own.tables.clean, own.seen[0])),
+        (quarantine, partial(_rows, own.tables, own.tables.quarantine, own.seen[1])),
         clock,
         reached,
     )
@@ -157,12 +161,17 @@ def drop(config: Config, uri: str) -> None:
         store.remove([*store.list(""), probe.KEY])
 
 
-def _rows(own: Tables, uri: str) -> Iterator[pl.DataFrame]:
-    """Yield the rows of a staging table."""
-    table = tables.find(uri, own.options)
-    if table is None:
+def _rows(own: Tables, uri: str, seen: tuple[str, int] | None) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a staging table that was proven; SinkError once another replay drops it."""
+    if seen is None:
         return
+    table = tables.find(uri, own.options)
     with tables.sorted_errors(uri):
+        if table is None or str(table.metadata().id) != seen[0] or table.version() < seen[1]:
+            raise SinkError(
+                f"{uri} was removed meanwhile: another replay of the same range has ended",
+                "run the same command again; nothing was changed",
+            )
         reader = scan.TableReader(table, own.options)
         for path in reader.files["path"]:
             yield from reader.scan([path]).collect_batches(chunk_size=_ROWS)

@@ -146,6 +146,22 @@ def test_what_was_staged_since_an_unfinished_replay_is_replaced_as_well(tmp_path
     live.assert_as_rebuilt(V2)
 
 
+@pytest.mark.parametrize("left", [0, 2])
+def test_rows_whose_staging_another_replay_removes_meanwhile_are_never_replaced_by_none(
+    tmp_path: Path, left: int
+) -> None:
+    """All of it, or the newest entries of its log first, as a replay that ends removes it."""
+    live, staging = (filled(Path(tempfile.mkdtemp(dir=tmp_path)), body=b) for b in (V1, V2))
+    config, tables = live.lake.config(OLD, V2), tables_of(staging.lake.config(OLD, V2), "boards")
+    own = replay.staged(config, "boards", tables, Window(), Origin(), SystemClock())
+    log = open_store(tables.clean, config.aws)
+    entries = sorted(log.list("_delta_log/"))
+    log.remove(entries[left:])
+    with pytest.raises(SinkError, match="was removed meanwhile"):
+        replay.swap(config, "boards", own, SystemClock())
+    live.assert_as_rebuilt(V1)
+
+
 def test_killed_before_the_first_entry_nothing_has_changed(history: History) -> None:
     before = history.rows("boards")
     with pytest.raises(Killed):

@@ -318,6 +318,15 @@ MUTATIONS = [
         (REPLACE + "test_what_was_staged_since_an_unfinished_replay_is_replaced_as_well",),
     ),
     Mutation(
+        "rows replaced by none, their staging being gone",
+        "if table is None or str(table.metadata().id) != seen[0] or table.version() < seen[1]:",
+        "if table is None:\n            return\n        if False:",
+        (
+            REPLACE
+            + "test_rows_whose_staging_another_replay_removes_meanwhile_are_never_replaced_by_none",
+        ),
+    ),
+    Mutation(
         "the effects of an unfinished replacement alone, not the replacement",
         "if clean.replaced > quarantine.replaced:",
         "if False:",
