@@ -13,9 +13,9 @@ from deltalake import Transaction
 from deltalake.transaction import AddAction
 
 from core.errors import StalePosition
-from sinks.delta.recent import RecentEntries
 
 LONGEST_COMMIT = timedelta(days=1)  # from the making of a data file to the entry that names it
+MOST_RECENT = 8 * 1024 * 1024  # bytes of the entries that are kept in memory
 
 Action = dict[str, Any]
 
@@ -79,6 +79,31 @@ class Conflict(NamedTuple):
 def removed(actions: Sequence[Action]) -> frozenset[str]:
     """Return the files that an entry removes, as the log names them."""
     return frozenset(action["remove"]["path"] for action in actions if "remove" in action)
+
+
+class RecentEntries:
+    """The newest entries of a log by version, without a hole: a checkpoint need not read them.
+
+    The oldest are dropped beyond `MOST_RECENT` bytes.
+    """
+
+    def __init__(self) -> None:
+        self._bodies: dict[int, bytes] = {}
+        self._nbytes = 0
+
+    def keep(self, version: int, body: bytes) -> None:
+        """Note an entry of the log."""
+        if version - 1 not in self._bodies:
+            self.take()
+        self._bodies[version] = body
+        self._nbytes += len(body)
+        while self._nbytes > MOST_RECENT:
+            self._nbytes -= len(self._bodies.pop(next(iter(self._bodies))))
+
+    def take(self) -> Mapping[int, bytes]:
+        """Return them, and forget them."""
+        taken, self._bodies, self._nbytes = self._bodies, {}, 0
+        return taken
 
 
 class CommitLog(Protocol):

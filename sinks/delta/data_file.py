@@ -68,7 +68,8 @@ class Extent:
 
 def extent(frame: pl.DataFrame, bounded: Collection[str]) -> Extent:
     """Measure the `bounded` columns of the frame."""
-    columns = frame.select(bounded)
+    # `select` by names would put the chunks together, which takes longer than all the rest.
+    columns = pl.DataFrame([frame.get_column(name) for name in bounded])
     low, high = columns.select(pl.all().min()), columns.select(pl.all().max())
     return Extent(frame.height, low, high, columns.null_count())
 
@@ -84,21 +85,29 @@ def joined(parts: Sequence[Extent]) -> dict[str, Any]:
     Return the row count alone when a bound cannot be spelled (a year outside 1 to 9999): delta-rs's
     readers lose rows of a file that lacks a bound they look for.
     """
-    height = sum(part.rows for part in parts)
-    count = {"numRecords": height}
-    if not parts[0].low.width:
+    whole = parts[0] if len(parts) == 1 else _together(parts)
+    count = {"numRecords": whole.rows}
+    if not whole.low.width:
         return count
-    low = _spelled(pl.concat([part.low for part in parts]).select(pl.all().min()))
-    high = _spelled(pl.concat([part.high for part in parts]).select(pl.all().max()))
-    nulls = pl.concat([part.nulls for part in parts]).sum().row(0, named=True)
+    low, high = _spelled(whole.low), _spelled(whole.high)
+    nulls = whole.nulls.row(0, named=True)
     for name, missing in nulls.items():
-        if missing < height and None in {low[name], high[name]}:
+        if missing < whole.rows and None in {low[name], high[name]}:
             return count
     return count | {
         "minValues": {name: value for name, value in low.items() if value is not None},
         "maxValues": {name: value for name, value in high.items() if value is not None},
         "nullCount": nulls,
     }
+
+
+def _together(parts: Sequence[Extent]) -> Extent:
+    return Extent(
+        sum(part.rows for part in parts),
+        pl.concat([part.low for part in parts]).min(),
+        pl.concat([part.high for part in parts]).max(),
+        pl.concat([part.nulls for part in parts]).sum(),
+    )
 
 
 def _is_ordered(dtype: pl.DataType) -> bool:

@@ -23,10 +23,9 @@ from core import __version__
 from core.at_once import at_once
 from core.clock import Clock, SystemClock
 from core.errors import SinkError, StalePosition, TransientError
-from sinks.delta import aside, ledger, listing
-from sinks.delta.commit_log import Action, Committed, Conflict, Hint, Version, refuse_late, removed
+from sinks.delta import aside, commit_log, ledger, listing
+from sinks.delta.commit_log import Action, Committed, Conflict, Hint, Version, removed
 from sinks.delta.positions import Lookup
-from sinks.delta.recent import RecentEntries
 from sinks.delta.watch import Watch
 from sinks.storage.protocol import Store
 
@@ -64,7 +63,7 @@ class DeltaLog:
         self._put: dict[int, bytes] = {}  # what this log has put since then: the bodies' hashes
         self._ours: int | None = None  # checkpoints from this version on may be ours
         self._is_whole = True
-        self.recent = RecentEntries()
+        self.recent = commit_log.RecentEntries()
 
     def txn_version(self, app_id: str) -> int | None:
         """Return the version that was written since the start, else that of the start."""
@@ -257,7 +256,7 @@ def add(file: AddAction) -> Action:
 
 
 def _actions(entry: Version) -> Iterator[Action]:
-    refuse_late(entry)
+    commit_log.refuse_late(entry)
     yield {"commitInfo": _commit_info(entry)}
     yield from entry.metadata
     yield from map(_txn, entry.txns)

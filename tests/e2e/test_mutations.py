@@ -370,7 +370,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a file committed that upkeep may have removed",
-        "    refuse_late(entry)\n",
+        "    commit_log.refuse_late(entry)\n",
         "",
         (VACUUM + "test_a_writer_that_is_too_late_reads_its_records_again",),
     ),

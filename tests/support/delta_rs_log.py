@@ -14,10 +14,9 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from core.errors import StalePosition
 from sinks.delta import ledger
-from sinks.delta.commit_log import Committed, Conflict, Version
+from sinks.delta.commit_log import Committed, Conflict, RecentEntries, Version
 from sinks.delta.log import read_hint
 from sinks.delta.positions import Lookup
-from sinks.delta.recent import RecentEntries
 from sinks.delta.table import sorted_errors
 from sinks.storage.protocol import Store
 

@@ -9,7 +9,7 @@ from botocore.awsrequest import AWSPreparedRequest
 
 from core.batch import KAFKA, Position
 from sinks.delta.commit_log import Hint
-from sinks.delta.log import read_hint
+from sinks.delta.log import CHECKPOINT_EVERY, read_hint
 from sinks.delta.sink import DeltaSink
 from sinks.storage.protocol import Store
 from sinks.storage.s3 import S3Store, client
@@ -35,8 +35,8 @@ class Requests:
         self.sent[f"{request.method} {own}"] += 1
 
 
-def _after_checkpoints(store: Store, sink: DeltaSink) -> Hint:
-    """Wait for a checkpoint under way; return the newest."""
+def _after_checkpoint(store: Store, sink: DeltaSink) -> Hint:
+    """Wait for the checkpoint under way, and return it."""
     running = sink._checkpoints._running
     assert running is not None
     running.result(60)
@@ -51,8 +51,9 @@ def test_a_commit_sends_two_puts_and_at_most_a_fifth_of_another_request(aws: Tes
     sink = opened(DeltaBackend(store, aws.storage_options, "clean", KAFKA), A)
     in_threes(sink, range(2))
     requests = Requests(store)
-    in_threes(sink, range(2, COMMITS + 2))
-    hint = _after_checkpoints(store, sink)
+    for first in range(2, COMMITS, CHECKPOINT_EVERY):
+        in_threes(sink, range(first, first + CHECKPOINT_EVERY))
+        hint = _after_checkpoint(store, sink)
     puts = {name: requests.sent.pop(name) for name in ("PUT data", "PUT log")}
     assert puts == {"PUT data": COMMITS, "PUT log": COMMITS}
     assert requests.sent.total() <= 0.2 * COMMITS, requests.sent
