@@ -227,12 +227,8 @@ class _Work:
         folder = rewrite.folder_of(own.path, self._target)
         wanted = data_file.bounded(self._target.schema, self._target.coordinates)
         bounded = setup.bounds(table, wanted)
-        files, height = [], 0
-        for rows in self._rows(reader, own.path):
-            file, body = data_file.made(rows, bounded, folder, now_ms)
-            self._store.put_new(file.path, body, {})
-            files.append(file)
-            height += rows.height
+        rows = self._rows(reader, own.path)
+        files, height = rewrite.uploaded(self._store, rows, bounded, folder, now_ms)
         if own.known not in {None, height}:
             raise SinkError(
                 f"{own.path} of table {self._target.uri} has {height:,} rows, not {own.known:,}",

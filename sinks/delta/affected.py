@@ -120,12 +120,9 @@ def _kept(
 ) -> list[AddAction]:
     if not own.others:
         return []
-    folder, files, kept = rewrite.folder_of(own.path, target), list[AddAction](), 0
-    for rows in _others(reader, own.path, selection, target):
-        file, body = data_file.made(rows, bounded, folder, now_ms)
-        store.put_new(file.path, body, {})
-        files.append(file)
-        kept += rows.height
+    folder = rewrite.folder_of(own.path, target)
+    others = _others(reader, own.path, selection, target)
+    files, kept = rewrite.uploaded(store, others, bounded, folder, now_ms)
     if kept != own.others:
         raise SinkError(
             f"{own.path} of table {target.uri} has {kept:,} rows to keep, not {own.others:,}",

@@ -5,16 +5,17 @@ files does, and so does a change of the table's metadata. Source: Delta transact
 File and Remove File", "Append-only Tables", "Change Data Files".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+import polars as pl
 from deltalake import DeltaTable, Transaction
 from deltalake.transaction import AddAction
 
 from core.errors import SinkError, StalePosition, TransientError
-from sinks.delta import features, txns
+from sinks.delta import data_file, features, txns
 from sinks.delta import table as tables
 from sinks.delta.commit_log import Action, Committed, Version
 from sinks.delta.log import DeltaLog
@@ -81,6 +82,19 @@ def folder_of(path: str, target: DeltaTarget) -> str:
     A file that pinpip named is of the incarnation of its folder, another engine's of any.
     """
     return path[: path.rfind("/") + 1] if is_own(path) else target.folder
+
+
+def uploaded(
+    store: Store, frames: Iterable[pl.DataFrame], bounded: Collection[str], folder: str, now_ms: int
+) -> tuple[list[AddAction], int]:
+    """Upload each frame as a file that nobody sees yet; return the files, and how many rows."""
+    files, height = list[AddAction](), 0
+    for rows in frames:
+        file, body = data_file.made(rows, bounded, folder, now_ms)
+        store.put_new(file.path, body, {})
+        files.append(file)
+        height += rows.height
+    return files, height
 
 
 def commit(

@@ -27,6 +27,7 @@ from sinks.delta.maintainer import Election
 from tests.support.aws import TestAws
 from tests.support.board_lake import NEW, BoardLake, Member, write
 from tests.support.examples import examples
+from tests.support.interrupting import before_entry
 
 BOTH = pytest.mark.parametrize("lake", ["folder", "bucket"], indirect=True)
 SMALL_FILES = {"maintain": {"target": "20KB", "memory": "1MiB"}}
@@ -83,19 +84,6 @@ def assert_same(lake: BoardLake, before: tuple[pl.DataFrame, dict[str, Any]]) ->
 def assert_sound(lake: BoardLake) -> None:
     report = verify(tables_of(lake.config(), "boards"))
     assert (report.findings, report.unknown) == ((), ())
-
-
-def interrupted(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Call `act` just before the first entry that removes files is put."""
-    left = [act]
-
-    class Log(DeltaLog):
-        def append(self, entry: Any) -> Any:
-            if left:
-                left.pop()()
-            return super().append(entry)
-
-    monkeypatch.setattr(rewrite, "DeltaLog", Log)
 
 
 def files(lake: BoardLake) -> int:
@@ -204,7 +192,7 @@ def test_files_that_another_writer_removed_are_planned_again(
             lake.table().optimize.compact()
 
     if late:
-        interrupted(monkeypatch, another)
+        before_entry(monkeypatch, another)
     else:
         monkeypatch.setattr(compaction, "_check", another)
     clean, _ = run(lake)
@@ -221,7 +209,7 @@ def test_killed_before_its_entry_the_table_is_as_it_was_and_the_next_run_does_it
     def die() -> None:
         raise KeyboardInterrupt
 
-    interrupted(monkeypatch, die)
+    before_entry(monkeypatch, die)
     with pytest.raises(KeyboardInterrupt):
         run(lake)
     assert_same(lake, before)
@@ -369,7 +357,7 @@ def _act(step: str, lake: BoardLake, append: Callable[[], None]) -> None:
         return
     with pytest.MonkeyPatch.context() as patched, suppress(KeyboardInterrupt):
         if step != "maintain":
-            interrupted(patched, append if step == "beside" else _die)
+            before_entry(patched, append if step == "beside" else _die)
         list(maintain(lake.config(NEW), "boards", SystemClock()))
 
 

@@ -16,8 +16,7 @@ from audit.verify import verify
 from core.errors import SinkError, StalePosition
 from pinpip.pipelines import tables_of
 from sinks.delta.log import name_of
-from tests.support.aws import TestAws
-from tests.support.board_lake import NEW, OLD, BoardLake, Member, write
+from tests.support.board_lake import NEW, OLD, BoardLake, Member, lake_of, write
 from tests.support.examples import examples
 
 OAK = {"id": 1, "title": "Oak"}
@@ -28,12 +27,7 @@ BOTH = pytest.mark.parametrize("lake", ["folder", "bucket"], indirect=True)
 @pytest.fixture
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> BoardLake:
     """Return a lake of two rows of the old declaration; in a folder unless a test says where."""
-    made = BoardLake(tmp_path, str(tmp_path / "lake"))
-    if getattr(request, "param", "folder") == "bucket":
-        aws: TestAws = request.getfixturevalue("aws")
-        keys = {"access_key_id": "local", "secret_access_key": "local"}
-        sections = {"aws": {"endpoint_url": aws.endpoint, **keys}}
-        made = BoardLake(tmp_path, f"s3://{aws.bucket()}/lake", sections)
+    made = lake_of(request, tmp_path)
     write(made.config(), OAK, PINNED)
     return made
 

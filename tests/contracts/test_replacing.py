@@ -17,12 +17,12 @@ from core.errors import SinkError
 from pinpip import replacing as replay
 from pinpip.pipelines import tables_of
 from pinpip.replaying import Origin
-from sinks.delta import rewrite, settled, txns
-from sinks.delta.log import DeltaLog
+from sinks.delta import settled, txns
 from sinks.storage.store import open_store
 from tests.support.aws import TestAws
 from tests.support.board_lake import OLD
 from tests.support.examples import examples
+from tests.support.interrupting import before_entry
 from tests.support.replacing import TITLES, V1, V2, History, filled, record
 
 BOTH = pytest.mark.parametrize("history", ["folder", "bucket"], indirect=True)
@@ -48,19 +48,6 @@ def killed_at(step: str) -> Callable[[str], None]:
             raise Killed
 
     return reached
-
-
-def before_append(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Call `act` once, just before the next entry of a replacement is put."""
-    left = [act]
-
-    class Log(DeltaLog):
-        def append(self, entry: Any) -> Any:
-            if left:
-                left.pop()()
-            return super().append(entry)
-
-    monkeypatch.setattr(rewrite, "DeltaLog", Log)
 
 
 def compact_of(history: History) -> Callable[[], object]:
@@ -187,7 +174,7 @@ def test_consumers_commit_meanwhile_and_nobody_fails(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     selection = history.selection()
-    before_append(monkeypatch, lambda: history.write(V1, 0, record("10"), record("Fir")))
+    before_entry(monkeypatch, lambda: history.write(V1, 0, record("10"), record("Fir")))
     history.replace(V2, selection)
     history.write(V1, 1, record("11"))
     history.assert_equals({0: [V2] * 7 + [V1, V1], 1: [V2, V2, V1]})
@@ -196,7 +183,7 @@ def test_consumers_commit_meanwhile_and_nobody_fails(
 def test_a_compaction_meanwhile_is_planned_again(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before_append(monkeypatch, compact_of(history))
+    before_entry(monkeypatch, compact_of(history))
     history.replace(V2)
     history.assert_as_rebuilt(V2)
 
@@ -213,7 +200,7 @@ def test_of_two_at_the_same_time_one_follows_the_other(
     # Both add rows and remove none of each other's files: only their number tells them apart.
     other = History(history.folder, history.lake.root, sent=history.sent, number=100)
     elm = history.selection((1, 0, 1))
-    before_append(monkeypatch, lambda: other.replace(V2, elm))
+    before_entry(monkeypatch, lambda: other.replace(V2, elm))
     history.replace(V2, elm)
     history.assert_equals({0: [V1] * 7, 1: [V2, V1]})
 

@@ -32,8 +32,7 @@ from pinpip.quarantine.requeue import UNREAD, Requeued, requeue
 from pinpip.quarantine.rows import Choice, choice_of
 from sinks.delta import rewrite, txns
 from sinks.delta.log import DeltaLog
-from tests.support.aws import TestAws
-from tests.support.board_lake import BEGAN, BoardLake, Member, write
+from tests.support.board_lake import BEGAN, BoardLake, Member, lake_of, write
 from tests.support.examples import examples
 from tests.support.places import ROOT
 
@@ -54,12 +53,7 @@ BOTH = pytest.mark.parametrize("lake", ["folder", "bucket"], indirect=True)
 @pytest.fixture
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> BoardLake:
     """Return a lake with rejects in two files, three of which pass today."""
-    made = BoardLake(tmp_path, str(tmp_path / "lake"))
-    if getattr(request, "param", "folder") == "bucket":
-        aws: TestAws = request.getfixturevalue("aws")
-        keys = {"access_key_id": "local", "secret_access_key": "local"}
-        sections = {"aws": {"endpoint_url": aws.endpoint, **keys}}
-        made = BoardLake(tmp_path, f"s3://{aws.bucket()}/lake", sections)
+    made = lake_of(request, tmp_path)
     write(made.config(body=STRICT), *RECORDS[:4])
     write(made.config(body=STRICT), *RECORDS[4:])
     return made

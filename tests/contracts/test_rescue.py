@@ -21,11 +21,10 @@ from pinpip import rescue as rescuing
 from pinpip.cli import app
 from pinpip.pipelines import tables_of
 from pinpip.rescue import Rescue, rescue
-from sinks.delta import rewrite, txns
-from sinks.delta.log import DeltaLog
-from tests.support.aws import TestAws
-from tests.support.board_lake import NEW, BoardLake, Member, write
+from sinks.delta import txns
+from tests.support.board_lake import NEW, BoardLake, Member, lake_of, write
 from tests.support.examples import examples
+from tests.support.interrupting import before_entry
 
 OAK = {"id": 1, "title": "Oak"}
 RECORDS: list[Any] = [
@@ -42,12 +41,7 @@ BOTH = pytest.mark.parametrize("lake", ["folder", "bucket"], indirect=True)
 @pytest.fixture
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> BoardLake:
     """Return a lake whose older rows have values in `_rescued`, in three files, and a column."""
-    made = BoardLake(tmp_path, str(tmp_path / "lake"))
-    if getattr(request, "param", "folder") == "bucket":
-        aws: TestAws = request.getfixturevalue("aws")
-        keys = {"access_key_id": "local", "secret_access_key": "local"}
-        sections = {"aws": {"endpoint_url": aws.endpoint, **keys}}
-        made = BoardLake(tmp_path, f"s3://{aws.bucket()}/lake", sections)
+    made = lake_of(request, tmp_path)
     write(made.config(), *RECORDS[:2])
     write(made.config(), *RECORDS[2:4])
     write(made.config(), *RECORDS[4:])
@@ -130,18 +124,6 @@ def test_a_consumer_commits_beside_it_and_nobody_fails(lake: BoardLake, tmp_path
     assert_rescued(lake, tmp_path, more)
 
 
-def interrupted(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Call `act` just before the first entry of a rescue is put."""
-    first = once(act)
-
-    class Log(DeltaLog):
-        def append(self, entry: Any) -> Any:
-            first()
-            return super().append(entry)
-
-    monkeypatch.setattr(rewrite, "DeltaLog", Log)
-
-
 def test_an_entry_that_took_the_version_first_is_followed(
     lake: BoardLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +133,7 @@ def test_an_entry_that_took_the_version_first_is_followed(
         for record in more:
             write(lake.config(NEW), record)
 
-    interrupted(monkeypatch, consume)
+    before_entry(monkeypatch, consume)
     assert run(lake).commits == 1
     assert_rescued(lake, tmp_path, more)
 
@@ -164,7 +146,7 @@ def test_a_compaction_beside_it_is_planned_again(
         assert lake.table().optimize.compact()["numFilesRemoved"] == 4
 
     if late:
-        interrupted(monkeypatch, compact)
+        before_entry(monkeypatch, compact)
     done = run(lake, (lambda: None) if late else once(compact))
     assert done.rows == 3
     assert_rescued(lake, tmp_path)
@@ -212,7 +194,7 @@ def test_another_rescue_at_the_same_time_changes_each_row_once(
     lake: BoardLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others: list[Rescue] = []
-    interrupted(monkeypatch, lambda: others.append(run(lake)))
+    before_entry(monkeypatch, lambda: others.append(run(lake)))
     done = run(lake)
     assert (others[0].rows, done.rows) == (3, 0)
     assert_rescued(lake, tmp_path)
@@ -224,7 +206,7 @@ def test_killed_before_its_entry_the_next_run_does_it(
     def die() -> None:
         raise KeyboardInterrupt
 
-    interrupted(monkeypatch, die)
+    before_entry(monkeypatch, die)
     before = lake.rows()
     with pytest.raises(KeyboardInterrupt):
         run(lake)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 import yaml
 from deltalake import DeltaTable
 
@@ -19,6 +20,7 @@ from core.config import Config
 from core.protocols import FaultInjector
 from pinpip import configfile
 from pinpip.pipelines import process_of, sinks_of, tables_of
+from tests.support.aws import TestAws
 
 TOPIC = "demo.boards"
 OLD = {"id": "pl.Int64()", "title": "pl.String()"}
@@ -78,6 +80,16 @@ class BoardLake:
         tables = tables_of(self.config(), "boards")
         found = pl.read_delta(tables.clean, storage_options=tables.options())
         return found.sort("_partition", "_offset")
+
+
+def lake_of(request: pytest.FixtureRequest, folder: Path) -> BoardLake:
+    """Return an empty lake: in a bucket where the test's parameter says so, else in the folder."""
+    if getattr(request, "param", "folder") != "bucket":
+        return BoardLake(folder, str(folder / "lake"))
+    aws: TestAws = request.getfixturevalue("aws")
+    keys = {"access_key_id": "local", "secret_access_key": "local"}
+    sections = {"aws": {"endpoint_url": aws.endpoint, **keys}}
+    return BoardLake(folder, f"s3://{aws.bucket()}/lake", sections)
 
 
 class Member:
