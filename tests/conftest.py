@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 pytest.register_assert_rewrite("tests.contracts.source_contract", "tests.contracts.sink_contract")
@@ -15,7 +16,7 @@ pytest.register_assert_rewrite("tests.contracts.source_contract", "tests.contrac
 from core import aws as connection  # noqa: E402  # after the rewrite is registered
 from core.network import spare_loopback  # noqa: E402
 from pinpip.local.embedded import embedded_aws  # noqa: E402
-from tests.support import brokers, examples  # noqa: E402
+from tests.support import brokers, examples, logs  # noqa: E402
 from tests.support.aws import TestAws  # noqa: E402
 from tests.support.brokers import Broker  # noqa: E402
 
@@ -44,6 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if best.real:
         os.environ[brokers.GIVEN] = best.bootstrap
         shared.callback(_restore, given)
+
+
+def pytest_runtest_teardown() -> None:
+    """Forget how a command in this process set up the log: the next test may look at lines."""
+    if structlog.is_configured():
+        logs.reset()
 
 
 def _restore(given: str | None) -> None:
