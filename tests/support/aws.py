@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import boto3
+from botocore.config import Config
 
 from core.config import Aws
 
@@ -33,14 +34,15 @@ class TestAws:
             "aws_conditional_put": "etag",
         }
 
-    def client(self, service: str) -> Any:
-        """Make a boto3 client."""
+    def client(self, service: str, **settings: Any) -> Any:
+        """Make a boto3 client; `settings` are those of botocore's Config."""
         return boto3.session.Session().client(
             service,  # type: ignore[call-overload]  # any service's name
             endpoint_url=self.endpoint,
             region_name="us-east-1",
             aws_access_key_id="local",
             aws_secret_access_key="local",  # noqa: S106  # moto takes any
+            config=Config(**settings),
         )
 
     def bucket(self) -> str:
