@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from consumers.engine.buffer import Buffer
 from consumers.engine.flights import Flights
 from consumers.engine.lane import ended
 from consumers.engine.limits import ConflictLimit, Limits, RejectLimit
@@ -30,8 +31,8 @@ from core.repeats import Repeats
 from core.topic_id import Known
 
 MAX_WAIT_S = 0.5  # seconds in one wait at most: signals and finished writes are seen this soon
-IDLE_WAIT_S = 0.1  # the same while nothing is assigned: what comes is started this soon
-RUSH_WAIT_S = 0.05  # the same after a full batch; nothing within it: the backlog is at its end
+IDLE_WAIT_S = 0.02  # the same while nothing is assigned: what comes is started this soon
+RUSH_WAIT_S = 0.05  # the same in a backlog; nothing within it: the backlog is at its end
 THREADS = 16  # that one loop can make use of: most of them wait for a store
 MOST_THREADS = 64  # of all loops of a process
 PAUSE_AFTER_S = 2.0  # for a call on a sink; beyond it the source is paused, which drops its queue
@@ -62,11 +63,10 @@ class Loop:
         )
         self._limits = limits
         self._clock = clock
-        self._stopping = self._caught_up = self._rushing = False
+        self._stopping = self._caught_up = False
         self._assigned: set[Partition] = set()
         self._arrived: set[Partition] = set()
-        self._buffer: list[Records] = []
-        self._buffered_at = 0.0
+        self._buffer = Buffer(limits)
         self._rejects = RejectLimit(
             limits.reject_ratio, limits.reject_window, accept=limits.accept_rejects
         )
@@ -102,7 +102,7 @@ class Loop:
                 self._sinks.look()
             if self._caught_up:
                 self._catch_up()
-            elif self._buffer and (self._is_due() or (self._rushing and not came)):
+            elif self._buffer.is_due(self._clock.monotonic(), came=came):
                 self._hand_over()
             elif not (self._buffer or self._flights) and self._sinks.is_overdue:
                 self._await(self._sinks.settle)
@@ -135,7 +135,7 @@ class Loop:
         self._caught_up = True
 
     def _rebalanced(self, partitions: Collection[Partition]) -> None:
-        self._drop(partitions)
+        self._buffer.drop(partitions)
         if partitions:
             self._conflicts.rebalanced()
 
@@ -153,10 +153,11 @@ class Loop:
             self._arrived |= self._assigned & set(asked)
         ours = self._assigned - self._arrived
         known = {p: own for p, own in found.items() if p in ours}
-        self._drop(known)
+        self._buffer.drop(known)
         self._source.bind(known)
         starts = {p: own.start for p, own in known.items()}
         self._source.seek(starts)
+        self._buffer.rush(self._clock.monotonic())
         self._observer.started(starts)
 
     def _look(self, asked: Collection[Partition]) -> Mapping[Partition, Known]:
@@ -172,15 +173,8 @@ class Loop:
         self._rejects.remember(self._sinks.rejects(asked))
         return found
 
-    def _drop(self, partitions: Collection[Partition]) -> None:
-        kept = [records.without(partitions) for records in self._buffer]
-        self._buffer = [records for records in kept if records.spans or records.notes]
-
     def _poll(self, patience: float) -> bool:
-        """Poll once, and return whether records came.
-
-        The oldest record may be as old as the moment before the call.
-        """
+        """Poll once, and return whether records came."""
         self._observer.turned(self._held())
         asked = self._clock.monotonic()
         records = self._source.poll(patience)
@@ -189,40 +183,22 @@ class Loop:
         if records is None:
             return False
         self._observer.read(records)
-        if not self._buffer:
-            self._buffered_at = asked
-        self._buffer.append(records)
+        self._buffer.add(records, asked)
         return True
 
     def _held(self) -> int:
         """Bytes of the records that were read and are not acknowledged yet."""
-        return self._buffered() + self._flights.nbytes
-
-    def _buffered(self) -> int:
-        return sum(records.nbytes for records in self._buffer)
+        return self._buffer.nbytes + self._flights.nbytes
 
     def _patience(self) -> float:
-        if not self._buffer:
-            return min(self._limits.max_wait, MAX_WAIT_S if self._assigned else IDLE_WAIT_S)
-        left = self._limits.max_wait - (self._clock.monotonic() - self._buffered_at)
-        return min(max(left, 0.0), RUSH_WAIT_S if self._rushing else MAX_WAIT_S)
-
-    def _is_due(self) -> bool:
-        is_old = self._clock.monotonic() - self._buffered_at >= self._limits.max_wait
-        return is_old or self._is_full()
-
-    def _is_full(self) -> bool:
-        return (
-            sum(r.frame.height for r in self._buffer) >= self._limits.max_records
-            or self._buffered() >= self._limits.max_bytes
-        )
+        now = self._clock.monotonic()
+        most = RUSH_WAIT_S if self._buffer.is_rushing(now) else MAX_WAIT_S
+        return min(max(self._buffer.left(now), 0.0), most if self._assigned else IDLE_WAIT_S)
 
     def _hand_over(self) -> None:
-        self._rushing = self._is_full()  # the rest of a backlog need not wait for more records
-        self._make_room(self._buffered())
-        nbytes = self._buffered()  # a wait may have taken some away, or brought more
-        parts, self._buffer = self._buffer, []
-        if parts:
+        self._make_room(self._buffer.nbytes)
+        nbytes = self._buffer.nbytes  # a wait may have taken some away, or brought more
+        if parts := self._buffer.take(self._clock.monotonic()):
             self._flights.put(parts, nbytes)
 
     def _make_room(self, nbytes: int) -> None:

@@ -274,7 +274,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what is buffered of revoked partitions kept",
-        "self._buffer = [records for records in kept if records.spans or records.notes]",
+        "self._held = [records for records in kept if records.spans or records.notes]",
         "del kept",
         (LOOP + "test_revoked_records_are_dropped_from_the_buffer",),
     ),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from consumers.engine.buffer import RUSH_S
 from core.batch import Position, Records
 from core.errors import StalePosition
 from tests.support.member import LIMITS, P0, P1, Member, fill, offsets
@@ -78,6 +79,32 @@ def test_the_rest_of_a_backlog_does_not_wait_for_more_records(
     member.turn(4)
     member.executor.run()
     assert (offsets(tables[0], P0), member.clock.monotonic()) == ([*range(7)], 0.0)
+
+
+def test_the_first_records_after_a_start_do_not_wait_for_others(
+    broker: MemoryBroker, member: Member, tables: list[MemoryTable]
+) -> None:
+    fill(broker, P0, 2)
+    member.takes(P0)
+    member.turn(2)
+    member.executor.run()
+    assert (offsets(tables[0], P0), member.clock.monotonic()) == ([0, 1], 0.0)
+
+
+def test_records_that_come_long_after_a_start_wait_for_others(
+    broker: MemoryBroker, member: Member, tables: list[MemoryTable]
+) -> None:
+    member.takes(P0)
+    member.turn()
+    member.clock.advance(RUSH_S)
+    fill(broker, P0, 2)
+    member.turn(3)
+    member.executor.run()
+    assert offsets(tables[0], P0) == []
+    member.clock.advance(LIMITS.max_wait)
+    member.turn()
+    member.executor.run()
+    assert offsets(tables[0], P0) == [0, 1]
 
 
 def test_records_that_follow_no_full_batch_wait_for_others(
