@@ -12,6 +12,7 @@ import polars as pl
 
 SLICE_BYTES = 8 * 1024 * 1024
 _LARGE = 64 * 1024  # bytes of a record; of smaller ones twice as many bytes take no more
+_HUGE = 2 * 1024 * 1024
 _AT_ONCE = max(2, min(4, os.cpu_count() or 1))
 DECODING = BoundedSemaphore(_AT_ONCE)
 ENCODING = BoundedSemaphore(_AT_ONCE)
@@ -32,6 +33,15 @@ def slices(frame: pl.DataFrame, column: str) -> Iterator[pl.DataFrame]:
     for rows in (sizes.cum_sum() // bound).rle().struct.field("len"):
         yield frame[first : first + rows]
         first += rows
+
+
+def undecoded(nbytes: int, rows: int) -> int:
+    """Return the bytes that so many records take up to the end of their decoding.
+
+    A large record is there as payload, as text and as values at once. Of small ones only a slice
+    is, which is little beside a batch. The factors are measured (`python -m benchmarks memory`).
+    """
+    return nbytes * (1 + (nbytes > rows * _LARGE) + (nbytes > rows * _HUGE))
 
 
 def rows_of_slice(frame: pl.DataFrame) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from consumers.engine.limits import Limits
 from core.batch import Partition, Records
+from core.slices import undecoded
 
 RUSH_S = 1.0  # after a start or a full batch: what came need not wait for more records
 
@@ -26,6 +27,11 @@ class Buffer:
     def nbytes(self) -> int:
         """Bytes of the records."""
         return sum(records.nbytes for records in self._held)
+
+    @property
+    def undecoded(self) -> int:
+        """Bytes that the records take up to the end of their decoding."""
+        return undecoded(self.nbytes, self._rows())
 
     def add(self, records: Records, asked: float) -> None:
         """Hold what a poll brought that began at `asked`: the oldest record may be as old."""
@@ -65,5 +71,8 @@ class Buffer:
     @property
     def is_full(self) -> bool:
         """Whether there are enough records or bytes for a batch."""
-        rows = sum(records.frame.height for records in self._held)
-        return rows >= self._limits.max_records or self.nbytes >= self._limits.max_bytes
+        enough = self._rows() >= self._limits.max_records
+        return enough or self.nbytes >= self._limits.max_bytes
+
+    def _rows(self) -> int:
+        return sum(records.frame.height for records in self._held)

@@ -30,10 +30,11 @@ class Taken(NamedTuple):
 
 
 class Flight(NamedTuple):
-    """A batch in the executor, and the bytes that it had when it was handed over."""
+    """A batch in the executor, its bytes when it was handed over, and what it takes undecoded."""
 
     call: Future[Taken]
     nbytes: int
+    undecoded: int
 
     @property
     def is_over(self) -> bool:
@@ -76,7 +77,7 @@ class Flights:
     @property
     def held(self) -> int:
         """Bytes that the batches in flight hold: undecoded, as rows, or as bodies of files."""
-        undecoded = sum(flight.nbytes for flight in self._flying if not flight.call.done())
+        undecoded = sum(flight.undecoded for flight in self._flying if not flight.call.done())
         return undecoded + self._sinks.nbytes
 
     def has_room(self, nbytes: int, most: int) -> bool:
@@ -110,15 +111,15 @@ class Flights:
         self._last = submitted = self._executor.submit(step, *args, **kwargs)
         return submitted
 
-    def put(self, parts: list[Records], nbytes: int) -> None:
-        """Begin to decode and write these records."""
+    def put(self, parts: list[Records], nbytes: int, undecoded: int) -> None:
+        """Begin to decode and write these records; the bytes as in Flight."""
         call = self.call(self._work, parts, self._last)
-        self._flying.append(Flight(call, nbytes))
+        self._flying.append(Flight(call, nbytes, undecoded))
 
     def release(self, partitions: Collection[Partition]) -> None:
         """Make the sinks forget what they deferred of these, after the batches before."""
         call = self.call(self._release, partitions, self._last)
-        self._flying.append(Flight(call, 0))
+        self._flying.append(Flight(call, 0, 0))
 
     def _work(self, parts: list[Records], before: Future[Any]) -> Taken:
         """Decode beside others; hand over to the sinks after the call `before`.

@@ -196,10 +196,11 @@ class Loop:
         return min(max(self._buffer.left(now), 0.0), most if self._assigned else IDLE_WAIT_S)
 
     def _hand_over(self) -> None:
-        self._make_room(self._buffer.nbytes)
-        nbytes = self._buffer.nbytes  # a wait may have taken some away, or brought more
+        self._make_room(self._buffer.undecoded)
+        # A wait may have taken some away, or brought more.
+        nbytes, undecoded = self._buffer.nbytes, self._buffer.undecoded
         if parts := self._buffer.take(self._clock.monotonic()):
-            self._flights.put(parts, nbytes)
+            self._flights.put(parts, nbytes, undecoded)
 
     def _make_room(self, nbytes: int) -> None:
         """Wait until there is room for another batch of so many bytes."""

@@ -47,3 +47,12 @@ def test_a_slice_of_small_records_may_have_twice_the_bytes() -> None:
         small, large = _frame([b"x" * 5] * 8), _frame([b"x" * 6] * 8)
         assert [part.height for part in slices.slices(small, "value")] == [3, 4, 1]
         assert [part.height for part in slices.slices(large, "value")] == [1, 2, 1, 2, 2]
+
+
+def test_large_records_count_several_times_until_they_are_decoded() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slices, "_LARGE", 64 * 1024)
+        assert slices.undecoded(100_000, rows=100) == 100_000
+        assert slices.undecoded(10_000_000, rows=100) == 20_000_000
+        assert slices.undecoded(500_000_000, rows=100) == 1_500_000_000
+        assert slices.undecoded(0, rows=0) == 0
