@@ -4,13 +4,16 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import polars as pl
+from pydantic import ByteSize
 
 from core.clock import Clock
 from core.config import Config, Maintain
 from core.errors import ConfigError
+from core.pipeline import latest_of
 from pinpip.current import key_column
 from pinpip.pipelines import tables_of
 from sinks.delta import checkpoints, compaction, marks, txns, vacuum
@@ -21,6 +24,8 @@ from sinks.delta.target import DeltaTarget, Tables
 from sinks.storage.store import open_store
 from transforms.load import load_schema, load_transform
 
+# A table of latest rows: no file is small, and the table itself says how long files are kept.
+_LATEST = {"target": ByteSize(0), "retention": timedelta(hours=1)}
 Tell = Callable[[int], None]  # files that were merged
 
 
@@ -73,11 +78,15 @@ def maintain(
 ) -> Iterator[Upkeep]:
     """Maintain the clean table and the quarantine of the pipeline `name`, or plan it.
 
+    Of a table of latest rows, whose files its follower keeps in order, only what nobody needs any
+    more is removed, and its checkpoint renewed.
+
     Raises SinkError when a table cannot be rewritten; TransientError when the store does not
     answer: call it again.
     """
     tables = tables_of(config, name)
-    for uri in _both(tables):
+    latest = [latest_of(tables.clean)] if config.pipeline(name).is_upsert else []
+    for uri in [*_both(tables), *latest]:
         keeper = _keeper(config, name, tables, uri, clock)
         if keeper is None:
             yield Upkeep(name, uri, None)
@@ -85,20 +94,25 @@ def maintain(
             yield keeper.planned() if dry_run else keeper.done(tell)
 
 
-def _keeper(config: Config, name: str, tables: Tables, uri: str, clock: Clock) -> "_Keeper | None":
+def _keeper(config: Config, name: str, tables: Tables, uri: str, clock: Clock) -> "Keeper | None":
     """Return what maintains the table at `uri`; None: there is no table."""
     found = find_own(uri, tables.options, tables.coordinates)
     if found is None:
         return None
     schema = pl.Schema(found.schema())
     target = DeltaTarget(uri, tables.options, schema, tables.coordinates, tables.app)
-    place = SortedTable(target, open_store(uri, config.aws), _order(config, name, tables, schema))
-    report = Upkeep(name, uri, found.version(), sorted_by=place.by)
-    return _Keeper(place, tables, config.maintained(name), clock, report)
+    policy, by = config.maintained(name), list[str]()
+    if uri == latest_of(tables.clean):
+        policy = policy.model_copy(update=_LATEST)
+    else:
+        by = _order(config, name, tables, schema)
+    place = SortedTable(target, open_store(uri, config.aws), by)
+    report = Upkeep(name, uri, found.version(), sorted_by=by)
+    return Keeper(place, tables, policy, clock, report)
 
 
-class _Keeper:
-    """One table and what is done to it."""
+class Keeper:
+    """One table of `tables` and what is done to it; `report` counts that."""
 
     def __init__(
         self, place: SortedTable, tables: Tables, policy: Maintain, clock: Clock, report: Upkeep

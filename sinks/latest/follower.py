@@ -15,6 +15,7 @@ from core.clock import Clock
 from core.errors import TransientError
 from sinks.delta import rewrite, setup
 from sinks.delta import table as tables
+from sinks.delta.commit_log import LONGEST_COMMIT
 from sinks.delta.target import Tables
 from sinks.latest.leaves import bounded
 from sinks.latest.step import Attempt, IsOver, Step
@@ -46,8 +47,13 @@ class Follower:
         if clean is None:
             return Step()
         self._view.check(pl.Schema(clean.schema()))
-        latest = self._latest(clean)
-        attempt = Attempt(self._view, self._own, self._store, latest, self._now_ms(), is_over)
+        latest, began = self._latest(clean), self._clock.now()
+
+        def ends() -> bool:
+            # Upkeep takes a file that nobody named for so long for an orphan (`delta.vacuum`).
+            return is_over() or self._clock.now() - began >= LONGEST_COMMIT
+
+        attempt = Attempt(self._view, self._own, self._store, latest, self._now_ms(), ends)
         return attempt.run(clean, round(rest * 1000))
 
     def _latest(self, clean: DeltaTable) -> DeltaTable:

@@ -1,6 +1,8 @@
 """The table of latest rows as a pipeline of config.yaml declares it, and `pinpip latest`."""
 
 import json
+import os
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,8 +21,11 @@ from pinpip import configfile
 from pinpip import latest as latest_tables
 from pinpip.cli import app
 from pinpip.latest import LatestTable
+from pinpip.maintain import maintain
 from pinpip.quarantine.requeue import requeue
 from pinpip.quarantine.rows import Choice
+from sinks.delta import log
+from sinks.latest.writer import Writer
 from tests.support.board_lake import BoardLake, write
 
 UPSERT = {"mode": "upsert", "key": "id"}
@@ -165,3 +170,61 @@ def test_a_requeued_record_is_the_latest_only_if_nothing_later_is_there(tmp_path
         assert pl.read_delta(table.uri).sort("id")["title"].to_list() == ["Oak", "8"]
         [told] = json.loads(run(today.file.path, "verify", "--offline", "--json").stdout)
         assert told["findings"] == []
+
+
+def orphan(config: Config) -> Path:
+    """Let a follower die between its files and its entry; return the file."""
+    folder = Path(f"{config.lake.uri('boards')}_latest")
+    before = set(folder.glob("*.parquet"))
+    table = LatestTable(config, "boards", SystemClock())
+    with closing(table), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Writer, "commit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            table.catch_up()
+    [path] = set(folder.glob("*.parquet")) - before
+    return path
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def age(path: Path, days: float) -> None:
+    then = time.time() - 86_400 * days
+    os.utime(path, (then, then))
+
+
+def test_maintain_removes_what_a_follower_left_and_never_what_it_may_still_name(
+    config: Config, table: LatestTable
+) -> None:
+    table.catch_up()
+    for entry in Path(table.uri, "_delta_log").glob("*.json"):
+        age(entry, 3)
+    write(config, {"id": 3, "title": "Fir"})
+    old, young = orphan(config), orphan(config)
+    age(old, 2)
+    table.catch_up()
+    before = pl.read_delta(table.uri).sort("id")
+    [*_, latest] = maintain(config, "boards", SystemClock())
+    assert (latest.table, latest.merged, latest.removed) == (table.uri, 0, 1)
+    assert (old.exists(), young.exists()) == (False, True)
+    assert pl.read_delta(table.uri).sort("id").equals(before)
+    write(config, {"id": 3, "title": "Yew"})
+    table.catch_up()
+    assert pl.read_delta(table.uri).sort("id")["title"].to_list() == ["Ash", "Elm", "Yew"]
+
+
+def test_maintain_writes_the_checkpoint_that_followers_left_undone(
+    config: Config, table: LatestTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "CHECKPOINT_EVERY", 4)
+    monkeypatch.setattr(latest_tables, "is_checkpoint_due", lambda *_: False)
+    for n in range(5):
+        write(config, {"id": n, "title": "Oak"})
+        table.catch_up()
+    assert not (hint := Path(table.uri, "_delta_log", "_last_checkpoint")).exists()
+    plan = list(maintain(config, "boards", SystemClock(), dry_run=True))
+    assert [one.table.rpartition("_")[2] for one in plan][1:] == ["quarantine", "latest"]
+    assert not hint.exists()
+    assert [one.checkpoint for one in maintain(config, "boards", SystemClock())][-1]
+    assert hint.exists()

@@ -1,5 +1,6 @@
 """What single steps of a follower read and write, and what they refuse."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -12,12 +13,15 @@ from core.batch import KAFKA
 from core.clock import SystemClock
 from core.errors import ConfigError
 from sinks.delta import log, txns
+from sinks.delta.commit_log import LONGEST_COMMIT
 from sinks.latest import leaves
 from sinks.latest.follower import Follower
 from sinks.latest.mark import stored
 from sinks.latest.step import Step
 from sinks.latest.view import View
+from sinks.storage.store import FolderStore
 from tests.support.aws import TestAws
+from tests.support.clock import ManualClock
 from tests.support.latest_lake import LatestLake, Rec, tiny
 
 
@@ -103,6 +107,23 @@ def test_only_the_files_of_the_keys_are_written_again(
     [step] = lake.follow()
     now = set(lake.table(lake.uri).file_uris())
     assert (step.files, len(files - now), len(now - files)) == (1, 1, 1)
+
+
+def test_a_step_whose_files_upkeep_may_take_for_orphans_changes_nothing(lake: LatestLake) -> None:
+    clock = ManualClock()
+
+    class SlowStore(FolderStore):
+        def put_new(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
+            clock.advance(LONGEST_COMMIT.total_seconds())
+            return super().put_new(key, body, metadata)
+
+    lake.append(0, [Rec(3, 9, "e")])
+    before = lake.table(lake.uri).version()
+    store = SlowStore(Path(lake.uri))
+    step = Follower(lake.view, lake.tables, lake.uri, store, clock).step()
+    assert (step.lost, lake.table(lake.uri).version()) == (True, before)
+    lake.follow()
+    assert titles(lake)[3] == "e"
 
 
 def test_compaction_is_passed_over(lake: LatestLake) -> None:
