@@ -28,12 +28,16 @@ _AT_ONCE = 8  # pipelines that are looked at side by side
 
 @dataclass(frozen=True)
 class Held:
-    """What the tables of a pipeline say of themselves: rows, and the positions' `txn` actions."""
+    """What the tables of a pipeline say of themselves: rows, and the positions' `txn` actions.
+
+    `small`: files that `pinpip maintain` would merge; None: not asked.
+    """
 
     clean: int
     quarantined: int
     lookup: "Lookup | None"
     partitions: "Collection[Partition]"
+    small: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,10 @@ class PartitionStatus:
 
 @dataclass(frozen=True)
 class PipelineStatus:
-    """One pipeline: rows of its tables, and its partitions. `unknown`: why something is None."""
+    """One pipeline: rows of its tables, and its partitions. `unknown`: why something is None.
+
+    `small_files`: those of the table and its quarantine that `pinpip maintain` would merge.
+    """
 
     pipeline: str
     table: str
@@ -90,6 +97,7 @@ class PipelineStatus:
     unclaimed: int | None
     partitions: Sequence[PartitionStatus]
     unknown: Mapping[str, str] = field(default_factory=dict)
+    small_files: int | None = None
 
     def tree(self) -> dict[str, Any]:
         """Return it as JSON can say it."""
@@ -109,7 +117,8 @@ def status_of(config: "Config", name: str) -> PipelineStatus:
 
     tables = tables_of(config, name)
     unknown: dict[str, str] = {}
-    held = _unless(held_of, tables, (TransientError, ConfigError), unknown, tables.clean)
+    look = partial(held_of, target=int(config.maintained(name).target))
+    held = _unless(look, tables, (TransientError, ConfigError), unknown, tables.clean)
     read = ", ".join(config.pipeline(name).reads)
     ends = _unless(partial(ends_of, config), name, (PinpipError,), unknown, read)
     return joined(name, tables, held, ends, unknown)
@@ -130,8 +139,11 @@ def _unless(
         return None
 
 
-def held_of(tables: "Tables") -> Held:
-    """Return what the tables say; raise a PinpipError when they cannot be read."""
+def held_of(tables: "Tables", target: int | None = None) -> Held:
+    """Return what the tables say; raise a PinpipError when they cannot be read.
+
+    `target`: the bytes of a data file that upkeep aims at; None: small files are not counted.
+    """
     from sinks.delta import positions, txns
     from sinks.delta.table import find_own
 
@@ -145,6 +157,7 @@ def held_of(tables: "Tables") -> Held:
         _count(quarantine, tables),
         None if told is None else txns.lookup(told),
         positions.partitions(told or (), tables.app),
+        None if target is None else sum(_small(t, tables, target) for t in (clean, quarantine)),
     )
 
 
@@ -180,6 +193,7 @@ def joined(
         unclaimed=None if held is None else sum(row.unclaimed or 0 for row in rows),
         partitions=rows,
         unknown={**unknown, **untold},
+        small_files=None if held is None else held.small,
     )
 
 
@@ -220,6 +234,12 @@ def _is_another(position: "Position | None", epoch: int | None) -> bool:
 def _beyond(far: "Position", near: "Position") -> int:
     """Offsets from `near` to `far`."""
     return max(0, far.number - near.number)
+
+
+def _small(table: "DeltaTable | None", tables: "Tables", target: int) -> int:
+    from sinks.delta.compaction import mergeable
+
+    return 0 if table is None else mergeable(table, tables.options, target)
 
 
 def _count(table: "DeltaTable | None", tables: "Tables") -> int:

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from core.config import Config
 
 # columns that are shown when they tell something
-_RARE = ("left_out", "unclaimed", "gone", "expired", "accepted_gaps", "recreated", "held_back")
+_RARE = (
+    "left_out",
+    "unclaimed",
+    "gone",
+    "expired",
+    "accepted_gaps",
+    "recreated",
+    "held_back",
+    "small_files",
+)
+_MANY = 100  # small files: a consumer always leaves some
 
 
 def status(
@@ -47,6 +57,7 @@ def status(
     left_out: records that the pipeline's `where` does not take; unclaimed: of these, those that no
     other pipeline of the configuration took when they were read.
     recreated: another topic or stream has that name now; the consumer stops and says what to do.
+    small_files: data files that `pinpip maintain` would merge; many make queries slow.
     --watch renews a row for each pipeline; with --json it prints one document a line.
     --drift reads the column _rescued of the clean tables instead: of each field how many rows have
     it, the JSON types, where it was seen first (broker time, record) and that value. declared: the
@@ -73,6 +84,10 @@ def status(
     reasons = {f"{what}: {why}" for tree in trees for what, why in tree["unknown"].items()}
     for reason in sorted(reasons):
         typer.echo(f"unknown: {reason}")
+    for tree in trees:
+        if (small := tree["small_files"] or 0) >= _MANY:
+            what = f"{small:,} small files make queries slow"
+            typer.echo(f"{tree['pipeline']}: {what}; next: pinpip maintain {tree['pipeline']}")
 
 
 def _drift(config: "Config", names: list[str], *, as_json: bool, watch: bool) -> None:

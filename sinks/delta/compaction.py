@@ -18,6 +18,7 @@ from deltalake.transaction import AddAction
 from core import __version__
 from core.clock import Clock
 from core.errors import SinkError
+from core.protocols import Options
 from sinks.delta import data_file, file_writer, rewrite, setup
 from sinks.delta import table as tables
 from sinks.delta.commit_log import LONGEST_COMMIT
@@ -33,12 +34,13 @@ LEAST = 4  # files that are merged
 _LARGEST = 4  # bytes of one bin, in targets: into so many files its keys are parted
 _MOST = 1_000  # files of one bin
 _SHARE = 4  # of the memory: what is sorted at a time; its copies, its encoding, what is read ahead
+_ANY_TIME = 2**62  # ms
 _ROWS = 50_000  # of a batch that is read
 
 
 @dataclass(frozen=True)
 class Goal:
-    """`target`: bytes of a data file. `memory`: bytes that one compaction may take, about."""
+    """`target`: bytes of a data file; 0: none is small. `memory`: what a compaction may take."""
 
     target: int
     memory: int
@@ -118,6 +120,13 @@ def compact_all(place: SortedTable, goal: Goal, clock: Clock) -> Iterator[Compac
                 break
             yield done
         found = plan(place.target, goal, started)
+
+
+def mergeable(table: DeltaTable, options: Options, target: int) -> int:
+    """Return how many files of a table would be merged into files of `target` bytes."""
+    goal = Goal(target, 0)
+    small = small_files(TableReader(table, options), goal, _ANY_TIME)
+    return sum(map(len, bins(small, goal)))
 
 
 def small_files(reader: TableReader, goal: Goal, before_ms: int) -> list[DataFile]:

@@ -261,6 +261,11 @@ def test_verify_names_a_lost_row_and_exits_with_3(shop: Shop, tmp_path: Path) ->
     assert "1 differences found" in done.stdout
 
 
+def mergeable(shop: Shop) -> int:
+    """Return how many files `pinpip maintain` would merge."""
+    return sum(one["merged"] for one in answer(shop, "maintain", "pin", "--dry-run"))
+
+
 def test_status_of_a_consumed_topic_has_no_lag(shop: Shop) -> None:
     [tree] = answer(shop, "status", "pin")
     partitions = tree.pop("partitions")
@@ -273,6 +278,7 @@ def test_status_of_a_consumed_topic_has_no_lag(shop: Shop) -> None:
         "unclaimed": 0,
         "lag": 0,
         "unknown": {},
+        "small_files": mergeable(shop),
     }
     assert [p["partition"] for p in partitions] == [f"{shop.config.id}.pin/{n}" for n in range(4)]
     assert all(p["position"] == p["end"] for p in partitions if p["position"] is not None)

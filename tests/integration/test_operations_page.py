@@ -9,7 +9,9 @@ import polars as pl
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from typer.testing import CliRunner
 
+from pinpip.cli import app, status
 from tests.support.brokers import Broker
 from tests.support.commands import change
 from tests.support.places import ROOT
@@ -74,6 +76,21 @@ def test_too_many_small_files(operator: Operator) -> None:
     assert operator.run(merge).startswith("5 files merged")
     assert operator.run(plan).startswith("0 files would be merged")
     operator.run(verify)
+
+
+def test_status_counts_the_small_files_and_says_what_to_do(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        operator.send(b'{"id": %d, "title": "Oak"}' % number)
+    monkeypatch.setattr(status, "_MANY", 5)
+    config = ["-c", str(operator.home.config_path)]
+    told = CliRunner().invoke(app, [*config, "status"]).stdout
+    assert "boards: 5 small files make queries slow; next: pinpip maintain boards" in told
+    operator.run("pinpip maintain boards")
+    [tree] = json.loads(operator.run("pinpip status boards --json"))
+    assert tree["small_files"] == 0
+    assert "small files" not in CliRunner().invoke(app, [*config, "status"]).stdout
 
 
 def test_records_were_rejected(operator: Operator) -> None:
