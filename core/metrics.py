@@ -159,6 +159,18 @@ SMALL_FILES = Metric(
     ("pipeline", "table"),
     "Data files below 32 MiB of the clean or quarantine table: compaction would merge them.",
 )
+UPKEEP_TURNS = Metric(
+    "pinpip_upkeep_turns_total",
+    "counter",
+    ("pipeline", "outcome"),
+    "Turns of the upkeep beside this consumer (`maintain.every`), by outcome: done or failed.",
+)
+UPKEEP_FILES = Metric(
+    "pinpip_upkeep_files_total",
+    "counter",
+    ("pipeline", "outcome"),
+    "Data files that this upkeep merged into larger ones, and those that it removed for good.",
+)
 BUILD = Metric(
     "pinpip_build_info",
     "gauge",
@@ -189,6 +201,8 @@ CONSUMER = (
     READY,
     TABLE_FILES,
     SMALL_FILES,
+    UPKEEP_TURNS,
+    UPKEEP_FILES,
     BUILD,
 )
 

@@ -241,14 +241,17 @@ class Batching(Model):
 
 
 class Maintain(Model):
-    """How `pinpip maintain` keeps the tables."""
+    """How `pinpip maintain` keeps the tables; with `every`, `pinpip consume` does so as well."""
 
     target: Size = Field(ByteSize(128 * 1024 * 1024), gt=0)
     memory: Size = Field(ByteSize(512 * 1024 * 1024), gt=0)
     retention: Period = Field("7d", validate_default=True)
+    every: Period | None = None
 
     @model_validator(mode="after")
     def _long_enough(self) -> "Maintain":
+        if self.every is not None and self.every < timedelta(seconds=1):
+            raise Misplaced("must be a second at least", "every")
         if self.retention < timedelta(days=1):
             raise Misplaced("must be a day at least: queries still read such files", "retention")
         return self

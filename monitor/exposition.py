@@ -1,6 +1,7 @@
 """The metrics of a consumer as Prometheus reads them, made at each scrape from the states."""
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -139,6 +140,10 @@ def _of_partitions(name: str) -> Rows:
     return rows
 
 
+def _by_outcome(counts: Counter[str]) -> Iterable[Row]:
+    return [((outcome,), number) for outcome, number in list(counts.items())]
+
+
 def _ready(state: PipelineState, clock: Clock) -> Iterable[Row]:
     return [((), float(health.unready(state.facts(), clock.now()) is None))]
 
@@ -160,6 +165,8 @@ _ROWS: Mapping[str, Rows] = {
     metrics.OUTAGE.name: lambda s, _: [((p,), t) for p, t in s.outage_seconds().items()],
     metrics.CONFLICTS.name: _one(lambda s: s.totals.conflicts),
     metrics.REBALANCES.name: _one(lambda s: s.totals.rebalances),
+    metrics.UPKEEP_TURNS.name: lambda s, _: _by_outcome(s.totals.upkeep_turns),
+    metrics.UPKEEP_FILES.name: lambda s, _: _by_outcome(s.totals.upkeep_files),
     metrics.TURN.name: _time(lambda s: s.last_turn),
     metrics.READY.name: _ready,
 }

@@ -39,6 +39,8 @@ class Totals:
     retries: Counter[tuple[str, str]] = field(default_factory=Counter)
     batch_records: Buckets = field(default_factory=lambda: Buckets(metrics.BATCH_RECORDS.buckets))
     commit_seconds: dict[str, Buckets] = field(default_factory=dict)
+    upkeep_turns: Counter[str] = field(default_factory=Counter)
+    upkeep_files: Counter[str] = field(default_factory=Counter)
 
     @property
     def records(self) -> int:
@@ -55,6 +57,10 @@ class Totals:
         self.outcomes["expired"] += sum(s.expired(s.start) for s in batch.spans.values())
         self.batches += 1
         self.batch_records.add(read)
+
+    def upkept(self, merged: int, removed: int) -> None:
+        """Count what one turn of the upkeep did to a table."""
+        self.upkeep_files.update(merged=merged, removed=removed)
 
     def time(self, sink: str, seconds: float) -> None:
         """Count the time that a batch took in one sink."""

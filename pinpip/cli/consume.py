@@ -159,6 +159,7 @@ def run(
     from pinpip.journals import Kept, journal_of
     from pinpip.latest import following
     from pinpip.pipelines import loop_of
+    from pinpip.upkeep import maintaining
 
     clock = faults.clock(SystemClock()) if faults else SystemClock()
     running: list[Future[None]] = []
@@ -166,6 +167,7 @@ def run(
         leaving_in_time(partial(_left, states, running)) as leave,
         ContextPool(min(THREADS * len(states), MOST_THREADS), "batch") as workers,
         following(config, list(states), clock),
+        maintaining(config, states, clock),
     ):
         journals = {name: journal_of(state, clock) for name, state in states.items()}
         loops = {

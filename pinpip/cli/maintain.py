@@ -115,11 +115,16 @@ def _turn(config: "Config", name: str, stop: Event) -> None:
         return
     try:
         for one in _upkeep(config, name, lambda _: None):
-            if one.merged or one.removed:
-                told = {"merged": one.merged, "made": one.made, "removed": one.removed}
-                _log.info("table_maintained", table=one.table, **told)
+            log_done(one)
     except PinpipError as error:
         _log.warning("not_maintained", error=error.message, next=error.hint)
+
+
+def log_done(done: "Upkeep") -> None:
+    """Log what was done to a table, if anything was."""
+    if done.merged or done.removed:
+        told = {"merged": done.merged, "made": done.made, "removed": done.removed}
+        _log.info("table_maintained", table=done.table, **told)
 
 
 def _left() -> PinpipError:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ from polars.testing import assert_frame_equal
 
 from audit.verify import verify
 from core.clock import SystemClock
-from core.errors import TransientError
+from core.errors import ConfigError, TransientError
 from pinpip.maintain import maintain
 from pinpip.pipelines import tables_of
+from pinpip.upkeep import MODULE
 from sinks.delta import compaction, marks
 from sinks.delta.commit_log import Committed, Version
 from sinks.delta.log import DeltaLog
@@ -68,6 +70,43 @@ def test_a_daemon_maintains_again_and_again_until_it_is_asked_to_stop(lake: Boar
     assert {line["event"] for line in told} == {"table_maintained"}
     assert told[0]["merged"] == 12
     assert lake.rows().height == 24
+
+
+def test_a_turn_whose_consumer_is_gone_ends_even_while_its_store_does_not_answer(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        aws = {"endpoint_url": endpoint, "access_key_id": "x", "secret_access_key": "x"}
+        lake = BoardLake(tmp_path, "s3://nowhere/lake", {"aws": aws})
+        command = [sys.executable, "-m", MODULE, str(lake.path()), "boards"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as turn:
+            connection, _ = silent.accept()
+            with connection:
+                assert turn.poll() is None
+                assert turn.stdin is not None
+                turn.stdin.close()
+                turn.wait(10)
+
+
+def test_a_turn_that_is_cut_off_frees_the_place_of_the_maintainer(lake: BoardLake) -> None:
+    place = Path(tables_of(lake.config(), "boards").clean, "_pinpip", "maintainer.json")
+    command = [sys.executable, "-m", MODULE, str(lake.path()), "boards"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as turn:
+        until(place.exists, "a turn at work")
+        assert turn.stdin is not None
+        turn.stdin.close()
+        turn.wait(10)
+    assert not place.exists()
+    assert lake.rows().height == 12
+    assert verify(tables_of(lake.config(), "boards")).findings == ()
+
+
+@pytest.mark.parametrize("every", ["0s", "10"])
+def test_an_interval_that_makes_no_sense_is_refused(tmp_path: Path, every: str) -> None:
+    lake = BoardLake(tmp_path, str(tmp_path / "lake"), {"maintain": {"every": every}})
+    with pytest.raises(ConfigError, match=r"maintain\.every"):
+        lake.config()
 
 
 def test_a_full_disk_leaves_the_table_as_it_was_until_there_is_room(tmp_path: Path) -> None:

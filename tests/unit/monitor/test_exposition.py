@@ -56,6 +56,8 @@ def busy(name: str = "pin", topic: str = "demo.pin") -> PipelineState:
     state.wrote(batch)
     state.overtaken(StalePosition("x"))
     state.outage("source").failed("", "x", "", "Down")
+    state.totals.upkept(12, 0)
+    state.totals.upkeep_turns["done"] += 1
     return state
 
 
