@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from audit.snapshot import Snapshot
 from audit.verify import snapshots
 from consumers.window import Window
-from core.batch import Position
+from core.batch import Coordinates
 from core.config import Config
 from core.errors import ConfigError
 from pinpip import pipelines, replacing, replaying
+from pinpip import replacement_proof as proof
 from pinpip.connectors import coordinates_of
 from pinpip.replaying import Origin
 from sinks.delta import table as tables
@@ -21,14 +21,18 @@ _LEAST = 2  # commits that tell a speed
 def plan(config: Config, name: str, window: Window, origin: Origin) -> list[dict[str, Any]]:
     """Return one row a table: its range, rows, files and bytes, and the seconds it would take.
 
-    `seconds` is for both tables: at the speed of what an interrupted run has staged, else None.
+    `offsets`: None for a stream, whose sequence numbers do not count records.
+    `seconds` is for both tables: at the speed of what an interrupted run has staged, else None, as
+    for a stream.
     """
-    replacing.refuse(config, name)
-    sides = snapshots(pipelines.tables_of(config, name))
-    selection = _selection(sides, window)
+    replacing.refuse(config, name, window)
+    live = pipelines.tables_of(config, name)
+    selection = proof.select(proof.positions(live), window, live.coordinates)
+    if not selection.ranges:
+        raise ConfigError("the table holds no record in the range", "nothing to replace")
     speed = _speed(config, name, window, origin)
-    offsets = sum(r.end.number - (r.start or Position(0)).number for r in selection.ranges)
-    seconds = None if speed is None else round(offsets / speed, 1)
+    offsets = _offsets(selection, live.coordinates)
+    seconds = None if speed is None or offsets is None else round(offsets / speed, 1)
     rows = []
     for place in replacing.places(config, name):
         target = place.target
@@ -49,25 +53,14 @@ def plan(config: Config, name: str, window: Window, origin: Origin) -> list[dict
     return rows
 
 
-def _selection(sides: tuple[Snapshot, Snapshot], window: Window) -> Selection:
-    """Select the range up to where both live tables are now."""
-    ranges = []
-    for partition in sorted(sides[0].partitions()):
-        ends = [at.number for side in sides if (at := side.position(partition)) is not None]
-        end = min([*ends, *([] if window.last is None else [window.last])], default=0)
-        first = window.first or 0
-        if len(ends) == len(sides) and first < end:
-            source, id_ = partition
-            ranges.append(
-                Records(source=source, partition=id_, start=Position(first), end=Position(end))
-            )
-    if not ranges:
-        raise ConfigError("the table holds no record in the range", "nothing to replace")
-    return Selection(ranges=tuple(ranges), since=window.since, until=window.until)
+def _offsets(selection: Selection, coordinates: Coordinates) -> int | None:
+    if coordinates.sub is not None:
+        return None
+    return sum(r.end.number - (r.start.number if r.start else 0) for r in selection.ranges)
 
 
 def _said(own: Records) -> str:
-    return f"{own.of} {(own.start or Position(0)).number}..{own.end.number}"
+    return f"{own.of} {own.start.number if own.start else ''}..{own.end.number}"
 
 
 def _speed(config: Config, name: str, window: Window, origin: Origin) -> float | None:

@@ -16,21 +16,23 @@ import polars as pl
 from audit.snapshot import Snapshot
 from audit.verify import snapshots, verify
 from consumers.window import Window
-from core.batch import KAFKA, Partition, Position, reaches
+from core.batch import KINESIS, Partition, Position, reaches
 from core.clock import Clock
 from core.config import Config
 from core.errors import ConfigError, SinkError, SourceError
 from core.pipeline import quarantine_of
 from pinpip import pipelines
+from pinpip import replacement_proof as proof
 from pinpip.connectors import coordinates_of
+from pinpip.connectors.protocol import refuse_offsets
 from pinpip.delta_targets import targets_of
 from pinpip.replaying import Origin
 from sinks.delta import replacing, scan
 from sinks.delta import table as tables
-from sinks.delta.affected import affected
-from sinks.delta.ledger import CommitRange
+from sinks.delta.amendments import Keys
+from sinks.delta.keys import dtype
 from sinks.delta.replacing import Outcome, Place
-from sinks.delta.selection import Records, Selection
+from sinks.delta.selection import Selection
 from sinks.delta.target import Tables
 from sinks.storage import probe
 from sinks.storage.store import open_store
@@ -44,24 +46,23 @@ _LEDGER_HINT = "replay into a table of its own: --into"
 class Staged:
     """The rows of a range by today's rules, and the records that they are of.
 
+    `held`: the keys of the live rows of these records, sorted, of both tables.
     `seen`: the ids and versions of the tables that were proven, None: there was none.
     """
 
     live: Tables
     tables: Tables
     selection: Selection
+    held: Keys
     id: str
     seen: tuple[tuple[str, int] | None, tuple[str, int] | None]
 
 
-def refuse(config: Config, name: str) -> None:
+def refuse(config: Config, name: str, window: Window) -> None:
     """Raise ConfigError for a pipeline whose rows cannot be replaced in place."""
     pipeline = config.pipeline(name)
-    if coordinates_of(pipeline) != KAFKA:
-        raise ConfigError(
-            f"{name} reads a stream, whose first record is not known: --replace is for topics",
-            _LEDGER_HINT,
-        )
+    if coordinates_of(pipeline) == KINESIS:
+        refuse_offsets(window)
     clean, quarantine = snapshots(pipelines.tables_of(config, name))
     if clean.seen is None or quarantine.seen is None:
         raise ConfigError(f"{name} has no rows to replace yet", f"pinpip consume {name}")
@@ -105,19 +106,15 @@ def staged(
         )
     ends = {p: at for p in sorted(here[0].ledgered()) if (at := here[0].position(p))}
     sides = _reached(live, ends, clock)
-    ranges = tuple(
-        Records(source=p.source, partition=p.id, start=Position(window.first or 0), end=end)
-        for p, end in ends.items()
-        if end > Position(window.first or 0)
-    )
-    selection = Selection(ranges=ranges, since=window.since, until=window.until)
-    keys = _keys(places(config, name), selection)
-    none = pl.Series("key", [], pl.Int64())
-    for own in ranges:
+    proof.refuse_another_life({p: sides[0].position(p) for p in ends}, ends)
+    selection = proof.select(ends, window, live.coordinates)
+    held = proof.keys_of(places(config, name), selection)
+    none = pl.Series("key", [], dtype(live.coordinates))
+    for own in selection.ranges:
         given = sum(r.read for r in here[0].held(own.of, None).ranges)
-        _refuse_lost(own, given, sides[0], keys.get(own.of, none), window)
-    id_ = f"{_command(name, window, origin)} ({here[0].seen[0]}, {_digest(ranges)})"
-    return Staged(live, filled, selection, id_, (here[0].seen, here[1].seen))
+        proof.refuse_lost(own, given, sides[0], held.get(own.of, none), window)
+    id_ = f"{_command(name, window, origin)} ({here[0].seen[0]}, {_digest(selection.ranges)})"
+    return Staged(live, filled, selection, held, id_, (here[0].seen, here[1].seen))
 
 
 def swap(
@@ -201,30 +198,6 @@ def _reached(
         clock.sleep(1.0)
 
 
-def _refuse_lost(own: Records, given: int, live: Snapshot, keys: pl.Series, window: Window) -> None:
-    """Raise SourceError unless the source gave as many records as the live table read.
-
-    A commit that lies in the range in part counts with its rows: it read at least those.
-    """
-    least = most = keys.len()
-    if not window.is_timed:
-        ranges = live.held(own.of, None).ranges
-        inside = [r for r in ranges if _begin(r) >= _begin(own) and r.end <= own.end]
-        across = [
-            r for r in ranges if r not in inside and _begin(r) < own.end and r.end > _begin(own)
-        ]
-        spans = [keys.is_between(_begin(r).number, r.end.number - 1) for r in inside]
-        apart = keys.len() - sum(int(span.sum()) for span in spans)
-        read = sum(r.read for r in inside)
-        least, most = read + apart, read + max(apart, sum(r.read for r in across))
-    if given < least or (given > most and not window.is_timed):
-        raise SourceError(
-            f"the source gives {given:,} records of {own.of} before offset {own.end.number}, of"
-            f" which the table has read {least:,}: some have expired, or the table began later",
-            "replay --from-archive, or what is there alone: --from-offset; nothing was changed",
-        )
-
-
 def _command(name: str, window: Window, origin: Origin) -> str:
     """Return the command line of this replay: verify shows it when it is not finished."""
     bounds = {
@@ -240,19 +213,3 @@ def _command(name: str, window: Window, origin: Origin) -> str:
 
 def _digest(told: object) -> str:
     return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
-
-
-def _begin(own: Records | CommitRange) -> Position:
-    return own.start or Position(0)
-
-
-def _keys(places_: tuple[Place, Place], selection: Selection) -> dict[Partition, pl.Series]:
-    """Return the keys of the live rows of these records, of both tables."""
-    found = dict[Partition, list[pl.Series]]()
-    for own in places_:
-        target = own.target
-        table = tables.find_own(target.uri, target.options, target.coordinates)
-        gone = {} if table is None else affected(target, table, selection).gone
-        for partition, keys in gone.items():
-            found.setdefault(partition, []).append(keys)
-    return {p: pl.concat(keys).unique() for p, keys in found.items()}

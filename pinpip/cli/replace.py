@@ -36,17 +36,26 @@ def run(
 ) -> None:
     """Stage the range with `fill`, then replace the live rows by it, or say what would change."""
     from core.clock import SystemClock
-    from pinpip import replacement_diff, replacing, replaying
+    from core.errors import SourceError
+    from pinpip import pipelines, replacement_diff, replacing, replaying
+    from pinpip import replacement_proof as proof
 
     clock = SystemClock()
-    replacing.refuse(config, name)
+    replacing.refuse(config, name, window)
     if not only_diff:
         replacing.finish(config, name, clock)
     uri = replacing.place(config, name, window)
     plan_ = replaying.beside(config, name, uri, window, origin, clock)
+    before = proof.positions(pipelines.tables_of(config, name))
     fill(plan_, name, uri)
     with working(f"comparing {name}", quiet=as_json):
-        staged = replacing.staged(config, name, plan_.tables, window, origin, clock)
+        try:
+            staged = replacing.staged(config, name, plan_.tables, window, origin, clock)
+            proof.refuse_unstaged(replacing.places(config, name), staged.selection, before, window)
+            proof.refuse_expired(plan_.again.lacking(), staged.held, window)
+        except SourceError:
+            replacing.drop(config, uri)  # else another source would go on after what is lacking
+            raise
         found = replacement_diff.differences(staged)
     if not only_diff:
         with working(f"replacing rows of {name}", quiet=as_json):

@@ -95,10 +95,7 @@ def _end(partition: Partition, changes: Sequence[Rows], coordinates: Coordinates
         for own in [side.get(partition)]
         if own is not None and own.len()
     )
-    if coordinates.sub is None:
-        return coordinates.after(last, None)
-    number, _, sub = str(last).partition(".")
-    return coordinates.after(number, int(sub))
+    return keys.after(last, coordinates)
 
 
 def _changes(
@@ -108,22 +105,9 @@ def _changes(
     coordinates: Coordinates,
 ) -> list[int]:
     """Return how many rows more each span has afterwards."""
-    new, gone = (_counts(own.get(partition), spans, coordinates) for own in (rows.new, rows.gone))
+    sides = (rows.new.get(partition), rows.gone.get(partition))
+    new, gone = (keys.counts(own, spans, coordinates) for own in sides)
     return [more - less for more, less in zip(new, gone, strict=True)]
-
-
-def _counts(
-    own: pl.Series | None,
-    spans: Sequence[tuple[Position | None, Position]],
-    coordinates: Coordinates,
-) -> list[int]:
-    if own is None:
-        return [0] * len(spans)
-    side, least = keys.side(coordinates), keys.least(coordinates)
-    starts = [least if s is None else keys.of(s, coordinates) for s, _ in spans]
-    ends = [keys.of(end, coordinates) for _, end in spans]
-    first, last = (own.search_sorted(pl.Series(at, dtype=own.dtype), side) for at in (starts, ends))
-    return (last.cast(pl.Int64) - first.cast(pl.Int64)).to_list()
 
 
 def applied(

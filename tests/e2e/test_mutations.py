@@ -38,6 +38,7 @@ RETURNED_ZOMBIE = "test_a_write_to_another_partition_does_not_unfence_a_zombie"
 MERGED = "tests/contracts/test_merged_columns.py::"
 MAINTAIN = "tests/contracts/test_maintain.py::"
 REPLACE = "tests/contracts/test_replacing.py::"
+PROOF = "tests/unit/pinpip/test_replacement_proof.py::"
 VACUUM = "tests/contracts/test_vacuum.py::"
 RESCUE = "tests/contracts/test_rescue.py::"
 LATEST = "tests/unit/sinks/latest/test_steps.py::"
@@ -313,9 +314,30 @@ MUTATIONS = [
     ),
     Mutation(
         "what was staged since an unfinished replay taken as done",
-        ", {_digest(ranges)})",
+        ", {_digest(selection.ranges)})",
         ")",
         (REPLACE + "test_what_was_staged_since_an_unfinished_replay_is_replaced_as_well",),
+    ),
+    Mutation(
+        "rows replaced by those of another topic of the name",
+        "if at is not None and not at.agrees(end.epoch):",
+        "if False:",
+        (PROOF + "test_positions_of_another_life_are_refused",),
+    ),
+    Mutation(
+        "rows of a partition whose records expired left as they are in silence",
+        "lost = keys_of(places, select(left, window, places[0].target.coordinates))",
+        "lost = {}",
+        (PROOF + "test_rows_of_a_partition_that_the_source_gives_nothing_of_are_named",),
+    ),
+    Mutation(
+        "rows of a range of time replaced by none, their records having expired",
+        "if unknown or (first is not None and rows.item(0) < first):",
+        "if False:",
+        (
+            PROOF + "test_rows_before_the_first_offset_that_a_topic_holds_are_not_replaced_by_time",
+            PROOF + "test_a_range_of_time_that_a_stream_may_have_lost_is_refused_for_its_rows",
+        ),
     ),
     Mutation(
         "rows replaced by none, their staging being gone",
