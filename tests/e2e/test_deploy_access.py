@@ -5,11 +5,13 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import polars as pl
 import pytest
 import requests
 from cfnlint.data import AdditionalSpecs
@@ -18,8 +20,11 @@ from confluent_kafka import Producer
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from core.batch import Partition
 from pinpip.local.java import free_port
-from sinks.delta import table
+from sinks.delta import data_file, incarnation, maintainer, table
+from sinks.delta.log import name_of
+from sinks.parquet import chain
 from tests.support.aws import TestAws
 from tests.support.brokers import Broker
 from tests.support.places import ROOT
@@ -123,6 +128,11 @@ def test_consumers_may_do_what_they_do_and_nothing_else(
     table.checkpoint(f"{lake}/user", cloud.storage_options)
     assert actions("LakePolicy") | actions("KinesisReadPolicy") == cloud.actions | NOT_PROVOKED
     cloud.actions.clear()
+    with pinpip(tmp_path, cloud, settings, "maintain", "user", "streaming_user") as process:
+        assert process.wait(60) == 0
+    assert cloud.actions >= {"s3:PutObject", "s3:DeleteObject"}
+    assert cloud.actions <= actions("LakePolicy") | actions("UpkeepPolicy")
+    cloud.actions.clear()
     readme = (ROOT / "deploy/README.md").read_text(encoding="utf-8")
     [told] = re.findall(r"`pinpip ui` needs ([^.]*)\.", readme)
     needed, port = set(re.findall(r"`((?:s3|kinesis):\w+)`", told)), free_port()
@@ -186,6 +196,37 @@ def answers(url: str) -> bool:
 )
 def test_the_rights_on_msk_are_those_of_kafkas_requests(policy: str, needed: set[str]) -> None:
     assert actions(policy) == needed
+
+
+@pytest.mark.parametrize("role", ["KafkaConsumerRole", "KinesisConsumerRole"])
+def test_a_consumer_may_delete_what_upkeep_deletes_and_no_object_of_an_archive(role: str) -> None:
+    resources = template("access.yaml")["Resources"]
+    named = [
+        own["Ref"] for own in resources[role]["Properties"]["ManagedPolicyArns"] if "Ref" in own
+    ]
+    allowed = [
+        pattern["Fn::Sub"].partition("${Bucket}/")[2]
+        for statement in statements({name: resources[name] for name in named})
+        if "s3:DeleteObject" in listed(statement)
+        for pattern in resources_of(statement)
+    ]
+
+    def may_delete(key: str) -> bool:
+        return any(fnmatchcase(f"lake/user/{key}", pattern) for pattern in allowed)
+
+    rows = pl.DataFrame({"ind": [1]})
+    for folder in ("", incarnation.folder_of("2")):
+        file, _ = data_file.made(rows, [], folder, 0)
+        assert may_delete(file.path)
+    assert may_delete(maintainer.KEY)
+    assert may_delete(name_of(7))
+    assert not may_delete(chain.key_of(Partition("part-user", "0"), "0" * 20))
+    assert not may_delete("part-00000-of-another-engine.snappy.parquet")
+
+
+def resources_of(statement: Mapping[str, Any]) -> list[dict[str, str]]:
+    found = statement["Resource"]
+    return found if isinstance(found, list) else [found]
 
 
 def test_every_right_names_its_resources_where_aws_lets_it() -> None:

@@ -45,6 +45,10 @@ def test_a_consumer_tells_systemd_that_its_loop_turns() -> None:
     assert "Type" not in read_unit(SYSTEMD / "pinpip.conf")["Service"], "it would count instead"
 
 
+def test_a_turn_of_the_upkeep_that_is_short_of_memory_does_not_stop_its_consumer() -> None:
+    assert read_unit(SYSTEMD / "pinpip-consumer@.service")["Service"]["OOMPolicy"] == "continue"
+
+
 def test_a_file_of_the_instance_gives_a_consumer_the_port_of_its_page() -> None:
     text = (SYSTEMD / "pinpip-consumer@.service").read_text(encoding="utf-8")
     own = read_unit(SYSTEMD / "pinpip-consumer@.service")["Service"]
