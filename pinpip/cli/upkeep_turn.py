@@ -27,6 +27,7 @@ _log = structlog.get_logger()
 
 def main() -> int:
     """Take the turn; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # systemd sends it to all processes
     threading.Thread(target=_end_with_consumer, daemon=True).start()
     _yield_to_others()
     spare_loopback()

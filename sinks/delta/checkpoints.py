@@ -120,11 +120,13 @@ class CheckpointWriter:
 def renew(uri: str, options: Options, store: Store) -> bool:
     """Write a checkpoint, and clean the log up, if the table's consumers left it undone.
 
-    Return whether one was due. A fault of either is a warning.
+    Return whether it was overdue: at twice the distance at which a consumer begins its own, which
+    may be under way. One by another makes a consumer read its positions again (see `log`). A fault
+    of either is a warning.
     """
     found, (before, size) = table.find(uri, options), log.read_hint(store) or (0, 0)
     distance = max(log.CHECKPOINT_EVERY, size // log.CHECKPOINT_SHARE)
-    if found is None or found.version() - before < distance:
+    if found is None or found.version() - before < 2 * distance:
         return False
     CheckpointWriter("maintain", uri, options, store).write()
     return True

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ from core.errors import ConfigError, TransientError
 from pinpip.maintain import maintain
 from pinpip.pipelines import tables_of
 from pinpip.upkeep import MODULE
-from sinks.delta import compaction, marks
+from sinks.delta import compaction, log, marks
+from sinks.delta.checkpoints import CheckpointWriter
 from sinks.delta.commit_log import Committed, Version
 from sinks.delta.log import DeltaLog
 from sinks.delta.maintainer import Election
 from sinks.storage.store import open_store
 from tests.support.board_lake import BoardLake, Member
 from tests.support.clock import ManualClock
-from tests.support.disks import small_disk
+from tests.support.disks import PAGE, SmallDisk, small_disk
 from tests.support.processes import stop, until
 
 SECTIONS = {"maintain": {"target": "20KB", "memory": "1MiB"}}
@@ -89,14 +91,17 @@ def test_a_turn_whose_consumer_is_gone_ends_even_while_its_store_does_not_answer
                 turn.wait(10)
 
 
-def test_a_turn_that_is_cut_off_frees_the_place_of_the_maintainer(lake: BoardLake) -> None:
+@pytest.mark.parametrize("by_signal", [False, True])
+def test_a_turn_that_is_cut_off_frees_the_place_of_the_maintainer(
+    lake: BoardLake, *, by_signal: bool
+) -> None:
     place = Path(tables_of(lake.config(), "boards").clean, "_pinpip", "maintainer.json")
     command = [sys.executable, "-m", MODULE, str(lake.path()), "boards"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as turn:
         until(place.exists, "a turn at work")
         assert turn.stdin is not None
-        turn.stdin.close()
-        turn.wait(10)
+        _ = turn.terminate() if by_signal else turn.stdin.close()
+        assert turn.wait(10) == 0
     assert not place.exists()
     assert lake.rows().height == 12
     assert verify(tables_of(lake.config(), "boards")).findings == ()
@@ -126,6 +131,36 @@ def test_a_full_disk_leaves_the_table_as_it_was_until_there_is_room(tmp_path: Pa
         assert verify(tables_of(lake.config(), "boards")).findings == ()
 
 
+def test_a_disk_that_is_full_at_any_step_of_a_merge_leaves_rows_and_version(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        lake = BoardLake(tmp_path, str(disk.root / "lake"), SECTIONS)
+        grow(lake, 12)
+        before, version, log = lake.rows(), lake.table().version(), log_files(disk)
+        left, orphans = set[int](), set[int]()
+        for pages in range(16):
+            disk.fill(leave=pages * PAGE)
+            with suppress(TransientError):
+                run(lake)
+            disk.free()
+            assert_frame_equal(lake.rows(), before)
+            if lake.table().version() > version:
+                break
+            left.add(pages)
+            orphans.add(len([name for name in disk.files() if name.endswith(".zstd.parquet")]))
+            assert log_files(disk) == log
+        assert left >= {0, 1, 2}  # no room for the maintainer's place, for the rows, for the entry
+        assert len(orphans) > 1
+        assert run(lake)[0].small <= compaction.LEAST
+        assert_frame_equal(lake.rows(), before)
+        assert verify(tables_of(lake.config(), "boards")).findings == ()
+
+
+def log_files(disk: SmallDisk) -> set[str]:
+    return {name for name in disk.files() if "_delta_log" in name}
+
+
 def test_a_second_maintainer_does_nothing_and_says_who_is_at_work(lake: BoardLake) -> None:
     uri, clock = tables_of(lake.config(), "boards").clean, SystemClock()
     other = Election(open_store(uri, lake.config().aws), "another/1", clock)
@@ -137,16 +172,19 @@ def test_a_second_maintainer_does_nothing_and_says_who_is_at_work(lake: BoardLak
     assert run(lake)[0].merged == 12
 
 
-def test_a_checkpoint_that_consumers_left_undone_is_written(lake: BoardLake) -> None:
-    grow(lake, 70, start=12)
+def test_a_checkpoint_that_consumers_left_undone_is_written_and_one_under_way_is_left_to_them(
+    lake: BoardLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CheckpointWriter, "start", lambda *_: None)  # of consumers
+    monkeypatch.setattr(log, "CHECKPOINT_EVERY", 20)
+    grow(lake, 20, start=12)
     assert [one.checkpoint for one in run(lake)] == [False, False]
-    folder = Path(tables_of(lake.config(), "boards").clean, "_delta_log")
-    grow(lake, 30, start=82)
-    for path in [*folder.glob("*.checkpoint.parquet"), *folder.glob("_last_checkpoint")]:
-        path.unlink()
+    hint = Path(tables_of(lake.config(), "boards").clean, "_delta_log", "_last_checkpoint")
+    assert not hint.exists()
+    grow(lake, 10, start=32)
     before = lake.rows()
     assert run(lake)[0].checkpoint
-    assert (folder / "_last_checkpoint").exists()
+    assert hint.exists()
     assert_frame_equal(lake.rows(), before)
 
 

@@ -217,7 +217,7 @@ def test_maintain_removes_what_a_follower_left_and_never_what_it_may_still_name(
 def test_maintain_writes_the_checkpoint_that_followers_left_undone(
     config: Config, table: LatestTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "CHECKPOINT_EVERY", 4)
+    monkeypatch.setattr(log, "CHECKPOINT_EVERY", 2)
     monkeypatch.setattr(latest_tables, "is_checkpoint_due", lambda *_: False)
     for n in range(5):
         write(config, {"id": n, "title": "Oak"})
