@@ -1,6 +1,7 @@
 """`python -m benchmarks [COMMAND]`: measure throughput and cost of pinpip on a real broker."""
 
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +17,11 @@ from benchmarks import memory as peaks
 from benchmarks import monitor as watching
 from benchmarks import scaling as scales
 from benchmarks import starts as beginnings
+from benchmarks import upkeep as tidying
+from benchmarks import upkeep_run as runs
 from benchmarks.memory import Case, grid
 from benchmarks.options import Docs, Json, Keep, Records, published, setup
-from benchmarks.plot import drawn
+from benchmarks.plot import bars, drawn
 from benchmarks.results import FOLDER, BenchmarkResult, publish
 from core.errors import PinpipError
 from pinpip.cli.shared import complain
@@ -182,6 +185,42 @@ def in_place(
         found = beside.in_place(ready, rate=rate, seconds=seconds, max_wait=max_wait)
     title = f"commits of a consumer at {rate:,} records/s, max_wait {max_wait}"
     published(found, title, as_json=as_json, keep=keep, docs=docs)
+
+
+@app.command()
+def upkeep(
+    commits: Annotated[int, typer.Option(min=100)] = 5_000,
+    plot: Annotated[Path | None, typer.Option(help="Draw the result into this SVG.")] = None,
+    as_json: Json = False,
+    keep: Keep = True,
+    docs: Docs = False,
+) -> None:
+    """Measure a table of many small commits before and after `pinpip maintain`."""
+    with tempfile.TemporaryDirectory() as name:
+        found = tidying.upkeep(Path(name), commits=commits)
+    published(found, f"{commits:,} small commits", as_json=as_json, keep=keep, docs=docs)
+    if plot is not None:
+        plot.write_text(bars(found), encoding="utf-8")
+
+
+@app.command()
+def upkeep_run(
+    commits: Annotated[int, typer.Option(min=100)] = 10_000,
+    minutes: Annotated[float, typer.Option(help="From one commit to the next.")] = 10.0,
+    plot: Annotated[Path | None, typer.Option(help="Draw the result into this SVG.")] = None,
+    as_json: Json = False,
+    keep: Keep = True,
+    docs: Docs = False,
+) -> None:
+    """Measure the writer's memory, files and log over many commits under upkeep."""
+    with tempfile.TemporaryDirectory() as name:
+        step = timedelta(minutes=minutes)
+        found = runs.upkeep_run(Path(name), commits=commits, step=step)
+    published(
+        found, f"under upkeep, {minutes:g} minutes apart", as_json=as_json, keep=keep, docs=docs
+    )
+    if plot is not None:
+        plot.write_text(drawn(found, float), encoding="utf-8")
 
 
 def main() -> None:

@@ -96,12 +96,12 @@ def _shifted(first: Batch, nth: int) -> Batch:
 
 
 def _row(folder: Path, commits: int, costs: Sequence[float]) -> dict[str, Any]:
-    resident = _resident()  # before the steps below, which use memory of this process
+    held = resident()  # before the steps below, which use memory of this process
     row: dict[str, Any] = {
         "commits": commits,
         **_log(folder / "user" / "_delta_log"),
         "commit CPU ms": 1000 * median(costs),
-        "RSS MB": resident,
+        "RSS MB": held,
     }
     for step in _STEPS:
         row |= {f"{step} {name}": value for name, value in _measured(folder, step).items()}
@@ -120,7 +120,7 @@ def _log(folder: Path) -> dict[str, float]:
     return {"log MB": size / _MB, "checkpoints": count, "checkpoints MB": checkpoints / _MB}
 
 
-def _resident() -> float:
+def resident() -> float:
     """Return the resident memory of this process in MB."""
     pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / _MB
@@ -149,7 +149,7 @@ def _restart(tables: Tables) -> dict[str, float]:
     [sink, _] = delta_sinks(tables)
     with closing(sink):
         _expect(all(sink.positions(partitions()).values()))
-        return {"RSS MB": _resident()}
+        return {"RSS MB": resident()}
 
 
 def _status(tables: Tables) -> None:

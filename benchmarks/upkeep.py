@@ -1,4 +1,4 @@
-"""Measure a table of many small commits before and after upkeep: `python -m benchmarks.upkeep`.
+"""Measure a table of many small commits before and after one turn of `pinpip.maintain`.
 
 Batches of rows with random keys are committed to a table on this disk by the real sink. Each
 figure comes from a new process: queries are the median of five, with the table opened each time.
@@ -8,7 +8,6 @@ import json
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -18,17 +17,21 @@ from statistics import median
 
 import polars as pl
 from deltalake import DeltaTable
+from pydantic import ByteSize
 
+from benchmarks.results import BenchmarkResult, result
 from core.batch import KAFKA, RESCUED, TIMESTAMP, Batch, Partition, Position, Span
 from core.clock import SystemClock
-from sinks.delta.compaction import Goal, SortedTable, compact_all
+from core.sections import Maintain
+from pinpip.maintain import Keeper, Upkeep
+from sinks.delta.compaction import SortedTable
 from sinks.delta.sink import DeltaSink
-from sinks.delta.target import DeltaTarget
+from sinks.delta.target import DeltaTarget, Tables
 from sinks.storage.store import FolderStore
 
 ROWS = 200  # of a commit
 KEYS = 1_000_000
-GOAL = Goal(16 * 2**20, 512 * 2**20)
+POLICY = Maintain(target=ByteSize(16 * 2**20))
 TIMES = 5
 PARTITION = Partition("demo.pin", "0")
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,22 +43,24 @@ SCHEMA = pl.Schema(
 MB = 1_000_000
 
 
+def upkeep(folder: Path, *, commits: int) -> BenchmarkResult:
+    """Fill a table, and measure it before and after."""
+    table = str(folder / "pin")
+    fill(table, commits)
+    before = {"table": "before", **stepped("look", table)}
+    done = stepped("keep", table)
+    after = {"table": "after", **stepped("look", table)}
+    return result("upkeep", {"commits": commits, "rows": commits * ROWS, **done}, [before, after])
+
+
 def main() -> None:
-    """Fill a table, and print its figures before and after upkeep."""
-    if sys.argv[1:2] == ["--step"]:
-        print(json.dumps(STEPS[sys.argv[2]](sys.argv[3])))
-        return
-    commits = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
-    with tempfile.TemporaryDirectory() as folder:
-        fill(folder, commits)
-        print({"commits": commits, "rows": commits * ROWS} | stepped("look", folder))
-        print(stepped("merge", folder))
-        print(stepped("look", folder))
+    """Take one step in this process; arguments: its name and the table."""
+    print(json.dumps(STEPS[sys.argv[1]](sys.argv[2])))
 
 
 def stepped(step: str, folder: str) -> dict[str, float]:
     """Take a step in a new process."""
-    command = [sys.executable, "-m", "benchmarks.upkeep", "--step", step, folder]
+    command = [sys.executable, "-m", "benchmarks.upkeep", step, folder]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
@@ -98,24 +103,27 @@ def batch(nth: int) -> Batch:
     return Batch(clean, clean, clean.clear(), spans, KAFKA)
 
 
-def merge(folder: str) -> dict[str, float]:
-    """Merge the small files; return the seconds, the rows a second and the peak memory."""
-    place = SortedTable(target(folder), FolderStore(Path(folder)), ["ind", *KAFKA.identity])
+def keeper(store: FolderStore, folder: str) -> Keeper:
+    """Return what maintains the table."""
+    own = target(folder)
+    tables = Tables(folder, f"{folder}_none", dict, KAFKA, own.app)
+    place = SortedTable(own, store, ["ind", *KAFKA.identity])
+    return Keeper(place, tables, POLICY, SystemClock(), Upkeep("pin", folder, None))
+
+
+def keep(folder: str) -> dict[str, float]:
+    """Maintain the table; return the seconds, the rows a second and the peak memory."""
     began = time.perf_counter()
-    done = list(compact_all(place, GOAL, SystemClock()))
+    done = keeper(FolderStore(Path(folder)), folder).done(lambda _: None)
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
-    rows = sum(one.rows for one in done)
-    DeltaTable(folder).create_checkpoint()
-    found = {"entries": len(done), "rewritten rows": rows, "merge s": seconds}
-    return found | {"rows a second": rows / seconds, "peak MB": peak}
+    found = {"entries": done.commits, "rewritten rows": done.rows, "turn s": seconds}
+    return found | {"rows a second": done.rows / seconds, "peak MB": peak}
 
 
 def look(folder: str) -> dict[str, float]:
     """Return the number and size of the files, and the times of three queries in ms."""
-    table, log = DeltaTable(folder), Path(folder, "_delta_log")
-    sizes = pl.DataFrame(table.get_add_actions())["size_bytes"]
-    since = sum(p.stat().st_size for p in log.glob("*.json"))
+    sizes = pl.DataFrame(DeltaTable(folder).get_add_actions())["size_bytes"]
     day = BEGAN + timedelta(seconds=100)
 
     def where(wanted: pl.Expr) -> Callable[[], object]:
@@ -124,13 +132,28 @@ def look(folder: str) -> dict[str, float]:
     return {
         "files": len(sizes),
         "table MB": float(sizes.sum()) / MB,
-        "log MB": since / MB,
+        "log MB": sum(p.stat().st_size for p in Path(folder, "_delta_log").iterdir()) / MB,
+        "log to open MB": to_open(folder) / MB,
         "by key ms": timed(where(pl.col("ind") == KEYS // 2)),
         "by time ms": timed(where(pl.col("_timestamp").is_between(BEGAN, day))),
         "all ms": timed(
             lambda: pl.scan_delta(folder).select(pl.col("category").n_unique()).collect()
         ),
     }
+
+
+def to_open(folder: str) -> int:
+    """Return the bytes of the log that opening the table reads: a checkpoint, and what is later."""
+    log = Path(folder, "_delta_log")
+    files = [(int(p.name.partition(".")[0]), p) for p in log.glob("[0-9]*")]
+    base = max((n for n, p in files if p.suffix == ".parquet"), default=-1)
+    read = [p for n, p in files if n > base or (n == base and p.suffix == ".parquet")]
+    return sum(p.stat().st_size for p in read)
+
+
+def count(folder: str) -> dict[str, float]:
+    """Return the number of the table's files."""
+    return {"files": len(DeltaTable(folder).file_uris())}
 
 
 def timed(act: Callable[[], object]) -> float:
@@ -143,7 +166,7 @@ def timed(act: Callable[[], object]) -> float:
     return median(found)
 
 
-STEPS = {"look": look, "merge": merge}
+STEPS = {"look": look, "keep": keep, "count": count}
 
 if __name__ == "__main__":
     main()

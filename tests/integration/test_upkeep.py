@@ -100,7 +100,9 @@ def test_a_turn_that_is_cut_off_frees_the_place_of_the_maintainer(
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as turn:
         until(place.exists, "a turn at work")
         assert turn.stdin is not None
-        _ = turn.terminate() if by_signal else turn.stdin.close()
+        if by_signal:
+            turn.terminate()
+        turn.stdin.close()
         assert turn.wait(10) == 0
     assert not place.exists()
     assert lake.rows().height == 12

@@ -1,10 +1,11 @@
 """Tables of docs/benchmarks.md, and prices, are made from results."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from benchmarks import pages, prices, s3_steady
+from benchmarks import pages, plot, prices, s3_steady
 from benchmarks.models.journal import Entry, counted, kind_of
 from benchmarks.results import result
 
@@ -23,12 +24,26 @@ def test_a_table_is_replaced_between_its_comments(tmp_path: Path) -> None:
         pages.write(result("z", {}, rows), page)
 
 
-@pytest.mark.parametrize("measure", ["s3", "s3-group", "s3-freshness", "s3-costs", "kinesis"])
+@pytest.mark.parametrize(
+    "measure",
+    ["s3", "s3-group", "s3-freshness", "s3-costs", "kinesis", "upkeep", "upkeep-run"],
+)
 def test_the_page_has_a_place_for_each_table(measure: str, tmp_path: Path) -> None:
     copy = tmp_path / "benchmarks.md"
     copy.write_text(pages.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
     pages.write(result(measure, {}, [{"a": 1}]), copy)
     assert "| a |\n| ---: |\n| 1 |" in copy.read_text(encoding="utf-8")
+
+
+def test_bars_are_as_long_as_their_numbers_and_named() -> None:
+    before = {"table": "before", "files": 5000, "ms": 10.5}
+    picture = plot.bars(result("x", {}, [before, {"table": "after", "files": 50, "ms": 0}]))
+    files, ms = picture.split("<g ")[1:]
+    widths = [float(width) for width in re.findall(r'<rect .*? width="(\S+?)"', files)]
+    assert widths[0] == pytest.approx(100 * widths[1], rel=0.05)
+    texts = [re.findall(r">([^<>\n]+)</text>", chart) for chart in (files, ms)]
+    assert texts[0] == ["files", "before", "5,000", "after", "50"]
+    assert texts[1] == ["ms", "before", "10.5", "after", "0"]
 
 
 def test_a_month_of_requests_at_list_prices() -> None:
