@@ -132,7 +132,10 @@ class UntilEnd:
     def acknowledge(self, positions: Mapping[Partition, Position]) -> None:
         """As the source; so far this member has written."""
         self._source.acknowledge(positions)
+        was_done = self._is_own_share(self._at)
         self._at |= positions
+        if not was_done and self._is_own_share(self._at):
+            self._due = self._clock.monotonic()  # pauses are for what others are to write
 
     def horizons(self) -> Mapping[Partition, Horizon]:
         """As the source."""

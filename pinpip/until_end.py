@@ -18,6 +18,7 @@ from core.clock import Clock
 from core.config import Config
 from core.observer import Observer, Observers, Unobserved
 from core.protocols import Sink
+from core.threads import ContextPool
 from core.topic_id import known, since
 from pinpip.connectors import connector_of, coordinates_of
 from pinpip.latest import catch_up
@@ -139,8 +140,10 @@ class UntilEndRun:
 def slowest_of(
     sinks: Sequence[Sink], coordinates: Coordinates, partitions: Collection[Partition]
 ) -> Positions:
-    """Return how far the slowest sink is, by what each has stored."""
-    held = {sink.name: sink.positions(partitions) for sink in sinks}
+    """Return how far the slowest sink is, by what each has stored; all are asked at once."""
+    with ContextPool(len(sinks), "look") as pool:
+        answers = pool.map(lambda sink: sink.positions(partitions), sinks)
+        held = dict(zip([sink.name for sink in sinks], answers, strict=True))
     origins: dict[Partition, Position] = {}
     for sink in sinks:
         origins |= sink.origins(partitions)

@@ -28,10 +28,15 @@ KINDS = (MemorySink, DeferringSink)
 
 
 class EndingMember(Member):
-    """A member that ends; its goal is what the broker has when it is made."""
+    """A member that ends; its goal is what the broker has when it is made.
 
-    def __init__(self, broker: MemoryBroker, tables: list[MemoryTable]) -> None:
-        self.tables = tables
+    A look at the sinks takes `look_s` seconds.
+    """
+
+    def __init__(
+        self, broker: MemoryBroker, tables: list[MemoryTable], look_s: float = 0.0
+    ) -> None:
+        self.tables, self._look_s = tables, look_s
         # Nothing that is left over at the end waits for more.
         limits = replace(LIMITS, reject_window=1_000_000, max_wait=1e9)
         super().__init__(broker, tables, limits, KINDS)
@@ -41,6 +46,7 @@ class EndingMember(Member):
         logs = self.source.broker.logs
         self.goal = {p: Stretch(Position(0), Position(len(logs[p]))) for p in (P0, P1)}
         self.looking = [MemorySink(table, "looking") for table in self.tables]
+        self.looking[0].reading = lambda: self.clock.advance(self._look_s)
         held = partial(slowest_of, self.looking, KAFKA)
         self.end = UntilEnd(self.source, self.goal, held, self.clock, DirectExecutor())
         self.end.caught_up = self._caught_up
@@ -86,6 +92,17 @@ def test_it_ends_when_its_own_share_is_all_and_every_sink_holds_it(
     member.turn(10)
     assert member.end.exhausted
     assert member.lacks() == []
+
+
+def test_what_it_has_written_itself_is_looked_at_without_a_pause(
+    broker: MemoryBroker, tables: list[MemoryTable]
+) -> None:
+    member = EndingMember(broker, tables, look_s=10.0)
+    member.source.assign(P0, P1)
+    began = member.clock.monotonic()
+    member.turn(30)
+    assert member.end.exhausted
+    assert member.clock.monotonic() - began < 20  # one look, and a few turns
 
 
 def test_nothing_is_opened_when_the_sinks_hold_the_ends_already(
