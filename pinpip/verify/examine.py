@@ -139,7 +139,8 @@ def _judged(
     """All findings, and all that is not known: of the tables, the identities and the source."""
     others, silent = _lives(report, late, {**ends.epochs, **late.epochs}, kind, again)
     beyond = [_finding(*found) for found in late.findings]
-    open_ = [_unknown(u.partition, u.detail) for u in _unproven(report, again)]
+    left_out = again.unknown if again else ()
+    open_ = [_unknown(u.partition, u.detail) for u in [*_unproven(report, again), *left_out]]
     unread = [_unknown(*found) for found in {**ends.unknown, **late.unknown}.items()]
     return [*_differences(report, again), *others, *beyond], [*open_, *silent, *unread]
 

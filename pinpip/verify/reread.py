@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pydantic import ValidationError
 
 from audit.archive import Archive
-from audit.invariants import Finding
+from audit.invariants import Finding, Unknown
 from audit.reread import Comparison
 from audit.snapshot import Snapshot
 from audit.verify import Report, Watch
@@ -26,6 +26,10 @@ from transforms.selection import FormerTest
 
 STRETCH = 1000
 _TRIES = 10
+_PAST = (
+    "an archive of stage clean keeps its rows as they were before a replay in place or a requeue"
+    " changed the table: they were not compared with the source"
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Reread:
 
     `out_of_reach`: rows whose records the source no longer gives; of a sample: stretches that
     could not be read. `settled`: partitions of which everything was compared from the first row on;
-    `whole`: those that were compared from the first record of all.
+    `whole`: those that were compared from the first record of all. `unknown`: what was left out.
     """
 
     findings: tuple[Finding, ...]
@@ -59,6 +63,7 @@ class Reread:
     out_of_reach: int
     settled: frozenset[Partition] = frozenset()
     whole: frozenset[Partition] = frozenset()
+    unknown: tuple[Unknown, ...] = ()
 
 
 def reread(config: Config, name: str, held: Held, plan: RereadPlan, watch: Watch) -> Reread:
@@ -66,10 +71,17 @@ def reread(config: Config, name: str, held: Held, plan: RereadPlan, watch: Watch
 
     `watch` is told how many records came, and of how many about.
     """
-    held = replace(held, former=former_tests(held.clean, config.pipeline(name)))
+    past = [a for a in held.archives if a.stage == "clean" and held.clean.replaced]
+    held = replace(
+        held,
+        former=former_tests(held.clean, config.pipeline(name)),
+        archives=[archive for archive in held.archives if archive not in past],
+    )
     if plan.sample is None:
-        return _whole(config, name, held, watch)
-    return _sampled(config, name, held, plan.sample, plan.seed, watch)
+        found = _whole(config, name, held, watch)
+    else:
+        found = _sampled(config, name, held, plan.sample, plan.seed, watch)
+    return replace(found, unknown=tuple(Unknown(None, f"{a.name}: {_PAST}") for a in past))
 
 
 def _whole(config: Config, name: str, held: Held, watch: Watch) -> Reread:

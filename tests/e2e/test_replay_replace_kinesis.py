@@ -177,3 +177,21 @@ def test_records_that_the_stream_no_longer_holds_are_never_taken_from_the_table(
     done = home.run("replay", "user", "--into", "fresh", "--from-archive")
     assert done.returncode == 0, done.stderr
     assert_same_tables(home, "user", "fresh")
+
+
+def test_an_archive_of_clean_rows_is_said_not_to_be_compared_once_rows_were_replaced(
+    aws: TestAws, stream: str, tmp_path: Path
+) -> None:
+    home = kinesis_home(tmp_path, aws, stream)
+    archive = {"parquet": str(tmp_path / "archive"), "stage": "clean", "flush": {"seconds": 0}}
+    change_pipeline(home, sinks=[{"delta": "user"}, archive])
+    transform(home, "yesterday", YESTERDAY)
+    consumed(home)
+    assert (told := home.verify("--reread"))["findings"] == told["unknown"] == []
+    fix(home)
+    replaced(home)
+    told = home.verify("--reread")
+    assert told["findings"] == []
+    [unknown] = told["unknown"]
+    assert f"{tmp_path}/archive: an archive of stage clean keeps its rows" in unknown["detail"]
+    assert home.verify()["unknown"] == []
