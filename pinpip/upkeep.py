@@ -25,7 +25,7 @@ from pinpip.journals import named
 from pinpip.observed import States
 
 MODULE = "pinpip.cli.upkeep_turn"
-TOLD = 1  # exit code of a turn that has logged why it failed
+TOLD = 3  # exit code of a turn that has logged why it failed; 1 is that of a traceback
 LEAVE_S = 4.0  # for a turn under way at the end of the consumer
 _ONE_THREAD = {"POLARS_MAX_THREADS": "1"}  # the others are the consumer's
 _log = structlog.get_logger()
