@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
-from itertools import accumulate, pairwise
+from itertools import accumulate, dropwhile, pairwise
 from typing import Literal
 
 import polars as pl
@@ -65,6 +64,17 @@ class Archive:
             self._keys[partition] = self.store.list(chain.folder(partition))
         return self._keys.get(partition, [])
 
+    def begin(self, partition: Partition) -> Position | None:
+        """Return where the chain begins since older objects were removed; None: they are there."""
+        keys = self.keys(partition)
+        first = chain.start_of(keys[0]) if keys else Position(0)
+        return first if first > Position(0) else None
+
+    def forget_expired(self, partition: Partition) -> None:
+        """Pass over the first objects that were removed since they were listed."""
+        there = set(self.store.list(chain.folder(partition)))
+        self._keys[partition] = [*dropwhile(lambda key: key not in there, self.keys(partition))]
+
     def end(self, partition: Partition) -> Position | None:
         """Return where the chain ends, None for an empty or unreadable chain."""
         if partition not in self._ends:
@@ -73,10 +83,18 @@ class Archive:
         return self._ends[partition]
 
     def rows(self, stretches: Mapping[Partition, Stretch]) -> pl.DataFrame:
-        """Return the rows of the stretches; reads only objects that may hold some of them."""
-        wanted = [key for p, stretch in stretches.items() for key in self._touching(p, stretch)]
+        """Return the rows of the stretches; reads only objects that may hold some of them.
+
+        An object that retention has removed meanwhile has none: `begin` then lies behind it.
+        """
+        wanted = [
+            (p, key) for p, stretch in stretches.items() for key in self._touching(p, stretch)
+        ]
         with ThreadPoolExecutor(_READ_THREADS) as pool:
-            found = list(pool.map(partial(_read, self.store), wanted))
+            bodies = list(pool.map(lambda one: _read(self.store, one[1]), wanted))
+        for partition in {p for (p, _), rows in zip(wanted, bodies, strict=True) if rows is None}:
+            self.forget_expired(partition)
+        found = [rows for rows in bodies if rows is not None]
         none = pl.DataFrame(schema=dict(self.coordinates.metadata))
         whole = pl.concat([none, *found], how="diagonal")
         return whole.filter(self.coordinates.within(stretches))
@@ -105,10 +123,14 @@ def _end(store: Store, key: str) -> Position | None:
         return None  # `check` reports it
 
 
-def _read(store: Store, key: str) -> pl.DataFrame:
-    """Return the object's rows, none when it cannot be read: they are then reported missing."""
+def _read(store: Store, key: str) -> pl.DataFrame | None:
+    """Return the object's rows, none when it cannot be read: they are then reported missing.
+
+    None: there is no such object.
+    """
+    body = store.find(key)
     try:
-        return pl.read_parquet(io.BytesIO(store.read(key)))
+        return None if body is None else pl.read_parquet(io.BytesIO(body))
     except pl.exceptions.PolarsError:
         return pl.DataFrame()
 
@@ -126,17 +148,25 @@ class ChainSummary:
     expired: int = 0
     waiting: int = 0
 
+    @property
+    def begins_late(self) -> bool:
+        """Whether its first objects were removed: a chain begins at 0."""
+        return self.start is not None and self.start > Position(0)
+
 
 def check(
     archive: Archive, clean: TablePartition, commits: Commits = ()
 ) -> tuple[list[Finding], ChainSummary]:
     """Check that a partition's chain has no gap and agrees with the clean table's ledger.
 
-    The oldest objects may have expired: where the chain begins is not checked. Reads each object's
-    metadata (S3: headers, a folder: footers), not its rows. `commits`: those of the clean table,
-    newest first; they date what the archive lacks.
+    The oldest objects may have expired, also since they were listed: where the chain begins is not
+    checked. Reads each object's metadata (S3: headers, a folder: footers), not its rows. `commits`:
+    those of the clean table, newest first; they date what the archive lacks.
     """
-    found = list(chain.links(archive.store, archive.keys(clean.partition)))
+    read = list(chain.links(archive.store, archive.keys(clean.partition)))
+    if None in read:
+        archive.forget_expired(clean.partition)
+    found = [link for link in read if link is not None]  # one from the middle leaves a hole
     links = [link for link in found if isinstance(link, Link)]
     silent = [error.message for error in found if isinstance(error, PositionLost)]
     faults = [
@@ -212,6 +242,8 @@ def _disagreeing(archive: Archive, links: Sequence[Link], clean: TablePartition)
     own = _sums([link.records for link in links], [link.expired for link in links])
     chained = zip(links, own, strict=True)
     shared = [(link.end, n, ledger[link.end]) for link, n in chained if link.end in ledger]
+    if links and links[0].named in ledger:  # after retention: what lies before is not known
+        shared.insert(0, (links[0].named, (0, 0), ledger[links[0].named]))
     for (start, *before), (end, *after) in pairwise(shared):
         (archived, lost), (read, expired) = (
             (b[0] - a[0], b[1] - a[1]) for a, b in zip(before, after, strict=True)

@@ -26,6 +26,10 @@ class StoredRows(Protocol):
         """The frame of the batch that it stores."""
         ...
 
+    def begin(self, partition: Partition) -> Position | None:
+        """Return the position before which it no longer stores the records; None: it stores all."""
+        ...
+
     def end(self, partition: Partition) -> Position | None:
         """Return the position up to which it stores the source's records; None: it stores none."""
         ...
@@ -157,12 +161,11 @@ class Comparison(AtOnce, WithoutHistory):
         self, stored: StoredRows, stretches: Mapping[Partition, Stretch]
     ) -> tuple[dict[Partition, Stretch], pl.DataFrame]:
         """Return the ranges that are stored there, and their rows."""
-        due: dict[Partition, Stretch] = {}
-        for partition, (start, end) in stretches.items():
-            own = stored.end(partition)
-            if own is not None and start is not None and start < own:
-                due[partition] = Stretch(start, min(end, own))
+        due = _stored(stored, stretches)
         rows = stored.rows(due)
+        left = _stored(stored, stretches)
+        if left != due:  # retention removed objects meanwhile
+            due, rows = left, rows.filter(self._coordinates.within(left))
         self.rows[stored.name] += rows.height
         return due, rows
 
@@ -182,6 +185,19 @@ class Comparison(AtOnce, WithoutHistory):
         key = (name, found.partition, found.kind)
         self._counts[key] += found.rows
         self._examples[key] += found.examples[: MAX_EXAMPLES - len(self._examples[key])]
+
+
+def _stored(stored: StoredRows, stretches: Mapping[Partition, Stretch]) -> dict[Partition, Stretch]:
+    """Return what of the ranges is stored there."""
+    due: dict[Partition, Stretch] = {}
+    for partition, (start, end) in stretches.items():
+        first, last = stored.begin(partition), stored.end(partition)
+        if start is None or last is None:
+            continue
+        begin, stop = max(start, first or start), min(end, last)
+        if begin < stop:
+            due[partition] = Stretch(begin, stop)
+    return due
 
 
 def _last(ends: Iterable[Position | None]) -> Position | None:

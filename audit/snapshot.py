@@ -192,6 +192,9 @@ class Snapshot:
             tip = positions.tip(self._txns, self._app, partition)
         return tip if tip is not None or begun is None else begun.number
 
+    def begin(self, partition: Partition) -> None:
+        """Return None: rows of a table do not expire."""
+
     def end(self, partition: Partition) -> Position | None:
         """Return the position up to which it stores the source's records."""
         return self.position(partition)

@@ -23,7 +23,8 @@ from benchmarks.results import BenchmarkResult, result
 from core.batch import KAFKA, RESCUED, TIMESTAMP, Batch, Partition, Position, Span
 from core.clock import SystemClock
 from core.sections import Maintain
-from pinpip.maintain import Keeper, Upkeep
+from pinpip.maintain import Keeper
+from pinpip.upkept import Upkeep
 from sinks.delta.compaction import SortedTable
 from sinks.delta.sink import DeltaSink
 from sinks.delta.target import DeltaTarget, Tables

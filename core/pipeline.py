@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Container
+from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
@@ -9,9 +10,11 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from core import paths
 from core import topics as names
 from core.config_file import ConfigPlace, at_home
-from core.config_types import Incarnation, Misplaced, OneOrMany, StreamName, Text
+from core.config_types import Incarnation, Misplaced, OneOrMany, Period, StreamName, Text
 from core.sections import Flush, Lake, Maintain, Model
 from core.selection import Where
+
+SHORTEST = timedelta(days=7)  # of `keep`: far above what a paused writer knows of a chain
 
 TopicName = Annotated[str, AfterValidator(names.check)]
 
@@ -81,11 +84,22 @@ class DeltaSection(Model):
 
 
 class ParquetSection(Model):
-    """A chain of Parquet objects: `raw` is an archive to replay from, `clean` the table's rows."""
+    """A chain of Parquet objects: `raw` is an archive to replay from, `clean` the table's rows.
+
+    `keep`: how long `pinpip maintain` keeps an object; None: for ever.
+    """
 
     parquet: ConfigPlace
     stage: Literal["raw", "clean"] = "raw"
     flush: Flush = Flush()
+    keep: Period | None = None
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> "ParquetSection":
+        if self.keep is not None and self.keep < SHORTEST:
+            what = "must be a week at least: a paused writer must find what it wrote"
+            raise Misplaced(what, "keep")
+        return self
 
 
 def _keys(section: object) -> Container[str] | None:

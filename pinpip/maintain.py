@@ -2,10 +2,8 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import polars as pl
 from pydantic import ByteSize
@@ -14,10 +12,12 @@ from core.clock import Clock
 from core.config import Config, Maintain
 from core.errors import ConfigError
 from core.pipeline import latest_of
+from pinpip import archive_upkeep
 from pinpip.current import key_column
 from pinpip.pipelines import tables_of
+from pinpip.upkept import Tell, Upkeep
 from sinks.delta import checkpoints, compaction, marks, txns, vacuum
-from sinks.delta.compaction import Compacted, Goal, SortedTable
+from sinks.delta.compaction import Goal, SortedTable
 from sinks.delta.maintainer import Election
 from sinks.delta.table import find_own
 from sinks.delta.target import DeltaTarget, Tables
@@ -26,46 +26,6 @@ from transforms.load import load_schema, load_transform
 
 # A table of latest rows: no file is small, and the table itself says how long files are kept.
 _LATEST = {"target": ByteSize(0), "retention": timedelta(hours=1)}
-Tell = Callable[[int], None]  # files that were merged
-
-
-@dataclass
-class Upkeep:
-    """What was done to one table, or would be: `merged` files of `merged_bytes` became `made`.
-
-    `rows` and `made` are 0 for a plan. `version`: of the table, at the start; None: no table.
-    `removed`: files that nobody needs any more. `checkpoint`: whether one was due. `notes`: what
-    was left, and why.
-    """
-
-    pipeline: str
-    table: str
-    version: int | None
-    files: int = 0
-    small: int = 0
-    merged: int = 0
-    merged_bytes: int = 0
-    rows: int = 0
-    made: int = 0
-    made_bytes: int = 0
-    commits: int = 0
-    removed: int = 0
-    checkpoint: bool = False
-    sorted_by: Sequence[str] = ()
-    notes: list[str] = field(default_factory=list)
-
-    def count(self, done: Compacted) -> None:
-        """Count what one commit did."""
-        self.merged += done.files
-        self.merged_bytes += done.bytes
-        self.rows += done.rows
-        self.made += done.new_files
-        self.made_bytes += done.new_bytes
-        self.commits += 1
-
-    def tree(self) -> dict[str, Any]:
-        """Return it as JSON can say it."""
-        return asdict(self)
 
 
 def maintain(
@@ -76,7 +36,7 @@ def maintain(
     dry_run: bool = False,
     tell: Tell = lambda _files: None,
 ) -> Iterator[Upkeep]:
-    """Maintain the clean table and the quarantine of the pipeline `name`, or plan it.
+    """Maintain the clean table, the quarantine and the archives of the pipeline `name`, or plan it.
 
     Of a table of latest rows, whose files its follower keeps in order, only what nobody needs any
     more is removed, and its checkpoint renewed.
@@ -92,6 +52,7 @@ def maintain(
             yield Upkeep(name, uri, None)
         else:
             yield keeper.planned() if dry_run else keeper.done(tell)
+    yield from archive_upkeep.maintain(config, name, clock, dry_run=dry_run)
 
 
 def _keeper(config: Config, name: str, tables: Tables, uri: str, clock: Clock) -> "Keeper | None":

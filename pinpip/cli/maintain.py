@@ -24,7 +24,7 @@ from pinpip.cli.tables import show
 
 if TYPE_CHECKING:
     from core.config import Config
-    from pinpip.maintain import Upkeep
+    from pinpip.upkept import Upkeep
 
 _log = structlog.get_logger()
 
@@ -46,7 +46,8 @@ def maintain(
 
     Beside running consumers: rows and positions stay, and no consumer's commit fails. Rows are
     sorted by the key. Files that were replaced or never committed are removed after
-    `maintain.retention`. Killed, run it again: it goes on where it was; done, it changes nothing.
+    `maintain.retention`, objects of an archive after its `keep`, if it has one. Killed, run it
+    again: it goes on where it was; done, it changes nothing.
     Example: pinpip maintain pin --dry-run
     """
     if every is not None and (dry_run or as_json):
@@ -121,8 +122,12 @@ def _turn(config: "Config", name: str, stop: Event) -> None:
 
 
 def log_done(done: "Upkeep") -> None:
-    """Log what was done to a table, if anything was."""
-    if done.merged or done.removed:
+    """Log what was done to a table or an archive, if anything was."""
+    if done.kind == "archive":
+        if done.removed or done.notes:
+            told: dict[str, Any] = {"removed": done.removed, "notes": done.notes}
+            _log.info("archive_maintained", archive=done.table, **told)
+    elif done.merged or done.removed:
         told = {"merged": done.merged, "made": done.made, "removed": done.removed}
         _log.info("table_maintained", table=done.table, **told)
 

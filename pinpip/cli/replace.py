@@ -47,6 +47,8 @@ def run(
     uri = replacing.place(config, name, window)
     plan_ = replaying.beside(config, name, uri, window, origin, clock)
     before = proof.positions(pipelines.tables_of(config, name))
+    if plan_.again.remark and not as_json:
+        typer.echo(plan_.again.remark)
     fill(plan_, name, uri)
     with working(f"comparing {name}", quiet=as_json):
         try:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import polars as pl
 
+from audit.invariants import text
 from audit.verify import snapshots
 from consumers.archive.ahead import Ahead
 from consumers.archive.parquet import decoder
 from consumers.archive.pieces import Piece
 from consumers.archive.source import FileSource
-from consumers.window import Window
+from consumers.window import SKEW, TIME, Window
 from core import topics
 from core.batch import KAFKA, KINESIS, Partition, Position, Positions, reaches
 from core.clock import Clock
@@ -58,7 +59,7 @@ def replay(
         sum(_records(link, window) for links in chains.values() for link in links),
         lambda: _lacking(store, chains, window, lows, at),
         ends,
-        _remark(config, name, ends, window),
+        "; ".join(filter(None, [_removed(chains, window), _remark(config, name, ends, window)])),
     )
 
 
@@ -90,7 +91,7 @@ def _chains(store: Store, pipeline: Pipeline, window: Window) -> Chains:
     try:
         found = {
             partition: walk(store, wanted(keys, window.first, window.last))
-            for partition, keys in _keys(store, pipeline).items()
+            for partition, keys in keys_of(store, pipeline).items()
         }
     except PositionLost as error:  # a name that is none of a chain
         raise SourceError(f"{store.uri}: {error.message}", error.hint) from error
@@ -102,8 +103,8 @@ def _chains(store: Store, pipeline: Pipeline, window: Window) -> Chains:
     return found
 
 
-def _keys(store: Store, pipeline: Pipeline) -> Mapping[Partition, Sequence[str]]:
-    """List the objects of each partition, in order."""
+def keys_of(store: Store, pipeline: Pipeline) -> Mapping[Partition, Sequence[str]]:
+    """List the objects of each partition of this pipeline, in order: others may be there, too."""
     plain = not any(topics.is_pattern(name) for name in pipeline.reads)
     found: dict[Partition, list[str]] = defaultdict(list)
     for prefix in [f"{name}/partition=" for name in pipeline.reads] if plain else [""]:
@@ -128,10 +129,17 @@ def _lacking(
 ) -> list[Row]:
     """List what of the window is not in the archive.
 
-    Before an archive's first record is what the source no longer held when the archive began, or
-    what `where` did not take: how much of either is not known.
+    Without bounds: what it had and no longer has. Before an archive's first record is what the
+    source no longer held when the archive began, or what `where` did not take: how much of either
+    is not known.
     """
     rows = lacking(window, lows, {}, held)
+    if window.is_unbounded or not lows:
+        late = _late(chains)
+        maybe = {p: link.start for p, link in late.items() if _may(store, link, window)}
+        streams = {p.source for p in maybe if not lows}  # without offsets, as of the stream itself
+        rows += [_row(p, at.number, None) for p, at in maybe.items() if lows]
+        rows += [_row(name, None, None) for name in sorted(streams)]
     for partition, links in chains.items():
         gaps = [link for link in links if link.expired and _records(link, window)]
         rows += [_row(partition, link.gap.stop, link.expired) for link in gaps]
@@ -142,7 +150,23 @@ def _lacking(
     return rows
 
 
-def _row(partition: Partition, first: int, expired: int | None) -> Row:
+def _late(chains: Chains) -> dict[Partition, Link]:
+    """Return the first objects of chains that began at 0, as each does, and no longer do."""
+    return {p: links[0] for p, links in chains.items() if links[0].start > Position(0)}
+
+
+def _may(store: Store, first: Link, window: Window) -> bool:
+    """Whether objects before `first` may have held records of the window.
+
+    It has times only for a stream, whose records come in the order of their times.
+    """
+    if window.since is None or not first.records:
+        return True
+    rows = pl.read_parquet(io.BytesIO(store.read(first.key)), columns=[TIME], n_rows=1)
+    return bool(rows.item() + SKEW > window.since)
+
+
+def _row(partition: Partition | str, first: int | None, expired: int | None) -> Row:
     return {"partition": str(partition), "first_offset": first, "expired": expired}
 
 
@@ -152,6 +176,18 @@ def _first(store: Store, link: Link) -> int:
         return link.end.number
     rows = pl.read_parquet(io.BytesIO(store.read(link.key)), columns=[KAFKA.number], n_rows=1)
     return int(rows.item())
+
+
+def _removed(chains: Chains, window: Window) -> str:
+    """Say where chains begin whose first objects were removed: what they held is not replayed."""
+    late = _late(chains) if window.first is None else {}
+    begins = [f"{p} at {text(link.start)}" for p, link in sorted(late.items())]
+    return f"the archive no longer has its first objects: {_few(begins)}" if begins else ""
+
+
+def _few(told: Sequence[str]) -> str:
+    more = f" and {len(told) - _NAMED} others" if len(told) > _NAMED else ""
+    return f"{', '.join(told[:_NAMED])}{more}"
 
 
 def _remark(config: Config, name: str, ends: Positions, window: Window) -> str:
@@ -164,7 +200,4 @@ def _remark(config: Config, name: str, ends: Positions, window: Window) -> str:
         if not reaches(end, clean.position(p) or Position(0))
         and not (window.last is not None and reaches(end, Position(window.last)))
     ]
-    if not behind:
-        return ""
-    more = f" and {len(behind) - _NAMED} others" if len(behind) > _NAMED else ""
-    return f"the archive ends before the table of {name}: {', '.join(behind[:_NAMED])}{more}"
+    return f"the archive ends before the table of {name}: {_few(behind)}" if behind else ""

@@ -58,6 +58,11 @@ def _beside(verdicts: Sequence[Verdict]) -> Iterator[str]:
         if verdict.unarchived:
             pace = f"written every {max(verdict.flushed, default=0.0):g} s"
             yield f"{verdict.unarchived:,} of {verdict.pipeline} not in the archive yet ({pace})"
+        late = [chain for chain in verdict.archives if chain.begins_late]
+        if late:
+            first = f"{late[0].partition} before {late[0].start}"
+            more = f" and {len(late) - 1} others" if late[1:] else ""
+            yield f"the archive of {verdict.pipeline} no longer has: {first}{more} (not known)"
         if verdict.latest and verdict.latest.version is not None:
             shown, behind = verdict.latest, f", {verdict.latest.behind:,} commits behind"
             yield f"{shown.rows:,} latest rows of {verdict.pipeline}{behind * bool(shown.behind)}"

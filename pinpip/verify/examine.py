@@ -220,6 +220,7 @@ def _chain(chain: "ChainSummary") -> ChainCounts:
         waiting=chain.waiting,
         start=_number(chain.start),
         end=_number(chain.end),
+        begins_late=chain.begins_late,
     )
 
 

@@ -60,7 +60,8 @@ class PartitionCounts(_Model):
 class ChainCounts(_Model):
     """The objects of one partition in one archive; a position of Kinesis is text.
 
-    `waiting`: records beyond `end` that the consumer may still hold.
+    `waiting`: records beyond `end` that the consumer may still hold. `begins_late`: objects before
+    `start` were removed, so that what they held is not known.
     """
 
     archive: str
@@ -71,6 +72,7 @@ class ChainCounts(_Model):
     waiting: int = 0
     start: int | str | None
     end: int | str | None
+    begins_late: bool = False
 
 
 class RereadCounts(_Model):

@@ -13,7 +13,7 @@ from typing import NotRequired, TypedDict
 import polars as pl
 
 from core.batch import Coordinates, Partition, Position
-from core.errors import PositionLost
+from core.errors import PositionLost, SinkError
 from sinks.storage.protocol import Store
 
 KEY = "pinpip"
@@ -59,17 +59,22 @@ class Link:
     gap: range = range(0)
 
 
-def links(store: Store, keys: Sequence[str]) -> Iterator[Link | PositionLost]:
-    """Read the objects of a chain in order; one without metadata becomes its error."""
+def links(store: Store, keys: Sequence[str]) -> Iterator[Link | PositionLost | None]:
+    """Read the objects of a chain in order; one without metadata becomes its error.
+
+    None: the object is not there, as when it was removed since it was listed.
+    """
     groups = [keys[n : n + _AT_ONCE] for n in range(0, len(keys), _AT_ONCE)]
     with ThreadPoolExecutor(_READERS) as pool:
         for found in pool.map(lambda group: [_link(store, key) for key in group], groups):
             yield from found
 
 
-def _link(store: Store, key: str) -> Link | PositionLost:
+def _link(store: Store, key: str) -> Link | PositionLost | None:
     try:
-        told = about(store, key)
+        told = find(store, key)
+        if told is None:
+            return None
         end = replace(position(told["end"]), epoch=told.get("epoch"), digits=told.get("digits", 0))
         counts = told["records"], told.get("expired", 0), range(*told.get("accepted", (0, 0)))
         return Link(key, start_of(key), position(told["start"]), end, *counts)
@@ -80,12 +85,27 @@ def _link(store: Store, key: str) -> Link | PositionLost:
 def about(store: Store, key: str) -> About:
     """Read the object's metadata, from its footer where the store kept none.
 
-    Raises PositionLost when there is none.
+    Raises PositionLost when there is none, or no object.
     """
+    told = find(store, key)
+    if told is None:
+        raise PositionLost(f"{store.uri}/{key} is gone", "restore it from a backup")
+    return told
+
+
+def find(store: Store, key: str) -> About | None:
+    """Read the object's metadata as `about` does; None: there is no object. Raises PositionLost."""
+    kept = store.metadata(key)
+    if kept is None:
+        return None
     try:
-        text = (store.metadata(key) or {}).get(KEY) or _footer(store, key)
+        text = kept.get(KEY) or _footer(store, key)
         told: About = json.loads(text)
         position(told["start"]), position(told["end"])
+    except SinkError:
+        if store.metadata(key) is None:  # removed since the line above
+            return None
+        raise
     except (pl.exceptions.PolarsError, KeyError, ValueError, TypeError) as error:
         raise PositionLost(
             f"{store.uri}/{key} does not say where it ends: {error}",

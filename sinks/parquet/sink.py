@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from math import inf
 
@@ -31,6 +32,7 @@ from sinks.parquet.held import EACH_BATCH, Held, Pace, Part, Stage, Taken, take
 from sinks.storage.protocol import Store
 
 _WRITERS = 16  # as many as the client of S3 has connections
+FRESH = timedelta(days=1)  # an older end of a chain is listed again before a put
 _CLOCK = SystemClock()
 
 
@@ -58,6 +60,7 @@ class ParquetSink(WithoutHistory):
         self._clock = clock
         self._writer = uuid.uuid4().hex
         self._own: dict[Partition, Position | None] = {}
+        self._known: dict[Partition, datetime] = {}
         self._seen: dict[Partition, Position | None] = {}
         self._released: frozenset[Partition] = frozenset()
         self._gaps: dict[Partition, range] = {}
@@ -76,6 +79,7 @@ class ParquetSink(WithoutHistory):
             self._refuse_name(partition)
         self._write_what_is_ours(partitions)
         self._held.drop(partitions)
+        self._known |= dict.fromkeys(partitions, self._clock.now())
         with ThreadPoolExecutor(_WRITERS) as pool:
             ends = list(pool.map(self._end, partitions))
         found = dict(zip(partitions, ends, strict=True))
@@ -214,7 +218,22 @@ class ParquetSink(WithoutHistory):
             self._own.pop(partition, None)
             self._seen.pop(partition, None)
 
+    def _refuse_removed(self, partition: Partition, start: Position | None) -> None:
+        """Raise StalePosition if the next name was taken, and its object removed by retention.
+
+        Within FRESH of a listing that cannot be: objects are kept for `core.pipeline.SHORTEST`.
+        """
+        now = self._clock.now()
+        if now - self._known[partition] >= FRESH:
+            end = self._end(partition)
+            if end != start:
+                raise StalePosition(
+                    f"{self.name}: {partition} ends at {end}, the next rows start at {start}"
+                )
+            self._known[partition] = now
+
     def _append(self, rows: pl.DataFrame, partition: Partition, part: Part) -> None:
+        self._refuse_removed(partition, part.start)
         about = chain.About(
             start=chain.spelled(part.start, self._coordinates),
             end=chain.spelled(part.end, self._coordinates),

@@ -16,11 +16,16 @@ def walk(store: Store, keys: Sequence[str]) -> list[Link]:
 
     An object whose name lies within another one is no part of the chain: it is passed over. Raises
     SourceError for a hole, for an object that does not say what it holds, or of another topic.
+    First objects that were removed since they were listed are passed over, others are an error.
     """
     path: list[Link] = []
     end: Position | None = None
     for key, link in zip(keys, links(store, keys), strict=True):
         if end is not None and start_of(key) < end:
+            continue
+        if link is None:
+            if path:
+                raise _removed(store, key)
             continue
         if isinstance(link, PositionLost):
             raise SourceError(link.message, link.hint)
@@ -33,7 +38,16 @@ def walk(store: Store, keys: Sequence[str]) -> list[Link]:
         path.append(_checked(store, link, end))
         known = link.end.epoch if end is None or link.end.epoch is not None else end.epoch
         end = replace(link.end, epoch=known)
+    if keys and not path:
+        raise _removed(store, keys[-1])
     return path
+
+
+def _removed(store: Store, key: str) -> SourceError:
+    return SourceError(
+        f"{store.uri}/{key} was removed since it was listed",
+        "run the same command again: it says what the archive still has",
+    )
 
 
 def wanted(keys: Sequence[str], first: int | None, last: int | None) -> Sequence[str]:

@@ -18,9 +18,10 @@ from audit.verify import verify
 from core.clock import SystemClock
 from core.errors import ConfigError, SinkError
 from pinpip.cli import app
-from pinpip.maintain import Upkeep, maintain
+from pinpip.maintain import maintain
 from pinpip.pipelines import tables_of
 from pinpip.rescue import rescue
+from pinpip.upkept import Upkeep
 from sinks.delta import compaction, file_writer, rewrite, txns
 from sinks.delta.log import DeltaLog
 from sinks.delta.maintainer import Election

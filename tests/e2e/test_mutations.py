@@ -41,6 +41,8 @@ REPLACE = "tests/contracts/test_replacing.py::"
 PROOF = "tests/unit/pinpip/test_replacement_proof.py::"
 VACUUM = "tests/contracts/test_vacuum.py::"
 RESCUE = "tests/contracts/test_rescue.py::"
+RETENTION = "tests/contracts/test_archive_retention.py::"
+UPKEEP = "tests/contracts/test_archive_upkeep.py::"
 LATEST = "tests/unit/sinks/latest/test_steps.py::"
 REQUEUE = "tests/contracts/test_requeue.py::"
 JUDGED = "tests/unit/pinpip/test_judged_again.py::"
@@ -395,6 +397,52 @@ MUTATIONS = [
         "    commit_log.refuse_late(entry)\n",
         "",
         (VACUUM + "test_a_writer_that_is_too_late_reads_its_records_again",),
+    ),
+    Mutation(
+        "the newest object of an archive removed",
+        "keys[:-1])]",
+        "keys)]",
+        (RETENTION + "test_the_newest_object_stays_and_a_writer_goes_on_from_it",),
+    ),
+    Mutation(
+        "an archive's objects removed whatever lies before them",
+        "old = [*takewhile(lambda key: written[key] < bound, keys[:-1])]",
+        "old = [key for key in keys[:-1] if written[key] < bound]",
+        (RETENTION + "test_a_young_object_keeps_all_after_it",),
+    ),
+    Mutation(
+        "several objects of a chain removed at once",
+        "            store.remove([key])\n            gone += 1",
+        "            store.remove(old.keys)\n            gone += 1",
+        (RETENTION + "test_killed_between_two_removals_a_chain_has_no_hole",),
+    ),
+    Mutation(
+        "old objects removed that no chain proves",
+        '    unknown = next(_broken(found), "")\n',
+        '    unknown = ""\n',
+        (RETENTION + "test_a_chain_that_is_broken_where_it_is_old_is_kept_whole",),
+    ),
+    Mutation(
+        "the name of a removed object taken by a writer that was paused",
+        "        self._refuse_removed(partition, part.start)\n",
+        "",
+        (RETENTION + "test_a_writer_that_was_paused_does_not_take_the_name_of_a_removed_object",),
+    ),
+    Mutation(
+        "an object that went from the middle of a chain passed over by a replay",
+        "                raise _removed(store, key)\n",
+        "                pass\n",
+        ("tests/unit/sinks/parquet/test_walk.py::test_an_object_that_goes_meanwhile_is_an_error",),
+    ),
+    Mutation(
+        "what an archive no longer has not told by a replay",
+        "    return {p: links[0] for p, links in chains.items() if links[0].start > Position(0)}\n",
+        "    return {}\n",
+        (
+            UPKEEP + "test_a_replay_without_bounds_says_what_the_archive_no_longer_has",
+            UPKEEP + "test_people_are_told_the_same",
+            UPKEEP + "test_a_stream_whose_archive_begins_late_says_so",
+        ),
     ),
     Mutation(
         "files of two incarnations merged",

@@ -1,6 +1,7 @@
 """The commands of docs/operations.md, each in its situation, in the order of the page."""
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -161,3 +162,20 @@ def test_a_column_appeared(operator: Operator) -> None:
     operator.run(rescue)
     operator.run(verify)
     assert operator.home.table("boards").sort("_offset")["pins"].to_list() == [None, 7, 9]
+
+
+def test_an_archive_grows_for_ever(operator: Operator) -> None:
+    archive = {"parquet": str(operator.home.folder / "raw"), "keep": "400d"}
+    change(operator.home, "pipelines/boards/sinks", [{"delta": "boards"}, archive])
+    operator.send(OAK)
+    [old] = (operator.home.folder / "raw").rglob("*.parquet")
+    operator.send(OAK)
+    then = old.stat().st_mtime - 500 * 86_400
+    os.utime(old, (then, then))
+    plan, shorten, verify = commands("An archive grows for ever")
+    assert f"without these objects {operator.topic}/0 begins at 3" in operator.run(plan)
+    assert old.exists()
+    assert f"{operator.topic}/0 begins at 3" in operator.run(shorten)
+    assert not old.exists()
+    said = " ".join(operator.run(verify).split())
+    assert f"the archive of boards no longer has: {operator.topic}/0 before 3 (not known)" in said

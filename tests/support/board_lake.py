@@ -47,6 +47,7 @@ class BoardLake:
     folder: Path
     root: str
     sections: dict[str, Any] = field(default_factory=dict)
+    archives: tuple[dict[str, Any], ...] = ()
 
     def config(self, fields: dict[str, str] = OLD, body: str = "rows") -> Config:
         """Return the configuration whose boards have these fields."""
@@ -62,7 +63,7 @@ class BoardLake:
             "source": {"topics": [TOPIC]},
             "schema": f"{stem}.py:SCHEMA",
             "transform": f"{stem}.py:clean",
-            "sinks": [{"delta": "boards"}],
+            "sinks": [{"delta": "boards"}, *self.archives],
         }
         tree: dict[str, Any] = {"id": "demo", "kafka": {"bootstrap.servers": "127.0.0.1:1"}}
         tree |= {"lake": {"root": self.root}, "pipelines": {"boards": pipeline}} | self.sections

@@ -1,7 +1,8 @@
 """A store in memory, with faults and crashes on demand."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import cast
 
 import polars as pl
@@ -18,7 +19,10 @@ Fault = Callable[[str], None]
 
 
 class MemoryStore:
-    """Objects by key. `puts` lists the keys of all tries; `before` and `after` may raise."""
+    """Objects by key. `puts` lists the keys of all tries; `before` and `after` may raise.
+
+    `written`: when, by `now`. `remove` calls `before`, too.
+    """
 
     uri = "memory://store"
     longest_name = 1024
@@ -26,6 +30,8 @@ class MemoryStore:
     def __init__(self) -> None:
         self.objects: dict[str, tuple[bytes, Mapping[str, str]]] = {}
         self.puts: list[str] = []
+        self.written: dict[str, datetime] = {}
+        self.now: Callable[[], datetime] = lambda: datetime(2026, 1, 1, tzinfo=UTC)
         self.before: Fault = lambda _: None
         self.after: Fault = lambda _: None
 
@@ -43,6 +49,7 @@ class MemoryStore:
         is_new = key not in self.objects
         if is_new:
             self.objects[key] = body, dict(metadata)
+            self.written[key] = self.now()
         self.after(key)
         return is_new
 
@@ -57,6 +64,14 @@ class MemoryStore:
 
     def list(self, prefix: str) -> list[str]:
         return sorted(key for key in self.objects if key.startswith(prefix))
+
+    def scan(self, folder: str) -> Iterator[tuple[str, datetime]]:
+        yield from [(key, self.written[key]) for key in self.list(folder)]
+
+    def remove(self, keys: Collection[str]) -> None:
+        for key in keys:
+            self.before(key)
+            self.objects.pop(key, None)
 
     def frame(self, key: str) -> pl.DataFrame:
         """Return the rows of one object."""

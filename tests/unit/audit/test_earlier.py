@@ -69,6 +69,9 @@ class Stored:
     def name(self) -> str:
         return self.stage
 
+    def begin(self, partition: Partition) -> None:
+        assert partition == P0
+
     def end(self, partition: Partition) -> Position:
         assert partition == P0
         return Position(self.count)

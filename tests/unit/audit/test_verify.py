@@ -289,10 +289,10 @@ def test_the_work_does_not_grow_with_commits_and_partitions(
     pair.write(*batches)
     pair.archived(*batches)
     work: Counter[str] = Counter()
-    for owner, name in ((TableReader, "scan"), (history, "commits"), (chain, "about")):
+    for owner, name in ((TableReader, "scan"), (history, "commits"), (chain, "find")):
         monkeypatch.setattr(owner, name, _counted(work, name, getattr(owner, name)))
     assert verify(pair.tables, [pair.archive]).findings == ()
-    assert work == {"scan": 2, "commits": 2, "about": 2 * commits}
+    assert work == {"scan": 2, "commits": 2, "find": 2 * commits}
 
 
 def _counted(work: Counter[str], name: str, call: Callable[..., Any]) -> Callable[..., Any]:

@@ -93,3 +93,28 @@ def test_an_object_that_was_renamed_is_refused(tmp_path: Path) -> None:
     (tmp_path / second).rename(tmp_path / first)
     with pytest.raises(SourceError, match="says that it holds 4 to 8"):
         walk(store, [first])
+
+
+@pytest.mark.parametrize("gone", [1, 2, 3])
+def test_an_object_that_goes_meanwhile_is_an_error(tmp_path: Path, gone: int) -> None:
+    store = FolderStore(tmp_path)
+    keys = written(store, [3, 3, 3, 3])
+    store.remove([keys[gone]])
+    with pytest.raises(SourceError, match="was removed since it was listed"):
+        walk(store, keys)
+
+
+@pytest.mark.parametrize("gone", [1, 2, 3])
+def test_first_objects_that_go_meanwhile_are_passed_over(tmp_path: Path, gone: int) -> None:
+    store = FolderStore(tmp_path)
+    keys = written(store, [3, 3, 3, 3])
+    store.remove(keys[:gone])
+    assert [link.key for link in walk(store, keys)] == keys[gone:]
+
+
+def test_a_chain_that_goes_meanwhile_is_an_error(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    keys = written(store, [3, 3])
+    store.remove(keys)
+    with pytest.raises(SourceError, match="was removed since it was listed"):
+        walk(store, keys)
