@@ -52,7 +52,8 @@ readers: $(READY) ## Run docs/reading.md's snippets for pandas and Spark (needs 
 airflow: $(READY) $(AIRFLOW)/.ready ## Run the DAG of deploy/airflow in a real Airflow, and prove its tables
 	$(BIN)/python -m tests.e2e.airflow
 
-spark: $(READY) ## Run notebooks/databricks.py on local Spark, and compare its answers (needs Java and Maven)
+spark: $(READY) ## Compare Spark's rows and the notebook's answers with other engines' (needs Java and Maven)
+	$(BIN)/python -m tests.e2e.spark_tables
 	$(BIN)/python -m tests.e2e.spark
 
 notebook: export JUPYTER_DATA_DIR := $(CURDIR)/$(NOTEBOOK)/data
