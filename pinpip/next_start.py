@@ -10,7 +10,7 @@ import polars as pl
 from core.config import Config
 from core.errors import PinpipError, TransientError
 from pinpip.pipelines import tables_of
-from sinks.delta import added_columns, merging
+from sinks.delta import added_columns, merging, narrower
 from sinks.delta import table as delta
 from sinks.delta.target import DeltaTarget
 from sinks.delta.type_names import type_names
@@ -22,6 +22,7 @@ _AT_ONCE = 8  # tables that are looked at side by side: a bucket may take long n
 class NextStart:
     """The columns that the next start adds to the table, with their types in Delta.
 
+    `stays`: the columns that keep the table's narrower type, with it and the transform's.
     `problem`: why a consumer would refuse the table. `unknown`: why it was not looked at.
     """
 
@@ -29,6 +30,7 @@ class NextStart:
     adds: Mapping[str, str] = field(default_factory=dict)
     problem: PinpipError | None = None
     unknown: str = ""
+    stays: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def next_starts(config: Config, columns: Mapping[str, pl.Schema]) -> dict[str, NextStart]:
@@ -39,11 +41,18 @@ def next_starts(config: Config, columns: Mapping[str, pl.Schema]) -> dict[str, N
 
 
 def notes(starts: Mapping[str, NextStart]) -> Iterator[str]:
-    """Yield what the next start adds, and which tables were not looked at."""
+    """Yield what the next start adds, which types stay, and which tables were not looked at."""
     for name, own in starts.items():
         if own.adds:
             said = ", ".join(f"{column} ({dtype})" for column, dtype in own.adds.items())
             yield f"the next start of {name} adds to the table {own.table}: {said}"
+        if own.stays:
+            said = ", ".join(f"{column} ({held})" for column, (held, _) in own.stays.items())
+            yield (
+                f"the table {own.table} keeps narrower types than the transform of {name} makes:"
+                f" {said}; a number that does not fit stops the consumer before it is written."
+                f" To widen: pinpip replay {name} --into NAME, then name that table in config.yaml"
+            )
     silent = sorted((own.unknown, name) for name, own in starts.items() if own.unknown)
     for why, names in groupby(silent, key=lambda pair: pair[0]):
         those = ", ".join(name for _, name in names)
@@ -74,4 +83,5 @@ def _look(target: DeltaTarget) -> NextStart:
         return NextStart(target.uri, problem=error)
     held = {one.name for one in found.schema().fields}
     added, types = merging.missing(held, target), type_names(target.schema)
-    return NextStart(target.uri, {name: types[name] for name in target.schema if name in added})
+    adds = {name: types[name] for name in target.schema if name in added}
+    return NextStart(target.uri, adds, stays=narrower.kept(found, target.schema))

@@ -7,7 +7,7 @@ wider one (see `transforms.columns`); a table that exists goes on with the type 
 from collections.abc import Mapping
 
 import polars as pl
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema
 from deltalake.schema import PrimitiveType
 
 from core.errors import SinkError
@@ -19,6 +19,22 @@ _TYPES: Mapping[str, pl.DataType] = {"byte": pl.Int8(), "short": pl.Int16(), "in
 def agreed(wanted: Mapping[str, str], held: Mapping[str, str]) -> dict[str, str]:
     """Return `wanted` with the table's type where that is the next narrower one."""
     return {n: held[n] if _WIDER.get(held.get(n, "")) == t else t for n, t in wanted.items()}
+
+
+def kept(table: DeltaTable, schema: pl.Schema) -> dict[str, tuple[str, str]]:
+    """Return the columns whose type stays narrower than in `schema`: (the table's, the wanted).
+
+    Their numbers are written as the table's type, and one that does not fit stops the consumer.
+    """
+    wanted = {f.name: f.type for f in Schema.from_arrow(schema).fields}
+    pairs = {f.name: (f.type, wanted.get(f.name)) for f in table.schema().fields}
+    return {
+        name: (held.type, asked.type)
+        for name, (held, asked) in pairs.items()
+        if isinstance(held, PrimitiveType)
+        and isinstance(asked, PrimitiveType)
+        and _WIDER.get(held.type) == asked.type
+    }
 
 
 def casts(table: DeltaTable, schema: pl.Schema) -> dict[str, pl.DataType]:
