@@ -5,11 +5,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.brokers import Broker
 from tests.support.operations import operations
 from tests.support.reading import ENGINES, assert_same, polars
 
 
+@pytest.mark.slow
 def test_three_engines_read_equal_rows_after_each_operation(
     mock_broker: Broker, tmp_path: Path
 ) -> None:
