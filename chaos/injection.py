@@ -1,7 +1,7 @@
 """Apply the faults of a schedule to consumers, broker, storage and disk."""
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition
 from chaos.cluster import Cluster
 from chaos.environment import BrokerControl, Disk, Environment
 from chaos.fleet import ConsumerProcess, Fleet
-from chaos.schedule import CLUSTER, UPKEEP, FaultKind, ScheduledFault
+from chaos.schedule import CLUSTER, UPKEEP, UPSERT, FaultKind, ScheduledFault
 from chaos.storage import Storage
 from chaos.topic import PARTITIONS
 from chaos.upkeep import Upkeep
@@ -73,7 +73,7 @@ class Injection:
             **dict.fromkeys(CLUSTER, self._break_cluster),
             FaultKind.OUTAGE: self._break_storage,
             FaultKind.FULL_DISK: self._fill_disk,
-            **dict.fromkeys(UPKEEP, self._tend),
+            **dict.fromkeys(UPKEEP + UPSERT, self._tend),
         }
 
     @property
@@ -98,9 +98,9 @@ class Injection:
         ready = [member for member in self._fleet.ready if not member.signals & _FATAL_SIGNALS]
         return [member for member in ready if member.restarts and not member.frozen]
 
-    def finish_upkeep(self) -> None:
+    def finish_upkeep(self, kinds: Iterable[FaultKind]) -> None:
         """Run each command that rewrites tables to its end; raises FatalError unless it is good."""
-        self._upkeep.finish(UPKEEP)
+        self._upkeep.finish(kinds)
 
     def close(self) -> None:
         """Wait for the threads."""

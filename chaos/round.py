@@ -93,7 +93,7 @@ class Round:
 
     def finish_upkeep(self) -> None:
         """Finish what commands that were killed had begun, beside the consumers."""
-        self._injection.finish_upkeep()
+        self._injection.finish_upkeep(self._schedule.settings.upkeep)
 
     def _progress(self) -> SinkProgress:
         """Return the sinks' progress, none while a restarted broker does not respond yet."""

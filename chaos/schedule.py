@@ -34,10 +34,12 @@ class FaultKind(StrEnum):
     MAINTAIN = "upkeep run"
     REQUEUE = "requeue"
     REPLACE = "in-place replay"
+    LATEST = "step of the latest table"
 
 
 ONE_BROKER = (FaultKind.BROKER_RESTART, FaultKind.BROKER_KILL)
 UPKEEP = (FaultKind.MAINTAIN, FaultKind.REQUEUE, FaultKind.REPLACE)  # they rewrite tables
+UPSERT = (FaultKind.LATEST,)
 CLUSTER = (FaultKind.LEADER_KILL, FaultKind.LEADER_FREEZE, FaultKind.ROLL, FaultKind.CUT)
 
 
@@ -46,6 +48,7 @@ class RoundSettings:
     """How long a round lasts, and which faults it can have.
 
     `session`: the group's session timeout in seconds. `brokers`: how many chaos may break.
+    `upsert`: whether the pipeline keeps a table of latest rows.
     """
 
     seconds: float
@@ -53,6 +56,12 @@ class RoundSettings:
     brokers: int
     storage: bool
     disk: bool
+    upsert: bool = False
+
+    @property
+    def upkeep(self) -> tuple[FaultKind, ...]:
+        """The commands that are run beside the consumers; some are killed meanwhile."""
+        return UPKEEP + (UPSERT if self.upsert else ())
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,7 @@ _FAILPOINT_WEIGHTS = {
 _ARMED_SHARE = 0.6
 _MAX_PASSAGES = 4
 _UNTIL_KILLED = (1.0, 12.0)  # seconds from a command's start; half of them are done by then
+_UNTIL_REPLAY_KILLED = (2.0, 40.0)
 _STATUSES = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -137,7 +147,7 @@ def draw(seed: int, settings: RoundSettings) -> Schedule:
     faults = [_fault(kind, settings, rng) for kind in _kinds(settings, rng)]
     own = random.Random(f"{seed} upkeep")  # so that a seed keeps the other faults that it had
     seldom = max(1, round(settings.seconds / 30))
-    faults += [_fault(kind, settings, own) for kind in UPKEEP for _ in range(2 * seldom)]
+    faults += [_fault(kind, settings, own) for kind in settings.upkeep for _ in range(2 * seldom)]
     return Schedule(seed, settings, tuple(sorted(faults, key=lambda fault: fault.at)))
 
 
@@ -181,7 +191,9 @@ def _length(kind: FaultKind, settings: RoundSettings, rng: random.Random) -> flo
         return _beyond(BROKER_SESSION_S, rng)
     if kind in {FaultKind.OUTAGE, FaultKind.FULL_DISK}:
         return round(rng.uniform(1, 4), 2)
-    if kind in UPKEEP:
+    if kind is FaultKind.REPLACE:
+        return round(rng.uniform(*_UNTIL_REPLAY_KILLED), 2)
+    if kind in settings.upkeep:
         return round(rng.uniform(*_UNTIL_KILLED), 2)
     return 0.0
 

@@ -14,6 +14,7 @@ COMMANDS = {
     FaultKind.MAINTAIN: ("maintain",),
     FaultKind.REQUEUE: ("quarantine", "requeue"),
     FaultKind.REPLACE: ("replay", "--replace"),
+    FaultKind.LATEST: ("latest",),
 }
 TIMEOUT_S = 300.0  # for a command that nobody kills
 _TAIL = 2000  # characters of a log

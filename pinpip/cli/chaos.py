@@ -199,6 +199,7 @@ def _round(
                 brokers=_breakable(environment),
                 storage=environment.storage is not None,
                 disk=environment.disk is not None,
+                upsert=shared.config.pipeline(shared.pipeline).is_upsert,
             )
             result = run(draw(seed, settings), environment, watch)
             if result.differences:

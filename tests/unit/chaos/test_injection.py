@@ -12,7 +12,7 @@ import pytest
 from chaos.environment import Environment
 from chaos.fleet import ConsumerProcess, Fleet, FleetSetup
 from chaos.injection import MAX_CONSUMERS, MIN_CONSUMERS, Injection, Outages
-from chaos.schedule import CLUSTER, UPKEEP, FaultKind, RoundSettings, ScheduledFault, draw
+from chaos.schedule import CLUSTER, UPKEEP, UPSERT, FaultKind, RoundSettings, ScheduledFault, draw
 from core.clock import SystemClock
 from core.errors import FatalError
 from tests.support.processes import environment, until
@@ -170,7 +170,7 @@ def test_every_kind_of_fault_is_applied_where_it_can_be(tmp_path: Path, kind: Fa
         assert not any(name.endswith("skipped") for name in fleet.counts)
 
 
-@pytest.mark.parametrize("kind", UPKEEP)
+@pytest.mark.parametrize("kind", UPKEEP + UPSERT)
 @pytest.mark.parametrize(("seconds", "end"), [(0.01, "killed"), (60.0, "gave up")])
 def test_a_command_that_rewrites_tables_is_killed_or_its_end_is_counted(
     tmp_path: Path, kind: FaultKind, seconds: float, end: str
@@ -188,4 +188,4 @@ def test_a_command_that_rewrites_tables_is_killed_or_its_end_is_counted(
 
 def test_a_command_that_fails_after_the_faults_fails_the_round(tmp_path: Path) -> None:
     with injection(tmp_path) as (made, _), pytest.raises(FatalError, match="after the faults"):
-        made.finish_upkeep()
+        made.finish_upkeep(UPKEEP)

@@ -22,6 +22,7 @@ settings_of_rounds = st.builds(
     brokers=st.sampled_from([0, 1, 3]),
     storage=st.booleans(),
     disk=st.booleans(),
+    upsert=st.booleans(),
 )
 schedules = st.builds(draw, st.integers(0, 10**6), settings_of_rounds)
 LONG = RoundSettings(seconds=42, session=3, brokers=1, storage=True, disk=False)
@@ -88,6 +89,7 @@ def test_only_what_the_round_owns_is_broken(schedule: Schedule) -> None:
     assert setting.disk == (FaultKind.FULL_DISK in kinds)
     assert {FaultKind.KILL, FaultKind.TERM, FaultKind.JOIN, FaultKind.LEAVE} <= kinds
     assert set(UPKEEP) <= kinds
+    assert setting.upsert == (FaultKind.LATEST in kinds)
 
 
 @settings(deadline=None)
