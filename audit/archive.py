@@ -242,7 +242,8 @@ def _disagreeing(archive: Archive, links: Sequence[Link], clean: TablePartition)
     own = _sums([link.records for link in links], [link.expired for link in links])
     chained = zip(links, own, strict=True)
     shared = [(link.end, n, ledger[link.end]) for link, n in chained if link.end in ledger]
-    if links and links[0].named in ledger:  # after retention: what lies before is not known
+    # After retention: what lies before is not known.
+    if links and links[0].named > Position(0) and links[0].named in ledger:
         shared.insert(0, (links[0].named, (0, 0), ledger[links[0].named]))
     for (start, *before), (end, *after) in pairwise(shared):
         (archived, lost), (read, expired) = (

@@ -16,7 +16,7 @@ from tests.support.consuming import consumed, consuming
 from tests.support.executed import executed_files
 from tests.support.processes import Home, kafka_home, payloads, until
 
-MAX_FILES_OF_A_BATCH = 30  # two tell the observer, four carry what overlaps, two bound the memory
+MAX_FILES_OF_A_BATCH = 31  # two tell the observer, four carry what overlaps, three bound memory
 MAX_FILES_OF_A_PROOF = 24  # four tell what replacements of rows amended
 T = TypeVar("T")
 
