@@ -41,9 +41,9 @@ def run(
     from pinpip import replacement_proof as proof
 
     clock = SystemClock()
-    replacing.refuse(config, name, window)
-    if not only_diff:
+    if not only_diff:  # before any refusal: verify names this command for what is unfinished
         replacing.finish(config, name, clock)
+    replacing.refuse(config, name, window)
     uri = replacing.place(config, name, window)
     plan_ = replaying.beside(config, name, uri, window, origin, clock)
     before = proof.positions(pipelines.tables_of(config, name))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +14,10 @@ from polars.testing import assert_frame_equal
 
 from consumers.window import Window
 from core.clock import SystemClock
-from core.errors import SinkError
+from core.errors import ConfigError, SinkError
+from pinpip import configfile
 from pinpip import replacing as replay
+from pinpip.cli import replace as command
 from pinpip.pipelines import tables_of
 from pinpip.replaying import Origin
 from sinks.delta import settled, txns
@@ -109,6 +112,35 @@ def test_killed_between_both_tables_the_same_command_finishes_it(history: Histor
         history.replace(V2, reached=killed_at("clean"), id_="it")
     history.lake.table().create_checkpoint()
     assert history.replace(V2, id_="it").done
+    history.assert_as_rebuilt(V2)
+
+
+def test_the_command_finishes_what_is_unfinished_before_it_refuses_another_where(
+    history: History,
+) -> None:
+    with pytest.raises(Killed):
+        history.replace(V2, reached=killed_at("clean"))
+    path = history.lake.path(OLD, V2)
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    tree["pipelines"]["boards"]["source"]["where"] = {"key": "geo"}
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    changed = configfile.load(path, {})
+
+    def run(*, only_diff: bool) -> None:
+        with pytest.raises(ConfigError, match="another `where`"):
+            command.run(
+                changed,
+                "boards",
+                Window(),
+                Origin(),
+                lambda *_: pytest.fail("nothing is staged"),
+                as_json=True,
+                only_diff=only_diff,
+            )
+
+    run(only_diff=True)
+    assert [finding.kind for finding in history.verify().findings] == ["unfinished"]
+    run(only_diff=False)
     history.assert_as_rebuilt(V2)
 
 
