@@ -17,6 +17,7 @@ from pinpip.quarantine.requeue import requeue
 from pinpip.quarantine.rows import Choice
 from pinpip.rescue import rescue
 from sinks.delta.checkpoints import CheckpointWriter
+from sinks.delta.compaction import LEAST
 from sinks.storage.store import FolderStore, open_store
 from tests.support.board_lake import NEW, BoardLake, write
 from tests.support.brokers import Broker
@@ -142,11 +143,18 @@ def _of_columns(lake: BoardLake) -> Iterator[str]:
 
 def _of_upkeep(history: History) -> Iterator[str]:
     config = history.lake.config(NEW)
-    list(maintain(config, "boards", SystemClock()))
+    for n in range(LEAST):
+        write(config, record(f"small {n}"), _BAD, partition=2)
+    yield "consume small files"
+    merged = [done.merged for done in maintain(config, "boards", SystemClock())]
+    assert len(merged) == len(_tables(config)), merged
+    assert min(merged) >= LEAST, "no files of a table were merged"
     yield "maintain: compaction"
     _age(history)
     write(config, record("after"), _BAD, partition=2)
-    list(maintain(config, "boards", SystemClock()))
+    removed = [done.removed for done in maintain(config, "boards", SystemClock())]
+    pairs = zip(removed, merged, strict=True)
+    assert all(gone >= old for gone, old in pairs), "a merged file was not removed"
     yield "maintain: vacuum"
     for turn in ("checkpoint", "second checkpoint", "log clean-up"):
         _checkpoint(config)
