@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from confluent_kafka.admin import AdminClient
 
-from consumers.kafka.client import REFUSED, REQUEST_TIMEOUT_S, failure
+from consumers.kafka.client import REFUSED, REQUEST_TIMEOUT_S, failure, metadata_of
 from consumers.kafka.offsets import Ends, PlacementRequest
 from consumers.kafka.topic_identity import TopicIds
 from core.batch import Partition, Position
@@ -50,8 +50,8 @@ def _begin(low: Position, end: Position, *, from_end: bool) -> Begin:
 
 
 def _partitions(admin: AdminClient, topics: Collection[str]) -> list[Partition]:
-    """List the partitions; SourceError: access is denied, TransientError: a topic is absent."""
-    known = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+    """List the partitions; SourceError: access is denied, TransientError: no topic or answer."""
+    known = metadata_of(admin, REQUEST_TIMEOUT_S).topics
     for topic in topics:
         error = known[topic].error if topic in known else None
         if error is not None and error.code() in REFUSED:

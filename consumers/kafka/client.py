@@ -6,12 +6,12 @@ from typing import Any
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from consumers.kafka.properties import INVALID, invalid
 from core import kafka_errors
 from core.batch import Partition
-from core.errors import ConfigError, SourceError
+from core.errors import ConfigError, SourceError, TransientError
 from core.kafka import LOGGER
 from core.repeats import Repeats
 from core.retry import Outage
@@ -151,6 +151,19 @@ def await_brokers(consumer: Consumer, outage: Outage) -> None:
     with suppress(KafkaException):
         consumer.list_topics(timeout=_PROBE_TIMEOUT_S)
         outage.over()
+
+
+def metadata_of(
+    client: AdminClient | Consumer, timeout: float, topic: str | None = None
+) -> ClusterMetadata:
+    """Return what the brokers tell of their topics, or of one; TransientError when none answers."""
+    try:
+        return client.list_topics(topic, timeout=timeout)
+    except KafkaException as error:
+        raise TransientError(
+            f"no broker tells its topics: {error.args[0].str()}",
+            "see that the brokers run and the network to them",
+        ) from error
 
 
 def failure(error: KafkaError, what: str = "") -> SourceError:

@@ -15,6 +15,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from consumers.kafka.client import metadata_of
 from core.batch import Partition, Position, Records, Span
 from core.topic_id import EPOCH_MASK, epoch_of_text, refuse_another
 
@@ -33,7 +34,7 @@ class TopicIds:
     """
 
     def __init__(self, admin: AdminClient, consumer: Consumer) -> None:
-        cluster = consumer.list_topics(timeout=BUSY_TIMEOUT_S)
+        cluster = metadata_of(consumer, BUSY_TIMEOUT_S)
         self._cluster = _epoch_of_mock(cluster.cluster_id or "")
         self._admin = admin if cluster.controller_id in cluster.brokers else None
 

@@ -17,6 +17,7 @@ from consumers.kafka.client import (
     admin_client,
     client,
     failure,
+    metadata_of,
     partition_of,
     settings,
     settings_beside,
@@ -36,15 +37,16 @@ _log = structlog.get_logger()
 
 
 def partitions_of(consumer: Consumer, topics: Collection[str]) -> list[Partition]:
-    """List the partitions of the `topics` that exist; raise SourceError where access is denied.
+    """List the partitions of the `topics` that exist.
 
-    A name that starts with `^` is a pattern, for all topics that match it by now.
+    A name that starts with `^` is a pattern, for all topics that match it by now. Raises
+    SourceError where access is denied, TransientError when no broker answers.
     """
-    known = consumer.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+    known = metadata_of(consumer, REQUEST_TIMEOUT_S).topics
     names = named(topics, known)
     for topic in set(topics) - known.keys():
         error = (
-            consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].error
+            metadata_of(consumer, REQUEST_TIMEOUT_S, topic).topics[topic].error
             if topic in names
             else None
         )
@@ -146,7 +148,7 @@ def forgetful_topics(properties: Mapping[str, Any], topics: Sequence[str]) -> se
     A topic of which the broker does not tell it (no right to DESCRIBE_CONFIGS) is not among them.
     """
     admin = AdminClient({"log_level": 2, **properties})
-    names = named(topics, admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics)
+    names = named(topics, metadata_of(admin, REQUEST_TIMEOUT_S).topics)
     wanted = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in names]
     return {
         resource.name
