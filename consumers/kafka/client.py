@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ClusterMetadata
+from confluent_kafka.admin import AdminClient
 
 from consumers.kafka.properties import INVALID, invalid
 from core import kafka_errors
@@ -153,10 +153,8 @@ def await_brokers(consumer: Consumer, outage: Outage) -> None:
         outage.over()
 
 
-def metadata_of(
-    client: AdminClient | Consumer, timeout: float, topic: str | None = None
-) -> ClusterMetadata:
-    """Return what the brokers tell of their topics, or of one; TransientError when none answers."""
+def metadata_of(client: AdminClient | Consumer, timeout: float, topic: str | None = None) -> Any:
+    """Return the brokers' ClusterMetadata, of one topic or of all; TransientError without any."""
     try:
         return client.list_topics(topic, timeout=timeout)
     except KafkaException as error:

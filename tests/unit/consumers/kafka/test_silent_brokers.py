@@ -10,7 +10,7 @@ from consumers.kafka.topic_identity import TopicIds
 from consumers.kafka.watermarks import forgetful_topics, partitions_of
 from core.errors import TransientError
 
-NOBODY = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
+NOBODY: dict[str, str | int | float | bool] = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
 
 
 @pytest.fixture(autouse=True)
