@@ -27,6 +27,7 @@ from pinpip.quarantine.rows import Choice
 from sinks.delta import log
 from sinks.latest.writer import Writer
 from tests.support.board_lake import BoardLake, write
+from tests.support.replacing import V1, V2, filled
 
 UPSERT = {"mode": "upsert", "key": "id"}
 STRICT = 'rows.with_columns(pl.col("title").cast(pl.Int64).cast(pl.String))'
@@ -170,6 +171,38 @@ def test_a_requeued_record_is_the_latest_only_if_nothing_later_is_there(tmp_path
         assert pl.read_delta(table.uri).sort("id")["title"].to_list() == ["Oak", "8"]
         [told] = json.loads(run(today.file.path, "verify", "--offline", "--json").stdout)
         assert told["findings"] == []
+
+
+@pytest.mark.parametrize("kills", [0, 1])
+def test_rows_replaced_in_place_are_followed_also_between_both_tables(
+    tmp_path: Path, kills: int
+) -> None:
+    history = filled(tmp_path)
+    history.write(V1, 1, *({"id": 2, "title": title} for title in ("5", "13")))
+    history.write(V1, 0, {"id": 3, "title": "drop"}, None)
+    today = configfile.load(path_of(tmp_path, V2, **UPSERT), {})
+    with closing(LatestTable(today, "boards", SystemClock())) as table:
+        table.catch_up()
+        assert titles(table) == {1: "9", 2: "13"}
+        for _ in range(kills):
+            with pytest.raises(KeyboardInterrupt):
+                history.replace(V2, reached=killed_between)
+            assert table.catch_up().rebuilt is None
+            assert titles(table) == {1: "v2 9", 2: "v2 5"}
+        history.replace(V2)
+        assert table.catch_up().rebuilt is None
+        assert titles(table) == {1: "v2 9", 2: "v2 5"}
+    [told] = json.loads(run(today.file.path, "verify", "--offline", "--json").stdout)
+    assert (told["findings"], told["unknown"]) == ([], [])
+
+
+def killed_between(step: str) -> None:
+    if step == "clean":
+        raise KeyboardInterrupt
+
+
+def titles(table: LatestTable) -> dict[int, str]:
+    return dict(pl.read_delta(table.uri).select("id", "title").rows())
 
 
 def orphan(config: Config) -> Path:
