@@ -224,6 +224,7 @@ def test_what_is_no_request_is_refused_and_harms_nobody(shown: Site, sent: bytes
 
 @pytest.mark.slow
 def test_half_open_connections_neither_exhaust_files_nor_lock_out_a_probe(shown: Site) -> None:
+    shown.get("/live")  # the server's own files are open then
     before = _files()
     with ExitStack() as stack:
         half_open = [stack.enter_context(shown.connect()) for _ in range(200)]
