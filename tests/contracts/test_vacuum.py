@@ -1,9 +1,7 @@
 """Data files that nobody needs any more are removed, and no others: time passes at the store."""
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -19,8 +17,8 @@ from sinks.delta.compaction import Goal, SortedTable, compact_all
 from sinks.delta.sink import DeltaSink
 from sinks.delta.vacuum import unneeded
 from sinks.storage.options import options_at
-from sinks.storage.protocol import Store
 from sinks.storage.store import open_store
+from tests.support.aged_store import AgedStore
 from tests.support.aws import TestAws
 from tests.support.batches import delta_target
 from tests.support.clock import ManualClock
@@ -29,27 +27,6 @@ from tests.support.pairs import A, Pair
 WEEK = timedelta(days=7)
 DAY = timedelta(days=1)
 GOAL = Goal(1 << 20, 1 << 20)
-
-
-class AgedStore:
-    """A store in which an object was written when the test's clock says so."""
-
-    def __init__(self, store: Store, clock: ManualClock) -> None:
-        self._store, self._clock = store, clock
-        self.written: dict[str, datetime] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def put_new(self, key: str, body: bytes, metadata: dict[str, str]) -> bool:
-        made = self._store.put_new(key, body, metadata)
-        if made:
-            self.written[key] = self._clock.now()
-        return made
-
-    def scan(self, folder: str) -> Iterator[tuple[str, datetime]]:
-        for key, _ in self._store.scan(folder):
-            yield key, self.written.get(key, self._clock.now())
 
 
 class Lake:

@@ -12,7 +12,6 @@ from tests.support.archives import change_pipeline
 from tests.support.aws import TestAws
 from tests.support.processes import (
     Home,
-    assert_same_tables,
     kinesis_home,
     payloads,
     put,
@@ -21,6 +20,7 @@ from tests.support.processes import (
 )
 from tests.support.replays import (
     YESTERDAY,
+    assert_as_fresh,
     assert_rebuilt,
     fix,
     killed_between,
@@ -146,9 +146,7 @@ def test_the_archive_gives_what_kinesis_gives_and_no_stream_is_needed(
     aws.client("kinesis").delete_stream(StreamName=stream)
     killed_between(home, "--from-archive")
     replaced(home, "--from-archive")
-    done = home.run("replay", "user", "--into", "fresh", "--from-archive")
-    assert done.returncode == 0, done.stderr
-    assert_same_tables(home, "user", "fresh")
+    assert_as_fresh(home, "--from-archive")
 
 
 def test_rows_of_another_stream_of_the_same_name_never_replace_any(
@@ -174,9 +172,7 @@ def test_records_that_the_stream_no_longer_holds_are_never_taken_from_the_table(
     expire(stream, 1, count)
     assert said in refused(home)
     replaced(home, "--from-archive")
-    done = home.run("replay", "user", "--into", "fresh", "--from-archive")
-    assert done.returncode == 0, done.stderr
-    assert_same_tables(home, "user", "fresh")
+    assert_as_fresh(home, "--from-archive")
 
 
 def test_an_archive_of_clean_rows_is_said_not_to_be_compared_once_rows_were_replaced(

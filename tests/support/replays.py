@@ -101,11 +101,16 @@ def versions(home: Home) -> list[int]:
     return [version(home.uri(name)) for name in ("user", "user_quarantine")]
 
 
-def assert_rebuilt(home: Home, *options: str) -> None:
+def assert_as_fresh(home: Home, *options: str) -> None:
     """Assert that the live tables are as the transform of today makes them from zero."""
     done = home.run("replay", "user", "--into", "fresh", *options)
     assert done.returncode == 0, done.stderr
     assert_same_tables(home, "user", "fresh")
+
+
+def assert_rebuilt(home: Home, *options: str) -> None:
+    """Assert the same, that verify agrees, and that nothing is staged any more."""
+    assert_as_fresh(home, *options)
     told = home.verify("--reread")
     assert (told["findings"], told["unknown"]) == ([], [])
     assert not list((home.folder / "lake").glob("user_replacing_*/*.parquet"))

@@ -21,6 +21,7 @@ from tests.unit.sinks.parquet.test_interleavings import (
     Place,
     assert_whole,
     compacted,
+    finished,
 )
 
 DAY = 86_400.0
@@ -128,14 +129,7 @@ def test_any_history_with_retention_archives_each_row_once(
     steps: list[Step],
 ) -> None:
     place = Archive()
-    members = [Member(place), Member(place)]
-    for step in steps:
-        step(members, place)
-    place.faults.clear()
-    last = Member(place)
-    last.read(PARTITIONS, 50)
-    ends = last.ends
-    last.stop()
+    _, ends = finished(steps, place)
     assert {p: place.ends[p] <= ends[n] for n, p in enumerate(EVERY)} == dict.fromkeys(EVERY, True)
     begins = {n: place.begin(p) for n, p in enumerate(EVERY)}
     wanted = compacted({n: (begins[n], end) for n, end in ends.items()})

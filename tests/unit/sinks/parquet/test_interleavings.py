@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 from hypothesis import given, settings
@@ -117,6 +117,7 @@ class Member:
                 return found if isinstance(found, dict) else {}
 
 
+P = TypeVar("P", bound=Place)
 Step = Callable[[list[Member], Place], None]
 _SOME = st.sampled_from([(0,), (1,), (0, 1)])
 
@@ -144,10 +145,13 @@ _FAULTS = st.builds(lambda early: lambda _, place: place.faults.append(early), s
 _STEPS = st.lists(st.one_of(*_CALLS, _TIME, _FAULTS), min_size=25, max_size=60)
 
 
-@settings(max_examples=examples(100), deadline=None)
-@given(_STEPS)
-def test_any_interleaving_archives_each_row_once(steps: list[Step]) -> None:
-    place = Place()
+def finished(
+    steps: list[Callable[[list[Member], P], None]], place: P
+) -> tuple[Member, dict[int, int]]:
+    """Take the steps with two members, then read on without faults; return the last member.
+
+    Beside it: up to where it has read each partition.
+    """
     members = [Member(place), Member(place)]
     for step in steps:
         step(members, place)
@@ -156,6 +160,14 @@ def test_any_interleaving_archives_each_row_once(steps: list[Step]) -> None:
     last.read(PARTITIONS, 50)
     ends = last.ends
     last.stop()
+    return last, ends
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(_STEPS)
+def test_any_interleaving_archives_each_row_once(steps: list[Step]) -> None:
+    place = Place()
+    last, ends = finished(steps, place)
     wanted = compacted({n: (0, end) for n, end in ends.items()})
     assert_frame_equal(place.store.rows(), wanted.raw, check_row_order=False)
     assert last.ends == ends
