@@ -111,6 +111,8 @@ def refuse_unstaged(
     """
     given = {own.of for own in staged.ranges}
     left = {p: end for p, end in noted.items() if p not in given}
+    if not left:
+        return
     lost = keys_of(places, select(left, window, places[0].target.coordinates))
     for partition, rows in sorted(lost.items()):
         raise SourceError(
