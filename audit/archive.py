@@ -126,7 +126,7 @@ def _end(store: Store, key: str) -> Position | None:
 def _read(store: Store, key: str) -> pl.DataFrame | None:
     """Return the object's rows, none when it cannot be read: they are then reported missing.
 
-    None: there is no such object.
+    None: the object does not exist.
     """
     body = store.find(key)
     try:

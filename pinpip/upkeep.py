@@ -1,4 +1,4 @@
-"""Upkeep beside a consumer (`maintain.every`): each turn is a process of its own.
+"""Upkeep beside a consumer (`maintain.every`): each turn is a separate process.
 
 So a turn takes no memory, lock or interpreter from the consumer, and a fault of it, however hard,
 is only counted. A turn ends with the consumer, also at kill -9: its standard input is a pipe whose

@@ -94,7 +94,7 @@ def about(store: Store, key: str) -> About:
 
 
 def find(store: Store, key: str) -> About | None:
-    """Read the object's metadata as `about` does; None: there is no object. Raises PositionLost."""
+    """Read the object's metadata as `about` does; None: it does not exist. Raises PositionLost."""
     kept = store.metadata(key)
     if kept is None:
         return None
